@@ -1,0 +1,28 @@
+# Two commands: `make demo` and `make test`. Each makes .venv when it is missing and installs the pinned versions.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: demo test check clean
+
+demo: $(VENV)/.train
+	$(BIN)/sepgconv demo
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -n 2 tests
+
+check: $(VENV)/.dev
+	$(BIN)/pre-commit run --all-files
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("sepgconv needs Python 3.11 or newer; call make with PYTHON=<a newer one>")'
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp for each set of extras, remade when the pins or the package's own metadata change.
+$(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --editable '.[$*]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) dist build runs demo
