@@ -1,3 +1,35 @@
-"""Separable group-equivariant convolutions for PyTorch."""
+"""Separable group-equivariant convolutions for PyTorch.
+
+`group` names a symmetry, `nn` holds the layers, `functional` their functions, `create_model` the networks of the paper,
+`save` and `load` their storage, `analysis` their cost and exactness. `sepgconv.data`, `sepgconv.training` and
+`sepgconv.cli` need the extra "train" and are imported on first use.
+"""
+
+import importlib
+from types import ModuleType
+
+from sepgconv import analysis, functional, groups, models, nn
+from sepgconv.groups import FiniteGroup, group
+from sepgconv.models import create_model, list_models, load, save
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "FiniteGroup",
+    "analysis",
+    "create_model",
+    "functional",
+    "group",
+    "groups",
+    "list_models",
+    "load",
+    "models",
+    "nn",
+    "save",
+]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in ("cli", "data", "testing", "training"):
+        return importlib.import_module(f"sepgconv.{name}")
+    raise AttributeError(f"module 'sepgconv' has no attribute {name!r}")

@@ -4,6 +4,9 @@ import difflib
 import importlib
 from collections.abc import Iterable
 from types import ModuleType
+from typing import TypeVar
+
+T = TypeVar("T", bound=str)
 
 
 def unknown_name(kind: str, name: object, choices: Iterable[str]) -> str:
@@ -18,6 +21,18 @@ def unknown_name(kind: str, name: object, choices: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name).lower(), valid, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
     return f"unknown {kind} {name!r}{hint} (valid: {', '.join(valid)})"
+
+
+def one_of(kind: str, value: str, choices: tuple[T, ...]) -> T:
+    """Return the choice that equals `value`.
+
+    Raises:
+        ValueError: there is none; the sentence is that of `unknown_name`.
+    """
+    for choice in choices:
+        if value == choice:
+            return choice
+    raise ValueError(unknown_name(kind, value, choices))
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:

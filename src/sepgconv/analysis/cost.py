@@ -1,0 +1,187 @@
+"""Parameters and multiplications of a network, a row per layer: nominal as the paper counts them, and as executed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sepgconv.functional import executed_macs, select_execution
+from sepgconv.nn import DepthwiseGroupConv2d, GroupConv2d, LiftingConv2d, SeparableGroupConv2d, TwoStepGroupConv2d
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCost:
+    """One layer of a `CostReport`.
+
+    Attributes:
+        name: path of the module in the network.
+        kind: its class.
+        output_shape: of one picture, without the batch axis.
+        parameters: numbers learned in it.
+        nominal_macs: multiply-accumulates of one picture by the formulas of arXiv:2106.04914, section 3.4.
+        executed_macs: multiply-accumulates that really run.
+    """
+
+    name: str
+    kind: str
+    output_shape: Shape
+    parameters: int
+    nominal_macs: int
+    executed_macs: int
+
+
+@dataclass(frozen=True, slots=True)
+class CostReport:
+    """Cost of a network for one picture.
+
+    Attributes:
+        parameters: numbers learned in the whole network.
+        layers: a row per layer with parameters or multiplications, in the order they run.
+        uncounted: layers with parameters whose multiplications are not known here and count as zero.
+    """
+
+    parameters: int
+    layers: tuple[LayerCost, ...]
+    uncounted: tuple[str, ...]
+
+    @property
+    def nominal_macs(self) -> int:
+        """Multiply-accumulates by the paper's formulas, which count all of a layer at its output resolution."""
+        return sum(layer.nominal_macs for layer in self.layers)
+
+    @property
+    def executed_macs(self) -> int:
+        """Multiply-accumulates that really run: a separable layer mixes at its input resolution, or runs composed."""
+        return sum(layer.executed_macs for layer in self.layers)
+
+
+def cost(model: nn.Module, input_shape: tuple[int, ...]) -> CostReport:
+    """Count parameters and multiply-accumulates of a network by running one empty picture through it.
+
+    Convolutions and linear layers are counted, of the library and of torch; normalisation, activation, pooling and
+    biases are not, as in the paper. Works on any module whose input is one image.
+
+    Args:
+        model: the network; neither its mode nor its statistics change.
+        input_shape: (channels, height, width), or with a batch axis before, which is ignored: the counts are for one
+            picture.
+
+    Raises:
+        ValueError: the shape is not that of an image.
+    """
+    if len(input_shape) not in (3, 4) or any(side < 1 for side in input_shape):
+        raise ValueError(f"cost: input_shape must be (channels, height, width), got {tuple(input_shape)}")
+    picture = input_shape[-3:]
+    rows: list[LayerCost] = []
+    uncounted: list[str] = []
+
+    def record(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if not (inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor)):
+            return  # a container that passes several tensors on; its parts are recorded
+        own = sum(p.numel() for p in module.parameters(recurse=_has_rule(module)))
+        counted = macs(module, tuple(inputs[0].shape[1:]), tuple(output.shape[1:]))
+        if counted is None and own == 0:
+            return
+        if counted is None and not isinstance(module, NORMS):
+            uncounted.append(name)
+        rows.append(LayerCost(name, type(module).__name__, tuple(output.shape[1:]), own, *(counted or (0, 0))))
+
+    was_training = {module: module.training for module in model.modules()}
+    handles = [
+        module.register_forward_hook(lambda m, i, o, name=name: record(name, m, i, o))
+        for name, module in _layers(model)
+    ]
+    try:
+        model.eval()
+        reference = next(_tensors(model), torch.empty(0))
+        with torch.no_grad():
+            model(torch.zeros(1, *picture, device=reference.device, dtype=reference.dtype))
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, training in was_training.items():
+            module.training = training
+    return CostReport(sum(p.numel() for p in model.parameters()), tuple(rows), tuple(uncounted))
+
+
+def _has_rule(module: nn.Module) -> bool:
+    return macs.dispatch(type(module)) is not macs.dispatch(object)
+
+
+def _layers(model: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Walk through the modules; what lies within a module that has a rule of its own is counted with it."""
+    yield name, model
+    if not _has_rule(model):
+        for child, module in model.named_children():
+            yield from _layers(module, f"{name}.{child}" if name else child)
+
+
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)  # pyright: ignore[reportPrivateUsage]
+
+
+def _tensors(model: nn.Module) -> Iterator[Tensor]:
+    return (p for p in model.parameters() if p.is_floating_point())
+
+
+@singledispatch
+def macs(module: nn.Module, input_shape: Shape, output_shape: Shape) -> tuple[int, int] | None:
+    """Return (nominal, executed) multiply-accumulates of one layer for one picture, or None for a layer without a rule.
+
+    A function single-dispatched on the class of the module: register a rule for a layer of your own with
+    `@macs.register`.
+
+    Args:
+        module: the layer.
+        input_shape: of one picture, without the batch axis.
+        output_shape: of one picture, without the batch axis.
+    """
+    return None
+
+
+def _alike(count: int) -> tuple[int, int]:
+    return count, count
+
+
+@macs.register
+def _(module: nn.Linear, input_shape: Shape, output_shape: Shape) -> tuple[int, int]:
+    positions = torch.Size(input_shape[:-1]).numel()
+    return _alike(module.in_features * module.out_features * positions)
+
+
+@macs.register(nn.Conv1d)
+@macs.register(nn.Conv2d)
+@macs.register(nn.Conv3d)
+def _(module: nn.Conv2d, input_shape: Shape, output_shape: Shape) -> tuple[int, int]:
+    return _alike(module.weight[0].numel() * torch.Size(output_shape).numel())
+
+
+@macs.register(LiftingConv2d)
+@macs.register(GroupConv2d)
+@macs.register(DepthwiseGroupConv2d)
+def _(module: GroupConv2d, input_shape: Shape, output_shape: Shape) -> tuple[int, int]:
+    return _alike(module.weight[0].numel() * torch.Size(output_shape).numel())
+
+
+@macs.register
+def _(module: SeparableGroupConv2d, input_shape: Shape, output_shape: Shape) -> tuple[int, int]:
+    channels, order, taps = module.in_channels, module.group.order, module.kernel_size[0] * module.kernel_size[1]
+    maps_out, positions = module.out_channels * order, torch.Size(output_shape[-2:]).numel()
+    # METHOD section 2: C'|G| HW (C|G| + k^2) for gc and C C'|G| HW (|G| + k^2) for g.
+    mixing, filtering = (channels * order, taps) if module.sharing == "gc" else (channels * order, channels * taps)
+    sizes = (module.sharing, channels, module.out_channels, order, module.geometry, (input_shape[-2], input_shape[-1]))
+    return maps_out * positions * (mixing + filtering), executed_macs(
+        select_execution(module.execution, *sizes), *sizes
+    )
+
+
+@macs.register
+def _(module: TwoStepGroupConv2d, input_shape: Shape, output_shape: Shape) -> tuple[int, int]:
+    mixing, filtering = (next(step.parameters())[0].numel() for step in module)
+    maps_out = output_shape[0] * output_shape[1]
+    in_size, out_size = torch.Size(input_shape[-2:]).numel(), torch.Size(output_shape[-2:]).numel()
+    return maps_out * out_size * (mixing + filtering), maps_out * (in_size * mixing + out_size * filtering)

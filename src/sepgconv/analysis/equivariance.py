@@ -1,0 +1,39 @@
+"""How exactly a layer or network commutes with a group."""
+
+import torch
+from torch import Tensor, nn
+
+from sepgconv.functional import act
+from sepgconv.groups import FiniteGroup
+from sepgconv.groups import group as find_group
+
+
+@torch.no_grad()
+def equivariance_error(module: nn.Module, x: Tensor, group: FiniteGroup | str) -> dict[int, float]:
+    """Return the relative error max|L(g·x) - g·L(x)| / max|L(x)| for every element g but the identity.
+
+    The output may be a feature map (batch, channel, |G|, height, width), an image (batch, channel, height, width), both
+    of which the group moves, or a vector (batch, ...) of rank 2 or 3, which it must leave alone.
+
+    Args:
+        module: a layer or network, used in evaluation mode and put back as it was.
+        x: an input of it, an image or a feature map on the group. float64 tells rounding from real faults.
+        group: the group or its name.
+
+    Raises:
+        ValueError: the group cannot act on the input.
+    """
+    group, training = find_group(group), module.training
+    module.eval()
+    try:
+        y = module(x)
+        scale = y.abs().max()
+        errors: dict[int, float] = {}
+        for g in range(1, group.order):
+            expected = act(group, g, y) if y.ndim >= 4 else y
+            moved = module(act(group, g, x))
+            same = moved.shape == expected.shape
+            errors[g] = float((moved - expected).abs().max() / scale) if same else float("inf")
+        return errors
+    finally:
+        module.train(training)

@@ -1,0 +1,48 @@
+"""Checks of what comes in: rank, channels and poses, each refused in one sentence with the likely remedy."""
+
+from torch import Tensor
+
+from sepgconv.groups import FiniteGroup
+
+
+def check_image(x: Tensor, channels: int, caller: str) -> None:
+    """Refuse anything but images (batch, channels, height, width).
+
+    Raises:
+        ValueError: another rank or number of channels.
+    """
+    if x.ndim == 4 and x.shape[1] == channels:
+        return
+    hint = ""
+    if x.ndim == 5:
+        hint = "; this is already a feature map on the group, use GroupConv2d or SeparableGroupConv2d"
+    elif x.ndim == 3:
+        hint = "; add the batch axis with x[None]"
+    elif x.ndim == 4 and x.shape[3] == channels:
+        hint = "; the channels seem to come last, use x.permute(0, 3, 1, 2)"
+    elif x.ndim == 4:
+        hint = f"; build the layer or network with in_channels={x.shape[1]}"
+    raise ValueError(f"{caller}: expected images (batch, {channels}, height, width), got {tuple(x.shape)}{hint}")
+
+
+def check_feature_map(x: Tensor, channels: int | None, group: FiniteGroup | None, caller: str) -> None:
+    """Refuse anything but feature maps (batch, channels, poses, height, width); None accepts any channels or poses.
+
+    Raises:
+        ValueError: another rank, number of channels or number of poses.
+    """
+    poses = None if group is None else group.order
+    if x.ndim == 5 and channels in (None, x.shape[1]) and poses in (None, x.shape[2]):
+        return
+    hint = ""
+    if x.ndim == 4:
+        hint = "; lift images with LiftingConv2d first"
+    elif x.ndim == 5 and poses not in (None, x.shape[2]):
+        hint = f"; the maps have {x.shape[2]} poses, so they come from a layer of another group"
+    elif x.ndim == 5:
+        hint = f"; build the layer for {x.shape[1]} channels"
+    what = (
+        f"(batch, {'channels' if channels is None else channels}, {'poses' if poses is None else poses}, height, width)"
+    )
+    on = "" if group is None else f" for {group.name}"
+    raise ValueError(f"{caller}: expected feature maps {what}{on}, got {tuple(x.shape)}{hint}")

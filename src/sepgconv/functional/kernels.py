@@ -1,0 +1,62 @@
+"""How the group moves filters: tables on a device, transformed copies, and the product of separable factors."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sepgconv.groups import FiniteGroup, filter_permutation, pixel_permutation, pose_division
+
+Sharing = Literal["gc", "g"]
+
+
+def pose_action(group: FiniteGroup, *, device: torch.device | str | None = None) -> Int[Tensor, "g g"]:
+    """Return the table by which `transform_kernel` moves weights over poses (..., pose)."""
+    return torch.tensor(pose_division(group), device=device)
+
+
+def pixel_action(
+    group: FiniteGroup, size: tuple[int, int], *, device: torch.device | str | None = None
+) -> Int[Tensor, "g k l"]:
+    """Return the table by which `transform_kernel` moves planar kernels (..., height, width) of that size."""
+    return torch.tensor(pixel_permutation(group, *size), device=device)
+
+
+def filter_action(
+    group: FiniteGroup, size: tuple[int, int], *, device: torch.device | str | None = None
+) -> Int[Tensor, "g g k l"]:
+    """Return the table by which `transform_kernel` moves filters (..., pose, height, width) of that size."""
+    return torch.tensor(filter_permutation(group, *size), device=device)
+
+
+def transform_kernel(weight: Float[Tensor, "o ..."], action: Int[Tensor, "g ..."]) -> Float[Tensor, "o g ..."]:
+    """Put the copies of every filter under all group elements on a new axis after the first: `(T_h F)(v) = F(h^-1 v)`.
+
+    Args:
+        weight: (out, [in,] *moved), where the axes *moved are those the group acts on.
+        action: (|G|, *moved), flat indices into the moved axes, from `pose_action`, `pixel_action` or `filter_action`.
+
+    Returns:
+        (out, |G|, [in,] *moved).
+    """
+    kept = weight.ndim - (action.ndim - 1)
+    moved = weight.flatten(kept) if action.ndim > 1 else weight.unsqueeze(-1)
+    return moved.index_select(kept, action.flatten()).unflatten(kept, action.shape).movedim(kept, 1)
+
+
+def compose_kernel(
+    pointwise: Float[Tensor, "o c g"], depthwise: Float[Tensor, "o ..."], sharing: Sharing
+) -> Float[Tensor, "o c g k l"]:
+    """Multiply separable factors out to the filter bank F (METHOD section 1; arXiv:2106.04914, section 3.3).
+
+    Args:
+        pointwise: w, (out, in, |G|).
+        depthwise: K, (out, k, k) for sharing "gc" and (out, in, k, k) for "g".
+        sharing: "gc": `F[n,c,g] = w[n,c,g] K[n]`; "g": `F[n,c,g] = w[n,c,g] K[n,c]`.
+
+    Returns:
+        (out, in, |G|, k, k), the weight of the `GroupConv2d` that computes the same.
+    """
+    planar = depthwise[:, None, None] if sharing == "gc" else depthwise[:, :, None]
+    return pointwise[..., None, None] * planar

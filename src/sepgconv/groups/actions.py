@@ -1,0 +1,50 @@
+"""Integer tables of how a group moves poses, pixels and filters; derived from its matrices and Cayley table."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sepgconv.groups.finite import FiniteGroup
+
+
+def pose_division(group: FiniteGroup) -> NDArray[np.int64]:
+    """Return the table of relative poses, `[g, h]` = index of g^-1 h, shape (|G|, |G|)."""
+    table = np.array(group.table)
+    return table[np.array(group.inverses)]
+
+
+def pixel_permutation(group: FiniteGroup, height: int, width: int) -> NDArray[np.int64]:
+    """Return, for every element g and pixel v of a grid, the flat index of the pixel g^-1 v that comes to lie on v.
+
+    Args:
+        group: the point group.
+        height: rows of the grid.
+        width: columns of the grid.
+
+    Returns:
+        Integers of shape (|G|, height, width), a permutation of 0 .. height * width - 1 for every g.
+
+    Raises:
+        ValueError: the grid is not square and the group turns it by 90 degrees.
+    """
+    if height != width and group.has_quarter_turns:
+        raise ValueError(
+            f"{group.name} turns by 90 degrees, which a grid of {height} x {width} does not survive; use a square one"
+        )
+    # Coordinates are doubled and counted from the middle, so that even sizes need no half pixels.
+    pixels = np.stack(np.meshgrid(np.arange(1 - height, height, 2), np.arange(1 - width, width, 2), indexing="ij"))
+    inverse = np.array(group.matrices).transpose(0, 2, 1)  # orthogonal: the inverse is the transpose
+    y, x = np.moveaxis(np.einsum("gij,jyx->giyx", inverse, pixels), 1, 0)
+    return (y + height - 1) // 2 * width + (x + width - 1) // 2
+
+
+def filter_permutation(group: FiniteGroup, height: int, width: int) -> NDArray[np.int64]:
+    """Return the action on a filter with a pose axis, `F[g^-1 h, g^-1 v]`, as flat indices into (|G|, height, width).
+
+    Returns:
+        Integers of shape (|G|, |G|, height, width), axes g, h, v.
+
+    Raises:
+        ValueError: the filter is not square and the group turns it by 90 degrees.
+    """
+    pixels = pixel_permutation(group, height, width)
+    return pose_division(group)[:, :, None, None] * (height * width) + pixels[:, None]

@@ -1,0 +1,117 @@
+"""Networks by name: the only place with strings such as "gc_p4cnn"."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sepgconv._messages import unknown_name
+from sepgconv.groups import FiniteGroup
+from sepgconv.groups import group as find_group
+from sepgconv.models.network import Network
+from sepgconv.models.resnet44 import ResNet44, ResNet44Config
+from sepgconv.models.rotmnist_cnn import RotMNISTCNN, RotMNISTCNNConfig
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How a name becomes a network: the class, its config class, what the name fixes and what it presets."""
+
+    build: Callable[[Any], Network]
+    config: type
+    fixed: Mapping[str, object]
+    preset: Mapping[str, object]
+    summary: str
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The config keys that a caller may set."""
+        return tuple(field.name for field in dataclasses.fields(self.config) if field.name not in self.fixed)
+
+
+def _variation(convolution: str, group: str, size: dict[str, object]) -> tuple[dict[str, object], dict[str, object]]:
+    """Sort the options into those that a name fixes and those that it presets."""
+    fixed: dict[str, object] = {"convolution": convolution}
+    if convolution not in ("g", "gc"):
+        fixed["execution"] = "auto"  # only separable convolutions have a choice
+    if group == "p1":
+        return {**fixed, "group": group}, size
+    return fixed, {**size, "group": group}
+
+
+def _cnn(summary: str, width: int, convolution: str, group: str) -> Entry:
+    return Entry(RotMNISTCNN, RotMNISTCNNConfig, *_variation(convolution, group, {"width": width}), summary)
+
+
+def _resnet(summary: str, widths: tuple[int, int, int], convolution: str, group: str) -> Entry:
+    return Entry(ResNet44, ResNet44Config, *_variation(convolution, group, {"widths": widths}), summary)
+
+
+# The presets are the networks of about 25,000 parameters in Table 1, and those of Table 2.
+MODELS: dict[str, Entry] = {
+    "z2cnn": _cnn("ordinary CNN", 20, "full", "p1"),
+    "c_z2cnn": _cnn("ordinary CNN, depthwise-separable", 57, "two-step", "p1"),
+    "p4cnn": _cnn("group CNN", 10, "full", "p4"),
+    "g_p4cnn": _cnn("group CNN, g-separable", 17, "g", "p4"),
+    "gc_p4cnn": _cnn("group CNN, gc-separable", 30, "gc", "p4"),
+    "resnet44": _resnet("ordinary ResNet44", (32, 64, 128), "full", "p1"),
+    "p4m_resnet44": _resnet("group ResNet44", (11, 23, 45), "full", "p4m"),
+    "g_p4m_resnet44": _resnet("group ResNet44, g-separable", (19, 38, 76), "g", "p4m"),
+    "gc_p4m_resnet44": _resnet("group ResNet44, gc-separable", (28, 56, 112), "gc", "p4m"),
+}
+
+
+def list_models() -> tuple[str, ...]:
+    """Return the names that `create_model` knows."""
+    return tuple(MODELS)
+
+
+def model_entry(name: str) -> Entry:
+    """Return how a name becomes a network.
+
+    Raises:
+        ValueError: an unknown name; the nearest ones are given.
+    """
+    if name not in MODELS:
+        raise ValueError(unknown_name("model", name, MODELS))
+    return MODELS[name]
+
+
+def create_model(name: str, **config: Any) -> Network:
+    """Build a network.
+
+    Args:
+        name: one of `list_models()`.
+        config: any field of the network's config, such as `width=30` (`widths=(28, 56, 112)` for ResNets),
+            `group="p4m"`, `in_channels=3`, `num_classes=10`, `execution="separable"`, and for ResNets
+            `downsampling="exact"`, `head="invariant"`; what is left out is as in the paper.
+
+    Returns:
+        The network, in training mode, with random weights. Its `name` and `config` (every option, JSON-able) are what
+        `sepgconv.save` writes.
+
+    Raises:
+        ValueError: an unknown name, option or value; the nearest ones are given.
+    """
+    entry = model_entry(name)
+    for key in config:
+        if key not in entry.options:
+            raise ValueError(unknown_name(f"option of {name}", key, entry.options))
+    settings: dict[str, Any] = {**entry.preset, **config}
+    if "group" in settings:
+        group = settings["group"]
+        settings["group"] = group.name if isinstance(group, FiniteGroup) else find_group(str(group)).name
+    if "widths" in settings:
+        settings["widths"] = tuple(settings["widths"])
+    for key in ("width", "in_channels", "num_classes"):
+        if key in settings and (not isinstance(settings[key], int) or settings[key] < 1):
+            raise ValueError(f"{name}: {key} must be a positive integer, got {settings[key]!r}")
+    full = entry.config(**entry.fixed, **settings)
+    model = entry.build(full)
+    model.name = name
+    model.config = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in dataclasses.asdict(full).items()
+        if key in entry.options
+    }
+    return model

@@ -1,0 +1,132 @@
+"""The pre-activation ResNet44 of Table 2 (arXiv:2106.04914; METHOD section 4), on any group, in any factorisation."""
+
+import itertools
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sepgconv._messages import one_of
+from sepgconv.functional.execution import Execution
+from sepgconv.models.blocks import Convolution, group_convolution
+from sepgconv.models.network import Network
+from sepgconv.nn import AvgPool2d, GroupBatchNorm2d, GroupConv2d, GroupMaxPool, LiftingConv2d
+
+Downsampling = Literal["paper", "exact"]
+Head = Literal["paper", "invariant"]
+BLOCKS_PER_STAGE = 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNet44Config:
+    """What a ResNet44 is built from.
+
+    Attributes:
+        widths: channels of the three stages.
+        group: name of the group; p1 gives the ordinary network.
+        convolution: how the 3x3 convolutions in the blocks are factored (see `sepgconv.models.Convolution`).
+        downsampling: "paper", convolutions of stride 2, which break the symmetry on even maps; "exact", the same
+            convolutions with stride 1, then 2x2 average pools, equivariant on even maps.
+        head: "paper" flattens channels and poses into the linear layer and is not invariant; "invariant" takes the
+            maximum over poses first, and the linear layer has |G| times fewer inputs.
+        in_channels: channels of the picture.
+        num_classes: outputs.
+        execution: of separable convolutions.
+    """
+
+    widths: tuple[int, int, int]
+    group: str
+    convolution: Convolution
+    downsampling: Downsampling = "paper"
+    head: Head = "paper"
+    in_channels: int = 3
+    num_classes: int = 10
+    execution: Execution = "auto"
+
+
+class PreActivationBlock(nn.Module):
+    """BN-ReLU-conv3x3-BN-ReLU-conv3x3 beside a shortcut, which is a full 1x1 group convolution where widths differ.
+
+    Full convolutions have a bias. Separable ones have none: the parameter counts that the paper prints (1.78 M and 1.88
+    M) leave no room for them, and the batch norm that follows every path takes any constant away again.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, config: ResNet44Config, *, halve: bool) -> None:
+        super().__init__()
+        group, pooled = config.group, halve and config.downsampling == "exact"
+        stride = 2 if halve and not pooled else 1
+
+        def half_block(channels: int, stride: int) -> nn.Sequential:
+            return nn.Sequential(
+                GroupBatchNorm2d(channels),
+                nn.ReLU(),
+                group_convolution(
+                    config.convolution,
+                    channels,
+                    out_channels,
+                    3,
+                    group,
+                    stride=stride,
+                    padding=1,
+                    bias=config.convolution == "full",
+                    execution=config.execution,
+                ),
+            )
+
+        self.residual = nn.Sequential(half_block(in_channels, stride))
+        self.shortcut: nn.Module = nn.Identity()
+        if in_channels != out_channels:
+            self.shortcut = GroupConv2d(in_channels, out_channels, 1, group, stride=stride)
+        if pooled:
+            self.residual.append(AvgPool2d(2))
+            self.shortcut = nn.Sequential(AvgPool2d(2), self.shortcut)
+        self.residual.append(half_block(out_channels, 1))
+
+    def forward(self, x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b o g y2 x2"]:
+        """Return the sum of the two paths."""
+        return self.residual(x) + self.shortcut(x)
+
+
+class ResNet44(Network):
+    """3x3 stem, three stages of seven pre-activation blocks, BN-ReLU, mean over positions, linear classifier.
+
+    The first block of the second and third stage halves the maps. Shapes: (batch, in_channels, height, width) ->
+    (batch, num_classes). With downsampling "exact" and head "invariant" the output is invariant under the group
+    wherever height and width are multiples of 4.
+
+    Raises:
+        ValueError: an unknown downsampling or head; in `forward`, an input that is no image of `in_channels` channels,
+            or smaller than 4 x 4.
+    """
+
+    smallest = 4
+
+    def __init__(self, config: ResNet44Config) -> None:
+        super().__init__()
+        one_of("downsampling", config.downsampling, ("paper", "exact"))
+        head = one_of("head", config.head, ("paper", "invariant"))
+        if len(config.widths) != 3:
+            raise ValueError(
+                f"ResNet44: widths needs one number of channels for each of three stages, got {config.widths}"
+            )
+        self.in_channels = config.in_channels
+        widths = [width for width in config.widths for _ in range(BLOCKS_PER_STAGE)]
+        self.stem = LiftingConv2d(config.in_channels, widths[0], 3, config.group, padding=1)
+        self.blocks = nn.Sequential(
+            *(
+                PreActivationBlock(before, after, config, halve=index > 0 and index % BLOCKS_PER_STAGE == 0)
+                for index, (before, after) in enumerate(itertools.pairwise([widths[0], *widths]))
+            )
+        )
+        self.norm = nn.Sequential(GroupBatchNorm2d(widths[-1]), nn.ReLU())
+        self.pool: nn.Module = GroupMaxPool() if head == "invariant" else nn.Flatten(1, 2)
+        poses = self.stem.group.order if head == "paper" else 1
+        self.classifier = nn.Linear(widths[-1] * poses, config.num_classes)
+
+    def forward(self, x: Float[Tensor, "b c y x"]) -> Float[Tensor, "b classes"]:
+        """Return the logits."""
+        self.check_pictures(x)
+        maps = self.norm(self.blocks(self.stem(x)))
+        averaged = maps.mean((-2, -1), keepdim=True)
+        return self.classifier(self.pool(averaged).flatten(1))

@@ -1,0 +1,66 @@
+"""The Rotated MNIST networks of Table 1 (arXiv:2106.04914; METHOD section 3), on any group and in any factorisation."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sepgconv.functional.execution import Execution
+from sepgconv.models.blocks import Convolution, group_convolution
+from sepgconv.models.network import Network
+from sepgconv.nn import GroupBatchNorm2d, GroupMaxPool, LiftingConv2d, MaxPool2d
+
+
+@dataclass(frozen=True, kw_only=True)
+class RotMNISTCNNConfig:
+    """What a Rotated MNIST network is built from.
+
+    Attributes:
+        width: channels of every convolution.
+        group: name of the group; p1 gives the ordinary network.
+        convolution: how the six convolutions after the first are factored (see `sepgconv.models.Convolution`).
+        in_channels: channels of the picture.
+        num_classes: outputs.
+        execution: of separable convolutions.
+    """
+
+    width: int
+    group: str
+    convolution: Convolution
+    in_channels: int = 1
+    num_classes: int = 10
+    execution: Execution = "auto"
+
+
+class RotMNISTCNN(Network):
+    """Seven convolutions (six 3x3, one 4x4) without padding, each with batch norm and ReLU; linear classifier.
+
+    A 2x2 max pool follows the second. 28 x 28 pictures shrink as 28-26-24-(12)-10-8-6-4-1; the maximum over poses is
+    invariant then. Larger pictures are averaged over the positions that remain. The output is invariant under the group
+    for pictures of even sides; an odd side does not survive the pool. Shapes: (batch, in_channels, height, width) ->
+    (batch, num_classes).
+
+    Raises:
+        ValueError: in `forward`, an input that is no image of `in_channels` channels or smaller than 28 x 28.
+    """
+
+    smallest = 28
+
+    def __init__(self, config: RotMNISTCNNConfig) -> None:
+        super().__init__()
+        self.in_channels = config.in_channels
+        width, group = config.width, config.group
+        layers: list[nn.Module] = [LiftingConv2d(config.in_channels, width, 3, group)]
+        for kernel_size in (3, 3, 3, 3, 3, 4):
+            layers.append(
+                group_convolution(config.convolution, width, width, kernel_size, group, execution=config.execution)
+            )
+        blocks = [nn.Sequential(layer, GroupBatchNorm2d(width), nn.ReLU()) for layer in layers]
+        self.features = nn.Sequential(*blocks[:2], MaxPool2d(2), *blocks[2:])
+        self.pool = GroupMaxPool()
+        self.classifier = nn.Linear(width, config.num_classes)
+
+    def forward(self, x: Float[Tensor, "b c y x"]) -> Float[Tensor, "b classes"]:
+        """Return the logits."""
+        self.check_pictures(x)
+        return self.classifier(self.pool(self.features(x)).mean((-2, -1)))

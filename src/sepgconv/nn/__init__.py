@@ -1,0 +1,26 @@
+"""Layers on feature maps (batch, channel, pose, height, width): thin modules around `sepgconv.functional`."""
+
+from sepgconv.nn._base import GroupConvLayer
+from sepgconv.nn.depthwise import DepthwiseGroupConv2d, TwoStepGroupConv2d
+from sepgconv.nn.group_conv import GroupConv2d
+from sepgconv.nn.lifting import LiftingConv2d
+from sepgconv.nn.normalization import GroupBatchNorm2d, GroupDropout, GroupLayerNorm
+from sepgconv.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, GroupMaxPool, GroupMeanPool, MaxPool2d
+from sepgconv.nn.separable import SeparableGroupConv2d
+
+__all__ = [
+    "AdaptiveAvgPool2d",
+    "AvgPool2d",
+    "DepthwiseGroupConv2d",
+    "GroupBatchNorm2d",
+    "GroupConv2d",
+    "GroupConvLayer",
+    "GroupDropout",
+    "GroupLayerNorm",
+    "GroupMaxPool",
+    "GroupMeanPool",
+    "LiftingConv2d",
+    "MaxPool2d",
+    "SeparableGroupConv2d",
+    "TwoStepGroupConv2d",
+]

@@ -1,0 +1,88 @@
+"""LiftingConv2d: from images to feature maps on the group."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sepgconv.functional import lift_conv2d, pixel_action
+from sepgconv.functional.geometry import Pair
+from sepgconv.groups import FiniteGroup
+from sepgconv.nn._base import GroupConvLayer
+
+
+class LiftingConv2d(GroupConvLayer):
+    """Lifting convolution: `X'[n,h] = sum_c (T_h F[n,c]) * X[c] + b[n]`, the first layer of a network on a group.
+
+    Shapes: (batch, in_channels, height, width) -> (batch, out_channels, |G|, height', width').
+
+    Args:
+        in_channels: channels of the image.
+        out_channels: channels of the feature map; it has |G| times as many maps.
+        kernel_size: side of the kernel in pixels, odd or even; a pair (y, x) where the group has no quarter turns.
+        group: a `FiniteGroup` or its name.
+        stride: step in pixels. On a map of side S equivariance is exact only where
+            (S + 2 padding - dilation (kernel_size - 1) - 1) is a multiple of it.
+        padding: pixels on every side, "same" (stride 1, odd kernel) or "valid".
+        dilation: distance of kernel pixels.
+        bias: whether to add a bias per channel, shared over poses.
+        padding_mode: "zeros", "circular", "reflect" or "replicate".
+        device: of the parameters.
+        dtype: of the parameters.
+
+    Attributes:
+        weight: F, (out_channels, in_channels, k, k), drawn with variance 2 / (in_channels k^2) (He et al. 2015).
+        bias: (out_channels,), zero at first, or None.
+
+    Raises:
+        ValueError: an unknown group, or arguments that are out of range or break equivariance; in `forward`, an input
+            of another rank or number of channels, or too small.
+    """
+
+    _pixel_action: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Pair,
+        group: FiniteGroup | str,
+        *,
+        stride: int | Pair = 1,
+        padding: int | Pair | str = 0,
+        dilation: int | Pair = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            group,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            bias=bias,
+            padding_mode=padding_mode,
+            device=device,
+            dtype=dtype,
+        )
+        self.weight = nn.Parameter(
+            torch.empty(out_channels, in_channels, *self.kernel_size, device=device, dtype=dtype)
+        )
+        self.reset_parameters()
+
+    def _tables(self, device: torch.device) -> dict[str, Tensor]:
+        return {"_pixel_action": pixel_action(self.group, self.kernel_size, device=device)}
+
+    def reset_parameters(self) -> None:
+        """Draw the weight with variance 2 / fan-in, so that E[y^2] = 2 E[x^2] before a ReLU; set the bias to zero."""
+        super().reset_parameters()
+        nn.init.normal_(self.weight, std=math.sqrt(2 / self.weight[0].numel()))
+
+    def forward(self, x: Float[Tensor, "b c y x"]) -> Float[Tensor, "b o g y2 x2"]:
+        """Lift images."""
+        return lift_conv2d(x, self.weight, self.group, self.bias, **self._planar, action=self._pixel_action)

@@ -1,0 +1,110 @@
+"""Normalisations whose statistics or affine parameters are shared over poses."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sepgconv.functional import group_layer_norm
+from sepgconv.functional.checks import check_feature_map
+
+
+class GroupBatchNorm2d(nn.BatchNorm3d):
+    """Batch norm with statistics and affine parameters shared over poses (METHOD section 3).
+
+    Every channel is normalised over batch, poses and positions, which makes it `torch.nn.BatchNorm3d` on the pose axis:
+    arguments, attributes and `state_dict` are its own, and `torch.nn.SyncBatchNorm.convert_sync_batchnorm` converts it.
+    Shapes: (batch, num_features, |G|, height, width), unchanged.
+
+    Args:
+        num_features: channels.
+        eps: added to the variance.
+        momentum: weight of a new batch in the running statistics; None averages over all batches.
+        affine: whether to learn a scale and a shift per channel.
+        track_running_stats: whether to keep running statistics for `eval()`.
+        device: of the parameters.
+        dtype: of the parameters.
+
+    Raises:
+        ValueError: in `forward`, an input that is no feature map of `num_features` channels.
+    """
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        check_feature_map(input, self.num_features, None, "GroupBatchNorm2d")
+
+
+class GroupLayerNorm(nn.Module):
+    """Layer norm of every position over its channels and poses, with one scale and shift per channel (Ba et al. 2016).
+
+    Shapes: (batch, num_channels, |G|, height, width), unchanged.
+
+    Args:
+        num_channels: channels.
+        eps: added to the variance.
+        affine: whether to learn a scale and a shift per channel, shared over poses.
+        bias: whether the affine part has a shift.
+        device: of the parameters.
+        dtype: of the parameters.
+
+    Raises:
+        ValueError: in `forward`, an input that is no feature map of `num_channels` channels.
+    """
+
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        num_channels: int,
+        eps: float = 1e-5,
+        *,
+        affine: bool = True,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_channels, self.eps = num_channels, eps
+        shape = (num_channels,)
+        self.register_parameter(
+            "weight", nn.Parameter(torch.empty(shape, device=device, dtype=dtype)) if affine else None
+        )
+        self.register_parameter(
+            "bias", nn.Parameter(torch.empty(shape, device=device, dtype=dtype)) if affine and bias else None
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set the scale to one and the shift to zero."""
+        if self.weight is not None:
+            nn.init.ones_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c g y x"]:
+        """Normalise feature maps."""
+        check_feature_map(x, self.num_channels, None, "GroupLayerNorm")
+        return group_layer_norm(x, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        """Return the arguments."""
+        return f"{self.num_channels}, eps={self.eps}, affine={self.weight is not None}"
+
+
+class GroupDropout(nn.Dropout3d):
+    """Dropout of whole channels, all poses and positions alike, so that what stays is still a feature map on the group.
+
+    Shapes: (batch, channels, |G|, height, width), unchanged.
+
+    Args:
+        p: probability of a channel to be zeroed in training; the others are scaled by 1 / (1 - p).
+        inplace: whether to change the input.
+
+    Raises:
+        ValueError: p is no probability; in `forward`, an input that is no feature map.
+    """
+
+    def forward(self, input: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c g y x"]:
+        """Drop channels."""
+        check_feature_map(input, None, None, "GroupDropout")
+        return F.dropout3d(input, self.p, self.training, self.inplace)

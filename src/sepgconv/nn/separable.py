@@ -1,0 +1,138 @@
+"""SeparableGroupConv2d: a group convolution factored into a mixing of channels and poses and a planar filtering."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sepgconv._messages import one_of
+from sepgconv.functional import compose_kernel, filter_action, pixel_action, pose_action, separable_group_conv2d
+from sepgconv.functional.execution import EXECUTIONS, SHARINGS, Execution
+from sepgconv.functional.geometry import Pair
+from sepgconv.functional.kernels import Sharing
+from sepgconv.groups import FiniteGroup
+from sepgconv.nn._base import GroupConvLayer
+
+
+class SeparableGroupConv2d(GroupConvLayer):
+    """Separable group convolution (Lengyel & van Gemert 2021, arXiv:2106.04914, section 3.3; METHOD section 1).
+
+    A group convolution whose filters are products, `F[n,c,g] = w[n,c,g] K[n]` (gc) or `F[n,c,g] = w[n,c,g] K[n,c]` (g):
+    fewer parameters and multiplications, the same symmetry. Shapes: (batch, in_channels, |G|, height, width) ->
+    (batch, out_channels, |G|, height', width').
+
+    Args:
+        in_channels: channels of the feature map that comes in.
+        out_channels: channels of the feature map that goes out.
+        kernel_size: side of the kernel in pixels, odd or even; a pair (y, x) where the group has no quarter turns.
+        group: a `FiniteGroup` or its name.
+        sharing: what shares one spatial kernel: "gc" all poses and input channels, "g" all poses.
+        execution: "separable" (mix, then filter), "composed" (build the filter bank, then one dense convolution), or
+            "auto", which takes the one with fewer multiplications for the size at hand. The numbers agree to rounding.
+        stride: step in pixels. On a map of side S equivariance is exact only where
+            (S + 2 padding - dilation (kernel_size - 1) - 1) is a multiple of it.
+        padding: pixels on every side, "same" (stride 1, odd kernel) or "valid".
+        dilation: distance of kernel pixels.
+        bias: whether to add a bias per channel, shared over poses.
+        padding_mode: "zeros", "circular", "reflect" or "replicate".
+        device: of the parameters.
+        dtype: of the parameters.
+
+    Attributes:
+        pointwise: w, (out_channels, in_channels, |G|).
+        depthwise: K, (out_channels, k, k) for gc, (out_channels, in_channels, k, k) for g.
+        bias: (out_channels,), zero at first, or None.
+
+    Raises:
+        ValueError: an unknown group, sharing or execution, or arguments that are out of range or break equivariance; in
+            `forward`, an input of another rank, number of channels or poses, or too small.
+    """
+
+    sharing: Sharing
+    execution: Execution
+    _pose_action: Tensor
+    _pixel_action: Tensor
+    _filter_action: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Pair,
+        group: FiniteGroup | str,
+        *,
+        sharing: Sharing = "gc",
+        execution: Execution = "auto",
+        stride: int | Pair = 1,
+        padding: int | Pair | str = 0,
+        dilation: int | Pair = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            group,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            bias=bias,
+            padding_mode=padding_mode,
+            device=device,
+            dtype=dtype,
+        )
+        self.sharing = one_of("sharing", sharing, SHARINGS)
+        self.execution = one_of("execution", execution, EXECUTIONS)
+        planar = (
+            (out_channels, *self.kernel_size) if sharing == "gc" else (out_channels, in_channels, *self.kernel_size)
+        )
+        self.pointwise = nn.Parameter(
+            torch.empty(out_channels, in_channels, self.group.order, device=device, dtype=dtype)
+        )
+        self.depthwise = nn.Parameter(torch.empty(*planar, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def _tables(self, device: torch.device) -> dict[str, Tensor]:
+        return {
+            "_pose_action": pose_action(self.group, device=device),
+            "_pixel_action": pixel_action(self.group, self.kernel_size, device=device),
+            "_filter_action": filter_action(self.group, self.kernel_size, device=device),
+        }
+
+    def reset_parameters(self) -> None:
+        """Draw the factors so that each keeps the variance: E[y^2] = 2 E[x^2] before a ReLU, with |G| in the fan-in.
+
+        The mixing has the fan-in in_channels |G| (gc) or |G| (g), the filtering k^2 (gc) or in_channels k^2 (g). The
+        composed filter then has the variance 2 / (in_channels |G| k^2) that He et al. (2015) ask for, and the maps
+        between the factors are neither small nor large.
+        """
+        super().reset_parameters()
+        fan_pointwise = self.pointwise[0].numel() if self.sharing == "gc" else self.group.order
+        nn.init.normal_(self.pointwise, std=math.sqrt(2 / fan_pointwise))
+        nn.init.normal_(self.depthwise, std=math.sqrt(1 / self.depthwise[0].numel()))
+
+    def compose(self) -> Float[Tensor, "o c g k l"]:
+        """Return the full filter bank F, (out, in, |G|, k, k): the weight of the equal `GroupConv2d`."""
+        return compose_kernel(self.pointwise, self.depthwise, self.sharing)
+
+    def forward(self, x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b o g y2 x2"]:
+        """Convolve feature maps on the group."""
+        return separable_group_conv2d(
+            x,
+            self.pointwise,
+            self.depthwise,
+            self.group,
+            self.bias,
+            sharing=self.sharing,
+            execution=self.execution,
+            **self._planar,
+            actions=(self._pose_action, self._pixel_action, self._filter_action),
+        )
+
+    def extra_repr(self) -> str:
+        """Return the arguments, with the sharing and the execution."""
+        return f"{super().extra_repr()}, sharing={self.sharing!r}, execution={self.execution!r}"

@@ -1,0 +1,33 @@
+"""For tests of layers on a group, yours included: one assertion and the tolerances it uses."""
+
+import torch
+from torch import Tensor, nn
+
+from sepgconv.analysis import equivariance_error
+from sepgconv.groups import FiniteGroup
+
+# Relative to the largest output. Pixels are permuted exactly, so what is left is rounding in sums of some thousand terms.
+TOLERANCE: dict[torch.dtype, float] = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 3e-2}
+
+
+def assert_equivariant(module: nn.Module, x: Tensor, group: FiniteGroup | str, tolerance: float | None = None) -> None:
+    """Assert that a module commutes with every element of a group (see `sepgconv.analysis.equivariance_error`).
+
+    Args:
+        module: a layer or network.
+        x: an input of it, an image or a feature map on the group.
+        group: the group or its name.
+        tolerance: largest relative error that passes; that of the input's dtype in `TOLERANCE` if not given.
+
+    Raises:
+        AssertionError: an element's error is larger; the message names the worst.
+        ValueError: the group cannot act on the input.
+    """
+    errors = equivariance_error(module, x, group)
+    allowed = TOLERANCE[x.dtype] if tolerance is None else tolerance
+    worst = max(errors, key=lambda g: errors[g], default=0)
+    if errors and not errors[worst] <= allowed:
+        raise AssertionError(
+            f"{type(module).__name__} is not equivariant to element {worst} of {group}: relative error "
+            f"{errors[worst]:.2g}, allowed {allowed:.2g}"
+        )
