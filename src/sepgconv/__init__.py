@@ -9,6 +9,7 @@ import importlib
 from types import ModuleType
 
 from sepgconv import analysis, functional, groups, models, nn
+from sepgconv._allocator import tune_allocator
 from sepgconv.groups import FiniteGroup, group
 from sepgconv.models import create_model, list_models, load, save
 
@@ -26,6 +27,7 @@ __all__ = [
     "models",
     "nn",
     "save",
+    "tune_allocator",
 ]
 
 

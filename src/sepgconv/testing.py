@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from sepgconv.analysis import equivariance_error
 from sepgconv.groups import FiniteGroup
 
-# Relative to the largest output. Pixels are permuted exactly, so what is left is rounding in sums of some thousand terms.
+# Relative to the largest output. Pixels are permuted exactly, so what is left is rounding in sums of some thousand
+# terms.
 TOLERANCE: dict[torch.dtype, float] = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 3e-2}
 
 

@@ -37,3 +37,27 @@ def equivariance_error(module: nn.Module, x: Tensor, group: FiniteGroup | str) -
         return errors
     finally:
         module.train(training)
+
+
+@torch.no_grad()
+def answer_changes(
+    model: nn.Module, images: Tensor, group: FiniteGroup | str = "p4", *, batch_size: int = 500
+) -> float:
+    """Return the share of pictures, in percent, whose class changes when a group element moves them.
+
+    Args:
+        model: a classifier (batch, channels, height, width) -> (batch, classes), used in evaluation mode and put back.
+        images: (n, channels, height, width).
+        group: the group or its name; a picture counts once if any element changes its class.
+        batch_size: pictures at a time.
+    """
+    group, training = find_group(group), model.training
+    model.eval()
+    try:
+        changed = 0
+        for batch in images.split(batch_size):
+            answers = [model(act(group, g, batch)).argmax(1) for g in range(group.order)]
+            changed += int(torch.stack([answer != answers[0] for answer in answers]).any(0).sum())
+        return 100 * changed / len(images)
+    finally:
+        model.train(training)

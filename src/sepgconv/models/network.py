@@ -15,12 +15,14 @@ class Network(nn.Module):
         config: every option it was built with, JSON-able, set by `create_model`.
         in_channels: channels of the picture.
         smallest: the least height and width it takes.
+        typical: the height and width of the pictures it was designed for.
     """
 
     name: str = ""
     config: dict[str, Any]
     in_channels: int
     smallest: ClassVar[int]
+    typical: ClassVar[int]
 
     def check_pictures(self, x: Tensor) -> None:
         """Refuse what is no picture for this network.

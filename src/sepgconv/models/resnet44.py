@@ -100,7 +100,7 @@ class ResNet44(Network):
             or smaller than 4 x 4.
     """
 
-    smallest = 4
+    smallest, typical = 4, 32
 
     def __init__(self, config: ResNet44Config) -> None:
         super().__init__()

@@ -44,7 +44,7 @@ class RotMNISTCNN(Network):
         ValueError: in `forward`, an input that is no image of `in_channels` channels or smaller than 28 x 28.
     """
 
-    smallest = 28
+    smallest, typical = 28, 28
 
     def __init__(self, config: RotMNISTCNNConfig) -> None:
         super().__init__()

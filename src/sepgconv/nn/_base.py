@@ -1,7 +1,7 @@
 """What the convolution layers share: planar arguments, bias, tables, printing, moving between devices."""
 
 from collections.abc import Callable
-from typing import Any, Self, TypedDict
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +68,7 @@ class GroupConvLayer(nn.Module):
         for name, table in self._tables(next(self.parameters()).device).items():
             self.register_buffer(name, table, persistent=False)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         # `.to(memory_format=torch.channels_last)` converts every parameter of rank 4 and 5 and fails on rank 5. A
         # memory format is a hint for maps; weights are shown with their last axes folded, so that they move and cast as
         # they are.

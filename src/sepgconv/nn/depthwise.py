@@ -1,4 +1,4 @@
-"""DepthwiseGroupConv2d: one kernel per channel, turned to every pose; TwoStepGroupConv2d: it after a 1x1 convolution."""
+"""DepthwiseGroupConv2d: one kernel per channel, turned to every pose; TwoStepGroupConv2d: it after a 1x1 one."""
 
 import math
 

@@ -1,0 +1,41 @@
+"""The typer application: every command, registered once."""
+
+from typing import Annotated
+
+import typer
+
+from sepgconv import __version__
+from sepgconv.cli.demo import demo
+from sepgconv.cli.evaluate import evaluate
+from sepgconv.cli.info import info
+from sepgconv.cli.listings import data, models
+from sepgconv.cli.predict import predict
+from sepgconv.cli.train import train
+
+app = typer.Typer(
+    name="sepgconv",
+    help="Separable group-equivariant convolutions: networks that know that a turned picture is the same picture.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"sepgconv {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(  # pyright: ignore[reportUnusedFunction] (typer calls it)
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Separable group-equivariant convolutions: networks that know that a turned picture is the same picture."""
+
+
+for command in (demo, train, evaluate, predict, info, models, data):
+    app.command()(command)

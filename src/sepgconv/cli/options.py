@@ -1,0 +1,57 @@
+"""Arguments that several commands share, and how they become a network's config."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Model = Annotated[str, typer.Argument(help="A network by name; `sepgconv models` lists them.", show_default=False)]
+RunFolder = Annotated[
+    Path, typer.Argument(help="The folder of a finished run of `sepgconv train`.", show_default=False)
+]
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data", help="A data set by name (`sepgconv data` lists them), or the path of a class folder or .npz file."
+    ),
+]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Where the data set's files are. Default: $SEPGCONV_DATA, else the user cache.")
+]
+ImageSize = Annotated[int | None, typer.Option(help="Side in pixels to which pictures of a folder are brought.")]
+Width = Annotated[int | None, typer.Option(help="Channels of every convolution (Rotated MNIST networks).")]
+Widths = Annotated[str | None, typer.Option(help="Channels of the three stages (ResNets), as in 28,56,112.")]
+Group = Annotated[str | None, typer.Option(help="The symmetry: p1, p2, p4, pm, pmm or p4m.")]
+ModelOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        "-o",
+        metavar="KEY=VALUE",
+        help="Another option of the network, as in -o head=invariant.",
+    ),
+]
+
+
+def model_config(width: int | None, widths: str | None, group: str | None, options: list[str] | None) -> dict[str, Any]:
+    """Collect what the command line says of a network into the options of `sepgconv.create_model`.
+
+    Raises:
+        ValueError: `widths` are no numbers, or an option is not KEY=VALUE.
+    """
+    config: dict[str, Any] = {}
+    if width is not None:
+        config["width"] = width
+    if widths is not None:
+        try:
+            config["widths"] = [int(channels) for channels in widths.split(",")]
+        except ValueError as error:
+            raise ValueError(f"--widths must be whole numbers and commas, as in 28,56,112; got {widths!r}") from error
+    if group is not None:
+        config["group"] = group
+    for option in options or ():
+        key, equals, value = option.partition("=")
+        if not (key and equals):
+            raise ValueError(f"--option must be KEY=VALUE, as in head=invariant; got {option!r}")
+        config[key] = int(value) if value.isdecimal() else value
+    return config

@@ -1,0 +1,101 @@
+"""`sepgconv train`: train a network and leave a run folder."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sepgconv.cli import options
+from sepgconv.cli.output import count, millions, percent, print_table
+
+
+def train(
+    model: options.Model,
+    data: options.Data = "rotated_digits",
+    data_dir: options.DataDir = None,
+    width: options.Width = None,
+    widths: options.Widths = None,
+    group: options.Group = None,
+    option: options.ModelOptions = None,
+    recipe: Annotated[
+        str, typer.Option(help="Named settings: default, paper (Rotated MNIST), paper-cifar10, paper-cifar10+.")
+    ] = "default",
+    epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Instead of the recipe's; over all devices together.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate, instead of the recipe's.")] = None,
+    augmentation: Annotated[
+        str | None, typer.Option(help="none, turn, quarter-turn, flip or crop-flip, instead of the recipe's.")
+    ] = None,
+    hold_out: Annotated[
+        bool | None,
+        typer.Option(
+            "--hold-out/--no-hold-out",
+            help="Keep the validation part out of the training, or train on it too; instead of the recipe's.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Fixes initial weights, order of pictures and augmentation.")] = 1,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder. Default: runs/<model>-<data>-<recipe>-seed<seed>.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in the folder, as if never stopped.")
+    ] = False,
+    image_size: options.ImageSize = None,
+    devices: Annotated[str, typer.Option(help="How many devices or processes, or auto.")] = "1",
+    num_nodes: Annotated[int, typer.Option(help="Machines, each started with this same command.")] = 1,
+    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed, 16-mixed or 64-true.")] = "32-true",
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu and so on.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(help="Processor threads of each process. Default: torch's choice.")
+    ] = None,
+    progress: Annotated[
+        bool, typer.Option("--progress/--quiet", help="Show a progress bar and a line per epoch.")
+    ] = True,
+) -> None:
+    """Train a network; leave its config, checkpoint, curves, record and weights in a run folder.
+
+    The validation part picks nothing; the test part is read once, at the end, with the last epoch's weights.
+    """
+    from sepgconv.data import load_dataset
+    from sepgconv.training import TrainingConfig
+    from sepgconv.training import train as run_training
+
+    config = TrainingConfig.from_recipe(
+        recipe,
+        model=model,
+        data=data,
+        model_config=options.model_config(width, widths, group, option),
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        augmentation=augmentation,
+        hold_out=hold_out,
+        seed=seed,
+    )
+    size = width or (widths and widths.replace(",", "-"))
+    name = "-".join([model, *([f"w{size}"] if size else []), Path(data).stem, recipe, f"seed{seed}"])
+    folder = out or Path("runs") / name
+    record = run_training(
+        config,
+        folder=folder,
+        data=load_dataset(data, data_dir=data_dir, image_size=image_size),
+        resume=resume,
+        devices=int(devices) if devices.isdecimal() else devices,
+        num_nodes=num_nodes,
+        precision=precision,
+        accelerator=accelerator,
+        threads=threads,
+        progress=progress,
+    )
+    rows = [
+        ("data", record.data),
+        ("epochs", count(record.epochs)),
+        ("parameters", count(record.parameters)),
+        ("MACs, nominal / executed", f"{millions(record.nominal_macs)} / {millions(record.executed_macs)}"),
+        ("train error", percent(record.train_error)),
+        ("validation error", percent(record.validation_error)),
+        ("test error", percent(record.test_error)),
+        ("seconds", f"{record.seconds:.1f}"),
+        ("folder", str(folder)),
+    ]
+    print_table(f"{record.model}, seed {record.seed}", ("", "value"), rows, left=2)

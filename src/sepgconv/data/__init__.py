@@ -1,0 +1,19 @@
+"""Data sets as tensors in memory, their preprocessing, and augmentation of whole batches."""
+
+from sepgconv.data.augmentation import augmentation, list_augmentations
+from sepgconv.data.dataset import Dataset, Split
+from sepgconv.data.pictures import read_image
+from sepgconv.data.preprocessing import build_preprocessing
+from sepgconv.data.registry import describe_dataset, list_datasets, load_dataset
+
+__all__ = [
+    "Dataset",
+    "Split",
+    "augmentation",
+    "build_preprocessing",
+    "describe_dataset",
+    "list_augmentations",
+    "list_datasets",
+    "load_dataset",
+    "read_image",
+]

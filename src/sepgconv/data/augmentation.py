@@ -1,0 +1,97 @@
+"""Augmentation by name, on whole batches, through kornia. Random numbers come from torch's global generator only."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from sepgconv._messages import require, unknown_name
+
+_CROP_PADDING = 4
+
+
+class RandomQuarterTurn(nn.Module):
+    """Turn every image of a batch by 0, 90, 180 or 270 degrees, equally likely: an exact permutation of its pixels.
+
+    Our own, because kornia's `RandomRotation90` rounds a uniform number and so draws the first and the last number of
+    turns half as often as the others.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Turn square images (n, channels, side, side); the shape stays.
+
+        Raises:
+            ValueError: images that are not square.
+        """
+        if images.ndim != 4 or images.shape[-1] != images.shape[-2]:
+            raise ValueError(f"quarter-turn: expected square images (n, c, side, side), got {tuple(images.shape)}")
+        turns = torch.randint(4, (len(images),)).to(images.device)
+        turned = images.clone()
+        for k in (1, 2, 3):
+            turned[turns == k] = torch.rot90(images[turns == k], k, (-2, -1))
+        return turned
+
+
+class RandomCropFlip(nn.Module):
+    """Flip half of the images left to right and shift each by up to 4 pixels, zeros coming in (C10+)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flip = _flip()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Augment images (n, channels, height, width); the shape stays."""
+        from kornia.augmentation import RandomCrop
+
+        # The crop is built here because kornia wants its size beforehand, and the images know theirs.
+        crop = RandomCrop((images.shape[-2], images.shape[-1]), padding=_CROP_PADDING, fill=0, cropping_mode="slice")
+        return crop(self.flip(images))
+
+
+def _turn() -> nn.Module:
+    from kornia.augmentation import RandomRotation
+
+    return RandomRotation(180.0, resample="bilinear", p=1.0)
+
+
+def _flip() -> nn.Module:
+    from kornia.augmentation import RandomHorizontalFlip
+
+    return RandomHorizontalFlip(p=0.5)
+
+
+_AUGMENTATIONS: dict[str, Callable[[], nn.Module]] = {
+    "none": nn.Identity,
+    "turn": _turn,
+    "quarter-turn": RandomQuarterTurn,
+    "flip": _flip,
+    "crop-flip": RandomCropFlip,
+}
+
+
+def list_augmentations() -> tuple[str, ...]:
+    """Return the names that `augmentation` takes."""
+    return tuple(_AUGMENTATIONS)
+
+
+def augmentation(name: str) -> nn.Module:
+    """Return an augmentation: a module from a batch (n, channels, height, width) to a batch of the same shape.
+
+    It augments in training and in evaluation mode alike: apply it to training batches only. It draws from torch's
+    global CPU generator and from nothing else, so restoring that generator's state repeats it.
+
+    Args:
+        name: "none"; "turn", by a uniform random angle, bilinear, zeros outside; "quarter-turn", by 0, 90, 180 or 270
+            degrees, exact; "flip", left to right with probability 1/2; "crop-flip", a flip and then a crop of the size
+            of the image from the image padded with 4 zeros on every side (C10+).
+
+    Raises:
+        ValueError: an unknown name.
+        ImportError: kornia is not installed.
+    """
+    if name not in _AUGMENTATIONS:
+        raise ValueError(unknown_name("augmentation", name, _AUGMENTATIONS))
+    if name in ("turn", "flip", "crop-flip"):
+        # Imported here and not above: kornia takes more than a second to import, and most commands do without it.
+        require("kornia", extra="train", purpose=f"the augmentation {name!r}")
+    return _AUGMENTATIONS[name]()

@@ -1,0 +1,92 @@
+"""The two values that every data set is given as: Split and Dataset."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images with their labels.
+
+    Attributes:
+        images: float32, (n, channels, height, width).
+        labels: int64, (n,), each the index of a class.
+
+    Raises:
+        ValueError: a wrong rank or dtype, unequal lengths, no image at all, a value that is not finite, or a negative
+            label.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or self.images.dtype != torch.float32:
+            raise ValueError(
+                "Split: expected float32 images of shape (n, channels, height, width), "
+                f"got {self.images.dtype} {tuple(self.images.shape)}"
+            )
+        if self.labels.ndim != 1 or self.labels.dtype != torch.int64:
+            raise ValueError(
+                f"Split: expected int64 labels of shape (n,), got {self.labels.dtype} {tuple(self.labels.shape)}"
+            )
+        if len(self.images) != len(self.labels):
+            raise ValueError(f"Split: {len(self.images)} images but {len(self.labels)} labels")
+        if self.images.numel() == 0:
+            raise ValueError(f"Split: no pixels in images of shape {tuple(self.images.shape)}")
+        if not bool(self.images.isfinite().all()):
+            raise ValueError("Split: the images hold values that are not finite")
+        if int(self.labels.min()) < 0:
+            raise ValueError(f"Split: labels must not be negative, got {int(self.labels.min())}")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Train, validation and test split of one data set, already preprocessed: what a network sees.
+
+    Attributes:
+        name: goes into every record, and says which variant was loaded.
+        classes: names of the classes; a label is an index into them.
+        train: what parameters are fitted to.
+        validation: what choices are made on.
+        test: read once, at the end.
+        preprocessing: the preprocessing of the three splits, as a module on raw float images in [0, 1] of shape
+            (n, channels, height, width). Its `name` and `state_dict` rebuild it (`build_preprocessing`).
+        skipped: files that could not be read and were left out.
+
+    Raises:
+        ValueError: no or repeated classes, a label without a class, splits of unequal image shapes.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    validation: Split
+    test: Split
+    preprocessing: nn.Module
+    skipped: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.classes or len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"{self.name}: expected distinct class names, got {self.classes}")
+        for title, split in (("train", self.train), ("validation", self.validation), ("test", self.test)):
+            if tuple(split.images.shape[1:]) != self.image_shape:
+                raise ValueError(
+                    f"{self.name}: {title} images have shape {tuple(split.images.shape[1:])}, "
+                    f"train images {self.image_shape}"
+                )
+            if int(split.labels.max()) >= len(self.classes):
+                raise ValueError(
+                    f"{self.name}: {title} label {int(split.labels.max())}, but there are {len(self.classes)} classes"
+                )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape of one image: (channels, height, width)."""
+        _, channels, height, width = self.train.images.shape
+        return channels, height, width

@@ -1,0 +1,103 @@
+import collections
+import sys
+
+import pytest
+import torch
+
+from sepgconv.data import augmentation, list_augmentations
+from sepgconv.data.turning import turn_images
+
+
+@pytest.mark.parametrize("name", list_augmentations())
+@pytest.mark.parametrize("shape", [(6, 1, 28, 28), (5, 3, 32, 32), (1, 2, 9, 9)])
+def test_shape_and_dtype_stay_and_the_input_is_not_touched(name: str, shape: tuple[int, ...]):
+    images = torch.rand(shape)
+    before = images.clone()
+    result = augmentation(name)(images)
+    assert result.shape == images.shape
+    assert result.dtype == images.dtype
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("name", [name for name in list_augmentations() if name != "none"])
+def test_random_numbers_come_from_the_global_generator_alone(name: str):
+    images, module = torch.rand(32, 1, 12, 12), augmentation(name)
+    torch.manual_seed(3)
+    module(images)
+    state = torch.get_rng_state()
+    first, after = module(images), torch.get_rng_state()
+    assert not torch.equal(state, after)
+    torch.set_rng_state(state)
+    assert torch.equal(augmentation(name)(images), first)
+    assert not torch.equal(module(images), first)
+
+
+def test_none_changes_nothing():
+    images = torch.rand(4, 1, 5, 5)
+    assert torch.equal(augmentation("none")(images), images)
+
+
+def test_a_turn_turns_about_the_centre_by_angles_of_the_whole_circle():
+    module, side = augmentation("turn"), 33
+    y, x = torch.meshgrid(*[torch.arange(side) - (side - 1) / 2] * 2, indexing="ij")
+    spot = torch.exp(-((x - 9) ** 2 + y**2) / 8).expand(400, 1, side, side)  # right of the centre
+    turned = module(spot)
+    mass = turned.sum((1, 2, 3))
+    angle = torch.atan2(-(turned * y).sum((1, 2, 3)) / mass, (turned * x).sum((1, 2, 3)) / mass)
+    expected = turn_images(spot, angle)
+    torch.testing.assert_close(turned, expected, rtol=0, atol=0.02)
+    counts = torch.histc(angle, bins=4, min=-torch.pi, max=torch.pi)
+    assert 70 < float(counts.min())
+
+
+def test_a_quarter_turn_is_exact_and_every_one_is_equally_likely():
+    images, counts = torch.rand(2000, 2, 7, 7), collections.Counter[int]()
+    for image, turned in zip(images, augmentation("quarter-turn")(images), strict=True):
+        found = [k for k in range(4) if torch.equal(torch.rot90(image, k, (-2, -1)), turned)]
+        counts.update(found)
+        assert len(found) == 1
+    assert min(counts[k] for k in range(4)) > 430  # kornia's own would give 0 and 3 about 333 each
+
+
+def test_a_quarter_turn_refuses_what_is_not_square():
+    with pytest.raises(ValueError, match="expected square images"):
+        augmentation("quarter-turn")(torch.rand(2, 1, 4, 6))
+
+
+def test_a_flip_flips_half_of_the_images():
+    images = torch.rand(400, 1, 4, 6)
+    result = augmentation("flip")(images)
+    flipped = [torch.equal(a, b.flip(-1)) for a, b in zip(result, images, strict=True)]
+    kept = [torch.equal(a, b) for a, b in zip(result, images, strict=True)]
+    assert all(a != b for a, b in zip(flipped, kept, strict=True))
+    assert 150 < sum(flipped) < 250
+
+
+def test_crop_flip_is_every_shift_by_up_to_four_pixels_of_image_or_mirror_image():
+    images = torch.rand(600, 1, 8, 10) + 0.1
+    found = collections.Counter[tuple[bool, int, int]]()
+    for image, result in zip(images, augmentation("crop-flip")(images), strict=True):
+        options = {
+            (mirrored, dy, dx)
+            for mirrored in (False, True)
+            for padded in [torch.nn.functional.pad(image.flip(-1) if mirrored else image, (4, 4, 4, 4))]
+            for dy in range(9)
+            for dx in range(9)
+            if torch.equal(padded[:, dy : dy + 8, dx : dx + 10], result)
+        }
+        assert len(options) == 1
+        found.update(options)
+    assert {dy for _, dy, _ in found} == {dx for _, _, dx in found} == set(range(9))
+    assert 230 < sum(count for (mirrored, _, _), count in found.items() if mirrored) < 370
+
+
+def test_unknown_names_get_the_nearest():
+    with pytest.raises(ValueError, match="unknown augmentation 'crop-flop'; did you mean 'crop-flip'"):
+        augmentation("crop-flop")
+
+
+def test_a_missing_kornia_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "kornia", None)
+    with pytest.raises(ImportError, match=r"the augmentation 'turn' needs 'kornia'.*sepgconv\[train\]"):
+        augmentation("turn")
+    augmentation("quarter-turn")  # needs no kornia

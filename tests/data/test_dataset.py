@@ -1,0 +1,50 @@
+import pytest
+import torch
+from torch import nn
+
+from sepgconv.data import Dataset, Split
+
+
+def split(n: int = 2, classes: int = 2, shape: tuple[int, int, int] = (1, 4, 5)) -> Split:
+    return Split(torch.zeros(n, *shape), torch.arange(n) % classes)
+
+
+def test_length_and_image_shape():
+    dataset = Dataset("toy", ("a", "b"), split(4), split(2), split(3), nn.Identity())
+    assert [len(part) for part in (dataset.train, dataset.validation, dataset.test)] == [4, 2, 3]
+    assert dataset.image_shape == (1, 4, 5)
+    assert dataset.skipped == ()
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (torch.zeros(2, 4, 5), torch.zeros(2, dtype=torch.int64), "expected float32 images of shape"),
+        (torch.zeros(2, 1, 4, 5).double(), torch.zeros(2, dtype=torch.int64), "expected float32 images of shape"),
+        (torch.zeros(2, 1, 4, 5), torch.zeros(2, dtype=torch.int32), "expected int64 labels"),
+        (torch.zeros(2, 1, 4, 5), torch.zeros(2, 1, dtype=torch.int64), "expected int64 labels"),
+        (torch.zeros(2, 1, 4, 5), torch.zeros(3, dtype=torch.int64), "2 images but 3 labels"),
+        (torch.zeros(0, 1, 4, 5), torch.zeros(0, dtype=torch.int64), "no pixels"),
+        (torch.full((1, 1, 4, 5), float("nan")), torch.zeros(1, dtype=torch.int64), "not finite"),
+        (torch.zeros(1, 1, 4, 5), torch.tensor([-1]), "must not be negative"),
+    ],
+)
+def test_a_split_refuses(images: torch.Tensor, labels: torch.Tensor, message: str):
+    with pytest.raises(ValueError, match=message):
+        Split(images, labels)
+
+
+def test_a_dataset_refuses_a_label_without_a_class():
+    with pytest.raises(ValueError, match="test label 2, but there are 2 classes"):
+        Dataset("toy", ("a", "b"), split(), split(), split(3, classes=3), nn.Identity())
+
+
+def test_a_dataset_refuses_unequal_shapes():
+    with pytest.raises(ValueError, match=r"validation images have shape \(3, 4, 5\), train images \(1, 4, 5\)"):
+        Dataset("toy", ("a", "b"), split(), split(shape=(3, 4, 5)), split(), nn.Identity())
+
+
+@pytest.mark.parametrize("classes", [(), ("a", "a")])
+def test_a_dataset_refuses_classes_that_are_not_distinct(classes: tuple[str, ...]):
+    with pytest.raises(ValueError, match="expected distinct class names"):
+        Dataset("toy", classes, split(), split(), split(), nn.Identity())
