@@ -26,7 +26,7 @@ def main() -> None:
         "The elements of p4m in their order: index = 4 · mirror + turns; first turn (counter-clockwise), then mirror"
     )
     for g, axis in enumerate(top.subplots(1, 8)):
-        axis.imshow(act("p4m", g, letter)[0, 0], cmap="gray_r")
+        axis.imshow(act("p4m", g, letter)[0, 0].numpy(), cmap="gray_r")
         (a, b), (c, d) = sepgconv.group("p4m").matrices[g]
         axis.set_title(f"g = {g}\n[{a} {b}; {c} {d}]", fontsize=10)
     bottom.suptitle(
@@ -34,10 +34,10 @@ def main() -> None:
     )
     axes = bottom.subplots(2, 5)
     for row, (image, lifted) in zip(axes, ((letter, maps), (act("p4", 1, letter), turned_maps)), strict=True):
-        row[0].imshow(image[0, 0], cmap="gray_r")
+        row[0].imshow(image[0, 0].numpy(), cmap="gray_r")
         row[0].set_title("f" if image is letter else "g · f, g = 1", fontsize=10)
         for pose, axis in enumerate(row[1:]):
-            axis.imshow(lifted[0, 0, pose], cmap="viridis", vmin=float(maps.min()), vmax=float(maps.max()))
+            axis.imshow(lifted[0, 0, pose].numpy(), cmap="viridis", vmin=float(maps.min()), vmax=float(maps.max()))
             axis.set_title(
                 f"pose {pose}" + ("" if image is letter else f"\n= pose {(pose - 1) % 4} above, turned"), fontsize=10
             )

@@ -153,17 +153,12 @@ def _(module: nn.Linear, input_shape: Shape, output_shape: Shape) -> tuple[int, 
     return _alike(module.in_features * module.out_features * positions)
 
 
-@macs.register(nn.Conv1d)
-@macs.register(nn.Conv2d)
-@macs.register(nn.Conv3d)
-def _(module: nn.Conv2d, input_shape: Shape, output_shape: Shape) -> tuple[int, int]:
-    return _alike(module.weight[0].numel() * torch.Size(output_shape).numel())
-
-
-@macs.register(LiftingConv2d)
-@macs.register(GroupConv2d)
-@macs.register(DepthwiseGroupConv2d)
-def _(module: GroupConv2d, input_shape: Shape, output_shape: Shape) -> tuple[int, int]:
+@macs.register
+def _(
+    module: nn.Conv1d | nn.Conv2d | nn.Conv3d | LiftingConv2d | GroupConv2d | DepthwiseGroupConv2d,
+    input_shape: Shape,
+    output_shape: Shape,
+) -> tuple[int, int]:
     return _alike(module.weight[0].numel() * torch.Size(output_shape).numel())
 
 

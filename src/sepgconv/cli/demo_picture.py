@@ -34,10 +34,10 @@ def draw_turned_digit(models: Mapping[str, nn.Module], image: Tensor, path: Path
         axes = block.subplots(2, columns + 2, squeeze=False, width_ratios=[1] * (columns + 1) + [1.6])
         brightest = max(float(maps.max()) for maps, _ in seen)
         for row, (picture, (maps, probabilities)) in zip(axes, zip((image, turned), seen, strict=True), strict=True):
-            row[0].imshow(picture[0], cmap="gray", vmin=0, vmax=1)
+            row[0].imshow(picture[0].numpy(), cmap="gray", vmin=0, vmax=1)
             row[0].set_ylabel("digit" if picture is image else "turned", fontsize=11)
             for pose, (axis, feature_map) in enumerate(zip(row[1:], maps, strict=False)):
-                axis.imshow(feature_map, cmap="viridis", vmin=0, vmax=brightest)
+                axis.imshow(feature_map.numpy(), cmap="viridis", vmin=0, vmax=brightest)
                 axis.set_title(f"pose {pose}" if poses > 1 else "feature map", fontsize=9)
             for column, axis in enumerate(row[:-1]):
                 axis.set_xticks([])

@@ -29,7 +29,7 @@ class SeparableGroupConv2d(GroupConvLayer):
         group: a `FiniteGroup` or its name.
         sharing: what shares one spatial kernel: "gc" all poses and input channels, "g" all poses.
         execution: "separable" (mix, then filter), "composed" (build the filter bank, then one dense convolution), or
-            "auto", which takes the one that costs less for the size at hand (`sepgconv.functional.select_execution`). The
+            "auto", which takes the cheaper one for the size at hand (`sepgconv.functional.select_execution`). The
             numbers agree to rounding.
         stride: step in pixels. On a map of side S equivariance is exact only where
             (S + 2 padding - dilation (kernel_size - 1) - 1) is a multiple of it.

@@ -1,0 +1,24 @@
+"""Training with Lightning: configs and recipes, runs that can be killed and resumed, their records.
+
+Importing this package does not import Lightning; `train` does.
+"""
+
+from sepgconv.training.config import RECIPES, TrainingConfig
+from sepgconv.training.errors import CheckpointError, DivergedError
+from sepgconv.training.evaluation import Run, evaluate, load_run
+from sepgconv.training.history import read_history
+from sepgconv.training.record import RunRecord
+from sepgconv.training.run import train
+
+__all__ = [
+    "RECIPES",
+    "CheckpointError",
+    "DivergedError",
+    "Run",
+    "RunRecord",
+    "TrainingConfig",
+    "evaluate",
+    "load_run",
+    "read_history",
+    "train",
+]

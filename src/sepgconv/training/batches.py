@@ -1,0 +1,79 @@
+"""Whole batches indexed out of tensors in memory, in an order that seed and epoch alone decide."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+
+def epoch_seed(seed: int, epoch: int, stream: int) -> int:
+    """Return the seed of one stream of random numbers in one epoch.
+
+    Every epoch starts from its own seeds, so an epoch can be repeated without the ones before it.
+
+    Args:
+        seed: the run's.
+        epoch: counted from 0.
+        stream: 0 for the order of the images; 1 + rank for what a process draws itself (augmentation, dropout).
+    """
+    return int(np.random.SeedSequence([seed, epoch, stream]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+class Batches:
+    """The batches of one epoch; every image once, the last batch shorter.
+
+    Under several processes each takes every n-th image of a batch. A last batch too small to give each process
+    `min_share` images joins the batch before it.
+
+    Args:
+        images: (n, channels, height, width).
+        labels: (n,).
+        batch_size: images in a batch, over all processes together.
+        order: permutation of the images as (n,); None keeps their order.
+        min_share: images a process must get in a step; 2 for training, because batch norm cannot train on a map of one
+            value per channel.
+        rank: this process, counted from 0.
+        world_size: number of processes.
+
+    Raises:
+        ValueError: too few images, or too small a batch, for one step.
+    """
+
+    def __init__(
+        self,
+        images: Float32[Tensor, "n c h w"],
+        labels: Int64[Tensor, " n"],
+        *,
+        batch_size: int,
+        order: Int64[Tensor, " n"] | None = None,
+        min_share: int = 2,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        smallest = min_share * world_size
+        for what, count in (("images", len(images)), ("images in a batch", batch_size)):
+            if count < smallest:
+                raise ValueError(f"{world_size} process(es) need {smallest} {what} or more, got {count}")
+        self._images, self._labels, self._order = images, labels, order
+        self._rank, self._world_size = rank, world_size
+        self._starts = range(0, len(images), batch_size)
+        if 0 < len(images) % batch_size < smallest:
+            self._starts = self._starts[:-1]
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """Yield this process's images and labels of each batch, and how many images the whole batch has."""
+        ends: Sequence[int] = [*self._starts[1:], len(self._images)]
+        for start, end in zip(self._starts, ends, strict=True):
+            share = slice(start + self._rank, end, self._world_size)
+            chosen = share if self._order is None else self._order[share]
+            yield self._images[chosen], self._labels[chosen], end - start
+
+
+def epoch_order(count: int, seed: int, epoch: int) -> Int64[Tensor, " n"]:
+    """Return the order of the images in one epoch, the same in every process, drawn from its own generator."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(epoch_seed(seed, epoch, stream=0)))

@@ -1,0 +1,9 @@
+"""What can end a training run early, as exceptions. Imports nothing heavy, so a command line can catch them cheaply."""
+
+
+class DivergedError(RuntimeError):
+    """The loss or a weight is no longer a finite number; the run stopped and its last good checkpoint is untouched."""
+
+
+class CheckpointError(OSError):
+    """A file of the run could not be written, a full disk for example; its last good checkpoint is untouched."""

@@ -1,0 +1,115 @@
+"""Finished runs, read back; the error of a network on labelled images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from sepgconv.data import Split, build_preprocessing
+from sepgconv.models import load
+from sepgconv.training.folder import RunFolder
+from sepgconv.training.record import RunRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        record: what was trained, and how well.
+        model: the network with the last epoch's weights, on the CPU, in evaluation mode.
+        preprocessing: from raw images in [0, 1], (n, channels, height, width), to what the network was trained on.
+        classes: names of the classes, in the order of the scores.
+    """
+
+    record: RunRecord
+    model: nn.Module
+    preprocessing: nn.Module
+    classes: tuple[str, ...]
+
+
+def load_run(folder: str | Path) -> Run:
+    """Read a finished run; nothing in its files is executed.
+
+    Args:
+        folder: the run's.
+
+    Raises:
+        FileNotFoundError: the folder is none of a run, or the run is not finished.
+        ValueError: a file in it is damaged.
+    """
+    files = RunFolder(Path(folder))
+    if not files.setup.is_file():
+        what = "holds no run" if files.root.is_dir() else "is no folder"
+        raise FileNotFoundError(
+            f"{folder} {what}; expected a folder that `sepgconv train` made, with {files.setup.name} and "
+            f"{files.record.name} in it"
+        )
+    if not files.record.is_file():
+        raise FileNotFoundError(f"the run in {folder} is not finished; continue it with resume=True (--resume)")
+    record = RunRecord.read(files.record)
+    with safe_open(files.preprocessing, framework="pt") as file:
+        state = {key: file.get_tensor(key) for key in file.keys()}
+        preprocessing = build_preprocessing((file.metadata() or {})["name"], state)
+    return Run(
+        record=record,
+        model=load(files.model).eval(),
+        preprocessing=preprocessing.eval(),
+        classes=tuple(record.classes),
+    )
+
+
+def evaluate(run_or_model: Run | nn.Module, split: Split, *, batch_size: int = 1000) -> float:
+    """Return the error in percent on labelled images.
+
+    Args:
+        run_or_model: a run or a network; it computes on the network's device and in its precision.
+        split: images as the network was trained on them, which is how `sepgconv.data` gives them.
+        batch_size: images at once; it decides memory, not the result.
+
+    Raises:
+        ValueError: the images or labels are not of the kind the network knows.
+    """
+    if isinstance(run_or_model, Run):
+        model, expected = run_or_model.model, tuple(run_or_model.record.image_shape)
+        if tuple(split.images.shape[1:]) != expected:
+            raise ValueError(
+                f"the run was trained on images of shape {expected} (channels, height, width), got "
+                f"{tuple(split.images.shape[1:])}"
+            )
+    else:
+        model = run_or_model
+    return 100 * count_wrong(model, split.images, split.labels, batch_size=batch_size) / len(split)
+
+
+def count_wrong(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = 1000) -> int:
+    """Return how many images a network gives another class than their label; it is left in the mode it was in.
+
+    Args:
+        model: images (n, channels, height, width) to class scores (n, classes).
+        images: on any device.
+        labels: (n,).
+        batch_size: images at once.
+
+    Raises:
+        ValueError: a label beyond the network's classes.
+    """
+    sample = next(model.parameters())
+    was_training = model.training
+    model.eval()
+    wrong = 0
+    try:
+        with torch.inference_mode():
+            for part, truth in zip(images.split(batch_size), labels.split(batch_size), strict=True):
+                scores = model(part.to(sample.device, sample.dtype))
+                if len(truth) and int(truth.max()) >= scores.shape[1]:
+                    raise ValueError(
+                        f"the network knows {scores.shape[1]} classes, but an image is labelled {int(truth.max())}; "
+                        "is it another data set?"
+                    )
+                wrong += int((scores.argmax(1).cpu() != truth.cpu()).sum())
+    finally:
+        model.train(was_training)
+    return wrong

@@ -1,0 +1,136 @@
+"""Lightning's part of a run: the trainer as this package sets it up, and how its ways of stopping are passed on."""
+
+import contextlib
+import logging
+import signal
+import sys
+import warnings
+from collections.abc import Generator
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from sepgconv.training.callbacks import EpochKeeper
+from sepgconv.training.checkpoint import AtomicCheckpointIO
+from sepgconv.training.config import TrainingConfig
+from sepgconv.training.errors import CheckpointError, DivergedError
+from sepgconv.training.folder import RunFolder
+from sepgconv.training.logs import HistoryLogger
+from sepgconv.training.module import Classifier, EpochBatches
+
+
+def build_trainer(
+    config: TrainingConfig,
+    folder: RunFolder,
+    keeper: EpochKeeper,
+    *,
+    devices: int | str = 1,
+    num_nodes: int = 1,
+    precision: str = "32-true",
+    accelerator: str = "auto",
+    progress: bool = True,
+    threads: int | None = None,
+) -> Trainer:
+    """Return a trainer that logs, checkpoints and shuffles as this package does; nothing is written yet.
+
+    Args:
+        config: the run's.
+        folder: where it logs to.
+        keeper: writes the checkpoints.
+        devices: Lightning's; with more than one, one process each (DDP).
+        num_nodes: Lightning's.
+        precision: Lightning's.
+        accelerator: Lightning's.
+        progress: show a progress bar, where standard error is a terminal.
+        threads: torch's threads in each process; None leaves them.
+    """
+    bar = progress and sys.stderr.isatty()
+    callbacks: list[Callback] = [keeper]
+    if bar:
+        callbacks.append(TQDMProgressBar())
+    if threads is not None:
+        callbacks.append(_Threads(threads))
+    # What a kill left in TensorBoard's files beyond the checkpoint is hidden.
+    board = TensorBoardLogger(folder.root, name=folder.tensorboard.name, version="", purge_step=keeper.epoch + 1)
+    with quiet_lightning():
+        return Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=num_nodes,
+            precision=precision,  # pyright: ignore[reportArgumentType]  # Lightning checks the name, with a good message
+            max_epochs=config.epochs,
+            logger=[HistoryLogger(folder.history), board],
+            callbacks=callbacks,
+            plugins=[AtomicCheckpointIO()],
+            default_root_dir=folder.root,
+            enable_checkpointing=False,  # the keeper's
+            enable_progress_bar=bar,
+            enable_model_summary=False,
+            limit_val_batches=1.0 if config.hold_out else 0,
+            num_sanity_val_steps=0,  # it would only slow the start down
+            log_every_n_steps=1,  # nothing is logged by steps; the default warns about short epochs
+            reload_dataloaders_every_n_epochs=1,  # Batches is one epoch
+            use_distributed_sampler=False,  # Batches takes the process's share
+        )
+
+
+def fit(
+    trainer: Trainer, classifier: Classifier, batches: EpochBatches, folder: RunFolder, keeper: EpochKeeper
+) -> None:
+    """Train to the end, from the folder's checkpoint where the keeper says there is one.
+
+    Raises:
+        DivergedError: loss or weights are not finite; the message names the last good checkpoint.
+        CheckpointError: a file could not be written; the same.
+        KeyboardInterrupt: Ctrl-C; the same, after everything was closed.
+        SystemExit: SIGTERM; the same.
+    """
+    epochs = classifier.config.epochs
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with quiet_lightning():
+            trainer.fit(classifier, datamodule=batches, ckpt_path=folder.checkpoint if keeper.epoch else None)
+    except (DivergedError, CheckpointError) as error:
+        raise type(error)(f"{error}; training stopped: {folder.checkpoint_sentence(keeper.epoch, epochs)}") from error
+    except SystemExit as error:
+        # Lightning turns Ctrl-C into an exit without a word.
+        stopped = f"training stopped: {folder.checkpoint_sentence(keeper.epoch, epochs)}"
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt(stopped) from None
+        if isinstance(error, SIGTERMException):
+            raise SystemExit(stopped) from None
+        raise
+    finally:
+        if signal.getsignal(signal.SIGINT) is not handler:
+            signal.signal(signal.SIGINT, handler)  # Lightning leaves Ctrl-C switched off
+
+
+class _Threads(Callback):
+    # Where Lightning starts processes it also sets their threads, so ours are set after it.
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        torch.set_num_threads(self._count)
+
+
+@contextlib.contextmanager
+def quiet_lightning() -> Generator[None, None, None]:
+    """Keep Lightning's notices about itself off the screen; its warnings still come through."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            # Whoever asks for another device than the GPU knows it.
+            warnings.filterwarnings("ignore", "GPU available but not used")
+            # Lightning 2.6 uses a class that torch 2.13 is about to drop.
+            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

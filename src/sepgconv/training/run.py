@@ -1,0 +1,239 @@
+"""One training run from config to record: `train`."""
+
+import contextlib
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from safetensors.torch import save as to_safetensors
+from torch import nn
+
+from sepgconv._messages import require
+from sepgconv.analysis import CostReport, cost
+from sepgconv.data import Dataset, Split, augmentation, load_dataset
+from sepgconv.models import create_model, save
+from sepgconv.training.config import TrainingConfig
+from sepgconv.training.curves import draw_curves
+from sepgconv.training.environment import device_name, git_commit, versions
+from sepgconv.training.errors import CheckpointError
+from sepgconv.training.evaluation import count_wrong
+from sepgconv.training.files import write_atomically
+from sepgconv.training.folder import RunFolder
+from sepgconv.training.history import read_history
+from sepgconv.training.record import RunRecord
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+    from sepgconv.training.callbacks import EpochKeeper
+
+
+def train(
+    config: TrainingConfig,
+    *,
+    folder: str | Path,
+    data: Dataset | None = None,
+    data_dir: str | Path | None = None,
+    resume: bool = False,
+    devices: int | str = 1,
+    num_nodes: int = 1,
+    precision: str = "32-true",
+    accelerator: str = "auto",
+    progress: bool = True,
+    threads: int | None = None,
+) -> RunRecord:
+    """Train a network and leave a run folder: config, checkpoint, history, curves, network, record.
+
+    The same config, data and number of threads on the same CPU give the same weights bit for bit, also when the run was
+    killed and resumed. The test images are read once, at the end, with the weights of the last epoch.
+
+    With several devices Lightning starts the calling script again for each further process (DDP); a batch is divided
+    among the processes and its gradient is that of the whole batch. Batch norm sees its process's share only, so such
+    a run is not the same as one in a single process.
+
+    Args:
+        config: what to train, and how.
+        folder: where to; it must not hold a run yet, unless `resume`.
+        data: the data set itself; `config.data` is then only its label. Default: `config.data` is loaded.
+        data_dir: where its files are; see `sepgconv.data.load_dataset`.
+        resume: go on from the folder's checkpoint. A finished run's record is returned as it is.
+        devices: Lightning's: how many, or "auto".
+        num_nodes: Lightning's: machines, each started with the same command.
+        precision: Lightning's: "32-true", "bf16-mixed", "16-mixed", "64-true" and so on.
+        accelerator: Lightning's: "auto", "cpu", "gpu" and so on.
+        progress: show a progress bar on a terminal and a line for each epoch, on standard error. False: silence.
+        threads: torch's threads, in each process. Default: torch's own choice.
+
+    Returns:
+        What `record.json` holds, in every process.
+
+    Raises:
+        ValueError: data or config do not fit together; with `resume`, the folder's run is another one.
+        FileExistsError: the folder holds a run, and `resume` is False.
+        FileNotFoundError: it holds none, and `resume` is True.
+        DivergedError: loss or weights are not finite; the last good checkpoint is kept and named.
+        CheckpointError: a file could not be written, as on a full disk; the same.
+        KeyboardInterrupt: Ctrl-C; the same.
+        ImportError: the extra "train" is not installed.
+    """
+    require("lightning", extra="train", purpose="training")
+    # Imported here and not above: Lightning takes seconds to import, and most commands do without it.
+    from sepgconv.training.callbacks import EpochKeeper
+    from sepgconv.training.checkpoint import completed_epochs
+    from sepgconv.training.fitting import build_trainer, fit
+    from sepgconv.training.module import Classifier, EpochBatches
+
+    files = RunFolder(Path(folder))
+    setup: dict[str, Any] = {"config": config.to_dict(), "precision": precision}
+    if resume:
+        files.refuse_other(setup)
+        if files.record.is_file():
+            _say(f"the run in {files.root} is finished, there is nothing to resume", progress)
+            return RunRecord.read(files.record)
+    keeper = EpochKeeper(files.checkpoint, progress=progress, epoch=completed_epochs(files.checkpoint) if resume else 0)
+    trainer = build_trainer(
+        config,
+        files,
+        keeper,
+        devices=devices,
+        num_nodes=num_nodes,
+        precision=precision,
+        accelerator=accelerator,
+        progress=progress,
+        threads=threads,
+    )
+    if trainer.is_global_zero and not resume:
+        files.refuse_existing()
+    dataset = load_dataset(config.data, data_dir=data_dir) if data is None else data
+    learned, held_out = _parts(dataset, hold_out=config.hold_out)
+    setup["data"] = _identity(dataset, learned, held_out)
+    if resume:
+        files.refuse_other(setup)
+        _say(f"resuming after epoch {keeper.epoch} of {config.epochs}", progress and trainer.is_global_zero)
+    with _threads(threads):
+        torch.manual_seed(config.seed)
+        model = _build(config, dataset)
+        costs = cost(model, dataset.image_shape)  # also refuses images too small for the network
+        batches = EpochBatches(learned, held_out, config, augmentation(config.augmentation))
+        if trainer.is_global_zero and not resume:
+            files.begin(setup)
+        fit(trainer, Classifier(model, config), batches, files, keeper)
+        errors = _final_errors(trainer, model, {"train": learned, "validation": held_out, "test": dataset.test})
+        record = _record(trainer, keeper, setup, dataset, model, costs, errors)
+    if trainer.is_global_zero:
+        _write_results(files, record, model, dataset.preprocessing)
+    return RunRecord.from_dict(trainer.strategy.broadcast(record.to_dict()))
+
+
+def _parts(dataset: Dataset, *, hold_out: bool) -> tuple[Split, Split | None]:
+    # What is learned from, and what the epochs are judged by.
+    train, validation = dataset.train, dataset.validation
+    if hold_out:
+        return train, validation
+    together = (torch.cat(pair) for pair in ((train.images, validation.images), (train.labels, validation.labels)))
+    return Split(*together), None
+
+
+def _identity(dataset: Dataset, learned: Split, held_out: Split | None) -> dict[str, Any]:
+    # What must be the same for a run to go on with a data set; also the record's fields about it.
+    parts = {"train": learned, "validation": held_out, "test": dataset.test}
+    return {
+        "data": dataset.name,
+        "classes": list(dataset.classes),
+        "image_shape": list(dataset.image_shape),
+        "images": {name: len(split) for name, split in parts.items() if split is not None},
+    }
+
+
+def _build(config: TrainingConfig, dataset: Dataset) -> nn.Module:
+    found = {"in_channels": dataset.image_shape[0], "num_classes": len(dataset.classes)}
+    for key, value in found.items():
+        if config.model_config.get(key, value) != value:
+            raise ValueError(f"model_config has {key}={config.model_config[key]}, but {dataset.name} has {value}")
+    return create_model(config.model, **found | config.model_config)
+
+
+def _final_errors(trainer: "Trainer", model: nn.Module, parts: dict[str, Split | None]) -> dict[str, float | None]:
+    # Every process counts its share with the weights and statistics of the first.
+    from sepgconv.training.module import share_buffers
+
+    device = trainer.strategy.root_device
+    model.to(device)
+    share_buffers(model)
+    errors: dict[str, float | None] = {}
+    for name, split in parts.items():
+        errors[f"{name}_error"] = None
+        if split is not None:
+            share = slice(trainer.global_rank, None, trainer.world_size)
+            wrong = torch.tensor(count_wrong(model, split.images[share], split.labels[share]), device=device)
+            errors[f"{name}_error"] = 100 * int(trainer.strategy.reduce(wrong, reduce_op="sum")) / len(split)
+    model.cpu()
+    return errors
+
+
+def _record(
+    trainer: "Trainer",
+    keeper: "EpochKeeper",
+    setup: dict[str, Any],
+    dataset: Dataset,
+    model: nn.Module,
+    costs: CostReport,
+    errors: dict[str, Any],
+) -> RunRecord:
+    config: dict[str, Any] = setup["config"]
+    model_config = cast("dict[str, Any]", model.config)  # create_model put it there
+    return RunRecord(
+        model=config["model"],
+        width=model_config.get("width", model_config.get("widths")),
+        seed=config["seed"],
+        epochs=config["epochs"],
+        parameters=costs.parameters,
+        nominal_macs=costs.nominal_macs,
+        executed_macs=costs.executed_macs,
+        seconds=keeper.seconds,
+        peak_memory_bytes=keeper.peak_memory_bytes,
+        device=device_name(trainer.strategy.root_device),
+        processes=trainer.world_size,
+        threads=torch.get_num_threads(),
+        precision=setup["precision"],
+        commit=git_commit(),
+        versions=versions(),
+        skipped=len(dataset.skipped),
+        config=config,
+        model_config=model_config,
+        **setup["data"],
+        **errors,
+    )
+
+
+def _write_results(files: RunFolder, record: RunRecord, model: nn.Module, preprocessing: nn.Module) -> None:
+    try:
+        state = {name: value.contiguous() for name, value in preprocessing.state_dict().items()}
+        write_atomically(files.preprocessing, to_safetensors(state, metadata={"name": str(preprocessing.name)}))
+        save(model, files.model)
+        title = f"{record.model}, width {record.width}, on {record.data}"
+        draw_curves(files.curves, read_history(files.history), title=title, test_error=record.test_error)
+        record.write(files.record)
+    except OSError as error:
+        raise CheckpointError(
+            f"could not write the results to {files.root}: {error.strerror or error}; training is complete: "
+            f"{files.checkpoint_sentence(record.epochs, record.epochs)}"
+        ) from error
+
+
+def _say(sentence: str, wanted: bool) -> None:
+    if wanted:
+        print(sentence, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _threads(count: int | None) -> Generator[None, None, None]:
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

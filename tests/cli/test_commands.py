@@ -1,0 +1,145 @@
+"""The commands as a user types them: what they print, what they leave, and how they refuse."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sepgconv.cli import main
+
+
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    """Call the command line; return its exit status, standard output and standard error."""
+    monkeypatch.setattr(sys, "argv", ["sepgconv", *map(str, words)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    captured = capsys.readouterr()
+    return int(stop.value.code or 0), captured.out, captured.err
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """An .npz of two classes that differ in brightness, which every network learns."""
+    generator = np.random.default_rng(0)
+    arrays = {}
+    for part, count in (("train", 40), ("test", 20)):
+        labels = np.arange(count) % 2
+        noise = generator.integers(0, 60, (count, 28, 28))
+        arrays[f"x_{part}"] = (noise + 150 * labels[:, None, None]).astype(np.uint8)
+        arrays[f"y_{part}"] = labels
+    path = tmp_path / "pictures.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+def test_models_lists_every_network_with_its_parameters(monkeypatch, capsys):
+    status, out, _ = run(monkeypatch, capsys, "models")
+    assert status == 0
+    assert "gc_p4m_resnet44" in out
+    assert "24,640" in out
+
+
+def test_data_lists_every_data_set(monkeypatch, capsys):
+    status, out, _ = run(monkeypatch, capsys, "data")
+    assert status == 0
+    assert all(name in out for name in ("rotated_digits", "rotmnist", "cifar10", "folder"))
+
+
+def test_info_prints_the_counts_of_the_paper(monkeypatch, capsys):
+    status, out, _ = run(monkeypatch, capsys, "info", "gc_p4cnn", "--width", 30, "-o", "execution=separable")
+    assert status == 0
+    assert "SeparableGroupConv2d" in out
+    assert "30x4x26x26" in out
+    total = out.strip().splitlines()[-1].split()
+    assert total == ["total", "24,640", "13,006,860", "16,506,060"]
+
+
+def test_version(monkeypatch, capsys):
+    import sepgconv
+
+    assert run(monkeypatch, capsys, "--version")[:2] == (0, f"sepgconv {sepgconv.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("info", "gc_p4cn"), "did you mean 'gc_p4cnn'"),
+        (("info", "p4cnn", "--group", "p5"), "unknown group 'p5'"),
+        (("info", "p4cnn", "--image-size", "20"), "smallest size is 28 x 28"),
+        (("info", "resnet44", "--widths", "1,x"), "whole numbers"),
+        (("info", "p4cnn", "-o", "width"), "KEY=VALUE"),
+        (("train", "p4cnn", "--data", "rotmnst"), "did you mean 'rotmnist'"),
+        (("train", "p4cnn", "--recipe", "papr"), "did you mean 'paper'"),
+        (("evaluate", "nowhere"), "nowhere"),
+        (("predict", "nowhere", "a.png"), "nowhere"),
+    ],
+)
+def test_a_mistake_is_one_sentence_without_traceback(words, sentence, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = run(monkeypatch, capsys, *words)
+    assert status == 1
+    assert sentence in err
+    assert "Traceback" not in err
+    assert err.startswith("Error: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_train_evaluate_predict(monkeypatch, capsys, tmp_path, pictures):
+    folder, picture = tmp_path / "run", tmp_path / "bright.png"
+    words = ("train", "gc_p4cnn", "--width", 4, "--data", pictures, "--epochs", 4, "--out", folder, "--quiet")
+    status, out, err = run(monkeypatch, capsys, *words, "--threads", 1)
+    assert status == 0, err
+    assert "test error" in out
+    record = json.loads((folder / "record.json").read_text())
+    assert record["data"] == "npz:pictures"
+    assert record["epochs"] == 4
+
+    status, out, err = run(monkeypatch, capsys, "evaluate", folder)
+    assert status == 0, err
+    assert f"{record['test_error']:.2f} %" in out
+    assert "0.00 %" in out.splitlines()[-2]  # answers that change under quarter turns: none, by construction
+
+    Image.new("L", (28, 28), 200).save(picture)
+    (tmp_path / "broken.png").write_bytes(b"not a picture")
+    status, out, err = run(monkeypatch, capsys, "predict", folder, picture, tmp_path / "broken.png", "--json")
+    assert status == 1  # one of the two could not be read: it is named, the other is answered
+    assert "broken.png" in err
+    assert json.loads(out)["image"] == str(picture)
+    assert 0 <= json.loads(out)["probability"] <= 1
+
+    status, _, err = run(monkeypatch, capsys, *words[:-1], "--resume", "--lr", 0.5)
+    assert status == 1
+    assert "lr was 0.01, is 0.5" in err
+    status, _, err = run(monkeypatch, capsys, *words)
+    assert status == 1
+    assert "--resume" in err
+
+
+@pytest.mark.slow
+def test_demo_prints_the_table_and_draws_the_picture(monkeypatch, capsys, tmp_path):
+    status, out, err = run(monkeypatch, capsys, "demo", "--out", tmp_path, "--epochs", 1, "--threads", 1)
+    assert status == 0, err
+    assert "gc_p4cnn (width 30)" in out
+    rows = {line.split()[0]: line for line in out.splitlines() if "%" in line and "width" in line}
+    assert " 0.00 %" in rows["gc_p4cnn"]
+    assert " 0.00 %" not in rows["z2cnn"]
+    with Image.open(tmp_path / "turned_digit.png") as picture:
+        assert picture.width > 1000
+    (tmp_path / "z2cnn" / "training.json").unlink()
+    status, _, err = run(monkeypatch, capsys, "demo", "--out", tmp_path, "--epochs", 1)
+    assert status == 1
+    assert "not made by a demo" in err
+
+
+def test_a_missing_extra_is_named():
+    code = (
+        "import sys; sys.modules['typer'] = None; sys.argv = ['sepgconv', 'models']; import sepgconv.cli as c; c.main()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert result.returncode == 1
+    assert "pip install 'sepgconv[train]'" in result.stderr
+    assert "Traceback" not in result.stderr
