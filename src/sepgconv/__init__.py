@@ -31,7 +31,14 @@ __all__ = [
 ]
 
 
+_ON_FIRST_USE = ("cli", "data", "testing", "training")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ON_FIRST_USE})
+
+
 def __getattr__(name: str) -> ModuleType:
-    if name in ("cli", "data", "testing", "training"):
+    if name in _ON_FIRST_USE:
         return importlib.import_module(f"sepgconv.{name}")
     raise AttributeError(f"module 'sepgconv' has no attribute {name!r}")

@@ -18,7 +18,8 @@ def unknown_name(kind: str, name: object, choices: Iterable[str]) -> str:
         choices: every valid name.
     """
     valid = list(choices)
-    near = difflib.get_close_matches(str(name).lower(), valid, n=3, cutoff=0.5)
+    folded = {choice.lower(): choice for choice in valid}
+    near = [folded[match] for match in difflib.get_close_matches(str(name).lower(), folded, n=3, cutoff=0.5)]
     hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
     return f"unknown {kind} {name!r}{hint} (valid: {', '.join(valid)})"
 

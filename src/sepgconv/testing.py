@@ -1,10 +1,15 @@
 """For tests of layers on a group, yours included: one assertion and the tolerances it uses."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from sepgconv.analysis import equivariance_error
 from sepgconv.groups import FiniteGroup
+from sepgconv.groups import group as find_group
+
+__all__ = ["TOLERANCE", "assert_equivariant"]
 
 # Relative to the largest output. Pixels are permuted exactly, so what is left is rounding in sums of some thousand
 # terms.
@@ -22,13 +27,16 @@ def assert_equivariant(module: nn.Module, x: Tensor, group: FiniteGroup | str, t
 
     Raises:
         AssertionError: an element's error is larger; the message names the worst.
-        ValueError: the group cannot act on the input.
+        ValueError: the group cannot act on the input, or there is no tolerance for its dtype.
     """
+    if tolerance is None and x.dtype not in TOLERANCE:
+        raise ValueError(f"assert_equivariant: there is no tolerance for {x.dtype}; give one with tolerance=")
+    allowed, group = TOLERANCE[x.dtype] if tolerance is None else tolerance, find_group(group)
     errors = equivariance_error(module, x, group)
-    allowed = TOLERANCE[x.dtype] if tolerance is None else tolerance
-    worst = max(errors, key=lambda g: errors[g], default=0)
+    # nan compares false with everything, so it is asked for: neither small nor the largest.
+    worst = max(errors, key=lambda g: math.inf if math.isnan(errors[g]) else errors[g], default=0)
     if errors and not errors[worst] <= allowed:
         raise AssertionError(
-            f"{type(module).__name__} is not equivariant to element {worst} of {group}: relative error "
+            f"{type(module).__name__} is not equivariant to element {worst} of {group.name}: relative error "
             f"{errors[worst]:.2g}, allowed {allowed:.2g}"
         )

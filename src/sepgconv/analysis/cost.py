@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sepgconv.analysis.modes import evaluation
 from sepgconv.functional import executed_macs, select_execution
 from sepgconv.nn import DepthwiseGroupConv2d, GroupConv2d, LiftingConv2d, SeparableGroupConv2d, TwoStepGroupConv2d
 
@@ -80,32 +81,31 @@ def cost(model: nn.Module, input_shape: tuple[int, ...]) -> CostReport:
     rows: list[LayerCost] = []
     uncounted: list[str] = []
 
-    def record(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if not (inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor)):
-            return  # a container that passes several tensors on; its parts are recorded
+    def record(name: str, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> None:
         own = sum(p.numel() for p in module.parameters(recurse=_has_rule(module)))
-        counted = macs(module, tuple(inputs[0].shape[1:]), tuple(output.shape[1:]))
+        inputs = [value for value in (*arguments, *keywords.values()) if isinstance(value, Tensor)]
+        output_shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
+        counted = macs(module, tuple(inputs[0].shape[1:]), output_shape) if inputs and output_shape else None
         if counted is None and own == 0:
             return
         if counted is None and not isinstance(module, NORMS):
             uncounted.append(name)
-        rows.append(LayerCost(name, type(module).__name__, tuple(output.shape[1:]), own, *(counted or (0, 0))))
+        rows.append(LayerCost(name, type(module).__name__, output_shape, own, *(counted or (0, 0))))
 
-    was_training = {module: module.training for module in model.modules()}
     handles = [
-        module.register_forward_hook(lambda m, i, o, name=name: record(name, m, i, o))
+        module.register_forward_hook(
+            lambda module, arguments, keywords, output, name=name: record(name, module, arguments, keywords, output),
+            with_kwargs=True,
+        )
         for name, module in _layers(model)
     ]
     try:
-        model.eval()
         reference = next(_tensors(model), torch.empty(0))
-        with torch.no_grad():
+        with evaluation(model):
             model(torch.zeros(1, *picture, device=reference.device, dtype=reference.dtype))
     finally:
         for handle in handles:
             handle.remove()
-        for module, training in was_training.items():
-            module.training = training
     return CostReport(sum(p.numel() for p in model.parameters()), tuple(rows), tuple(uncounted))
 
 
@@ -113,12 +113,14 @@ def _has_rule(module: nn.Module) -> bool:
     return macs.dispatch(type(module)) is not macs.dispatch(object)
 
 
-def _layers(model: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """Walk through the modules; what lies within a module that has a rule of its own is counted with it."""
-    yield name, model
-    if not _has_rule(model):
-        for child, module in model.named_children():
-            yield from _layers(module, f"{name}.{child}" if name else child)
+def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Walk through the modules, each once; what lies within one that has a rule of its own is counted with it."""
+    within: set[nn.Module] = set()
+    for name, module in model.named_modules():
+        if module not in within:
+            yield name, module
+            if _has_rule(module):
+                within.update(module.modules())
 
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)  # pyright: ignore[reportPrivateUsage]
@@ -176,7 +178,7 @@ def _(module: SeparableGroupConv2d, input_shape: Shape, output_shape: Shape) -> 
 
 @macs.register
 def _(module: TwoStepGroupConv2d, input_shape: Shape, output_shape: Shape) -> tuple[int, int]:
-    mixing, filtering = (next(step.parameters())[0].numel() for step in module)
+    mixing, filtering = (next(step.parameters())[0].numel() for step in module)  # the weight comes first
     maps_out = output_shape[0] * output_shape[1]
     in_size, out_size = torch.Size(input_shape[-2:]).numel(), torch.Size(output_shape[-2:]).numel()
     return maps_out * out_size * (mixing + filtering), maps_out * (in_size * mixing + out_size * filtering)

@@ -1,14 +1,16 @@
 """How exactly a layer or network commutes with a group."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
+from sepgconv.analysis.modes import evaluation
 from sepgconv.functional import act
 from sepgconv.groups import FiniteGroup
 from sepgconv.groups import group as find_group
 
 
-@torch.no_grad()
 def equivariance_error(module: nn.Module, x: Tensor, group: FiniteGroup | str) -> dict[int, float]:
     """Return the relative error max|L(g·x) - g·L(x)| / max|L(x)| for every element g but the identity.
 
@@ -23,23 +25,24 @@ def equivariance_error(module: nn.Module, x: Tensor, group: FiniteGroup | str) -
     Raises:
         ValueError: the group cannot act on the input.
     """
-    group, training = find_group(group), module.training
-    module.eval()
-    try:
+    group, errors = find_group(group), dict[int, float]()
+    with evaluation(module):
         y = module(x)
-        scale = y.abs().max()
-        errors: dict[int, float] = {}
         for g in range(1, group.order):
             expected = act(group, g, y) if y.ndim >= 4 else y
-            moved = module(act(group, g, x))
-            same = moved.shape == expected.shape
-            errors[g] = float((moved - expected).abs().max() / scale) if same else float("inf")
-        return errors
-    finally:
-        module.train(training)
+            errors[g] = _relative(module(act(group, g, x)), expected)
+    return errors
 
 
-@torch.no_grad()
+def _relative(found: Tensor, expected: Tensor) -> float:
+    if found.shape != expected.shape:
+        return math.inf
+    difference, scale = float((found - expected).abs().max()), float(expected.abs().max())
+    if scale == 0:  # relative to nothing, only nothing is no error
+        return 0.0 if difference == 0 else math.inf
+    return difference / scale
+
+
 def answer_changes(
     model: nn.Module, images: Tensor, group: FiniteGroup | str = "p4", *, batch_size: int = 500
 ) -> float:
@@ -50,14 +53,15 @@ def answer_changes(
         images: (n, channels, height, width).
         group: the group or its name; a picture counts once if any element changes its class.
         batch_size: pictures at a time.
+
+    Raises:
+        ValueError: there are no pictures, or the group cannot act on them.
     """
-    group, training = find_group(group), model.training
-    model.eval()
-    try:
-        changed = 0
+    if len(images) == 0:
+        raise ValueError("answer_changes: expected at least one picture, got none")
+    group, changed = find_group(group), 0
+    with evaluation(model):
         for batch in images.split(batch_size):
             answers = [model(act(group, g, batch)).argmax(1) for g in range(group.order)]
             changed += int(torch.stack([answer != answers[0] for answer in answers]).any(0).sum())
-        return 100 * changed / len(images)
-    finally:
-        model.train(training)
+    return 100 * changed / len(images)

@@ -3,6 +3,8 @@
 import os
 import sys
 
+__all__ = ["main"]
+
 
 def main() -> None:
     """Run the command line; a user's mistake ends it with one sentence on standard error and exit status 1.

@@ -5,6 +5,21 @@ from torch import Tensor
 from sepgconv.groups import FiniteGroup
 
 
+def check_channels(caller: str, **counts: int) -> None:
+    """Refuse numbers of channels that are none.
+
+    Args:
+        caller: named in the error.
+        counts: by argument name.
+
+    Raises:
+        ValueError: one is not an integer of at least 1.
+    """
+    for name, count in counts.items():
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise ValueError(f"{caller}: {name} must be a positive integer, got {count!r}")
+
+
 def check_image(x: Tensor, channels: int, caller: str) -> None:
     """Refuse anything but images (batch, channels, height, width).
 
@@ -35,7 +50,11 @@ def check_feature_map(x: Tensor, channels: int | None, group: FiniteGroup | None
     if x.ndim == 5 and channels in (None, x.shape[1]) and poses in (None, x.shape[2]):
         return
     hint = ""
-    if x.ndim == 4:
+    if x.ndim == 4 and (channels, poses) == tuple(x.shape[:2]):
+        hint = "; add the batch axis with x[None]"
+    elif x.ndim == 4 and channels is not None and poses is not None and x.shape[1] == channels * poses > channels:
+        hint = f"; channels and poses seem to be folded, use x.unflatten(1, ({channels}, {poses}))"
+    elif x.ndim == 4:
         hint = "; lift images with LiftingConv2d first"
     elif x.ndim == 5 and poses not in (None, x.shape[2]):
         hint = f"; the maps have {x.shape[2]} poses, so they come from a layer of another group"
@@ -46,3 +65,20 @@ def check_feature_map(x: Tensor, channels: int | None, group: FiniteGroup | None
     )
     on = "" if group is None else f" for {group.name}"
     raise ValueError(f"{caller}: expected feature maps {what}{on}, got {tuple(x.shape)}{hint}")
+
+
+def check_weight(name: str, weight: Tensor, fits: bool, expected: str, caller: str) -> None:
+    """Refuse a weight whose shape does not fit.
+
+    Args:
+        name: of the weight.
+        weight: the weight.
+        fits: whether its shape is as it must be.
+        expected: that shape in words.
+        caller: named in the error.
+
+    Raises:
+        ValueError: it does not fit; its shape is named.
+    """
+    if not fits:
+        raise ValueError(f"{caller}: expected {name} {expected}, got {tuple(weight.shape)}")

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from sepgconv.functional.checks import check_feature_map, check_image
+from sepgconv.functional.checks import check_feature_map, check_image, check_weight
 from sepgconv.functional.execution import Execution, select_execution
 from sepgconv.functional.geometry import Geometry, Pair, conv_geometry, planar_conv2d
 from sepgconv.functional.kernels import (
@@ -63,6 +63,7 @@ def lift_conv2d(
         ValueError: wrong rank or channels, maps too small, or arguments that break equivariance.
     """
     group, size = find_group(group), _size(weight)
+    check_weight("weight", weight, weight.ndim == 4, "(out, in, k, k)", "lift_conv2d")
     check_image(x, weight.shape[1], "lift_conv2d")
     geometry = conv_geometry(group, size, stride, padding, dilation, padding_mode)
     action = pixel_action(group, size, device=weight.device) if action is None else action
@@ -103,6 +104,8 @@ def group_conv2d(
         ValueError: wrong rank, channels or poses, maps too small, or arguments that break equivariance.
     """
     group, size = find_group(group), _size(weight)
+    fits = weight.ndim == 5 and weight.shape[2] == group.order
+    check_weight("weight", weight, fits, f"(out, in, {group.order}, k, k) for {group.name}", "group_conv2d")
     check_feature_map(x, weight.shape[1], group, "group_conv2d")
     geometry = conv_geometry(group, size, stride, padding, dilation, padding_mode)
     action = filter_action(group, size, device=weight.device) if action is None else action
@@ -154,6 +157,7 @@ def depthwise_group_conv2d(
         ValueError: wrong rank, channels or poses, maps too small, or arguments that break equivariance.
     """
     group, size = find_group(group), _size(weight)
+    check_weight("weight", weight, weight.ndim == 3, "(channels, k, k)", "depthwise_group_conv2d")
     check_feature_map(x, weight.shape[0], group, "depthwise_group_conv2d")
     geometry = conv_geometry(group, size, stride, padding, dilation, padding_mode)
     action = pixel_action(group, size, device=weight.device) if action is None else action
@@ -212,8 +216,14 @@ def separable_group_conv2d(
             equivariance.
     """
     group, size = find_group(group), _size(depthwise)
-    out_channels, in_channels, order = *pointwise.shape[:2], group.order
-    check_feature_map(x, in_channels, group, "separable_group_conv2d")
+    caller, order = "separable_group_conv2d", group.order
+    fits = pointwise.ndim == 3 and pointwise.shape[2] == order
+    check_weight("pointwise", pointwise, fits, f"(out, in, {order}) for {group.name}", caller)
+    out_channels, in_channels = pointwise.shape[:2]
+    lead = (out_channels,) if sharing == "gc" else (out_channels, in_channels)
+    expected = f"({', '.join(map(str, lead))}, k, k) for sharing={sharing!r}"
+    check_weight("depthwise", depthwise, depthwise.shape[:-2] == lead, expected, caller)
+    check_feature_map(x, in_channels, group, caller)
     geometry = conv_geometry(group, size, stride, padding, dilation, padding_mode)
     chosen = select_execution(
         execution, sharing, in_channels, out_channels, order, geometry, (int(x.shape[-2]), int(x.shape[-1]))
@@ -227,7 +237,7 @@ def separable_group_conv2d(
     by_pose, by_pixel, by_filter = actions
     if chosen == "composed":
         weight = compose_kernel(pointwise, depthwise, sharing)
-        return _dense(x, weight, group, bias, geometry, by_filter, "separable_group_conv2d")
+        return _dense(x, weight, group, bias, geometry, by_filter, caller)
     mixing = transform_kernel(pointwise, by_pose)  # (o, h, c, g)
     filters = transform_kernel(depthwise, by_pixel).flatten(0, 1)  # gc: (o*h, k, l); g: (o*h, c, k, l)
     if sharing == "gc":
@@ -243,6 +253,6 @@ def separable_group_conv2d(
         _over_poses(bias, order),
         geometry,
         channel_groups=out_channels * order,
-        caller="separable_group_conv2d",
+        caller=caller,
     )
     return maps.unflatten(1, (-1, order))

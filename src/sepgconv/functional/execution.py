@@ -33,6 +33,9 @@ def executed_macs(
         order: |G|.
         geometry: the planar arguments.
         size: (height, width) of the input maps.
+
+    Raises:
+        ValueError: an unknown execution or sharing.
     """
     return sum(_dense_and_thin(execution, sharing, in_channels, out_channels, order, geometry, size))
 
@@ -41,6 +44,8 @@ def _dense_and_thin(
     execution: str, sharing: str, in_channels: int, out_channels: int, order: int, geometry: Geometry, size: Pair
 ) -> Pair:
     """Split the multiplications into those of dense products and those that filter or mix few maps each."""
+    one_of("sharing", sharing, SHARINGS)
+    one_of("execution", execution, EXECUTIONS[1:])
     (height, width), (out_height, out_width) = size, geometry.output_size(*size)
     pixels_in, pixels_out = height * width, out_height * out_width
     taps = geometry.kernel_size[0] * geometry.kernel_size[1]
@@ -64,7 +69,6 @@ def select_execution(
     Raises:
         ValueError: an unknown execution or sharing.
     """
-    one_of("sharing", sharing, SHARINGS)
     requested: Execution = one_of("execution", execution, EXECUTIONS)
     if requested != "auto":
         return requested

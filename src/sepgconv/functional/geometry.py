@@ -20,7 +20,7 @@ def as_pair(value: int | Pair, name: str, *, least: int) -> Pair:
     Raises:
         ValueError: it is neither, or smaller than `least`.
     """
-    pair = (value, value) if isinstance(value, int) else tuple(value)
+    pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2 or any(not isinstance(side, int) or isinstance(side, bool) or side < least for side in pair):
         raise ValueError(f"{name} must be an integer, or a pair of them, of at least {least}; got {value!r}")
     return pair[0], pair[1]
@@ -55,6 +55,30 @@ class Geometry:
         sides = zip((height, width), self.padding, self.dilation, self.kernel_size, self.stride, strict=True)
         along_y, along_x = ((side + 2 * p - d * (k - 1) - 1) // s + 1 for side, p, d, k, s in sides)
         return along_y, along_x
+
+    def check_size(self, height: int, width: int, caller: str) -> None:
+        """Refuse maps that are too small.
+
+        Raises:
+            ValueError: smaller than the kernel, or than the padding mode needs; the smallest size is named.
+        """
+        if min(self.output_size(height, width)) < 1:
+            reach = zip(self.kernel_size, self.dilation, self.padding, strict=True)
+            least = tuple(max(1, d * (k - 1) + 1 - 2 * p) for k, d, p in reach)
+            what = f"kernel_size={self.kernel_size}, dilation={self.dilation}, padding={self.padding}"
+        elif self.padding_mode in ("reflect", "circular"):
+            # Reflecting needs one pixel more than it mirrors; wrapping goes round once at most.
+            more = 1 if self.padding_mode == "reflect" else 0
+            least = tuple(max(1, padding + more) for padding in self.padding)
+            what = f"{self.padding_mode} padding of {self.padding}"
+            if height >= least[0] and width >= least[1]:
+                return
+        else:
+            return
+        raise ValueError(
+            f"{caller}: maps of {height} x {width} are too small for {what}; "
+            f"the smallest size is {least[0]} x {least[1]}"
+        )
 
 
 def conv_geometry(
@@ -108,22 +132,8 @@ def planar_conv2d(
     Raises:
         ValueError: the maps are too small for the kernel or for the padding mode; the smallest size is named.
     """
-    size = (int(x.shape[-2]), int(x.shape[-1]))
+    geometry.check_size(int(x.shape[-2]), int(x.shape[-1]), caller)
     (pad_y, pad_x), mode = geometry.padding, geometry.padding_mode
-    if min(geometry.output_size(*size)) < 1:
-        reach = zip(geometry.kernel_size, geometry.dilation, geometry.padding, strict=True)
-        least = tuple(max(1, d * (k - 1) + 1 - 2 * p) for k, d, p in reach)
-        raise ValueError(
-            f"{caller}: maps of {size[0]} x {size[1]} are too small for kernel_size={geometry.kernel_size}, "
-            f"dilation={geometry.dilation}, padding={geometry.padding}; the smallest size is {least[0]} x {least[1]}"
-        )
-    # Reflecting needs one pixel more than it mirrors; wrapping at most one full turn.
-    if (mode == "reflect" and (pad_y >= size[0] or pad_x >= size[1])) or (
-        mode == "circular" and (pad_y > size[0] or pad_x > size[1])
-    ):
-        raise ValueError(
-            f"{caller}: padding={geometry.padding} with {mode} padding needs maps larger than {size[0]} x {size[1]}"
-        )
     padding = geometry.padding
     if mode != "zeros" and padding != (0, 0):
         x, padding = F.pad(x, (pad_x, pad_x, pad_y, pad_y), mode=mode), (0, 0)

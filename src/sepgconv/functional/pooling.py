@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sepgconv.functional.checks import check_feature_map
-from sepgconv.functional.geometry import Pair
+from sepgconv.functional.geometry import Geometry, Pair, conv_geometry
+from sepgconv.groups import C1
 
 
 def group_max_pool(x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c y x"]:
@@ -32,8 +33,10 @@ def group_mean_pool(x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c y x"]:
     return x.mean(2)
 
 
-def _planar(pool: Callable[[Tensor], Tensor], x: Tensor, caller: str) -> Tensor:
+def _planar(pool: Callable[[Tensor], Tensor], x: Tensor, caller: str, window: Geometry | None = None) -> Tensor:
     check_feature_map(x, None, None, caller)
+    if window is not None:
+        window.check_size(int(x.shape[-2]), int(x.shape[-1]), caller)
     return pool(x.flatten(1, 2)).unflatten(1, x.shape[1:3])
 
 
@@ -47,9 +50,10 @@ def max_pool2d(
     """Max-pool every pose in the plane, with the arguments of `torch.nn.functional.max_pool2d`.
 
     Raises:
-        ValueError: x is not a feature map.
+        ValueError: x is not a feature map, or too small.
     """
-    return _planar(lambda maps: F.max_pool2d(maps, kernel_size, stride, padding, dilation), x, "max_pool2d")
+    window = conv_geometry(C1, kernel_size, kernel_size if stride is None else stride, padding, dilation)
+    return _planar(lambda maps: F.max_pool2d(maps, kernel_size, stride, padding, dilation), x, "max_pool2d", window)
 
 
 def avg_pool2d(
@@ -58,9 +62,10 @@ def avg_pool2d(
     """Average every pose in the plane, with the arguments of `torch.nn.functional.avg_pool2d`.
 
     Raises:
-        ValueError: x is not a feature map.
+        ValueError: x is not a feature map, or too small.
     """
-    return _planar(lambda maps: F.avg_pool2d(maps, kernel_size, stride, padding), x, "avg_pool2d")
+    window = conv_geometry(C1, kernel_size, kernel_size if stride is None else stride, padding)
+    return _planar(lambda maps: F.avg_pool2d(maps, kernel_size, stride, padding), x, "avg_pool2d", window)
 
 
 def adaptive_avg_pool2d(x: Float[Tensor, "b c g y x"], output_size: int | Pair) -> Float[Tensor, "b c g y2 x2"]:

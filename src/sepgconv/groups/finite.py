@@ -36,7 +36,7 @@ class FiniteGroup:
 
     def __post_init__(self) -> None:
         elements = list(range(len(self.table)))
-        if any(len(row) != self.order or sorted(row) != elements for row in self.table):
+        if not elements or any(sorted(row) != elements for row in self.table):
             raise ValueError(f"{self.name}: every row of the Cayley table must permute 0..{self.order - 1}")
         if list(self.table[0]) != elements or [row[0] for row in self.table] != elements:
             raise ValueError(f"{self.name}: element 0 must be the identity")
@@ -55,6 +55,8 @@ class FiniteGroup:
                 for a, b in itertools.product(elements, repeat=2)
             ):
                 raise ValueError(f"{self.name}: the {what} do not multiply as the Cayley table says")
+        if not self.irreps:
+            raise ValueError(f"{self.name}: a group has irreps, got none")
         fourier = self.fourier
         if fourier.shape != (self.order, self.order) or not np.allclose(fourier @ fourier.T, np.eye(self.order)):
             raise ValueError(f"{self.name}: the irreps do not span the functions on the group")

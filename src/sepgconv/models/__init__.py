@@ -1,6 +1,6 @@
 """The networks of the paper, by name, and their storage."""
 
-from sepgconv.models.blocks import Convolution, group_convolution
+from sepgconv.models.blocks import group_convolution
 from sepgconv.models.network import Network
 from sepgconv.models.registry import MODELS, Entry, create_model, list_models, model_entry
 from sepgconv.models.resnet44 import ResNet44, ResNet44Config
@@ -9,7 +9,6 @@ from sepgconv.models.storage import load, save
 
 __all__ = [
     "MODELS",
-    "Convolution",
     "Entry",
     "Network",
     "ResNet44",

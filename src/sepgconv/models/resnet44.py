@@ -25,7 +25,7 @@ class ResNet44Config:
     Attributes:
         widths: channels of the three stages.
         group: name of the group; p1 gives the ordinary network.
-        convolution: how the 3x3 convolutions in the blocks are factored (see `sepgconv.models.Convolution`).
+        convolution: how the 3x3 convolutions in the blocks are factored (see `sepgconv.models.group_convolution`).
         downsampling: "paper", convolutions of stride 2, which break the symmetry on even maps; "exact", the same
             convolutions with stride 1, then 2x2 average pools, equivariant on even maps.
         head: "paper" flattens channels and poses into the linear layer and is not invariant; "invariant" takes the

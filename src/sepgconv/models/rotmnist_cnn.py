@@ -18,7 +18,7 @@ class RotMNISTCNNConfig:
     Attributes:
         width: channels of every convolution.
         group: name of the group; p1 gives the ordinary network.
-        convolution: how the six convolutions after the first are factored (see `sepgconv.models.Convolution`).
+        convolution: how the six convolutions after the first are factored (see `sepgconv.models.group_convolution`).
         in_channels: channels of the picture.
         num_classes: outputs.
         execution: of separable convolutions.

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sepgconv.functional import depthwise_group_conv2d, pixel_action
+from sepgconv.functional.checks import check_channels
 from sepgconv.functional.geometry import Pair
 from sepgconv.groups import FiniteGroup
 from sepgconv.nn._base import GroupConvLayer
@@ -39,6 +40,7 @@ class DepthwiseGroupConv2d(GroupConvLayer):
         ValueError: as `GroupConv2d`.
     """
 
+    weight: nn.Parameter
     _pixel_action: Tensor
 
     def __init__(
@@ -55,6 +57,7 @@ class DepthwiseGroupConv2d(GroupConvLayer):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
+        check_channels("DepthwiseGroupConv2d", channels=channels)
         super().__init__(
             channels,
             channels,
@@ -63,13 +66,9 @@ class DepthwiseGroupConv2d(GroupConvLayer):
             stride=stride,
             padding=padding,
             dilation=dilation,
-            bias=bias,
             padding_mode=padding_mode,
-            device=device,
-            dtype=dtype,
         )
-        self.weight = nn.Parameter(torch.empty(channels, *self.kernel_size, device=device, dtype=dtype))
-        self.reset_parameters()
+        self._add_parameters({"weight": (channels, *self.kernel_size)}, bias=bias, device=device, dtype=dtype)
 
     def _tables(self, device: torch.device) -> dict[str, Tensor]:
         return {"_pixel_action": pixel_action(self.group, self.kernel_size, device=device)}
@@ -82,6 +81,14 @@ class DepthwiseGroupConv2d(GroupConvLayer):
     def forward(self, x: Float[Tensor, "b o g y x"]) -> Float[Tensor, "b o g y2 x2"]:
         """Filter feature maps in the plane."""
         return depthwise_group_conv2d(x, self.weight, self.group, self.bias, **self._planar, action=self._pixel_action)
+
+
+class _SecondStep(DepthwiseGroupConv2d):
+    """The filtering after a mixing, whose weight already has He's factor of 2 for the one ReLU that follows both."""
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        nn.init.normal_(self.weight, std=math.sqrt(1 / self.weight[0].numel()))
 
 
 class TwoStepGroupConv2d(nn.Sequential):
@@ -123,7 +130,7 @@ class TwoStepGroupConv2d(nn.Sequential):
         dtype: torch.dtype | None = None,
     ) -> None:
         mixing = GroupConv2d(in_channels, out_channels, 1, group, bias=bias, device=device, dtype=dtype)
-        filtering = DepthwiseGroupConv2d(
+        filtering = _SecondStep(
             out_channels,
             kernel_size,
             group,
@@ -135,6 +142,4 @@ class TwoStepGroupConv2d(nn.Sequential):
             device=device,
             dtype=dtype,
         )
-        # Each draws 2 / fan-in for a ReLU that follows; only one does.
-        nn.init.normal_(filtering.weight, std=math.sqrt(1 / filtering.weight[0].numel()))
         super().__init__(mixing, filtering)

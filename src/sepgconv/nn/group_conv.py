@@ -40,6 +40,7 @@ class GroupConv2d(GroupConvLayer):
             of another rank, number of channels or poses, or too small.
     """
 
+    weight: nn.Parameter
     _filter_action: Tensor
 
     def __init__(
@@ -65,14 +66,10 @@ class GroupConv2d(GroupConvLayer):
             stride=stride,
             padding=padding,
             dilation=dilation,
-            bias=bias,
             padding_mode=padding_mode,
-            device=device,
-            dtype=dtype,
         )
         shape = (out_channels, in_channels, self.group.order, *self.kernel_size)
-        self.weight = nn.Parameter(torch.empty(*shape, device=device, dtype=dtype))
-        self.reset_parameters()
+        self._add_parameters({"weight": shape}, bias=bias, device=device, dtype=dtype)
 
     def _tables(self, device: torch.device) -> dict[str, Tensor]:
         return {"_filter_action": filter_action(self.group, self.kernel_size, device=device)}

@@ -40,6 +40,7 @@ class LiftingConv2d(GroupConvLayer):
             of another rank or number of channels, or too small.
     """
 
+    weight: nn.Parameter
     _pixel_action: Tensor
 
     def __init__(
@@ -65,15 +66,10 @@ class LiftingConv2d(GroupConvLayer):
             stride=stride,
             padding=padding,
             dilation=dilation,
-            bias=bias,
             padding_mode=padding_mode,
-            device=device,
-            dtype=dtype,
         )
-        self.weight = nn.Parameter(
-            torch.empty(out_channels, in_channels, *self.kernel_size, device=device, dtype=dtype)
-        )
-        self.reset_parameters()
+        shape = (out_channels, in_channels, *self.kernel_size)
+        self._add_parameters({"weight": shape}, bias=bias, device=device, dtype=dtype)
 
     def _tables(self, device: torch.device) -> dict[str, Tensor]:
         return {"_pixel_action": pixel_action(self.group, self.kernel_size, device=device)}

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sepgconv.functional import group_layer_norm
-from sepgconv.functional.checks import check_feature_map
+from sepgconv.functional.checks import check_channels, check_feature_map
 
 
 class GroupBatchNorm2d(nn.BatchNorm3d):
@@ -64,6 +64,7 @@ class GroupLayerNorm(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        check_channels("GroupLayerNorm", num_channels=num_channels)
         self.num_channels, self.eps = num_channels, eps
         shape = (num_channels,)
         self.register_parameter(

@@ -44,6 +44,11 @@ def _sides(group: FiniteGroup | str | None, least: int, name: str, value: int | 
     return pair
 
 
+def _check_padding(padding: Pair, kernel_size: Pair) -> None:
+    if any(2 * p > k for p, k in zip(padding, kernel_size, strict=True)):
+        raise ValueError(f"padding must be at most half of kernel_size={kernel_size}, got {padding}")
+
+
 class MaxPool2d(nn.Module):
     """Max-pooling of every pose in the plane.
 
@@ -74,6 +79,7 @@ class MaxPool2d(nn.Module):
         self.kernel_size = _sides(group, 1, "kernel_size", kernel_size)
         self.stride = _sides(group, 1, "stride", kernel_size if stride is None else stride)
         self.padding = _sides(group, 0, "padding", padding)
+        _check_padding(self.padding, self.kernel_size)
         self.dilation = _sides(group, 1, "dilation", dilation)
 
     def forward(self, x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c g y2 x2"]:
@@ -113,6 +119,7 @@ class AvgPool2d(nn.Module):
         self.kernel_size = _sides(group, 1, "kernel_size", kernel_size)
         self.stride = _sides(group, 1, "stride", kernel_size if stride is None else stride)
         self.padding = _sides(group, 0, "padding", padding)
+        _check_padding(self.padding, self.kernel_size)
 
     def forward(self, x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c g y2 x2"]:
         """Pool in the plane."""

@@ -50,6 +50,8 @@ class SeparableGroupConv2d(GroupConvLayer):
             `forward`, an input of another rank, number of channels or poses, or too small.
     """
 
+    pointwise: nn.Parameter
+    depthwise: nn.Parameter
     sharing: Sharing
     execution: Execution
     _pose_action: Tensor
@@ -81,21 +83,15 @@ class SeparableGroupConv2d(GroupConvLayer):
             stride=stride,
             padding=padding,
             dilation=dilation,
-            bias=bias,
             padding_mode=padding_mode,
-            device=device,
-            dtype=dtype,
         )
         self.sharing = one_of("sharing", sharing, SHARINGS)
         self.execution = one_of("execution", execution, EXECUTIONS)
         planar = (
             (out_channels, *self.kernel_size) if sharing == "gc" else (out_channels, in_channels, *self.kernel_size)
         )
-        self.pointwise = nn.Parameter(
-            torch.empty(out_channels, in_channels, self.group.order, device=device, dtype=dtype)
-        )
-        self.depthwise = nn.Parameter(torch.empty(*planar, device=device, dtype=dtype))
-        self.reset_parameters()
+        mixing = (out_channels, in_channels, self.group.order)
+        self._add_parameters({"pointwise": mixing, "depthwise": planar}, bias=bias, device=device, dtype=dtype)
 
     def _tables(self, device: torch.device) -> dict[str, Tensor]:
         return {

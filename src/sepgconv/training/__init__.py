@@ -4,6 +4,7 @@ Importing this package does not import Lightning; `train` does.
 """
 
 from sepgconv.training.config import RECIPES, TrainingConfig
+from sepgconv.training.environment import is_main_process
 from sepgconv.training.errors import CheckpointError, DivergedError
 from sepgconv.training.evaluation import Run, evaluate, load_run
 from sepgconv.training.history import read_history
@@ -18,6 +19,7 @@ __all__ = [
     "RunRecord",
     "TrainingConfig",
     "evaluate",
+    "is_main_process",
     "load_run",
     "read_history",
     "train",

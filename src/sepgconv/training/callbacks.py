@@ -3,7 +3,7 @@
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -12,6 +12,7 @@ from torch import nn
 from sepgconv.training.environment import peak_memory_bytes
 from sepgconv.training.errors import CheckpointError, DivergedError
 from sepgconv.training.history import Row
+from sepgconv.training.module import Classifier
 
 
 class EpochKeeper(Callback):
@@ -67,7 +68,7 @@ class EpochKeeper(Callback):
         self.seconds = time.perf_counter() - self._started
         self.peak_memory_bytes = _larger(self.peak_memory_bytes, peak_memory_bytes(trainer.strategy.root_device))
         try:
-            self._log(trainer)
+            self._log(trainer, cast(Classifier, pl_module))
             trainer.save_checkpoint(self._checkpoint)
         except BaseException as error:
             self.load_state_dict(before)  # the last good checkpoint is still the one before
@@ -80,12 +81,12 @@ class EpochKeeper(Callback):
                 ) from error
             raise
 
-    def _log(self, trainer: Trainer) -> None:
+    def _log(self, trainer: Trainer, classifier: Classifier) -> None:
         row: Row = {
             "epoch": self.epoch,
             "step": trainer.global_step,
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
-            **{name: float(value) for name, value in sorted(trainer.callback_metrics.items())},
+            **classifier.figures(),
             "seconds": self.seconds,
         }
         for logger in trainer.loggers:

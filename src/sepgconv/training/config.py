@@ -60,7 +60,7 @@ _ACCEPTED: Mapping[str, _Rule] = {
     "milestones": ("rising whole numbers above 0", _is_rising),
     "gamma": _POSITIVE,
     "augmentation": _NAME,
-    "seed": ("a whole number, 0 or more", lambda value: _is_whole(value, at_least=0)),
+    "seed": ("a whole number from 0 to below 2**63", lambda value: _is_whole(value, at_least=0) and value < 2**63),
     "hold_out": ("True or False", lambda value: isinstance(value, bool)),
 }
 

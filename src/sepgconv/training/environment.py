@@ -13,6 +13,17 @@ import sepgconv
 PACKAGE = Path(sepgconv.__file__).parent
 
 
+def is_main_process() -> bool:
+    """Return whether this process is the one that writes and prints, where several train together.
+
+    Lightning starts the calling script again for each further process, so what the script itself prints after `train`
+    appears once for each; ask this first.
+    """
+    from lightning.pytorch.utilities import rank_zero_only  # seconds to import, and only a training has it by then
+
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
 def git_commit() -> str | None:
     """Return the commit of the checkout this package runs from, with "+dirty" when the package's files differ from it.
 

@@ -1,6 +1,7 @@
 """Lightning's part of a run: the trainer as this package sets it up, and how its ways of stopping are passed on."""
 
 import contextlib
+import gc
 import logging
 import signal
 import sys
@@ -60,6 +61,8 @@ def build_trainer(
             accelerator=accelerator,
             devices=devices,
             num_nodes=num_nodes,
+            # Not "auto" for several: in a notebook that would train in forks, whose state never comes back to `train`.
+            strategy="auto" if (devices, num_nodes) == (1, 1) else "ddp",
             precision=precision,  # pyright: ignore[reportArgumentType]  # Lightning checks the name, with a good message
             max_epochs=config.epochs,
             logger=[HistoryLogger(folder.history), board],
@@ -106,6 +109,16 @@ def fit(
     finally:
         if signal.getsignal(signal.SIGINT) is not handler:
             signal.signal(signal.SIGINT, handler)  # Lightning leaves Ctrl-C switched off
+
+
+def part_processes() -> None:
+    """Close the connection between the processes that Lightning opened; all of them call this when all is done.
+
+    Lightning leaves it open under gloo, and torch then sometimes aborts when the process ends.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        gc.collect()  # the gradient buckets of DDP keep the connection, and sit in reference cycles
+        torch.distributed.destroy_process_group()
 
 
 class _Threads(Callback):

@@ -12,6 +12,7 @@ from sepgconv.data import Split
 from sepgconv.training.batches import Batches, epoch_order, epoch_seed
 from sepgconv.training.config import TrainingConfig
 from sepgconv.training.errors import DivergedError
+from sepgconv.training.evaluation import EVALUATION_BATCH
 
 Batch: TypeAlias = tuple[Tensor, Tensor, int]  # this process's images and labels; images in the whole batch
 
@@ -31,6 +32,7 @@ class Classifier(LightningModule):
         super().__init__()
         self.model = model
         self.config = config
+        self._tallies = {part: _Tally() for part in ("train", "validation")}
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the class scores."""
@@ -46,6 +48,7 @@ class Classifier(LightningModule):
     def on_train_epoch_start(self) -> None:
         """Seed what the epoch draws, and set its learning rate."""
         epoch = self.current_epoch
+        self._tallies = {part: _Tally() for part in self._tallies}
         torch.manual_seed(epoch_seed(self.config.seed, epoch, stream=1 + self.global_rank))
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
@@ -69,7 +72,8 @@ class Classifier(LightningModule):
                 f"the loss is {total.item() / len(labels)} in epoch {self.current_epoch + 1}, batch {batch_idx + 1} "
                 f"(learning rate {self.config.learning_rate(self.current_epoch):g})"
             )
-        self._log_share("train", scores, labels, total)
+        self._tallies["train"].add(scores, labels, total)
+        self.log("loss", total.detach() / len(labels), prog_bar=True, logger=False)
         return total * self.trainer.world_size / size
 
     def on_validation_start(self) -> None:
@@ -77,22 +81,41 @@ class Classifier(LightningModule):
         share_buffers(self.model)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log loss and error of this process's share of a batch."""
+        """Count loss and errors of this process's share of a batch."""
         images, labels, _ = batch
         scores = self.model(images)
-        self._log_share("validation", scores, labels, F.cross_entropy(scores, labels, reduction="sum"))
+        self._tallies["validation"].add(scores, labels, F.cross_entropy(scores, labels, reduction="sum"))
 
-    def _log_share(self, part: str, scores: Tensor, labels: Tensor, total: Tensor) -> None:
-        # Means weighted by the number of images, over batches and processes: the mean over all images.
-        wrong = scores.argmax(1) != labels
-        self.log_dict(
-            {f"{part}_loss": total.detach() / len(labels), f"{part}_error": 100 * wrong.double().mean()},
-            on_step=False,
-            on_epoch=True,
-            logger=False,  # the whole row is logged at once, at the end of the epoch
-            batch_size=len(labels),
-            sync_dist=True,
-        )
+    def figures(self) -> dict[str, float]:
+        """Return the epoch's mean loss and its error in percent, over the images of all processes, which all call this.
+
+        "train_loss" and "train_error" are of the weights as they changed, on the augmented images.
+        """
+        found: dict[str, float] = {}
+        for part, tally in self._tallies.items():
+            loss, wrong, count = (
+                float(self.trainer.strategy.reduce(t, reduce_op="sum")) for t in tally.sums(self.device)
+            )
+            if count:
+                found |= {f"{part}_loss": loss / count, f"{part}_error": 100 * wrong / count}
+        return found
+
+
+class _Tally:
+    # Sums over the batches of an epoch, on the device. Lightning's own means truncate the number of images when the
+    # processes have unequal shares.
+    def __init__(self) -> None:
+        self._loss: Tensor | float = 0.0
+        self._wrong: Tensor | int = 0
+        self._count = 0
+
+    def add(self, scores: Tensor, labels: Tensor, loss: Tensor) -> None:
+        self._loss = self._loss + loss.detach().float()
+        self._wrong = self._wrong + (scores.argmax(1) != labels).sum()
+        self._count += len(labels)
+
+    def sums(self, device: torch.device) -> list[Tensor]:
+        return [torch.as_tensor(value, device=device) for value in (self._loss, self._wrong, self._count)]
 
 
 def share_buffers(model: nn.Module) -> None:
@@ -137,7 +160,7 @@ class EpochBatches(LightningDataModule):
             Batches(
                 self._validation.images,
                 self._validation.labels,
-                batch_size=max(1000, trainer.world_size),
+                batch_size=max(EVALUATION_BATCH, trainer.world_size),
                 min_share=1,
                 rank=trainer.global_rank,
                 world_size=trainer.world_size,

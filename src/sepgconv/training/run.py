@@ -82,7 +82,7 @@ def train(
     # Imported here and not above: Lightning takes seconds to import, and most commands do without it.
     from sepgconv.training.callbacks import EpochKeeper
     from sepgconv.training.checkpoint import completed_epochs
-    from sepgconv.training.fitting import build_trainer, fit
+    from sepgconv.training.fitting import build_trainer, fit, part_processes
     from sepgconv.training.module import Classifier, EpochBatches
 
     files = RunFolder(Path(folder))
@@ -112,6 +112,7 @@ def train(
     if resume:
         files.refuse_other(setup)
         _say(f"resuming after epoch {keeper.epoch} of {config.epochs}", progress and trainer.is_global_zero)
+    joined = torch.distributed.is_available() and torch.distributed.is_initialized()  # by the caller
     with _threads(threads):
         torch.manual_seed(config.seed)
         model = _build(config, dataset)
@@ -120,11 +121,16 @@ def train(
         if trainer.is_global_zero and not resume:
             files.begin(setup)
         fit(trainer, Classifier(model, config), batches, files, keeper)
-        errors = _final_errors(trainer, model, {"train": learned, "validation": held_out, "test": dataset.test})
-        record = _record(trainer, keeper, setup, dataset, model, costs, errors)
-    if trainer.is_global_zero:
-        _write_results(files, record, model, dataset.preprocessing)
-    return RunRecord.from_dict(trainer.strategy.broadcast(record.to_dict()))
+        parts = {"train": learned, "validation": held_out, "test": dataset.test}
+        with _told_how_to_finish(files, config.epochs):
+            errors = _final_errors(trainer, model, parts)
+            record = _record(trainer, keeper, setup, dataset, model, costs, errors)
+            if trainer.is_global_zero:
+                _write_results(files, record, model, dataset.preprocessing)
+    record = RunRecord.from_dict(trainer.strategy.broadcast(record.to_dict()))
+    if not joined:
+        part_processes()
+    return record
 
 
 def _parts(dataset: Dataset, *, hold_out: bool) -> tuple[Split, Split | None]:
@@ -209,18 +215,25 @@ def _record(
 
 
 def _write_results(files: RunFolder, record: RunRecord, model: nn.Module, preprocessing: nn.Module) -> None:
+    state = {name: value.contiguous() for name, value in preprocessing.state_dict().items()}
+    write_atomically(files.preprocessing, to_safetensors(state, metadata={"name": str(preprocessing.name)}))
+    save(model, files.model)
+    title = f"{record.model}, width {record.width}, on {record.data}"
+    draw_curves(files.curves, read_history(files.history), title=title, test_error=record.test_error)
+    record.write(files.record)
+
+
+@contextlib.contextmanager
+def _told_how_to_finish(files: RunFolder, epochs: int) -> Generator[None, None, None]:
+    # After the last epoch: what stops the run now loses no training.
+    left = f"training is complete, its results are not: {files.checkpoint_sentence(epochs, epochs)}"
     try:
-        state = {name: value.contiguous() for name, value in preprocessing.state_dict().items()}
-        write_atomically(files.preprocessing, to_safetensors(state, metadata={"name": str(preprocessing.name)}))
-        save(model, files.model)
-        title = f"{record.model}, width {record.width}, on {record.data}"
-        draw_curves(files.curves, read_history(files.history), title=title, test_error=record.test_error)
-        record.write(files.record)
+        yield
     except OSError as error:
-        raise CheckpointError(
-            f"could not write the results to {files.root}: {error.strerror or error}; training is complete: "
-            f"{files.checkpoint_sentence(record.epochs, record.epochs)}"
-        ) from error
+        reason = error.strerror or error
+        raise CheckpointError(f"could not write the results to {files.root}: {reason}; {left}") from error
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(left) from None
 
 
 def _say(sentence: str, wanted: bool) -> None:
