@@ -88,7 +88,7 @@ def cost(model: nn.Module, input_shape: tuple[int, ...]) -> CostReport:
         counted = macs(module, tuple(inputs[0].shape[1:]), output_shape) if inputs and output_shape else None
         if counted is None and own == 0:
             return
-        if counted is None and not isinstance(module, NORMS):
+        if counted is None and not isinstance(module, NORMS) and name:
             uncounted.append(name)
         rows.append(LayerCost(name, type(module).__name__, output_shape, own, *(counted or (0, 0))))
 

@@ -72,9 +72,24 @@ def model_entry(name: str) -> Entry:
     Raises:
         ValueError: an unknown name; the nearest ones are given.
     """
-    if name not in MODELS:
+    if not isinstance(name, str) or name not in MODELS:
         raise ValueError(unknown_name("model", name, MODELS))
     return MODELS[name]
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _group_name(group: str | FiniteGroup) -> str:
+    """Return the name that a config can hold for a group."""
+    known = find_group(group.name if isinstance(group, FiniteGroup) else group)
+    if isinstance(group, FiniteGroup) and group != known:
+        raise ValueError(
+            f"the group {group.name!r} is not the one that this name stands for, so a config could not hold it; "
+            f"build the network from layers of sepgconv.nn instead"
+        )
+    return known.name
 
 
 def create_model(name: str, **config: Any) -> Network:
@@ -98,14 +113,16 @@ def create_model(name: str, **config: Any) -> Network:
         if key not in entry.options:
             raise ValueError(unknown_name(f"option of {name}", key, entry.options))
     settings: dict[str, Any] = {**entry.preset, **config}
-    if "group" in settings:
-        group = settings["group"]
-        settings["group"] = group.name if isinstance(group, FiniteGroup) else find_group(str(group)).name
-    if "widths" in settings:
-        settings["widths"] = tuple(settings["widths"])
     for key in ("width", "in_channels", "num_classes"):
-        if key in settings and (not isinstance(settings[key], int) or settings[key] < 1):
+        if key in settings and not _is_count(settings[key]):
             raise ValueError(f"{name}: {key} must be a positive integer, got {settings[key]!r}")
+    if "group" in settings:
+        settings["group"] = _group_name(settings["group"])
+    if "widths" in settings:
+        widths = settings["widths"]
+        if not isinstance(widths, list | tuple) or len(widths) != 3 or not all(map(_is_count, widths)):
+            raise ValueError(f"{name}: widths must be three positive integers, one for each stage, got {widths!r}")
+        settings["widths"] = tuple(widths)
     full = entry.config(**entry.fixed, **settings)
     model = entry.build(full)
     model.name = name

@@ -46,7 +46,7 @@ class ResNet44Config:
 
 
 class PreActivationBlock(nn.Module):
-    """BN-ReLU-conv3x3-BN-ReLU-conv3x3 beside a shortcut, which is a full 1x1 group convolution where widths differ.
+    """BN-ReLU-conv3x3-BN-ReLU-conv3x3 beside a shortcut, which is a full 1x1 group convolution where sizes differ.
 
     Full convolutions have a bias. Separable ones have none: the parameter counts that the paper prints (1.78 M and 1.88
     M) leave no room for them, and the batch norm that follows every path takes any constant away again.
@@ -76,7 +76,7 @@ class PreActivationBlock(nn.Module):
 
         self.residual = nn.Sequential(half_block(in_channels, stride))
         self.shortcut: nn.Module = nn.Identity()
-        if in_channels != out_channels:
+        if in_channels != out_channels or stride != 1:
             self.shortcut = GroupConv2d(in_channels, out_channels, 1, group, stride=stride)
         if pooled:
             self.residual.append(AvgPool2d(2))

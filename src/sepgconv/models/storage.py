@@ -2,12 +2,14 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
+import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from sepgconv.models.network import Network
 from sepgconv.models.registry import create_model
@@ -19,6 +21,9 @@ FORMAT = 1
 def save(model: nn.Module, folder: str | Path) -> Path:
     """Write a network that `create_model` built into a folder, whole or not at all.
 
+    Two files cannot be renamed at once: if the machine stops between the two, `load` refuses the pair instead of giving
+    the wrong network.
+
     Args:
         model: the network.
         folder: made if missing; an earlier network in it is replaced.
@@ -27,40 +32,56 @@ def save(model: nn.Module, folder: str | Path) -> Path:
         The folder.
 
     Raises:
-        ValueError: the network does not come from `create_model`, so that it could not be built again.
-        OSError: the folder cannot be written; what was there before is kept.
+        ValueError: the network does not come from `create_model`, or was changed since, so that it could not be built
+            again.
+        OSError: the folder cannot be written, as on a full disk; what was there before is kept.
     """
     if not isinstance(model, Network) or not model.name:
         raise ValueError(
             f"save: {type(model).__name__} was not built by sepgconv.create_model; keep its state_dict with "
             f"safetensors.torch.save_file instead"
         )
+    state = {key: value.detach().contiguous() for key, value in model.state_dict().items()}
+    differing = _difference(_blank(model.name, model.config), state)
+    if differing:
+        raise ValueError(f"save: the network was changed since create_model built it: {differing}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    # Two files cannot be renamed at once, so the config travels in the header of the weights too and is compared on
-    # loading.
+    # The config travels in the header of the weights too, so that a pair that does not belong together is noticed.
     text = json.dumps({"format": FORMAT, "name": model.name, "config": model.config}, indent=2)
-    state = {key: value.detach().contiguous() for key, value in model.state_dict().items()}
-    weights, settings = folder / f".{WEIGHTS}.{os.getpid()}", folder / f".{CONFIG}.{os.getpid()}"
+    mark = os.getpid()
+    weights, settings, former = (folder / f".{mark}.{file}" for file in (WEIGHTS, CONFIG, f"former.{WEIGHTS}"))
     try:
-        save_file(state, weights, metadata={"sepgconv": text})
+        try:
+            save_file(state, weights, metadata={"sepgconv": text})
+        except safetensors.SafetensorError as error:
+            raise OSError(f"cannot write {folder / WEIGHTS}: {error}") from error
         settings.write_text(text + "\n")
+        if (folder / WEIGHTS).exists():
+            os.link(folder / WEIGHTS, former)
         os.replace(weights, folder / WEIGHTS)
-        os.replace(settings, folder / CONFIG)
+        try:
+            os.replace(settings, folder / CONFIG)
+        except OSError:
+            if former.exists():
+                os.replace(former, folder / WEIGHTS)
+            else:
+                (folder / WEIGHTS).unlink()
+            raise
     finally:
-        weights.unlink(missing_ok=True)
-        settings.unlink(missing_ok=True)
+        for path in (weights, settings, former):
+            path.unlink(missing_ok=True)
     return folder
 
 
 def load(folder: str | Path) -> Network:
-    """Read back what `save` wrote; neither file can execute code.
+    """Read back what `save` wrote; neither file can execute code, and no random number is drawn.
 
     Args:
         folder: holds `config.json` and `model.safetensors`.
 
     Returns:
-        The network on the CPU, in evaluation mode.
+        The network on the CPU, in evaluation mode, in the precision it was saved in.
 
     Raises:
         FileNotFoundError: one of the two files is missing.
@@ -71,33 +92,57 @@ def load(folder: str | Path) -> Network:
         if not (folder / file).is_file():
             raise FileNotFoundError(f"{folder} holds no {file}; expected a folder written by sepgconv.save")
     try:
-        described: dict[str, Any] = json.loads((folder / CONFIG).read_text())
-        name, config = described["name"], dict(described["config"])
-    except (ValueError, KeyError, TypeError) as error:
+        described: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        written = described["format"]
+        if isinstance(written, int) and not isinstance(written, bool) and written > FORMAT:
+            raise _NewerFormatError(
+                f"{folder / CONFIG} has format {written}, this version reads {FORMAT}; update sepgconv"
+            )
+        if written != FORMAT or isinstance(written, bool):
+            raise ValueError(f"format {written!r} is unknown")
+        model = _blank(described["name"], described["config"])
+    except _NewerFormatError:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{folder / CONFIG} is damaged or was not written by sepgconv.save ({error})") from error
-    if described.get("format") != FORMAT:
-        raise ValueError(
-            f"{folder / CONFIG} has format {described.get('format')!r}, this version reads {FORMAT}; update sepgconv"
-        )
     try:
         with safetensors.safe_open(folder / WEIGHTS, framework="pt") as file:
             header = (file.metadata() or {}).get("sepgconv")
         state = load_file(folder / WEIGHTS)
-    except (safetensors.SafetensorError, OSError) as error:
+        belongs = header is None or json.loads(header) == described
+    except (safetensors.SafetensorError, OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{folder / WEIGHTS} is damaged ({error}); fetch or train it again") from error
-    if header is not None and json.loads(header) != described:
+    if not belongs:
         raise ValueError(f"{folder}: {CONFIG} and {WEIGHTS} were not written together; save or fetch the network again")
-    model = create_model(name, **config)
-    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    found = {key: tuple(value.shape) for key, value in state.items()}
-    if expected != found:
-        wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
-        raise ValueError(
-            f"{folder}: {WEIGHTS} does not belong to {CONFIG}; {len(wrong)} tensors differ, first {wrong[0]}: expected "
-            f"{expected.get(wrong[0])}, found {found.get(wrong[0])}"
-        )
-    floating = {value.dtype for value in state.values() if value.is_floating_point()}
-    if len(floating) == 1:
-        model.to(floating.pop())
-    model.load_state_dict(state)
+    differing = _difference(model, state)
+    if differing:
+        raise ValueError(f"{folder}: {WEIGHTS} does not belong to {CONFIG}: {differing}")
+    model.load_state_dict(state, assign=True)
     return model.eval()
+
+
+class _NewerFormatError(ValueError):
+    pass
+
+
+def _blank(name: str, config: dict[str, Any]) -> Network:
+    """Build a network without memory for its weights."""
+    with torch.device("meta"):
+        return create_model(name, **config)
+
+
+def _difference(model: Network, state: Mapping[str, Tensor]) -> str:
+    """Say how tensors differ from those of a network in name, shape or kind; nothing where they do not."""
+    expected, found = _kinds(model.state_dict()), _kinds(state)
+    wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+    if not wrong:
+        return ""
+    first = f"{wrong[0]}: expected {expected.get(wrong[0], 'none')}, found {found.get(wrong[0], 'none')}"
+    return f"{len(wrong)} tensors differ, first {first}"
+
+
+def _kinds(state: Mapping[str, Tensor]) -> dict[str, str]:
+    return {
+        key: f"{'a floating-point' if value.is_floating_point() else 'an integer'} tensor of shape {tuple(value.shape)}"
+        for key, value in state.items()
+    }

@@ -96,11 +96,17 @@ def fit(
     try:
         with quiet_lightning():
             trainer.fit(classifier, datamodule=batches, ckpt_path=folder.checkpoint if keeper.epoch else None)
-    except (DivergedError, CheckpointError) as error:
-        raise type(error)(f"{error}; training stopped: {folder.checkpoint_sentence(keeper.epoch, epochs)}") from error
-    except SystemExit as error:
+    except DivergedError as error:
+        left = folder.what_is_left(keeper.epoch, epochs)
+        raise DivergedError(
+            f"{error}; training stopped: {left}; the same config would diverge again, so train with a lower learning "
+            "rate in another folder"
+        ) from error
+    except (CheckpointError, SystemExit) as error:
+        stopped = f"training stopped: {folder.what_is_left(keeper.epoch, epochs)}; {folder.how_to_go_on()}"
+        if isinstance(error, CheckpointError):
+            raise CheckpointError(f"{error}; {stopped}") from error
         # Lightning turns Ctrl-C into an exit without a word.
-        stopped = f"training stopped: {folder.checkpoint_sentence(keeper.epoch, epochs)}"
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt(stopped) from None
         if isinstance(error, SIGTERMException):

@@ -108,17 +108,20 @@ class RunFolder:
                 "or train in another folder"
             )
 
-    def checkpoint_sentence(self, epoch: int, epochs: int) -> str:
-        """Say which checkpoint a stopped run left and how to go on.
+    def what_is_left(self, epoch: int, epochs: int) -> str:
+        """Say which checkpoint a stopped run left.
 
         Args:
             epoch: the checkpoint's, counted from 1; 0 for none.
             epochs: how many the run has.
         """
-        again = f"with resume=True (--resume) and the folder {self.root}"
         if epoch == 0:
-            return f"no epoch was complete, so there is no checkpoint yet; start again {again}"
-        return f"the last good checkpoint is {self.checkpoint} (epoch {epoch} of {epochs}); continue {again}"
+            return "no epoch was complete, so there is no checkpoint yet"
+        return f"the last good checkpoint is {self.checkpoint} (epoch {epoch} of {epochs})"
+
+    def how_to_go_on(self) -> str:
+        """Say how a stopped run is continued."""
+        return f"continue with resume=True (--resume) and the folder {self.root}"
 
 
 def _differences(name: str, old: Any, new: Any) -> list[str]:

@@ -67,9 +67,11 @@ class Classifier(LightningModule):
         scores = self.model(images)
         total = F.cross_entropy(scores, labels, reduction="sum")
         # All processes must agree to stop: one that goes on alone waits for the others' gradients for ever.
-        if not self.trainer.strategy.reduce_boolean_decision(bool(torch.isfinite(total)), all=True):
+        finite = bool(torch.isfinite(total))
+        if not self.trainer.strategy.reduce_boolean_decision(finite, all=True):
+            loss = "not finite in another process" if finite else total.item()
             raise DivergedError(
-                f"the loss is {total.item() / len(labels)} in epoch {self.current_epoch + 1}, batch {batch_idx + 1} "
+                f"the loss is {loss} in epoch {self.current_epoch + 1}, batch {batch_idx + 1} "
                 f"(learning rate {self.config.learning_rate(self.current_epoch):g})"
             )
         self._tallies["train"].add(scores, labels, total)

@@ -226,7 +226,7 @@ def _write_results(files: RunFolder, record: RunRecord, model: nn.Module, prepro
 @contextlib.contextmanager
 def _told_how_to_finish(files: RunFolder, epochs: int) -> Generator[None, None, None]:
     # After the last epoch: what stops the run now loses no training.
-    left = f"training is complete, its results are not: {files.checkpoint_sentence(epochs, epochs)}"
+    left = f"training is complete, its results are not: {files.what_is_left(epochs, epochs)}; {files.how_to_go_on()}"
     try:
         yield
     except OSError as error:

@@ -1,0 +1,69 @@
+"""What all tests share: one thread, a seed per test, the groups, the package without run-time checks of annotations."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+
+import hypothesis
+import jaxtyping
+import pytest
+import torch
+
+import sepgconv
+
+torch.set_num_threads(1)
+
+# Derandomised: a run gives the same verdict every time. No deadline: the first example pays for what is built lazily.
+hypothesis.settings.register_profile("sepgconv", derandomize=True, deadline=None, max_examples=60)
+hypothesis.settings.load_profile("sepgconv")
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(params=["p1", "p2", "p4", "pm", "pmm", "p4m"])
+def group(request) -> sepgconv.FiniteGroup:
+    """Every group once, under its plane-group name."""
+    return sepgconv.group(request.param)
+
+
+@pytest.fixture
+def float64():
+    """Parameters and inputs in double precision, so that rounding and faults are told apart."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.fixture
+def unchecked():
+    """Calls without run-time checks of annotations: bad input then meets the library's own refusal, as for users."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
+
+
+def _set_aside() -> dict[str, ModuleType]:
+    ours = [name for name in sys.modules if name.partition(".")[0] == "sepgconv"]
+    return {name: sys.modules.pop(name) for name in ours}
+
+
+@pytest.fixture(scope="module")
+def as_installed() -> Iterator[ModuleType]:
+    """The package imported anew without the import hook, in place of the checked one while a module's tests run.
+
+    The compiler cannot read through the wrappers that check annotations, and users do not have them.
+    """
+    checked = _set_aside()
+    hooks = [finder for finder in sys.meta_path if type(finder).__module__.startswith("jaxtyping")]
+    for hook in hooks:
+        sys.meta_path.remove(hook)
+    yield importlib.import_module("sepgconv")
+    _set_aside()
+    sys.modules.update(checked)
+    sys.meta_path[:0] = hooks

@@ -1,0 +1,229 @@
+"""A network in a folder: bit for bit, whole or not at all, and nothing in the files is ever executed."""
+
+import copy
+import errno
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import safetensors
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+import sepgconv
+from sepgconv.models import RotMNISTCNN, RotMNISTCNNConfig, storage
+
+FILES = ["config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("name", sepgconv.list_models())
+def test_round_trip_bit_for_bit(stirred_model, tmp_path, name, dtype, assert_same_network):
+    model = stirred_model(name).to(dtype)
+    folder = sepgconv.save(model, str(tmp_path / "new" / "folder"))
+    assert folder == tmp_path / "new" / "folder"
+    assert sorted(os.listdir(folder)) == FILES
+    found = sepgconv.load(str(folder))
+    assert_same_network(found, model)
+    assert not found.training
+    x = torch.randn(2, model.in_channels, 28, 28).to(dtype)
+    assert torch.equal(found(x), model(x))
+
+
+def test_round_trip_keeps_every_option_and_the_counters(tmp_path, assert_same_network):
+    options = {"group": "p4", "execution": "composed", "head": "invariant", "downsampling": "exact", "in_channels": 1}
+    model = sepgconv.create_model("gc_p4m_resnet44", widths=(1, 2, 3), num_classes=3, **options)
+    model.train()(torch.randn(4, 1, 16, 16))  # counts a batch, moves the statistics
+    found = sepgconv.load(sepgconv.save(model, tmp_path))
+    assert model.training  # saving does not change the mode
+    assert_same_network(found, model)
+    assert found.state_dict()["norm.0.num_batches_tracked"] == 1
+    assert found.blocks[3].residual[1][2].execution == "composed"
+
+
+def test_round_trip_of_mixed_precision(stirred_model, tmp_path, assert_same_network):
+    """Norms kept in float32 between bfloat16 convolutions: every tensor keeps its type."""
+    model = stirred_model("gc_p4cnn").to(torch.bfloat16)
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.float()
+    assert_same_network(sepgconv.load(sepgconv.save(model, tmp_path)), model)
+
+
+def test_a_loaded_network_can_be_trained_and_saved_again(saved, tmp_path, assert_same_network):
+    _, folder = saved
+    model = sepgconv.load(folder).train()
+    before = copy.deepcopy(model.state_dict())
+    model(torch.randn(4, 1, 28, 28, dtype=torch.float64)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in model.classifier.parameters())
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    again = sepgconv.load(sepgconv.save(model, tmp_path / "again"))
+    assert_same_network(again, model)
+    assert not torch.equal(again.classifier.weight, before["classifier.weight"])
+
+
+def test_saving_writes_what_the_network_was_at_that_moment(saved, assert_same_network):
+    model, folder = saved
+    expected = copy.deepcopy(model)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(1)
+    assert_same_network(sepgconv.load(folder), expected)
+
+
+def test_copies_can_be_saved(saved, tmp_path, assert_same_network):
+    model, _ = saved
+    for index, twin in enumerate((copy.deepcopy(model), pickle.loads(pickle.dumps(model)))):
+        assert_same_network(sepgconv.load(sepgconv.save(twin, tmp_path / str(index))), model)
+
+
+def test_the_files_say_what_they_are(saved):
+    model, folder = saved
+    described = json.loads((folder / "config.json").read_text())
+    assert described == {"format": 1, "name": "gc_p4cnn", "config": model.config}
+    assert set(load_file(folder / "model.safetensors")) == set(model.state_dict())
+
+
+def test_saving_again_replaces_the_network(saved, stirred_model, assert_same_network):
+    _, folder = saved
+    other = stirred_model("p4cnn", width=2, seed=1)
+    sepgconv.save(other, folder)
+    assert sorted(os.listdir(folder)) == FILES
+    assert_same_network(sepgconv.load(folder), other)
+
+
+def test_what_create_model_did_not_build_is_refused(tmp_path):
+    bare = RotMNISTCNN(RotMNISTCNNConfig(width=2, group="p4", convolution="gc"))
+    for model in (bare, nn.Linear(2, 2), nn.Sequential(sepgconv.create_model("z2cnn", width=2))):
+        with pytest.raises(ValueError, match=rf"{type(model).__name__}.*create_model"):
+            sepgconv.save(model, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_network_changed_since_it_was_built_is_refused_rather_than_lost(tmp_path):
+    """Its config no longer says how to build it, so `load` could not read it back."""
+    model = sepgconv.create_model("gc_p4cnn", width=2)
+    model.classifier = nn.Linear(2, 5)
+    with pytest.raises(ValueError, match="classifier"):
+        sepgconv.save(model, tmp_path)
+
+
+# Failures while writing.
+
+
+def disk_full(*_args, **_kwargs):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_failure_while_writing_the_weights_keeps_the_old_network(
+    saved, stirred_model, monkeypatch, assert_same_network
+):
+    model, folder = saved
+
+    def half_written(state, path, **_kwargs):
+        Path(path).write_bytes(b"half")
+        disk_full()
+
+    monkeypatch.setattr(storage, "save_file", half_written)
+    with pytest.raises(OSError, match="No space"):
+        sepgconv.save(stirred_model("p4cnn"), folder)
+    assert sorted(os.listdir(folder)) == FILES
+    assert_same_network(sepgconv.load(folder), model)
+
+
+def test_a_failure_while_writing_the_config_keeps_the_old_network(
+    saved, stirred_model, monkeypatch, assert_same_network
+):
+    model, folder = saved
+    monkeypatch.setattr(Path, "write_text", disk_full)
+    with pytest.raises(OSError, match="No space"):
+        sepgconv.save(stirred_model("p4cnn"), folder)
+    assert sorted(os.listdir(folder)) == FILES
+    assert_same_network(sepgconv.load(folder), model)
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_failure_while_renaming_keeps_the_old_network(saved, stirred_model, monkeypatch, nth, assert_same_network):
+    model, folder = saved
+    replace, calls = os.replace, []
+
+    def failing(source, target):
+        calls.append(target)
+        if len(calls) == nth:
+            raise PermissionError(errno.EACCES, "locked by another program", str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(PermissionError):
+        sepgconv.save(stirred_model("p4cnn"), folder)
+    monkeypatch.undo()
+    assert sorted(os.listdir(folder)) == FILES
+    assert_same_network(sepgconv.load(folder), model)
+
+
+def test_an_interruption_leaves_no_stray_files(saved, stirred_model, monkeypatch, assert_same_network):
+    model, folder = saved
+
+    def interrupted(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sepgconv.save(stirred_model("p4cnn"), folder)
+    monkeypatch.undo()
+    assert sorted(os.listdir(folder)) == FILES
+    assert_same_network(sepgconv.load(folder), model)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs a limit on file sizes")
+def test_a_full_disk_is_an_os_error_and_keeps_the_old_network(saved, assert_same_network):
+    """A real one, not one that the test raises: the process may not write files of more than 2,000 bytes."""
+    model, folder = saved
+    script = """
+import resource, signal, sys, sepgconv
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+model = sepgconv.create_model("p4cnn", width=3)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+try:
+    sepgconv.save(model, sys.argv[1])
+except OSError as error:
+    print("OSError")
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    command = [sys.executable, "-c", script, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert sorted(os.listdir(folder)) == FILES
+    assert_same_network(sepgconv.load(folder), model)
+    assert done.stdout.strip() == "OSError"
+
+
+def test_a_folder_that_is_a_file_is_refused(saved, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OSError, match="file"):
+        sepgconv.save(saved[0], tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_the_oracle_of_these_tests_sees_one_bit(saved, assert_same_network):
+    """Negative control: the comparison fails on the smallest change of one weight."""
+    model, folder = saved
+    found = sepgconv.load(folder)
+    with torch.no_grad():
+        found.classifier.bias[0] = torch.nextafter(found.classifier.bias[0], torch.tensor(torch.inf).double())
+    with pytest.raises(AssertionError, match=r"classifier\.bias"):
+        assert_same_network(found, model)
+
+
+def test_safetensors_is_what_reads_the_weights(saved):
+    """Any other reader of the format sees the same numbers."""
+    model, folder = saved
+    with safetensors.safe_open(folder / "model.safetensors", framework="numpy") as file:
+        weights = file.get_tensor("classifier.weight")
+    assert (weights == model.classifier.weight.detach().numpy()).all()

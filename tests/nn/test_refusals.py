@@ -1,0 +1,119 @@
+"""Arguments that would break the symmetry and inputs of the wrong kind are refused in one sentence with the remedy."""
+
+import re
+
+import pytest
+import torch
+
+import sepgconv
+
+pytestmark = pytest.mark.usefixtures("unchecked")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": (3, 5)},
+        {"kernel_size": 3, "stride": (1, 2)},
+        {"kernel_size": 3, "padding": (0, 1)},
+        {"kernel_size": 3, "dilation": (2, 1)},
+    ],
+    ids=lambda options: list(options)[-1],
+)
+def test_unequal_sides_are_refused_under_quarter_turns_only(convolution, group, options):
+    name = list(options)[-1]
+    if group.has_quarter_turns:
+        with pytest.raises(
+            ValueError, match=rf"{name}=\(\d, \d\) breaks the equivariance to {group.name}, whose quarter"
+        ):
+            convolution.build(group, **options)
+    else:
+        assert convolution.build(group, **options)(convolution.input(group, 8, 8)).ndim == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kernel_size": 4, "padding": "same"}, "padding='same' with the even kernel (4, 4) would pad one side more"),
+        ({"padding": "same", "stride": 2}, "padding='same' needs stride 1, got stride=(2, 2)"),
+        ({"padding": "full"}, "padding must be 'same', 'valid', an integer or a pair of them; got 'full'"),
+        ({"padding": -1}, "padding must be an integer, or a pair of them, of at least 0; got -1"),
+        ({"padding_mode": "zero"}, "unknown padding_mode 'zero'; did you mean 'zeros'"),
+        ({"kernel_size": 0}, "kernel_size must be an integer, or a pair of them, of at least 1; got 0"),
+        ({"stride": 0}, "stride must be an integer, or a pair of them, of at least 1; got 0"),
+        ({"dilation": 0}, "dilation must be an integer, or a pair of them, of at least 1; got 0"),
+    ],
+    ids=str,
+)
+def test_arguments_that_cannot_be_meant_are_refused(convolution, options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        convolution.build("p4", **options)
+
+
+def test_unknown_groups_are_refused_with_the_nearest(convolution):
+    with pytest.raises(ValueError, match="unknown group 'P4M'; did you mean 'p4m'"):
+        convolution.build("P4M", 3)
+
+
+@pytest.mark.parametrize("channels", [0, -2, 2.5, "3", True], ids=repr)
+@pytest.mark.parametrize("name", ["LiftingConv2d", "GroupConv2d", "SeparableGroupConv2d", "TwoStepGroupConv2d"])
+def test_channels_must_be_positive_integers(name, channels):
+    build = getattr(sepgconv.nn, name)
+    for arguments, which in (((channels, 2), "in_channels"), ((2, channels), "out_channels")):
+        with pytest.raises(ValueError, match=f"{which} must be a positive integer, got {channels!r}"):
+            build(*arguments, 3, "p4")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sharing": "cg"}, "unknown sharing 'cg'; did you mean .*'gc'.*valid: gc, g"),
+        ({"execution": "seperable"}, "unknown execution 'seperable'; did you mean 'separable'"),
+    ],
+    ids=str,
+)
+def test_unknown_sharing_and_execution_are_refused_with_the_nearest(options, message):
+    with pytest.raises(ValueError, match=message):
+        sepgconv.nn.SeparableGroupConv2d(2, 2, 3, "p4", **options)
+
+
+MAPS = {
+    (2, 3, 6, 6): "lift images with LiftingConv2d first",
+    (2, 3, 8, 6, 6): "the maps have 8 poses, so they come from a layer of another group",
+    (2, 5, 4, 6, 6): "for 5 channels",
+    (3, 4, 6): "got (3, 4, 6)",
+    (
+        2,
+        3,
+        4,
+        2,
+        6,
+    ): "2 x 6 are too small for kernel_size=(3, 3), dilation=(1, 1), padding=(0, 0); the smallest size is",
+}
+IMAGES = {
+    (2, 3, 4, 6, 6): "already a feature map on the group, use GroupConv2d or SeparableGroupConv2d",
+    (3, 6, 6): "add the batch axis with x[None]",
+    (2, 6, 6, 3): "the channels seem to come last, use x.permute(0, 3, 1, 2)",
+    (2, 1, 6, 6): "in_channels=1",
+    (2, 3, 2, 6): "2 x 6 are too small for kernel_size=(3, 3), dilation=(1, 1), padding=(0, 0); the smallest size is",
+}
+
+
+@pytest.mark.parametrize("case", range(5))
+def test_inputs_that_do_not_fit_are_refused_with_the_remedy(convolution, case):
+    shape, remedy = list((IMAGES if convolution.image else MAPS).items())[case]
+    with pytest.raises(ValueError, match=re.escape(remedy)):
+        convolution.build("p4", 3)(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("options", [{}, {"dilation": 2, "padding": 1}], ids=str)
+def test_the_smallest_size_named_is_taken(convolution, options):
+    module = convolution.build("p4", 3, **options)
+    with pytest.raises(ValueError, match="the smallest size is 3 x 3"):
+        module(convolution.input("p4", 2, 3))
+    assert module(convolution.input("p4", 3, 3)).shape[-2:] == (1, 1)
+
+
+def test_depthwise_names_its_own_argument():
+    with pytest.raises(ValueError, match="DepthwiseGroupConv2d: channels must be a positive integer, got 0"):
+        sepgconv.nn.DepthwiseGroupConv2d(0, 3, "p4")

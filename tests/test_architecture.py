@@ -1,0 +1,225 @@
+"""Imports point only where they are declared, within the package and out of it; importing the package stays light."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sepgconv
+
+ROOT = Path(sepgconv.__file__).parent
+
+# What each part may import of the others. The spine is groups -> functional -> nn -> models -> training -> cli.
+ALLOWED = {
+    "_messages": set(),
+    "_allocator": set(),
+    "groups": {"_messages"},
+    "functional": {"_messages", "groups"},
+    "nn": {"_messages", "groups", "functional"},
+    "models": {"_messages", "groups", "functional", "nn"},
+    "analysis": {"_messages", "groups", "functional", "nn"},
+    "testing": {"groups", "analysis"},
+    "data": {"_messages"},
+    # `sepgconv` itself: its version and its place on the disk, for the records of runs.
+    "training": {"_messages", "models", "data", "analysis", "sepgconv"},
+    "cli": {
+        "_messages", "_allocator", "groups", "functional", "nn", "models", "analysis", "data", "training", "sepgconv",
+    },
+    # The root hands out names; what needs the extra "train" is imported on first use only.
+    "sepgconv": {"_allocator", "groups", "functional", "nn", "models", "analysis"},
+}  # fmt: skip
+
+# Libraries besides the standard one that each part may import, anywhere in it.
+LIBRARIES = {
+    "_messages": set(),
+    "_allocator": set(),
+    "groups": {"numpy"},
+    "functional": {"torch", "jaxtyping"},
+    "nn": {"torch", "jaxtyping"},
+    "models": {"torch", "jaxtyping", "safetensors"},
+    "analysis": {"torch"},
+    "testing": {"torch"},
+    "data": {"torch", "numpy", "jaxtyping", "PIL", "kornia", "pooch", "requests", "sklearn"},
+    "training": {"torch", "numpy", "jaxtyping", "safetensors", "lightning", "matplotlib"},
+    "cli": {"torch", "typer", "rich", "matplotlib"},
+    "sepgconv": set(),
+}
+
+# Needed for training and the command line only, and slow to import.
+HEAVY = ("lightning", "pytorch_lightning", "torchmetrics", "kornia", "sklearn", "scipy", "matplotlib", "typer", "rich",
+         "pooch", "requests", "PIL", "tensorboard", "torchvision", "beartype", "pytest")  # fmt: skip
+
+
+def parts(root=ROOT):
+    """Every part of the package with its files: subpackages, single modules, and the root's `__init__.py`."""
+    found = {"sepgconv": [root / "__init__.py"]}
+    for path in sorted(root.iterdir()):
+        if path.is_dir() and any(path.rglob("*.py")):
+            found[path.name] = sorted(path.rglob("*.py"))
+        elif path.suffix == ".py" and path.name != "__init__.py":
+            found[path.stem] = [path]
+    return found
+
+
+def imports(path, root=ROOT):
+    """Every module a file imports, wherever in it, as (line, dotted name); names of our parts are written out.
+
+    `require("module", ...)` and `import_module("module")` import, too.
+    """
+    known = set(parts(root))
+    package = ["sepgconv", *path.relative_to(root).parent.parts]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *filter(None, [node.module])])
+            for alias in node.names:
+                is_part = module == "sepgconv" and alias.name in known
+                yield node.lineno, f"{module}.{alias.name}" if is_part else module
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            function = getattr(node.func, "attr", None) or getattr(node.func, "id", None)
+            if function in ("require", "import_module"):
+                yield node.lineno, str(node.args[0].value)
+
+
+def violations(root=ROOT):
+    """Imports that the tables do not declare, each as one sentence."""
+    found = []
+    for part, files in parts(root).items():
+        for path in files:
+            for line, name in imports(path, root):
+                top, _, rest = name.partition(".")
+                if top == "sepgconv":
+                    target = rest.split(".")[0] if rest else "sepgconv"
+                    allowed = ALLOWED.get(part, set()) | {part}
+                else:
+                    target, allowed = top, LIBRARIES.get(part, set()) | sys.stdlib_module_names
+                if target not in allowed:
+                    found.append(f"{path.relative_to(root)}:{line}: {part} imports {target}")
+    return found
+
+
+def test_imports_are_the_declared_ones():
+    assert not violations(), "declare it in ALLOWED or LIBRARIES of this file, with a reason, or turn it round"
+
+
+def test_every_part_is_declared():
+    assert set(parts()) == set(ALLOWED) == set(LIBRARIES)
+
+
+def test_the_declared_directions_have_no_cycle():
+    done, order = set(), []
+    while len(done) < len(ALLOWED):
+        # What the root hands out does not import the root; training and the command line come after it.
+        ready = [part for part, allowed in ALLOWED.items() if part not in done and allowed - {part} <= done]
+        assert ready, f"a cycle among {sorted(set(ALLOWED) - done)}"
+        done |= set(ready)
+        order += ready
+    spine = [part for part in order if part in ("groups", "functional", "nn", "models", "training", "cli")]
+    assert spine == ["groups", "functional", "nn", "models", "training", "cli"]
+
+
+@pytest.mark.parametrize(
+    ("part", "line", "found"),
+    [
+        ("groups", "from sepgconv.functional import act", "groups imports functional"),
+        ("groups", "import torch", "groups imports torch"),
+        ("nn", "from sepgconv import models", "nn imports models"),
+        ("nn", "import sepgconv.models.registry as r", "nn imports models"),
+        ("nn", "from ..models import registry", "nn imports models"),
+        ("nn", "import sepgconv", "nn imports sepgconv"),
+        ("nn", "def f():\n    from sepgconv.training import train", "nn imports training"),
+        ("models", "if TYPE_CHECKING:\n    import lightning.pytorch", "models imports lightning"),
+        ("data", "from sepgconv.models import load", "data imports models"),
+        ("data", "typer = require('typer', extra='train', purpose='data')", "data imports typer"),
+        ("invented", "import sepgconv.groups", "invented imports groups"),
+    ],
+)
+def test_the_checks_see_an_undeclared_import(tmp_path, part, line, found):
+    """Negative control, on a copy of the layout that has nothing else in it."""
+    for name in {*ALLOWED, part} - {"sepgconv"}:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("")
+    (tmp_path / "__init__.py").write_text("")
+    assert violations(tmp_path) == []
+    (tmp_path / part / "file.py").write_text(f"import math\n{line}\n")
+    (sentence,) = violations(tmp_path)
+    assert sentence.startswith(f"{part}/file.py:")
+    assert sentence.endswith(found)
+
+
+def run(code):
+    """Run code in a fresh interpreter with warnings as errors; return what it prints, as JSON."""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+LOADED = "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    loaded = run(f"import json, sys, sepgconv; {LOADED}")
+    assert {"torch", "numpy", "jaxtyping", "safetensors", "sepgconv"} <= set(loaded)
+    assert not set(loaded) & set(HEAVY)
+
+
+def test_the_check_of_what_is_loaded_sees_a_heavy_library():
+    assert "PIL" in run(f"import json, sys, PIL; {LOADED}")
+
+
+def test_importing_the_package_touches_no_gpu_and_changes_no_setting():
+    code = """
+import json, random, torch, numpy
+def state():
+    return [torch.get_default_dtype().__repr__(), torch.get_num_threads(), torch.is_grad_enabled(),
+            torch.initial_seed(), torch.get_rng_state().tolist(), random.getstate()[1][:5],
+            torch.are_deterministic_algorithms_enabled(), torch.cuda.is_initialized()]
+torch.manual_seed(0)
+before = state()
+import sepgconv
+print(json.dumps([before == state(), torch.cuda.is_initialized()]))
+"""
+    assert run(code) == [True, False]
+
+
+def test_the_package_works_without_the_extra():
+    """In an environment that has only the runtime dependencies; what needs more says how to get it."""
+    code = f"""
+import importlib.abc, json, sys
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {HEAVY}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Missing())
+import torch, sepgconv, sepgconv.testing
+model = sepgconv.create_model("gc_p4cnn", width=2).eval()
+sepgconv.testing.assert_equivariant(model, torch.randn(1, 1, 28, 28), "p4")
+sepgconv.analysis.cost(model, (1, 28, 28))
+print(json.dumps("works"))
+"""
+    assert run(code) == "works"
+
+
+@pytest.mark.parametrize("name", ["cli", "data", "testing", "training"])
+def test_what_needs_the_extra_is_found_on_first_use(name):
+    code = f"""
+import json, sys, sepgconv
+before = "sepgconv.{name}" in sys.modules
+print(json.dumps([before, sepgconv.{name}.__name__, "sepgconv.{name}" in sys.modules]))
+"""
+    assert run(code) == [False, f"sepgconv.{name}", True]
+
+
+def test_names_the_package_does_not_have():
+    with pytest.raises(AttributeError, match=r"module 'sepgconv' has no attribute 'trainig'"):
+        _ = sepgconv.trainig
+    assert not hasattr(sepgconv, "convert")
+
+
+def test_completion_finds_what_is_imported_on_first_use():
+    assert {"cli", "data", "testing", "training"} <= set(run("import json, sepgconv; print(json.dumps(dir(sepgconv)))"))
