@@ -262,3 +262,13 @@ def test_weights_that_do_not_fit_are_refused(kind, which, shape):
     problem.weights[which] = torch.randn(shape)
     with pytest.raises(ValueError, match=re.escape(str(shape))):
         problem()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_unknown_sharing_is_refused_with_the_nearest():
+    problem = Problem("gc", "p4", (5, 5), (2, 2))
+    problem.options["sharing"] = "cg"
+    with pytest.raises(ValueError, match="unknown sharing 'cg'; did you mean"):
+        problem()
+    with pytest.raises(ValueError, match="unknown sharing 'cg'; did you mean"):
+        compose_kernel(*problem.weights, "cg")

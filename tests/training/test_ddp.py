@@ -21,7 +21,8 @@ def in_two(tmp_path_factory, worker, config):
             "train_in_two",
             json.dumps({"config": plain(config).to_dict(), "folder": str(folder)}),
         ],
-        env={**os.environ, "PYTHONWARNINGS": "error"},
+        # Without OMP_NUM_THREADS Lightning sets the threads itself.
+        env={k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"} | {"PYTHONWARNINGS": "error"},
         capture_output=True,
         text=True,
         timeout=240,
@@ -56,7 +57,7 @@ def test_the_comparison_would_see_a_wrong_gradient(in_two, tmp_path, worker, con
 def test_two_processes_leave_one_run(in_two, bars):
     folder = in_two[0] / "run"
     record = RunRecord.read(folder / "record.json")
-    assert (record.processes, record.images["train"]) == (2, 41)
+    assert (record.processes, record.threads, record.images["train"]) == (2, 3, 41)
     for rank in range(2):
         assert RunRecord.from_dict(json.loads((in_two[0] / f"record-{rank}.json").read_text())) == record
     run = load_run(folder)
@@ -65,6 +66,11 @@ def test_two_processes_leave_one_run(in_two, bars):
     rows = read_history(folder / "metrics.csv")
     assert [row["step"] for row in rows] == [3, 6]
     assert rows[-1]["validation_error"] == pytest.approx(evaluate(run, bars.validation), abs=1e-4)
+
+
+def test_running_statistics_become_those_of_the_first(in_two):
+    for rank in range(2):
+        assert torch.load(in_two[0] / f"mean-{rank}.pt", weights_only=True).tolist() == [1, 1]
 
 
 def test_one_of_them_is_the_main_process(in_two):

@@ -89,6 +89,16 @@ def test_training_images_are_augmented_and_no_others(monkeypatch):
     assert batches.on_after_batch_transfer(batch, 0)[0] is split.images
 
 
+def test_validation_judges_the_statistics_of_the_first_process(monkeypatch):
+    from sepgconv.training import module
+
+    shared = []
+    monkeypatch.setattr(module, "share_buffers", shared.append)
+    model = classifier()
+    model.on_validation_start()
+    assert shared == [model.model]
+
+
 def test_a_loss_that_is_not_finite_in_another_process_stops_this_one(monkeypatch):
     from sepgconv.training import DivergedError
 

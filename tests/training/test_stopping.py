@@ -41,9 +41,7 @@ def check_what_is_left(start, checkpoint, message, undisturbed, read_weights, mo
     """Two epochs are kept and named, nothing is half-written, and the run resumes as if never stopped."""
     assert str(checkpoint) in message
     assert "(epoch 2 of 4)" in message
-    assert (
-        "lower learning" if "finite" in message or "the loss" in message else "resume=True (--resume)"
-    ) in message
+    assert ("lower learning" if "finite" in message or "the loss" in message else "resume=True (--resume)") in message
     folder = checkpoint.parent.parent
     assert torch.load(checkpoint, weights_only=True)["callbacks"]["EpochKeeper"]["epoch"] == 2
     assert not list(folder.rglob("*.part"))

@@ -150,6 +150,22 @@ def test_the_test_images_are_read_once_after_the_last_epoch(tmp_path, monkeypatc
     assert seen == [4]
 
 
+def test_the_errors_are_those_of_the_first_process_everywhere(tmp_path, monkeypatch, config, bars):
+    from sepgconv.training import module, run
+
+    happened = []
+    count_wrong = run.count_wrong
+
+    def count(model, images, labels):
+        happened.append("counted")
+        return count_wrong(model, images, labels)
+
+    monkeypatch.setattr(module, "share_buffers", lambda model: happened.append("shared"))
+    monkeypatch.setattr(run, "count_wrong", count)
+    train(dataclasses.replace(config, epochs=1, hold_out=False), folder=tmp_path, data=bars, progress=False)
+    assert happened == ["shared", "counted", "counted"]  # the images trained on, the test images
+
+
 def test_without_hold_out_the_validation_part_is_trained_on(tmp_path, config, bars):
     everything = dataclasses.replace(config, hold_out=False, epochs=1)
     record = train(everything, folder=tmp_path, data=bars, progress=False)

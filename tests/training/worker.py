@@ -4,6 +4,7 @@ Usage: python worker.py TASK JSON, with TASK one of the functions below and JSON
 """
 
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -93,7 +94,7 @@ def gradients(config: TrainingConfig, data, folder: Path, devices: int) -> dict[
 
 def train_in_two(config: dict, folder: str) -> None:
     """In two processes: the gradients of `Plain` into a file, then a whole run; then what each process saw of it."""
-    from sepgconv.training.fitting import part_processes
+    from sepgconv.training.module import share_buffers
 
     chosen = TrainingConfig.from_dict(config)
     data = load_dataset(chosen.data)
@@ -101,8 +102,12 @@ def train_in_two(config: dict, folder: str) -> None:
     found = gradients(chosen, data, root / "plain", devices=2)
     rank = torch.distributed.get_rank()
     torch.save(found, root / f"gradients-{rank}.pt")
-    part_processes()
-    record = train(chosen, folder=root / "run", data=data, devices=2, accelerator="cpu", progress=False)
+    norm = nn.BatchNorm1d(2)
+    norm.running_mean.fill_(1 + rank)
+    share_buffers(norm)
+    torch.save(norm.running_mean, root / f"mean-{rank}.pt")
+    os.environ.pop("OMP_NUM_THREADS")  # Lightning's, from the first training; now it sets the threads again
+    record = train(chosen, folder=root / "run", data=data, devices=2, accelerator="cpu", progress=False, threads=3)
     (root / f"record-{rank}.json").write_text(json.dumps(record.to_dict()))
     (root / f"main-{rank}").write_text(str(is_main_process()))
 

@@ -1,5 +1,7 @@
 """Checks of what comes in: rank, channels and poses, each refused in one sentence with the likely remedy."""
 
+from typing import SupportsIndex
+
 from torch import Tensor
 
 from sepgconv.groups import FiniteGroup
@@ -16,7 +18,7 @@ def check_channels(caller: str, **counts: int) -> None:
         ValueError: one is not an integer of at least 1.
     """
     for name, count in counts.items():
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        if not isinstance(count, SupportsIndex) or isinstance(count, bool) or count.__index__() < 1:
             raise ValueError(f"{caller}: {name} must be a positive integer, got {count!r}")
 
 

@@ -8,10 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from sepgconv._messages import one_of
 from sepgconv.functional.checks import check_feature_map, check_image, check_weight
 from sepgconv.functional.execution import Execution, select_execution
 from sepgconv.functional.geometry import Geometry, Pair, conv_geometry, planar_conv2d
 from sepgconv.functional.kernels import (
+    SHARINGS,
     Sharing,
     compose_kernel,
     filter_action,
@@ -217,6 +219,7 @@ def separable_group_conv2d(
     """
     group, size = find_group(group), _size(depthwise)
     caller, order = "separable_group_conv2d", group.order
+    one_of("sharing", sharing, SHARINGS)
     fits = pointwise.ndim == 3 and pointwise.shape[2] == order
     check_weight("pointwise", pointwise, fits, f"(out, in, {order}) for {group.name}", caller)
     out_channels, in_channels = pointwise.shape[:2]
@@ -238,6 +241,7 @@ def separable_group_conv2d(
     if chosen == "composed":
         weight = compose_kernel(pointwise, depthwise, sharing)
         return _dense(x, weight, group, bias, geometry, by_filter, caller)
+    geometry.check_size(int(x.shape[-2]), int(x.shape[-1]), caller)
     mixing = transform_kernel(pointwise, by_pose)  # (o, h, c, g)
     filters = transform_kernel(depthwise, by_pixel).flatten(0, 1)  # gc: (o*h, k, l); g: (o*h, c, k, l)
     if sharing == "gc":

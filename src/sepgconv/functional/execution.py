@@ -4,11 +4,10 @@ from typing import Literal
 
 from sepgconv._messages import one_of
 from sepgconv.functional.geometry import Geometry, Pair
-from sepgconv.functional.kernels import Sharing
+from sepgconv.functional.kernels import SHARINGS
 
 Execution = Literal["auto", "separable", "composed"]
 EXECUTIONS: tuple[Execution, ...] = ("auto", "separable", "composed")
-SHARINGS: tuple[Sharing, ...] = ("gc", "g")
 
 
 # Multiplications that touch each number a few times only are bound by memory, those of a dense product by arithmetic.
@@ -64,7 +63,8 @@ def select_execution(
 
     "auto" takes the execution with the smaller cost, separable where they are equal. The cost is the number of
     multiplications, in which each one of a depthwise or grouped convolution counts as `THIN`; it depends on shapes
-    alone.
+    alone. For sharing "g", all of whose separable multiplications are thin, the composed execution wins at every usual
+    kernel size.
 
     Raises:
         ValueError: an unknown execution or sharing.

@@ -1,7 +1,7 @@
 """Kernel size, stride, padding, dilation of a planar convolution: checked, refused where they break the symmetry."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, SupportsIndex
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,9 +21,11 @@ def as_pair(value: int | Pair, name: str, *, least: int) -> Pair:
         ValueError: it is neither, or smaller than `least`.
     """
     pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
-    if len(pair) != 2 or any(not isinstance(side, int) or isinstance(side, bool) or side < least for side in pair):
+    if len(pair) != 2 or any(
+        not isinstance(side, SupportsIndex) or isinstance(side, bool) or side.__index__() < least for side in pair
+    ):
         raise ValueError(f"{name} must be an integer, or a pair of them, of at least {least}; got {value!r}")
-    return pair[0], pair[1]
+    return pair[0].__index__(), pair[1].__index__()
 
 
 def check_equal_sides(group: FiniteGroup, **sides: Pair) -> None:

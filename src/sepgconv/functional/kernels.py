@@ -6,9 +6,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sepgconv._messages import one_of
 from sepgconv.groups import FiniteGroup, filter_permutation, pixel_permutation, pose_division
 
 Sharing = Literal["gc", "g"]
+SHARINGS: tuple[Sharing, ...] = ("gc", "g")
 
 
 def pose_action(group: FiniteGroup, *, device: torch.device | str | None = None) -> Int[Tensor, "g g"]:
@@ -42,7 +44,9 @@ def transform_kernel(weight: Float[Tensor, "o ..."], action: Int[Tensor, "g ..."
     """
     kept = weight.ndim - (action.ndim - 1)
     moved = weight.flatten(kept) if action.ndim > 1 else weight.unsqueeze(-1)
-    return moved.index_select(kept, action.flatten()).unflatten(kept, action.shape).movedim(kept, 1)
+    # The move is for copies of a layer that torch makes on another device behind its back (DataParallel).
+    index = action.flatten().to(weight.device)
+    return moved.index_select(kept, index).unflatten(kept, action.shape).movedim(kept, 1)
 
 
 def compose_kernel(
@@ -57,6 +61,10 @@ def compose_kernel(
 
     Returns:
         (out, in, |G|, k, k), the weight of the `GroupConv2d` that computes the same.
+
+    Raises:
+        ValueError: an unknown sharing.
     """
+    one_of("sharing", sharing, SHARINGS)
     planar = depthwise[:, None, None] if sharing == "gc" else depthwise[:, :, None]
     return pointwise[..., None, None] * planar

@@ -34,9 +34,9 @@ def fourier_matrix(irreps: tuple[Irrep, ...]) -> NDArray[np.float64]:
     """Return the orthogonal |G| x |G| matrix that takes a function on the group to its coefficients in the irreps.
 
     Row (irrep, column j, row i) holds `sqrt(d / |G|) * irrep(g)[i, j]` over the elements g, for the first
-    `multiplicity` columns (Peter-Weyl over the real numbers). The rows of one irrep are neighbours. For a correlation
-    on the group, `out[h] = sum_g w[h^-1 g] x[g]`, with hats for coefficients arranged as d x d matrices,
-    `out^ = x^ w^T` up to the scale: the correlation mixes the columns within an irrep and nothing else.
+    `multiplicity` columns (Peter-Weyl over the real numbers). The rows of one irrep are neighbours. A correlation on
+    the group, `out[h] = sum_g w[h^-1 g] x[g]`, never mixes irreps: written as d x d matrices of coefficients, up to the
+    scale it is `out^ = x^ w^T`, of which an irrep of multiplicity d / 2 keeps half of the columns.
     """
     order = len(irreps[0].matrices)
     rows = [

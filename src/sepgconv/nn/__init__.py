@@ -1,6 +1,5 @@
 """Layers on feature maps (batch, channel, pose, height, width): thin modules around `sepgconv.functional`."""
 
-from sepgconv.nn._base import GroupConvLayer
 from sepgconv.nn.depthwise import DepthwiseGroupConv2d, TwoStepGroupConv2d
 from sepgconv.nn.group_conv import GroupConv2d
 from sepgconv.nn.lifting import LiftingConv2d
@@ -14,7 +13,6 @@ __all__ = [
     "DepthwiseGroupConv2d",
     "GroupBatchNorm2d",
     "GroupConv2d",
-    "GroupConvLayer",
     "GroupDropout",
     "GroupLayerNorm",
     "GroupMaxPool",

@@ -90,6 +90,9 @@ class _SecondStep(DepthwiseGroupConv2d):
         super().reset_parameters()
         nn.init.normal_(self.weight, std=math.sqrt(1 / self.weight[0].numel()))
 
+    def _get_name(self) -> str:
+        return "DepthwiseGroupConv2d"
+
 
 class TwoStepGroupConv2d(nn.Sequential):
     """The ordinary depthwise-separable convolution on a group: a 1x1 `GroupConv2d`, then a `DepthwiseGroupConv2d`.

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from sepgconv._messages import one_of
 from sepgconv.functional import compose_kernel, filter_action, pixel_action, pose_action, separable_group_conv2d
-from sepgconv.functional.execution import EXECUTIONS, SHARINGS, Execution
+from sepgconv.functional.execution import EXECUTIONS, Execution
 from sepgconv.functional.geometry import Pair
-from sepgconv.functional.kernels import Sharing
+from sepgconv.functional.kernels import SHARINGS, Sharing
 from sepgconv.groups import FiniteGroup
 from sepgconv.nn._base import GroupConvLayer
 

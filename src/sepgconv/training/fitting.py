@@ -1,5 +1,6 @@
 """Lightning's part of a run: the trainer as this package sets it up, and how its ways of stopping are passed on."""
 
+import atexit
 import contextlib
 import gc
 import logging
@@ -92,6 +93,8 @@ def fit(
         SystemExit: SIGTERM; the same.
     """
     epochs = classifier.config.epochs
+    if trainer.world_size > 1 and not torch.distributed.is_initialized():  # else it is the caller's to close
+        atexit.register(_part_processes)
     handler = signal.getsignal(signal.SIGINT)
     try:
         with quiet_lightning():
@@ -117,13 +120,11 @@ def fit(
             signal.signal(signal.SIGINT, handler)  # Lightning leaves Ctrl-C switched off
 
 
-def part_processes() -> None:
-    """Close the connection between the processes that Lightning opened; all of them call this when all is done.
-
-    Lightning leaves it open under gloo, and torch then sometimes aborts when the process ends.
-    """
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        gc.collect()  # the gradient buckets of DDP keep the connection, and sit in reference cycles
+def _part_processes() -> None:
+    # Lightning leaves the connection between its processes open under gloo, and torch then sometimes aborts when the
+    # process ends. Not closed earlier: a second training in the same script uses it again.
+    if torch.distributed.is_initialized():
+        gc.collect()  # what DDP keeps of the connection sits in reference cycles
         torch.distributed.destroy_process_group()
 
 

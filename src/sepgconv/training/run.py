@@ -82,7 +82,7 @@ def train(
     # Imported here and not above: Lightning takes seconds to import, and most commands do without it.
     from sepgconv.training.callbacks import EpochKeeper
     from sepgconv.training.checkpoint import completed_epochs
-    from sepgconv.training.fitting import build_trainer, fit, part_processes
+    from sepgconv.training.fitting import build_trainer, fit
     from sepgconv.training.module import Classifier, EpochBatches
 
     files = RunFolder(Path(folder))
@@ -112,7 +112,6 @@ def train(
     if resume:
         files.refuse_other(setup)
         _say(f"resuming after epoch {keeper.epoch} of {config.epochs}", progress and trainer.is_global_zero)
-    joined = torch.distributed.is_available() and torch.distributed.is_initialized()  # by the caller
     with _threads(threads):
         torch.manual_seed(config.seed)
         model = _build(config, dataset)
@@ -127,10 +126,7 @@ def train(
             record = _record(trainer, keeper, setup, dataset, model, costs, errors)
             if trainer.is_global_zero:
                 _write_results(files, record, model, dataset.preprocessing)
-    record = RunRecord.from_dict(trainer.strategy.broadcast(record.to_dict()))
-    if not joined:
-        part_processes()
-    return record
+    return RunRecord.from_dict(trainer.strategy.broadcast(record.to_dict()))
 
 
 def _parts(dataset: Dataset, *, hold_out: bool) -> tuple[Split, Split | None]:
