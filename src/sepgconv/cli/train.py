@@ -57,7 +57,7 @@ def train(
     The validation part picks nothing; the test part is read once, at the end, with the last epoch's weights.
     """
     from sepgconv.data import load_dataset
-    from sepgconv.training import TrainingConfig
+    from sepgconv.training import TrainingConfig, is_main_process
     from sepgconv.training import train as run_training
 
     config = TrainingConfig.from_recipe(
@@ -87,6 +87,8 @@ def train(
         threads=threads,
         progress=progress,
     )
+    if not is_main_process():
+        return  # the other processes of a run on several devices would print the same
     rows = [
         ("data", record.data),
         ("epochs", count(record.epochs)),

@@ -21,6 +21,7 @@ from sepgconv.functional.kernels import (
     pose_action,
     transform_kernel,
 )
+from sepgconv.functional.layout import fold_image, fold_poses, unfold_poses
 from sepgconv.groups import FiniteGroup
 from sepgconv.groups import group as find_group
 
@@ -30,7 +31,7 @@ def _size(kernel: Tensor) -> Pair:
 
 
 def _over_poses(bias: Tensor | None, order: int) -> Tensor | None:
-    return None if bias is None else bias.repeat_interleave(order)
+    return None if bias is None else bias.repeat(order)  # (g*o,)
 
 
 def lift_conv2d(
@@ -69,9 +70,11 @@ def lift_conv2d(
     check_image(x, weight.shape[1], "lift_conv2d")
     geometry = conv_geometry(group, size, stride, padding, dilation, padding_mode)
     action = pixel_action(group, size, device=weight.device) if action is None else action
-    filters = transform_kernel(weight, action).flatten(0, 1)  # (o*g, c, k, l)
-    maps = planar_conv2d(x, filters, _over_poses(bias, group.order), geometry, channel_groups=1, caller="lift_conv2d")
-    return maps.unflatten(1, (-1, group.order))
+    filters = transform_kernel(weight, action).transpose(0, 1).flatten(0, 1)  # (g*o, c, k, l)
+    maps = planar_conv2d(
+        fold_image(x), filters, _over_poses(bias, group.order), geometry, channel_groups=1, caller="lift_conv2d"
+    )
+    return unfold_poses(maps, group.order)
 
 
 def group_conv2d(
@@ -118,11 +121,9 @@ def _dense(
     x: Tensor, weight: Tensor, group: FiniteGroup, bias: Tensor | None, geometry: Geometry, action: Tensor, caller: str
 ) -> Tensor:
     """One dense planar convolution over folded channels and poses."""
-    bank = transform_kernel(weight, action).flatten(2, 3).flatten(0, 1)  # (o*h, c*g, k, l)
-    maps = planar_conv2d(
-        x.flatten(1, 2), bank, _over_poses(bias, group.order), geometry, channel_groups=1, caller=caller
-    )
-    return maps.unflatten(1, (-1, group.order))
+    bank = transform_kernel(weight, action).permute(1, 0, 3, 2, 4, 5).flatten(2, 3).flatten(0, 1)  # (h*o, g*c, k, l)
+    maps = planar_conv2d(fold_poses(x), bank, _over_poses(bias, group.order), geometry, channel_groups=1, caller=caller)
+    return unfold_poses(maps, group.order)
 
 
 def depthwise_group_conv2d(
@@ -163,16 +164,16 @@ def depthwise_group_conv2d(
     check_feature_map(x, weight.shape[0], group, "depthwise_group_conv2d")
     geometry = conv_geometry(group, size, stride, padding, dilation, padding_mode)
     action = pixel_action(group, size, device=weight.device) if action is None else action
-    filters = transform_kernel(weight, action).flatten(0, 1).unsqueeze(1)  # (o*g, 1, k, l)
+    filters = transform_kernel(weight, action).transpose(0, 1).flatten(0, 1).unsqueeze(1)  # (g*o, 1, k, l)
     maps = planar_conv2d(
-        x.flatten(1, 2),
+        fold_poses(x),
         filters,
         _over_poses(bias, group.order),
         geometry,
         channel_groups=filters.shape[0],
         caller="depthwise_group_conv2d",
     )
-    return maps.unflatten(1, (-1, group.order))
+    return unfold_poses(maps, group.order)
 
 
 def separable_group_conv2d(
@@ -243,14 +244,15 @@ def separable_group_conv2d(
         return _dense(x, weight, group, bias, geometry, by_filter, caller)
     geometry.check_size(int(x.shape[-2]), int(x.shape[-1]), caller)
     mixing = transform_kernel(pointwise, by_pose)  # (o, h, c, g)
-    filters = transform_kernel(depthwise, by_pixel).flatten(0, 1)  # gc: (o*h, k, l); g: (o*h, c, k, l)
+    filters = transform_kernel(depthwise, by_pixel).transpose(0, 1).flatten(0, 1)  # gc: (h*o, k, l); g: (h*o, c, k, l)
     if sharing == "gc":
-        mixed = F.conv2d(x.flatten(1, 2), mixing.flatten(2, 3).flatten(0, 1)[..., None, None])  # (b, o*h, y, x)
+        dense = mixing.permute(1, 0, 3, 2).flatten(2, 3).flatten(0, 1)  # (h*o, g*c)
+        mixed = F.conv2d(fold_poses(x), dense[..., None, None])  # (b, h*o, y, x)
         filters = filters.unsqueeze(1)
     else:
-        per_channel = mixing.permute(2, 0, 1, 3).reshape(-1, order, 1, 1)  # (c*o*h, g, 1, 1)
+        per_channel = mixing.permute(2, 1, 0, 3).reshape(-1, order, 1, 1)  # (c*h*o, g, 1, 1)
         mixed = F.conv2d(x.flatten(1, 2), per_channel, groups=in_channels)
-        mixed = mixed.unflatten(1, (in_channels, -1)).transpose(1, 2).flatten(1, 2)  # (b, o*h*c, y, x)
+        mixed = mixed.unflatten(1, (in_channels, -1)).transpose(1, 2).flatten(1, 2)  # (b, h*o*c, y, x)
     maps = planar_conv2d(
         mixed,
         filters,
@@ -259,4 +261,4 @@ def separable_group_conv2d(
         channel_groups=out_channels * order,
         caller=caller,
     )
-    return maps.unflatten(1, (-1, order))
+    return unfold_poses(maps, order)

@@ -23,6 +23,6 @@ def group_layer_norm(
         Feature maps of the same shape.
     """
     channels, poses = x.shape[1:3]
-    scale, shift = (None if p is None else p.repeat_interleave(poses) for p in (weight, bias))
-    folded = x.flatten(1, 2).movedim(1, -1)  # (b, y, x, c*g)
-    return F.layer_norm(folded, (channels * poses,), scale, shift, eps).movedim(-1, 1).unflatten(1, (channels, poses))
+    scale, shift = (None if p is None else p.expand(poses, channels) for p in (weight, bias))
+    pixels = x.permute(0, 3, 4, 2, 1)  # (b, y, x, g, c)
+    return F.layer_norm(pixels, (poses, channels), scale, shift, eps).permute(0, 4, 3, 1, 2)

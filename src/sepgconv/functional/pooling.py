@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from sepgconv.functional.checks import check_feature_map
 from sepgconv.functional.geometry import Geometry, Pair, conv_geometry
+from sepgconv.functional.layout import fold_poses, unfold_poses
 from sepgconv.groups import C1
 
 
@@ -37,7 +38,7 @@ def _planar(pool: Callable[[Tensor], Tensor], x: Tensor, caller: str, window: Ge
     check_feature_map(x, None, None, caller)
     if window is not None:
         window.check_size(int(x.shape[-2]), int(x.shape[-1]), caller)
-    return pool(x.flatten(1, 2)).unflatten(1, x.shape[1:3])
+    return unfold_poses(pool(fold_poses(x)), x.shape[2])
 
 
 def max_pool2d(

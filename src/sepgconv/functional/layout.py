@@ -1,0 +1,43 @@
+"""How feature maps lie in memory: (batch, height, width, pose, channel), so that operations read and write in order.
+
+The logical axes stay (batch, channel, pose, height, width). In this layout the poses and channels of a map fold into
+the channels of an ordinary channels_last image without moving a number, channels varying fastest: mixing is one matrix
+product, planar convolutions and pools take torch's channels_last kernels, and batch norm shared over poses is that of a
+wider image. Layers answer in this layout, whatever that of their input; an input in another one is copied once.
+"""
+
+from torch import Tensor
+
+
+def _as_image(pixels: Tensor, height: int, width: int, channels: int) -> Tensor:
+    """Take numbers in the order (batch, height, width, channels), whatever their axes, as a channels_last image.
+
+    Numbers in another order are copied. The strides are written out anew because those of an image with one channel are
+    both contiguous and channels_last: torch would take it for the former and answer in it.
+    """
+    return pixels.flatten().view(pixels.shape[0], height, width, channels).permute(0, 3, 1, 2)
+
+
+def fold_image(x: Tensor) -> Tensor:
+    """Bring an image (batch, channel, height, width) into channels_last memory."""
+    return _as_image(x.permute(0, 2, 3, 1), x.shape[2], x.shape[3], x.shape[1])
+
+
+def fold_poses(x: Tensor) -> Tensor:
+    """Fold a feature map into a channels_last image of pose * channel channels."""
+    return _as_image(x.permute(0, 3, 4, 2, 1), x.shape[3], x.shape[4], x.shape[2] * x.shape[1])
+
+
+def unfold_poses(maps: Tensor, order: int) -> Tensor:
+    """Take the image (batch, pose * channel, height, width) as a feature map again; a view."""
+    return maps.unflatten(1, (order, -1)).transpose(1, 2)
+
+
+def fold_poses_into_width(x: Tensor) -> Tensor:
+    """Fold a feature map into a channels_last image of width * pose columns, for batch norm."""
+    return _as_image(x.permute(0, 3, 4, 2, 1), x.shape[3], x.shape[4] * x.shape[2], x.shape[1])
+
+
+def unfold_poses_from_width(maps: Tensor, order: int) -> Tensor:
+    """Undo `fold_poses_into_width`; a view."""
+    return maps.unflatten(3, (-1, order)).permute(0, 1, 4, 2, 3)
