@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 
 __all__ = ["main"]
 
@@ -15,6 +16,7 @@ def main() -> None:
     from sepgconv._messages import require
 
     tune_allocator()
+    warnings.formatwarning = _one_line
     try:
         require("typer", extra="train", purpose="the command line")
         from sepgconv.cli.app import app
@@ -28,3 +30,8 @@ def main() -> None:
             raise
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def _one_line(message: Warning | str, *place: object, **line: object) -> str:
+    """Format a warning for people who did not write the code it comes from."""
+    return f"Warning: {message}\n"

@@ -57,9 +57,11 @@ def train(
     The validation part picks nothing; the test part is read once, at the end, with the last epoch's weights.
     """
     from sepgconv.data import load_dataset
+    from sepgconv.models import model_entry
     from sepgconv.training import TrainingConfig, is_main_process
     from sepgconv.training import train as run_training
 
+    model_entry(model)  # refuses an unknown name before any data is read
     config = TrainingConfig.from_recipe(
         recipe,
         model=model,
