@@ -1,11 +1,12 @@
-"""group_layer_norm against a loop over positions."""
+"""group_layer_norm against a loop over positions, group_batch_norm against torch on the whole pose axis."""
 
 import itertools
 
 import pytest
 import torch
+from torch.nn import functional as F
 
-from sepgconv.functional import group_layer_norm
+from sepgconv.functional import group_batch_norm, group_layer_norm
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -28,3 +29,50 @@ def test_every_position_is_normalised_over_channels_and_poses(group, affine):
 def test_gradients():
     inputs = [torch.randn(shape, requires_grad=True) for shape in ((1, 2, 4, 2, 3), (2,), (2,))]
     assert torch.autograd.gradcheck(group_layer_norm, inputs)
+
+
+class TestGroupBatchNorm:
+    """The statistics joined from those per pose against torch's batch norm over the whole pose axis."""
+
+    @pytest.mark.parametrize("shape", [(3, 5, 4, 6, 7), (2, 20, 8, 3, 2), (2, 1, 2, 1, 1)], ids=str)
+    @pytest.mark.parametrize("affine", [True, False])
+    def test_is_batch_norm_of_the_volume_with_its_gradients(self, shape, affine):
+        x = (3 + 2 * torch.randn(shape, dtype=torch.float64)).requires_grad_()
+        parameters = [torch.rand(shape[1], dtype=torch.float64, requires_grad=True) for _ in range(2)] if affine else []
+        ours, theirs = ([torch.rand(shape[1], dtype=torch.float64) for _ in range(2)] for _ in range(2))
+        for mine, reference in zip(ours, theirs, strict=True):
+            reference.copy_(mine)
+        weight, bias = parameters or (None, None)
+        y = group_batch_norm(x, *ours, weight, bias, training=True, momentum=0.3)
+        expected = F.batch_norm(x, *theirs, weight, bias, training=True, momentum=0.3)
+        torch.testing.assert_close([y, *ours], [expected, *theirs], rtol=1e-12, atol=1e-12)
+        # torch 2.13 sums a gradient of other strides than its input wrongly in five dimensions, so both get a plain
+        # one.
+        grad = torch.randn(shape, dtype=torch.float64)
+        found, wanted = (torch.autograd.grad(out, (x, *parameters), grad) for out in (y, expected))
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
+        evaluated = group_batch_norm(x, *ours, weight, bias)
+        torch.testing.assert_close(evaluated, F.batch_norm(x, *theirs, weight, bias), rtol=1e-12, atol=1e-12)
+
+    def test_first_and_second_derivatives(self):
+        x = torch.randn(2, 2, 4, 2, 3, dtype=torch.float64, requires_grad=True)
+        weight, bias = (torch.rand(2, dtype=torch.float64, requires_grad=True) for _ in range(2))
+
+        def normed(x, weight, bias):
+            return group_batch_norm(x, None, None, weight, bias, training=True)
+
+        assert torch.autograd.gradcheck(normed, (x, weight, bias))
+        assert torch.autograd.gradgradcheck(normed, (x, weight, bias))
+
+    def test_frozen_input_still_trains_the_parameters(self):
+        x, weight = torch.randn(2, 3, 4, 2, 2), torch.rand(3, requires_grad=True)
+        group_batch_norm(x, None, None, weight, torch.zeros(3), training=True).square().sum().backward()
+        expected = weight.detach().clone().requires_grad_()
+        F.batch_norm(x, None, None, expected, torch.zeros(3), training=True).square().sum().backward()
+        torch.testing.assert_close(weight.grad, expected.grad)
+
+    def test_one_value_per_channel_and_missing_statistics_are_refused(self):
+        with pytest.raises(ValueError, match=r"[Ee]xpected more than 1 value per channel"):
+            group_batch_norm(torch.zeros(1, 3, 1, 1, 1), None, None, training=True)
+        with pytest.raises(ValueError, match="running_mean and running_var are needed"):
+            group_batch_norm(torch.zeros(1, 3, 4, 1, 1), None, None)

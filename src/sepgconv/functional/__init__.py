@@ -10,7 +10,7 @@ from sepgconv.functional.convolution import (
 from sepgconv.functional.execution import executed_macs, select_execution
 from sepgconv.functional.geometry import Geometry, conv_geometry
 from sepgconv.functional.kernels import compose_kernel, filter_action, pixel_action, pose_action, transform_kernel
-from sepgconv.functional.normalization import group_layer_norm
+from sepgconv.functional.normalization import group_batch_norm, group_layer_norm
 from sepgconv.functional.pooling import adaptive_avg_pool2d, avg_pool2d, group_max_pool, group_mean_pool, max_pool2d
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "depthwise_group_conv2d",
     "executed_macs",
     "filter_action",
+    "group_batch_norm",
     "group_conv2d",
     "group_layer_norm",
     "group_max_pool",

@@ -5,9 +5,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sepgconv.functional import group_layer_norm
+from sepgconv.functional import group_batch_norm, group_layer_norm
 from sepgconv.functional.checks import check_channels, check_feature_map
-from sepgconv.functional.layout import fold_poses_into_width, unfold_poses_from_width
 
 
 class GroupBatchNorm2d(nn.BatchNorm3d):
@@ -30,14 +29,25 @@ class GroupBatchNorm2d(nn.BatchNorm3d):
         ValueError: in `forward`, an input that is no feature map of `num_features` channels.
     """
 
-    def _check_input_dim(self, input: Tensor) -> None:
-        pass  # `forward` has checked the feature map; what arrives here is its folded image
-
     def forward(self, input: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c g y x"]:
         """Normalise feature maps."""
         check_feature_map(input, self.num_features, None, "GroupBatchNorm2d")
-        # torch's kernel for images is several times faster than the one for volumes.
-        return unfold_poses_from_width(super().forward(fold_poses_into_width(input)), input.shape[2])
+        momentum = 0.0 if self.momentum is None else self.momentum
+        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            if self.momentum is None:  # the average over all batches so far
+                momentum = 1 / float(self.num_batches_tracked)
+        kept = not self.training or self.track_running_stats
+        return group_batch_norm(
+            input,
+            self.running_mean if kept else None,
+            self.running_var if kept else None,
+            self.weight,
+            self.bias,
+            self.training or (self.running_mean is None and self.running_var is None),
+            momentum,
+            self.eps,
+        )
 
 
 class GroupLayerNorm(nn.Module):
