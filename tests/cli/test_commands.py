@@ -1,8 +1,10 @@
 """The commands as a user types them: what they print, what they leave, and how they refuse."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +76,9 @@ def test_version(monkeypatch, capsys):
         (("info", "p4cnn", "-o", "width"), "KEY=VALUE"),
         (("train", "p4cnn", "--data", "rotmnst"), "did you mean 'rotmnist'"),
         (("train", "p4cnn", "--recipe", "papr"), "did you mean 'paper'"),
+        (("train", "p4cn"), "did you mean 'p4cnn'"),
+        (("train", "p4cnn", "--devices", "foo"), "devices=foo"),
+        (("train", "p4cnn", "--devices", "0"), "devices=0"),
         (("evaluate", "nowhere"), "nowhere"),
         (("predict", "nowhere", "a.png"), "nowhere"),
     ],
@@ -119,6 +124,55 @@ def test_train_evaluate_predict(monkeypatch, capsys, tmp_path, pictures):
     assert "--resume" in err
 
 
+def test_pictures_of_another_size_are_brought_to_that_of_the_run(monkeypatch, capsys, tmp_path):
+    for name in ("dark", "light"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for index in range(8):
+            grey = 10 * index + (150 if name == "light" else 0)
+            Image.new("L", (30, 30), grey).save(tmp_path / "pictures" / name / f"{index}.png")
+    run_folder = tmp_path / "run"
+    words = ("train", "z2cnn", "--width", 2, "--data", tmp_path / "pictures", "--image-size", 28, "--epochs", 1)
+    assert run(monkeypatch, capsys, *words, "--out", run_folder, "--quiet", "--threads", 1)[0] == 0
+    status, out, err = run(monkeypatch, capsys, "evaluate", run_folder)
+    assert status == 0, err
+    assert "folder:pictures" in out
+
+    (run_folder / "preprocessing.safetensors").write_bytes(b"no tensors")
+    status, _, err = run(monkeypatch, capsys, "evaluate", run_folder)
+    assert (status, "preprocessing.safetensors is damaged" in err) == (1, True)
+
+
+def test_ctrl_c_names_the_checkpoint_and_the_way_on(tmp_path, pictures):
+    """In a process of its own: the signal, the sentence and the exit status are those of a user's shell."""
+    folder = tmp_path / "run"
+    code = "from sepgconv.cli import main; main()"
+    words = [
+        "train",
+        "z2cnn",
+        "--width",
+        "2",
+        "--data",
+        str(pictures),
+        "--epochs",
+        "100000",
+        "--out",
+        str(folder),
+        "--quiet",
+    ]
+    process = subprocess.Popen([sys.executable, "-c", code, *words], stderr=subprocess.PIPE, text=True)
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Stopped." in err
+    assert str(checkpoint) in err
+    assert "--resume" in err
+    assert "Traceback" not in err
+
+
 @pytest.mark.slow
 def test_demo_prints_the_table_and_draws_the_picture(monkeypatch, capsys, tmp_path):
     status, out, err = run(monkeypatch, capsys, "demo", "--out", tmp_path, "--epochs", 1, "--threads", 1)
@@ -129,7 +183,7 @@ def test_demo_prints_the_table_and_draws_the_picture(monkeypatch, capsys, tmp_pa
     assert " 0.00 %" not in rows["z2cnn"]
     with Image.open(tmp_path / "turned_digit.png") as picture:
         assert picture.width > 1000
-    (tmp_path / "z2cnn" / "training.json").unlink()
+    (tmp_path / "z2cnn" / "config.json").unlink()
     status, _, err = run(monkeypatch, capsys, "demo", "--out", tmp_path, "--epochs", 1)
     assert status == 1
     assert "not made by a demo" in err

@@ -76,14 +76,15 @@ def test_a_damaged_file_of_ours_is_removed_even_without_network(cache: Path, pub
     assert not (cache / "data.bin").exists()
 
 
-def test_a_damaged_file_of_the_user_is_named_kept_and_not_used(tmp_path: Path, server):
+def test_a_damaged_file_of_the_user_is_named_renamed_and_not_used(tmp_path: Path, server):
     file = server.publish("data.bin", b"good")
     (tmp_path / "data.bin").write_bytes(b"evil")
-    with pytest.warns(UserWarning, match=r"data\.bin is damaged .* and is not used; replace or remove it"):
+    with pytest.warns(UserWarning, match=r"data\.bin is damaged .* and was renamed to data\.bin\.damaged"):
         path = find_or_fetch(file, search_places(tmp_path), download=True)
     assert path == tmp_path / "downloads" / "data.bin"
     assert path.read_bytes() == b"good"
-    assert (tmp_path / "data.bin").read_bytes() == b"evil"
+    assert not (tmp_path / "data.bin").exists()
+    assert (tmp_path / "data.bin.damaged").read_bytes() == b"evil"
 
 
 def test_wrong_content_from_the_server_is_refused_and_not_kept(cache: Path, server):

@@ -165,7 +165,7 @@ def test_damaged_files_of_the_user_are_named_and_passed_over(tmp_path: Path, sou
     (data / sources.archive.name).write_bytes(b"damaged")
     with pytest.warns(UserWarning, match=r"mnist_rotation_new\.zip is damaged"):
         assert load_rotmnist(data, download=True, sources=sources).name == "rotmnist-generated"
-    (data / sources.archive.name).unlink()
+    assert [path.name for path in data.glob("*.damaged")] == [f"{sources.archive.name}.damaged"]
     (data / sources.mnist[3].name).write_bytes(b"damaged")
     with (
         pytest.warns(UserWarning, match=r"t10k-labels-idx1-ubyte\.gz is damaged"),

@@ -33,7 +33,7 @@ def kill_at(moment, worker, config, folder, tmp_path):
 
 @pytest.mark.parametrize(
     ("moment", "complete_epochs"),
-    [("training.json", 0), ("batch", 2), ("last.ckpt", 2), ("record.json", 4)],
+    [("config.json", 0), ("batch", 2), ("last.ckpt", 2), ("record.json", 4)],
 )
 def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(
     moment, complete_epochs, tmp_path, worker, config, bars, undisturbed, read_weights, capfd
@@ -45,7 +45,7 @@ def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(
     for events in folder.glob("tensorboard/events.*"):
         while time.time() < int(events.name.split(".")[3]) + 1:
             time.sleep(0.05)  # TensorBoard orders its files by the second in their names
-    if moment == "training.json":
+    if moment == "config.json":
         with pytest.raises(FileNotFoundError, match=r"holds no run to resume .+ start it without resume"):
             train(config, folder=folder, data=bars, resume=True)
         train(config, folder=folder, data=bars, threads=1)
@@ -140,7 +140,7 @@ def test_a_finished_run_gives_its_record_and_says_so(undisturbed, config, bars, 
 
 
 def test_nothing_to_resume_is_said(tmp_path, config, bars):
-    with pytest.raises(FileNotFoundError, match=r"holds no run to resume \(no training\.json\)"):
+    with pytest.raises(FileNotFoundError, match=r"holds no run to resume \(no config\.json\)"):
         train(config, folder=tmp_path / "nowhere", data=bars, resume=True)
     assert not (tmp_path / "nowhere").exists()
 

@@ -28,13 +28,13 @@ def history(folder):
 def test_the_folder_holds_the_whole_run_and_nothing_else(undisturbed):
     assert sorted(path.name for path in undisturbed.folder.iterdir()) == [
         "checkpoints",
+        "config.json",
         "curves.png",
         "metrics.csv",
         "model",
         "preprocessing.safetensors",
         "record.json",
         "tensorboard",
-        "training.json",
     ]
     assert [path.name for path in (undisturbed.folder / "checkpoints").iterdir()] == ["last.ckpt"]
 

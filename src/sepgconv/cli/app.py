@@ -1,6 +1,9 @@
 """The typer application: every command, registered once."""
 
-from typing import Annotated
+import functools
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -38,5 +41,19 @@ def _options(  # pyright: ignore[reportUnusedFunction] (typer calls it)
     """Separable group-equivariant convolutions: networks that know that a turned picture is the same picture."""
 
 
+def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
+    """Say on Ctrl-C what the command has to say of it, as where to go on; typer itself would stop in silence."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except KeyboardInterrupt as stop:
+            print(f"\nStopped. {stop}".rstrip(), file=sys.stderr)
+            raise typer.Exit(130) from None
+
+    return run
+
+
 for command in (demo, train, evaluate, predict, info, models, data):
-    app.command()(command)
+    app.command()(_stoppable(command))

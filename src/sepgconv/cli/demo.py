@@ -62,6 +62,6 @@ def demo(
 def _remove_earlier_run(folder: Path) -> None:
     if not folder.exists():
         return
-    if not (folder / "training.json").is_file():
+    if not (folder / "config.json").is_file():
         raise FileExistsError(f"{folder} is in the way and was not made by a demo; choose another folder with --out")
     shutil.rmtree(folder)

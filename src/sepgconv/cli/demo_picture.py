@@ -15,7 +15,7 @@ LAYER = 1  # the second convolution: large maps that already see more than edges
 
 
 def draw_turned_digit(models: Mapping[str, nn.Module], image: Tensor, path: Path) -> None:
-    """Draw a digit, its feature maps and its class probabilities beside those of the same digit, turned by 90 degrees.
+    """Draw a digit, its feature maps and class probabilities, and beside it the same for the digit turned by 90°.
 
     Args:
         models: trained Rotated MNIST networks by name, in evaluation mode.
@@ -23,33 +23,35 @@ def draw_turned_digit(models: Mapping[str, nn.Module], image: Tensor, path: Path
         path: the PNG file, written whole or not at all.
     """
     turned = act("p4", 1, image[None])[0]
-    figure = Figure(figsize=(13, 3.6 * len(models)), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle("A digit, and the same digit turned by 90°: what each network makes of them", fontsize=14)
     looks = {name: [_look(model, picture) for picture in (image, turned)] for name, model in models.items()}
-    columns = max(maps.shape[0] for seen in looks.values() for maps, _ in seen)
-    for block, (name, seen) in zip(figure.subfigures(len(models), 1, squeeze=False)[:, 0], looks.items(), strict=True):
-        block.suptitle(name, fontsize=12, fontweight="bold")
-        poses = seen[0][0].shape[0]
-        axes = block.subplots(2, columns + 2, squeeze=False, width_ratios=[1] * (columns + 1) + [1.6])
+    columns = 2 + max(maps.shape[0] for seen in looks.values() for maps, _ in seen)  # picture, maps, probabilities
+    figure = Figure(figsize=(20, 2.1 * len(models) + 0.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    sides = list(figure.subfigures(1, 2, squeeze=False)[0])
+    for side, title in zip(sides, ("A digit", "The same digit, turned by 90°"), strict=True):
+        side.suptitle(title, fontsize=15)
+    grids = [side.subplots(len(models), columns, squeeze=False) for side in sides]
+    for row, (name, seen) in enumerate(looks.items()):
         brightest = max(float(maps.max()) for maps, _ in seen)
-        for row, (picture, (maps, probabilities)) in zip(axes, zip((image, turned), seen, strict=True), strict=True):
-            row[0].imshow(picture[0].numpy(), cmap="gray", vmin=0, vmax=1)
-            row[0].set_ylabel("digit" if picture is image else "turned", fontsize=11)
-            for pose, (axis, feature_map) in enumerate(zip(row[1:], maps, strict=False)):
+        for grid, picture, (maps, probabilities) in zip(grids, (image, turned), seen, strict=True):
+            axes = grid[row]
+            axes[0].imshow(picture[0].numpy(), cmap="gray", vmin=0, vmax=1)
+            axes[0].set_ylabel(name, fontsize=12)
+            for pose, (axis, feature_map) in enumerate(zip(axes[1:], maps, strict=False)):
                 axis.imshow(feature_map.numpy(), cmap="viridis", vmin=0, vmax=brightest)
-                axis.set_title(f"pose {pose}" if poses > 1 else "feature map", fontsize=9)
-            for column, axis in enumerate(row[:-1]):
+                axis.set_title(f"pose {pose}" if len(maps) > 1 else "feature map", fontsize=10)
+            for column, axis in enumerate(axes[:-1]):
                 axis.set_xticks([])
                 axis.set_yticks([])
-                axis.set_visible(column <= poses)
-            row[-1].bar(range(len(probabilities)), probabilities.tolist(), color="#4477aa")
-            row[-1].set_xticks(range(len(probabilities)))
-            row[-1].set_ylim(0, 1)
-            row[-1].set_title("class probabilities", fontsize=9)
+                axis.set_visible(column <= len(maps))
+            axes[-1].bar(range(len(probabilities)), probabilities.tolist(), color="#4477aa")
+            axes[-1].set_xticks(range(len(probabilities)))
+            axes[-1].set_ylim(0, 1)
+            axes[-1].set_box_aspect(1)
+            axes[-1].set_title("class probabilities", fontsize=10)
     beside = path.with_name(f".{path.name}.{os.getpid()}.png")
     try:
-        figure.savefig(beside, dpi=110)
+        figure.savefig(beside, dpi=80)
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

@@ -1,8 +1,9 @@
 """Finding published files on disk and fetching them with pooch: checksums, and who owns which folder.
 
 Two kinds of folders are searched. The user's: the data folder (`data_dir`, else the environment variable SEPGCONV_DATA)
-and a few subfolders of it; nothing is ever written or removed there. Ours: `downloads` inside the data folder, then the
-user cache of the operating system; downloads go to the first of these, and damaged files in them are removed.
+and a few subfolders of it; nothing is written or removed there, but damaged files are renamed. Ours: `downloads` inside
+the data folder, then the user cache of the operating system; downloads go to the first of these, and damaged files in
+them are removed.
 """
 
 import os
@@ -73,7 +74,7 @@ def is_intact(path: Path, checksum: str) -> bool:
 def find_intact(file: RemoteFile, places: Places) -> Path | None:
     """Return the first copy of a file with the right checksum, or None.
 
-    A damaged copy is named in a warning and never used; in a folder of ours it is removed too.
+    A damaged copy is named in a warning and never used; in a folder of ours it is removed, in the user's renamed.
     """
     for folder in (*places.user, *places.ours):
         path = folder / file.name
@@ -83,9 +84,21 @@ def find_intact(file: RemoteFile, places: Places) -> Path | None:
             return path
         if folder in places.ours:
             path.unlink(missing_ok=True)
-        what = "was removed" if folder in places.ours else "is not used; replace or remove it"
+            what = "was removed"
+        else:
+            what = _put_aside(path)
         warnings.warn(f"{path} is damaged (expected {file.checksum}) and {what}", stacklevel=2)
     return None
+
+
+def _put_aside(path: Path) -> str:
+    """Rename a damaged file of the user's, so that it is out of the way and yet not lost."""
+    aside = path.with_name(f"{path.name}.damaged")
+    try:
+        os.replace(path, aside)
+    except OSError:
+        return "is not used; replace or remove it"
+    return f"was renamed to {aside.name}"
 
 
 def fetch(file: RemoteFile, places: Places) -> Path:

@@ -69,7 +69,8 @@ def read_arrays(path: Path, required: Sequence[str] = ()) -> dict[str, Shaped[nd
                 raise ValueError("a single array, not an archive of named arrays")
             arrays = {key: content[key] for key in content.files}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: not an .npz file of plain arrays ({error})") from error
+        # NumPy's own words recommend to load the file unsafely, which is not on offer here.
+        raise ValueError(f"{path}: not an .npz file of plain arrays; write it with numpy.savez") from error
     _require_keys(arrays, required, path)
     return arrays
 

@@ -3,7 +3,8 @@
 The logical axes stay (batch, channel, pose, height, width). In this layout the poses and channels of a map fold into
 the channels of an ordinary channels_last image without moving a number, channels varying fastest: mixing is one matrix
 product, planar convolutions and pools take torch's channels_last kernels, and batch norm shared over poses is that of a
-wider image. Layers answer in this layout, whatever that of their input; an input in another one is copied once.
+wider image. Convolutions (but for sharing "g" in separable execution), norms and planar pools answer in this
+layout, whatever that of their input; an input in another one is copied once.
 """
 
 from torch import Tensor

@@ -109,6 +109,7 @@ def create_model(name: str, **config: Any) -> Network:
         ValueError: an unknown name, option or value; the nearest ones are given.
     """
     entry = model_entry(name)
+    config = {key: value for key, value in config.items() if key not in entry.fixed or entry.fixed[key] != value}
     for key in config:
         if key not in entry.options:
             raise ValueError(unknown_name(f"option of {name}", key, entry.options))

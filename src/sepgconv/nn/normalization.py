@@ -26,8 +26,21 @@ class GroupBatchNorm2d(nn.BatchNorm3d):
         dtype: of the parameters.
 
     Raises:
-        ValueError: in `forward`, an input that is no feature map of `num_features` channels.
+        ValueError: `num_features` is not positive; in `forward`, no feature map of that many channels.
     """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        check_channels("GroupBatchNorm2d", num_features=num_features)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device=device, dtype=dtype)
 
     def forward(self, input: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c g y x"]:
         """Normalise feature maps."""

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from sepgconv import functional
 from sepgconv.functional.geometry import Pair, as_pair, check_equal_sides
-from sepgconv.groups import C4, FiniteGroup
+from sepgconv.groups import FiniteGroup
 from sepgconv.groups import group as find_group
 
 
@@ -38,9 +38,15 @@ class GroupMeanPool(nn.Module):
 
 
 def _sides(group: FiniteGroup | str | None, least: int, name: str, value: int | Pair) -> Pair:
-    """Check a planar size; without a group it must suit every group, C4 and its quarter turns included."""
+    """Check a planar size; without a group it must suit every group."""
     pair = as_pair(value, name, least=least)
-    check_equal_sides(C4 if group is None else find_group(group), **{name: pair})
+    if group is None and pair[0] != pair[1]:
+        raise ValueError(
+            f"{name}={pair} breaks equivariance to groups whose quarter turns exchange the two axes; give both axes "
+            f"the same {name}, or name a group without quarter turns, as in group='pmm'"
+        )
+    if group is not None:
+        check_equal_sides(find_group(group), **{name: pair})
     return pair
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from sepgconv.data import Split, build_preprocessing
@@ -53,9 +53,12 @@ def load_run(folder: str | Path) -> Run:
     if not files.record.is_file():
         raise FileNotFoundError(f"the run in {folder} is not finished; continue it with resume=True (--resume)")
     record = RunRecord.read(files.record)
-    with safe_open(files.preprocessing, framework="pt") as file:
-        state = {key: file.get_tensor(key) for key in file.keys()}
-        preprocessing = build_preprocessing((file.metadata() or {})["name"], state)
+    try:
+        with safe_open(files.preprocessing, framework="pt") as file:
+            state = {key: file.get_tensor(key) for key in file.keys()}
+            preprocessing = build_preprocessing((file.metadata() or {})["name"], state)
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{files.preprocessing} is damaged or missing ({error}); train the run again") from error
     return Run(
         record=record,
         model=load(files.model).eval(),

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Generator
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -48,6 +49,9 @@ def build_trainer(
         accelerator: Lightning's.
         progress: show a progress bar, where standard error is a terminal.
         threads: torch's threads in each process; None leaves them.
+
+    Raises:
+        ValueError: there are no such devices.
     """
     bar = progress and sys.stderr.isatty()
     callbacks: list[Callback] = [keeper]
@@ -57,28 +61,32 @@ def build_trainer(
         callbacks.append(_Threads(threads))
     # What a kill left in TensorBoard's files beyond the checkpoint is hidden.
     board = TensorBoardLogger(folder.root, name=folder.tensorboard.name, version="", purge_step=keeper.epoch + 1)
-    with quiet_lightning():
-        return Trainer(
-            accelerator=accelerator,
-            devices=devices,
-            num_nodes=num_nodes,
-            # Not "auto" for several: in a notebook that would train in forks, whose state never comes back to `train`.
-            strategy="auto" if (devices, num_nodes) == (1, 1) else "ddp",
-            precision=precision,  # pyright: ignore[reportArgumentType]  # Lightning checks the name, with a good message
-            max_epochs=config.epochs,
-            logger=[HistoryLogger(folder.history), board],
-            callbacks=callbacks,
-            plugins=[AtomicCheckpointIO()],
-            default_root_dir=folder.root,
-            enable_checkpointing=False,  # the keeper's
-            enable_progress_bar=bar,
-            enable_model_summary=False,
-            limit_val_batches=1.0 if config.hold_out else 0,
-            num_sanity_val_steps=0,  # it would only slow the start down
-            log_every_n_steps=1,  # nothing is logged by steps; the default warns about short epochs
-            reload_dataloaders_every_n_epochs=1,  # Batches is one epoch
-            use_distributed_sampler=False,  # Batches takes the process's share
-        )
+    try:
+        with quiet_lightning():
+            return Trainer(
+                accelerator=accelerator,
+                devices=devices,
+                num_nodes=num_nodes,
+                # Not "auto" for several: in a notebook that would train in forks, whose state never comes back to
+                # `train`.
+                strategy="auto" if (devices, num_nodes) == (1, 1) else "ddp",
+                precision=precision,  # pyright: ignore[reportArgumentType]  # Lightning checks the name, with a good message
+                max_epochs=config.epochs,
+                logger=[HistoryLogger(folder.history), board],
+                callbacks=callbacks,
+                plugins=[AtomicCheckpointIO()],
+                default_root_dir=folder.root,
+                enable_checkpointing=False,  # the keeper's
+                enable_progress_bar=bar,
+                enable_model_summary=False,
+                limit_val_batches=1.0 if config.hold_out else 0,
+                num_sanity_val_steps=0,  # it would only slow the start down
+                log_every_n_steps=1,  # nothing is logged by steps; the default warns about short epochs
+                reload_dataloaders_every_n_epochs=1,  # Batches is one epoch
+                use_distributed_sampler=False,  # Batches takes the process's share
+            )
+    except (MisconfigurationException, TypeError) as error:
+        raise ValueError(f"cannot train with {accelerator=!s}, {devices=!s}, {num_nodes=!s}: {error}") from error
 
 
 def fit(

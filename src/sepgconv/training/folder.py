@@ -21,7 +21,7 @@ class RunFolder:
     @property
     def setup(self) -> Path:
         """The config, the precision and the data of the run; written before the first epoch."""
-        return self.root / "training.json"
+        return self.root / "config.json"
 
     @property
     def checkpoint(self) -> Path:

@@ -55,4 +55,4 @@ class HistoryLogger(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Keep nothing: training.json holds the config."""
+        """Keep nothing: config.json holds the config."""
