@@ -19,6 +19,7 @@ app = typer.Typer(
     name="sepgconv",
     help="Separable group-equivariant convolutions: networks that know that a turned picture is the same picture.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

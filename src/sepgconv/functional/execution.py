@@ -11,8 +11,8 @@ EXECUTIONS: tuple[Execution, ...] = ("auto", "separable", "composed")
 
 
 # Multiplications that touch each number a few times only are bound by memory, those of a dense product by arithmetic.
-# On two CPU cores a thin one took 25 to 35 times as long as a dense one (p4 and p4m, 17 to 38 channels, k 3, 4 and 7).
-THIN = 32
+# On two CPU cores a thin one took 11 to 31 times as long as a dense one (p4 and p4m, 8 to 38 channels, k 3, 4 and 7).
+THIN = 16
 
 
 def executed_macs(

@@ -50,7 +50,8 @@ class AtomicCheckpointIO(CheckpointIO):
         except Exception as error:  # torch.load raises whatever the broken part of the file leads to
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ValueError(
-                f"{path} is not a readable checkpoint ({reason}); without it the run cannot resume"
+                f"{path} is not a readable checkpoint ({reason}); the run cannot resume without it: "
+                "train it again in another folder (--out)"
             ) from error
 
     def remove_checkpoint(self, path: str | Path) -> None:
