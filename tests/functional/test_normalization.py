@@ -63,6 +63,26 @@ class TestGroupBatchNorm:
 
         assert torch.autograd.gradcheck(normed, (x, weight, bias))
         assert torch.autograd.gradgradcheck(normed, (x, weight, bias))
+        # gradgradcheck compares the gradient that can be differentiated again with itself; it must be the gradient too.
+        leaves, y = (x, weight, bias), normed(x, weight, bias)
+        grad = torch.randn_like(y)
+        again = torch.autograd.grad(y, leaves, grad, create_graph=True)
+        torch.testing.assert_close(again, torch.autograd.grad(y, leaves, grad), rtol=1e-10, atol=1e-10)
+
+    def test_vmap_normalises_every_batch_by_itself(self):
+        stacked, weight, bias = torch.randn(3, 2, 5, 4, 3, 2), torch.rand(5), torch.rand(5)
+
+        def normed(x):
+            return group_batch_norm(x, None, None, weight, bias, training=True)
+
+        expected = torch.stack([normed(x) for x in stacked])
+        torch.testing.assert_close(torch.vmap(normed)(stacked), expected)
+
+        def loss(x):
+            return normed(x).pow(3).sum()
+
+        gradients = torch.vmap(torch.func.grad(loss))(stacked)
+        torch.testing.assert_close(gradients, torch.stack([torch.func.grad(loss)(x) for x in stacked]))
 
     def test_frozen_input_still_trains_the_parameters(self):
         x, weight = torch.randn(2, 3, 4, 2, 2), torch.rand(3, requires_grad=True)

@@ -99,19 +99,32 @@ class _SharedBatchNorm(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-        x, weight, bias, ctx.order, ctx.eps = inputs
+        x, weight, _, ctx.order, ctx.eps = inputs
         _, mean, var = output
         ctx.mark_non_differentiable(mean, var)
-        ctx.save_for_backward(x, weight, bias, mean, var)
+        ctx.save_for_backward(x, weight, mean, var)
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], *inputs: Any
+    ) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[int, int, int]]:
+        """Normalise the batches of `torch.vmap` one after the other."""
+        results: list[tuple[Tensor, Tensor, Tensor]] = []
+        for index in range(info.batch_size):
+            pairs = zip(inputs, in_dims, strict=True)
+            one = [value if axis is None else value.select(axis, index) for value, axis in pairs]
+            results.append(_SharedBatchNorm.apply(*one))
+        y, mean, var = (torch.stack(parts) for parts in zip(*results, strict=True))
+        return (y, mean, var), (0, 0, 0)
 
     @staticmethod
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride] (torch declares it for any arguments)
         ctx: Any, grad: Tensor, *unused: Tensor
     ) -> tuple[Tensor | None, ...]:
-        x, weight, bias, mean, var = ctx.saved_tensors
+        x, weight, mean, var = ctx.saved_tensors
         order, eps = ctx.order, ctx.eps
         if torch.is_grad_enabled():  # the gradient will be differentiated again: by the plain formula
-            return (*_differentiable_gradient(x, weight, bias, grad, order, eps), None, None)
+            return (*_differentiable_gradient(x, weight, grad, order, eps), None, None)
         grad = grad.contiguous(memory_format=torch.channels_last)
         # In evaluation mode this is the two sums over positions that are needed: of grad * normalised x, and of grad.
         masks = [False, True, True]
@@ -131,17 +144,18 @@ class _SharedBatchNorm(torch.autograd.Function):
 
 
 def _differentiable_gradient(
-    x: Tensor, weight: Tensor, bias: Tensor, grad: Tensor, order: int, eps: float
+    x: Tensor, weight: Tensor, grad: Tensor, order: int, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of x, weight and bias by operations that can be differentiated again."""
     poses = x.unflatten(1, (order, -1))
     axes = (0, 1, 3, 4)
     centred = poses - poses.mean(axes, keepdim=True)
-    normed = centred * (centred.square().mean(axes, keepdim=True) + eps).rsqrt()
+    invstd = (centred.square().mean(axes, keepdim=True) + eps).rsqrt()
+    normed = centred * invstd
     grads = grad.unflatten(1, (order, -1))
     grad_weight, grad_bias = (grads * normed).sum(axes), grads.sum(axes)
     count = x.numel() // len(weight)
     shape = (1, 1, -1, 1, 1)
-    invstd = (centred.square().mean(axes, keepdim=True) + eps).rsqrt()
     inner = grads - grad_bias.view(shape) / count - normed * grad_weight.view(shape) / count
     return (weight.view(shape) * invstd * inner).flatten(1, 2), grad_weight, grad_bias
 

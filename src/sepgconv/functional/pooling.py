@@ -1,4 +1,7 @@
-"""Pools: over the poses of a feature map, and in the plane for each pose."""
+"""Pools: over the poses of a feature map, and in the plane for each pose.
+
+The planar ones take any sides; whether unequal ones suit the group is for the modules of `sepgconv.nn` to check.
+"""
 
 from collections.abc import Callable
 
