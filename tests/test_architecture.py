@@ -20,6 +20,7 @@ ALLOWED = {
     "functional": {"_messages", "groups"},
     "nn": {"_messages", "groups", "functional"},
     "models": {"_messages", "groups", "functional", "nn"},
+    "inference": {"groups", "functional", "nn"},
     "analysis": {"_messages", "groups", "functional", "nn"},
     "testing": {"groups", "analysis"},
     "data": {"_messages"},
@@ -30,7 +31,7 @@ ALLOWED = {
     },
     "__main__": {"cli"},
     # The root hands out names; what needs the extra "train" is imported on first use only.
-    "sepgconv": {"_allocator", "groups", "functional", "nn", "models", "analysis"},
+    "sepgconv": {"_allocator", "groups", "functional", "nn", "models", "inference", "analysis"},
 }  # fmt: skip
 
 # Libraries besides the standard one that each part may import, anywhere in it.
@@ -41,6 +42,7 @@ LIBRARIES = {
     "functional": {"torch", "jaxtyping"},
     "nn": {"torch", "jaxtyping"},
     "models": {"torch", "jaxtyping", "safetensors"},
+    "inference": {"torch", "jaxtyping"},
     "analysis": {"torch"},
     "testing": {"torch"},
     "data": {"torch", "numpy", "jaxtyping", "PIL", "kornia", "pooch", "requests", "sklearn"},

@@ -8,9 +8,10 @@
 import importlib
 from types import ModuleType
 
-from sepgconv import analysis, functional, groups, models, nn
+from sepgconv import analysis, functional, groups, inference, models, nn
 from sepgconv._allocator import tune_allocator
 from sepgconv.groups import FiniteGroup, group
+from sepgconv.inference import compile_for_inference
 from sepgconv.models import create_model, list_models, load, save
 
 __version__ = "0.1.0"
@@ -18,10 +19,12 @@ __version__ = "0.1.0"
 __all__ = [
     "FiniteGroup",
     "analysis",
+    "compile_for_inference",
     "create_model",
     "functional",
     "group",
     "groups",
+    "inference",
     "list_models",
     "load",
     "models",

@@ -30,6 +30,14 @@ def counted_by_torch(model, *shape):
     return counter.get_total_flops() // 2
 
 
+def building_blocks(model):
+    """Multiplications that make the blocks of the irreps from the weights: once, whatever the picture."""
+    layers = [module for module in model.modules() if isinstance(module, SeparableGroupConv2d)]
+    return sum(
+        layer.pointwise.numel() * layer.group.butterflies.products for layer in layers if layer.execution == "fourier"
+    )
+
+
 @pytest.mark.parametrize(("name", "width", "parameters", "millions"), TABLE_1)
 def test_figures_of_table_1(name, width, parameters, millions):
     report = cost(sepgconv.create_model(name, width=width), (1, 28, 28))
@@ -76,9 +84,11 @@ def test_figures_of_table_2(name, millions):
 
 
 EXECUTIONS = {
-    name: ({"execution": "auto"}, {"execution": "separable"}, {"execution": "composed"})
-    if name.startswith(("g_", "gc_"))
-    else ({},)
+    name: [{"execution": execution} for execution in ("auto", "separable", "composed", "fourier")]
+    if name.startswith("gc_")
+    else [{"execution": execution} for execution in ("auto", "separable", "composed")]
+    if name.startswith("g_")
+    else [{}]
     for name in sepgconv.list_models()
 }
 
@@ -88,7 +98,7 @@ def test_executed_is_what_torch_sees_running(name, execution):
     size = {"widths": (2, 3, 4)} if "resnet" in name else {"width": 5}
     model = sepgconv.create_model(name, **size, **execution)
     shape = (model.in_channels, 30, 28)
-    assert cost(model, shape).executed_macs == counted_by_torch(model, *shape)
+    assert cost(model, shape).executed_macs == counted_by_torch(model, *shape) - building_blocks(model)
 
 
 @pytest.mark.parametrize("name", sepgconv.list_models())
@@ -182,6 +192,17 @@ def test_composed_execution(sharing):
     found, seen = row(layer, 3, "p4")
     assert found.executed_macs == seen == 3 * 4 * 9 * 5 * 5 * 5 * 4
     assert found.nominal_macs == {"g": 3 * 5 * 4 * 25 * (4 + 9), "gc": 5 * 4 * 25 * (3 * 4 + 9)}[sharing]
+
+
+@pytest.mark.parametrize(("group", "order", "products"), [("p1", 1, 1), ("p4", 4, 6), ("p4m", 8, 12)])
+def test_fourier_execution(group, order, products):
+    """The mixing in the irreps at input resolution, the filtering as ever; the nominal cost is that of the paper."""
+    layer = SeparableGroupConv2d(3, 5, 3, group, execution="fourier", padding=1, stride=2)
+    found, seen = row(layer, 3, group)
+    assert found.executed_macs == 3 * 5 * products * PICTURE[0] * PICTURE[1] + 5 * order * 9 * 25
+    assert found.executed_macs == seen - building_blocks(layer)
+    assert building_blocks(layer) == 3 * 5 * order * products
+    assert found.nominal_macs == 5 * order * 25 * (3 * order + 9)
 
 
 def test_lifting_layer():

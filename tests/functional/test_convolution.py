@@ -14,7 +14,7 @@ from sepgconv.functional import (
     group_conv2d,
     lift_conv2d,
     pixel_action,
-    pose_action,
+    separable_actions,
     separable_group_conv2d,
 )
 
@@ -29,7 +29,7 @@ CONVOLUTIONS = {
     "gc": (separable_group_conv2d, [(OUT, IN, "|G|"), (OUT, "k")]),
     "g": (separable_group_conv2d, [(OUT, IN, "|G|"), (OUT, IN, "k")]),
 }
-KINDS = [*CONVOLUTIONS, "gc composed", "g composed"]
+KINDS = [*CONVOLUTIONS, "gc composed", "gc fourier", "g composed"]
 
 
 class Problem:
@@ -120,7 +120,7 @@ def test_takes_a_group_or_its_name_and_tables_at_hand(kind, group):
     expected = problem()
     pixel, filters = pixel_action(group, (2, 2)), filter_action(group, (2, 2))
     if problem.options:
-        tables = {"actions": (pose_action(group), pixel, filters)}
+        tables = {"actions": separable_actions(group, (2, 2))}
     else:
         tables = {"action": filters if kind == "full" else pixel}
     assert torch.equal(problem(**tables), expected)
@@ -136,7 +136,7 @@ def test_executions_agree_forward_and_backward(group, sharing, planar):
     problem = Problem(sharing, group, (5, 6), (3, 3))
     leaves, weight = [problem.x, *problem.weights, problem.bias], None
     results = []
-    for execution in ("separable", "composed", "auto"):
+    for execution in ("separable", "composed", "auto", *(["fourier"] if sharing == "gc" else [])):
         problem.options["execution"] = execution
         y = problem(**planar)
         weight = torch.randn_like(y) if weight is None else weight
@@ -165,9 +165,9 @@ def test_gradients(kind, name):
     )
 
 
-@pytest.mark.parametrize("name", ["lifting", "gc"])
+@pytest.mark.parametrize("name", ["lifting", "gc", "gc fourier", "gc composed", "g"])
 def test_second_derivatives(name):
-    problem = Problem(name, "p2", (2, 3), (2, 2))
+    problem = Problem(name, "p4", (2, 3), (2, 2))
     x = problem.x[:1].detach().requires_grad_()
     assert torch.autograd.gradgradcheck(problem, (x, *problem.weights, problem.bias), fast_mode=True)
 

@@ -157,7 +157,7 @@ def run(group, t, planar):
             t["maps"], t["pointwise"], t[sharing], group, sharing=sharing, execution=execution, **planar
         )
         for sharing in ("gc", "g")
-        for execution in ("separable", "composed", "auto")
+        for execution in ("separable", "composed", "auto", *(["fourier"] if sharing == "gc" else []))
     }
     return separable | {
         "lifting": lift_conv2d(t["image"], t["lift"], group, **planar),

@@ -8,25 +8,33 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from sepgconv.functional import conv_geometry, executed_macs, select_execution, separable_group_conv2d
-from sepgconv.functional.execution import THIN
+from sepgconv.functional.execution import ADDITION, THIN
 from sepgconv.groups import C4
+from sepgconv.groups import group as group_named
 
 PLANAR = [{}, {"padding": 1}, {"stride": 2, "padding": 1}, {"dilation": 2}]
+RUN = [("gc", "separable"), ("gc", "fourier"), ("gc", "composed"), ("g", "separable"), ("g", "composed")]
+# METHOD section 6: multiplications per pair of channels in the irreps, and additions per channel of a transform.
+PRODUCTS = {"p1": 1, "p2": 2, "pm": 2, "pmm": 4, "p4": 6, "p4m": 12}
+ADDITIONS = {"p1": 0, "p2": 2, "pm": 2, "pmm": 8, "p4": 6, "p4m": 20}
 
 
 def arguments(group, sharing, planar, channels=(3, 5), size=(7, 9), kernel=3):
-    return sharing, *channels, group.order, conv_geometry(group, kernel, **planar), size
+    return sharing, *channels, group, conv_geometry(group, kernel, **planar), size
 
 
 @pytest.mark.parametrize("planar", PLANAR, ids=str)
-@pytest.mark.parametrize("execution", ["separable", "composed"])
-@pytest.mark.parametrize("sharing", ["gc", "g"])
+@pytest.mark.parametrize(("sharing", "execution"), RUN)
 def test_executed_macs_are_those_that_run(group, sharing, execution, planar):
     x, pointwise = torch.randn(1, 3, group.order, 7, 9), torch.randn(5, 3, group.order)
     depthwise = torch.randn(5, 3, 3) if sharing == "gc" else torch.randn(5, 3, 3, 3)
     with FlopCounterMode(display=False) as counter:
         separable_group_conv2d(x, pointwise, depthwise, group, sharing=sharing, execution=execution, **planar)
-    assert 2 * executed_macs(execution, *arguments(group, sharing, planar)) == counter.get_total_flops()
+    counts = counter.get_flop_counts()["Global"]
+    assert 2 * executed_macs(execution, *arguments(group, sharing, planar)) == counts.pop(torch.ops.aten.convolution)
+    # What is left makes the blocks of the irreps from the weights: it does not grow with the picture.
+    building = 2 * 3 * 5 * group.order * PRODUCTS[group.name]
+    assert sum(counts.values()) == (building if execution == "fourier" else 0)
 
 
 def test_padded_layers_cost_the_formulas_of_the_paper(group):
@@ -37,36 +45,60 @@ def test_padded_layers_cost_the_formulas_of_the_paper(group):
         ("composed", "g"): 3 * order * 9 * pixels * 5 * order,
         ("separable", "g"): 3 * 5 * order * pixels * (order + 9),
         ("separable", "gc"): 5 * order * pixels * (3 * order + 9),
+        ("fourier", "gc"): 5 * pixels * (3 * PRODUCTS[group.name] + order * 9),
     }
     for (execution, sharing), expected in costs.items():
         assert executed_macs(execution, *arguments(group, sharing, {"padding": 1})) == expected
 
 
 def test_auto_takes_the_cheaper_execution(group):
-    """Cost is multiplications, those of depthwise and grouped convolutions weighed with THIN; separable where equal."""
+    """Cost is dense multiplications; thin ones and additions of the transforms count more; the first where equal."""
     chosen = set()
     for sharing, planar, channels, kernel in itertools.product(
-        ("gc", "g"), PLANAR, ((1, 1), (3, 5), (100, 3)), (1, 2, 3, 7)
+        ("gc", "g"), PLANAR, ((1, 1), (3, 5), (100, 3), (96, 96)), (1, 2, 3, 7)
     ):
         if planar.get("dilation", 1) * (kernel - 1) >= 7:
             continue
         case = arguments(group, sharing, planar, channels, kernel=kernel)
-        geometry, (inner, outer), order = case[4], channels, group.order
+        geometry, (inner, outer), order, name = case[4], channels, group.order, group.name
         pixels_out = math.prod(geometry.output_size(7, 9))
         mixing = outer * order * inner * order * 7 * 9
         filtering = outer * order * kernel**2 * pixels_out * (inner if sharing == "g" else 1)
         separable = (THIN if sharing == "g" else 1) * mixing + THIN * filtering
-        composed = executed_macs("composed", *case)
+        costs = {"separable": separable, "composed": executed_macs("composed", *case)}
+        on_gpu = select_execution("auto", *case, device="cuda")
+        assert on_gpu == min(costs, key=costs.get)  # the first of equals
+        if sharing == "gc" and order > 1:
+            additions = ADDITION * ADDITIONS[name] * (inner + outer)
+            in_irreps = 7 * 9 * (PRODUCTS[name] * inner * outer + additions) + THIN * filtering
+            costs = {"separable": separable, "fourier": in_irreps, "composed": costs["composed"]}
         choice = select_execution("auto", *case)
-        assert choice == ("composed" if composed < separable else "separable")
-        chosen.add(choice)
-    assert chosen == {"separable", "composed"}
+        assert choice == select_execution("auto", *case, device="cpu") == min(costs, key=costs.get)
+        chosen |= {choice, on_gpu}
+    assert chosen == {"separable", "composed"} | ({"fourier"} if order > 1 else set())
 
 
-@pytest.mark.parametrize("execution", ["separable", "composed"])
-def test_an_explicit_execution_is_obeyed(group, execution):
+@pytest.mark.parametrize("device", ["cpu", "cuda", "meta"])
+@pytest.mark.parametrize(("sharing", "execution"), RUN)
+def test_an_explicit_execution_is_obeyed(group, sharing, execution, device):
     for kernel in (1, 3):
-        assert select_execution(execution, *arguments(group, "gc", {}, kernel=kernel)) == execution
+        case = arguments(group, sharing, {}, kernel=kernel)
+        assert select_execution(execution, *case, device=device) == execution
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("count", [select_execution, executed_macs])
+def test_fourier_is_refused_where_the_mixing_is_no_convolution_on_the_group(count):
+    with pytest.raises(ValueError, match=r'execution="fourier" needs sharing="gc", got sharing=\'g\'; use'):
+        count("fourier", *arguments(C4, "g", {}))
+
+
+def test_widths_from_which_auto_runs_in_the_irreps():
+    """The figures beside ADDITION: about 48 channels for p4, about 32 for p4m."""
+    for name, about in (("p4", 48), ("p4m", 32)):
+        for channels, expected in ((about - 4, "separable"), (about + 4, "fourier"), (400, "fourier")):
+            case = arguments(group_named(name), "gc", {"padding": 1}, (channels, channels), size=(8, 8))
+            assert select_execution("auto", *case) == expected
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+import sepgconv
 from sepgconv.functional import group_batch_norm, group_layer_norm
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -96,3 +97,92 @@ class TestGroupBatchNorm:
             group_batch_norm(torch.zeros(1, 3, 1, 1, 1), None, None, training=True)
         with pytest.raises(ValueError, match="running_mean and running_var are needed"):
             group_batch_norm(torch.zeros(1, 3, 4, 1, 1), None, None)
+
+
+class TestNormAndReluAsOneStep:
+    """`group_batch_norm(..., relu=True)` is the norm, then ReLU."""
+
+    @staticmethod
+    def setting(group, dtype=torch.float64):
+        x = (torch.randn(3, 5, group.order, 4, 3, dtype=dtype) + 0.5).requires_grad_()
+        affine = [torch.randn(5, dtype=dtype, requires_grad=True) for _ in range(2)]
+        return x, affine, [torch.rand(5, dtype=dtype), torch.rand(5, dtype=dtype)]
+
+    @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+    @pytest.mark.parametrize("given", [(True, True), (True, False), (False, False)], ids=str)
+    def test_is_two_steps_with_their_gradients(self, group, training, given):
+        x, affine, running = self.setting(group)
+        affine = [p if there else None for p, there in zip(affine, given, strict=True)]
+        others = [value.clone() for value in running]
+        y = group_batch_norm(x, *running, *affine, training, 0.3, relu=True)
+        expected = F.relu(F.batch_norm(x, *others, *affine, training, 0.3))
+        torch.testing.assert_close([y, *running], [expected, *others], rtol=1e-11, atol=1e-11)
+        assert (y == 0).any()
+        assert (y > 0).any()
+        leaves = [x, *(p for p in affine if p is not None)]
+        grad = torch.randn_like(y).contiguous()
+        found, wanted = (torch.autograd.grad(out, leaves, grad) for out in (y, expected))
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
+
+    @pytest.mark.parametrize("relu", [True, False])
+    def test_keeps_its_input_only(self, relu):
+        x, affine, _ = self.setting(sepgconv.group("p4m"))
+        x = x.detach().permute(0, 3, 4, 2, 1).contiguous().permute(0, 4, 3, 1, 2).requires_grad_()
+        storages = {}
+
+        def pack(tensor):
+            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            y = group_batch_norm(x, None, None, *affine, training=True, relu=relu)
+        parameters = 4 * 5 * 8  # scale, shift, mean, variance
+        assert sum(storages.values()) == x.numel() * 8 + parameters
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            z = F.relu(y)
+        assert sum(storages.values()) == 2 * x.numel() * 8 + parameters  # negative control
+        assert z.requires_grad
+
+    @pytest.mark.parametrize("relu", [True, False])
+    def test_the_result_may_be_changed_in_place(self, group, relu):
+        if relu and group.order == 1:
+            pytest.skip("with one pose the steps are torch's, whose ReLU keeps its result")
+        x, affine, _ = self.setting(group)
+        found = [
+            torch.autograd.grad(
+                change(group_batch_norm(x, None, None, *affine, training=True, relu=relu)).pow(2).sum(), [x, *affine]
+            )
+            for change in (F.leaky_relu, F.leaky_relu_)
+        ]
+        assert all(map(torch.equal, *found))
+
+    @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+    @pytest.mark.parametrize("relu", [True, False])
+    def test_derivatives_of_every_kind(self, relu):
+        x = torch.randn(2, 2, 2, 2, 1)
+        weight, bias = torch.rand(2, requires_grad=True), torch.rand(2, requires_grad=True)
+
+        def normed(x):
+            return group_batch_norm(x, None, None, weight, bias, training=True, relu=relu)
+
+        def loss(x):
+            return normed(x).pow(3).sum()
+
+        hessian = torch.autograd.functional.hessian(loss, x)
+        torch.testing.assert_close(torch.func.hessian(loss)(x), hessian)
+        jacobian = torch.autograd.functional.jacobian(normed, x)
+        torch.testing.assert_close(torch.func.jacfwd(normed)(x), jacobian)
+        torch.testing.assert_close(torch.func.jacrev(normed)(x), jacobian)
+        leaves = (x.clone().requires_grad_(), weight, bias)
+        run = lambda x, w, b: group_batch_norm(x, None, None, w, b, training=True, relu=relu)  # noqa: E731
+        assert torch.autograd.gradcheck(run, leaves)
+        assert torch.autograd.gradgradcheck(run, leaves)
+
+    def test_parameters_used_twice_in_a_chain(self):
+        """The input then depends on the parameters, and must not be differentiated by them in the second norm."""
+        x, affine, _ = self.setting(sepgconv.group("p4"))
+        y = x
+        for _ in range(2):
+            y = group_batch_norm(y.sin(), None, None, *affine, training=True)
+        again = torch.autograd.grad(y.pow(3).sum(), affine, create_graph=True)
+        torch.testing.assert_close(again, torch.autograd.grad(y.pow(3).sum(), affine), rtol=1e-9, atol=1e-9)

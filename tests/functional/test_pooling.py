@@ -164,3 +164,96 @@ class TestEveryPool:
 def test_maps_smaller_than_the_window_are_refused_with_the_smallest_size(pool):
     with pytest.raises(ValueError, match=rf"{pool.__name__}: maps of 2 x 5 are too small.*smallest size is 3 x 3"):
         pool(torch.zeros(1, 1, 4, 2, 5), 3)
+
+
+def kept_by(run):
+    """Storages that torch is asked to keep for backward: address -> bytes."""
+    storages = {}
+
+    def pack(tensor):
+        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        y = run()
+    assert y.requires_grad
+    return y, storages
+
+
+class TestMaxPoolKeepsIndicesOnly:
+    @pytest.mark.parametrize(("size", "width"), [((8, 6), 2), ((128, 256), 2), ((129, 256), 4)])
+    def test_two_bytes_for_every_output_and_four_on_large_maps(self, size, width):
+        x = torch.randn(1, 1, 2, *size, requires_grad=True)
+        y, storages = kept_by(lambda: max_pool2d(x, 2))
+        assert sum(storages.values()) == width * y.numel()
+
+    def test_torch_keeps_the_input(self):
+        """Negative control."""
+        x = torch.randn(1, 2, 8, 6, requires_grad=True)
+        y, storages = kept_by(lambda: torch.nn.functional.max_pool2d(x, 2))
+        assert sum(storages.values()) == 8 * x.numel() + 8 * y.numel()
+
+    @pytest.mark.parametrize("size", [(128, 256), (256, 129), (300, 300)], ids=str)
+    def test_the_last_pixels_of_large_maps_are_found(self, size):
+        """2^15 - 1 is the largest index in two bytes."""
+        x = torch.zeros(1, 1, 1, *size)
+        x[..., -1, -1] = 1
+        x.requires_grad_()
+        max_pool2d(x, 2, stride=1).sum().backward()
+        assert x.grad[..., -1, -1] == 1
+        assert x.grad.sum() == (size[0] - 1) * (size[1] - 1)
+
+    @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d], ids=str)
+    @pytest.mark.parametrize(
+        "window", [(2,), (3, 1, 1), (3, 2, 1), (2, 3), (2, 1, 1, 2), ((3, 2), (2, 1), (1, 0))], ids=str
+    )
+    def test_is_the_pool_of_torch_with_its_gradients(self, group, window, layout):
+        x = maps(group, 7, 6).contiguous(memory_format=layout).requires_grad_()
+        y = max_pool2d(x, *window)
+        expected = torch.nn.functional.max_pool2d(x.flatten(1, 2), *window).unflatten(1, x.shape[1:3])
+        assert torch.equal(y, expected)
+        grad = torch.randn_like(y)
+        found, wanted = (torch.autograd.grad(out, x, grad)[0] for out in (y, expected))
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+
+    def test_overlapping_windows_that_tie_give_to_the_first(self):
+        x = torch.ones(1, 1, 2, 4, 4, requires_grad=True)
+        found = torch.autograd.grad(max_pool2d(x, 3, 1, 1).sum(), x)[0]
+        expected = torch.autograd.grad(torch.nn.functional.max_pool2d(x.flatten(1, 2), 3, 1, 1).sum(), x)[0]
+        assert torch.equal(found, expected)
+
+    def test_nan_passes_as_in_torch(self):
+        x = maps(sepgconv.group("p2"), 4, 4)
+        x[0, 0, 0, 1, 1] = torch.nan
+        assert max_pool2d(x.requires_grad_(), 2)[0, 0, 0, 0, 0].isnan()
+
+    def test_second_derivatives_are_those_of_torch(self):
+        x, found = torch.randn(1, 2, 4, 5, 6, requires_grad=True), []
+        assert torch.autograd.gradgradcheck(lambda x: max_pool2d(x, 3, 2, 1).pow(3), x)
+        for pool in (max_pool2d, lambda x, *window: torch.nn.functional.max_pool2d(x[0], *window)[None]):
+            (first,) = torch.autograd.grad(pool(x, 3, 1, 1).pow(3).sum(), x, create_graph=True)
+            found.append((first, torch.autograd.grad(first.sin().sum(), x)[0]))
+        torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
+
+    def test_results_may_be_changed_in_place_and_the_graph_used_twice(self):
+        x = torch.randn(1, 2, 4, 4, 4, requires_grad=True)
+        y = max_pool2d(x, 2)
+        first = torch.autograd.grad(y.sum(), x, retain_graph=True)[0]
+        assert torch.equal(first, torch.autograd.grad(y.sum(), x)[0])
+        z = torch.relu_(max_pool2d(x, 2))
+        torch.testing.assert_close(torch.autograd.grad(z.sum(), x)[0], first * (x > 0))
+
+    @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+    def test_vmap_jacobians_and_forward_mode(self):
+        x = torch.randn(3, 1, 2, 4, 4, 4)
+
+        def pool(x):
+            return max_pool2d(x, 2)
+
+        torch.testing.assert_close(torch.vmap(pool)(x), torch.stack([pool(part) for part in x]))
+        gradients = torch.vmap(torch.func.grad(lambda x: pool(x).pow(2).sum()))(x)
+        expected = torch.stack([torch.func.grad(lambda x: pool(x).pow(2).sum())(part) for part in x])
+        torch.testing.assert_close(gradients, expected)
+        jacobian = torch.autograd.functional.jacobian(pool, x[0])
+        torch.testing.assert_close(torch.func.jacfwd(pool)(x[0]), jacobian)
+        torch.testing.assert_close(torch.func.jacrev(pool)(x[0]), jacobian)

@@ -27,7 +27,7 @@ SMALL_OPTIONS = {
     "c_z2cnn": {"width": 3, "in_channels": 2, "num_classes": 4},
     "p4cnn": {"width": 3, "group": "p4m", "in_channels": 2, "num_classes": 4},
     "g_p4cnn": {"width": 3, "group": "pmm", "num_classes": 4, "execution": "composed"},
-    "gc_p4cnn": {"width": 3, "group": "C2", "num_classes": 4, "execution": "separable"},
+    "gc_p4cnn": {"width": 3, "group": "C2", "num_classes": 4, "execution": "separable", "recompute": False},
     "resnet44": {"widths": (1, 2, 3), "downsampling": "exact", "num_classes": 4},
     "p4m_resnet44": {"widths": (1, 2, 3), "group": "p4", "head": "invariant"},
     "g_p4m_resnet44": {"widths": (1, 2, 3), "group": "pm", "downsampling": "exact", "in_channels": 1},
@@ -57,9 +57,9 @@ def test_a_name_is_all_that_is_needed(name):
 def test_options_are_those_that_the_name_leaves_open():
     assert model_entry("z2cnn").options == ("width", "in_channels", "num_classes")
     assert model_entry("p4cnn").options == ("width", "group", "in_channels", "num_classes")
-    assert model_entry("gc_p4cnn").options == ("width", "group", "in_channels", "num_classes", "execution")
+    assert model_entry("gc_p4cnn").options == ("width", "group", "in_channels", "num_classes", "execution", "recompute")
     assert set(model_entry("gc_p4m_resnet44").options) == {
-        "widths", "group", "downsampling", "head", "in_channels", "num_classes", "execution"
+        "widths", "group", "downsampling", "head", "in_channels", "num_classes", "execution", "recompute"
     }  # fmt: skip
     assert all(entry.summary for entry in MODELS.values())
 
@@ -146,6 +146,7 @@ def test_an_unknown_name_lists_all():
         ("gc_p4cnn", {"classes": 3}, "option.*'classes'.*'num_classes'"),
         ("z2cnn", {"group": "p4"}, "option of z2cnn 'group'.*width"),
         ("p4cnn", {"execution": "composed"}, "option of p4cnn 'execution'"),
+        ("p4cnn", {"recompute": False}, "option of p4cnn 'recompute'"),
         ("p4cnn", {"convolution": "gc"}, "option of p4cnn 'convolution'"),
         ("gc_p4cnn", {"group": "p8"}, "group 'p8'.*p4"),
         ("gc_p4cnn", {"group": "P4M"}, "group 'P4M'.*did you mean 'p4m'"),

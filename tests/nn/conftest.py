@@ -89,6 +89,7 @@ CONVOLUTIONS = [
     Layer("full", "GroupConv2d", {}, {"bias": (OUT,), "weight": (OUT, IN, "|G|", "k", "k")}, reference=_full),
     Layer("depthwise", "DepthwiseGroupConv2d", {}, {"bias": (IN,), "weight": (IN, "k", "k")}, reference=_depthwise),
     *(_separable_kind(sharing, execution) for sharing in ("gc", "g") for execution in ("separable", "composed")),
+    _separable_kind("gc", "fourier"),
     Layer(
         "two-step",
         "TwoStepGroupConv2d",
@@ -119,6 +120,25 @@ OTHERS = [
     Layer("group max pool", "GroupMaxPool", {}, {}, filters=False),
     Layer("group mean pool", "GroupMeanPool", {}, {}, filters=False),
 ]
+
+
+def _tensors(value):
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple):
+        for part in value:
+            yield from _tensors(part)
+
+
+def _tables(module):
+    # Attributes of `nn.Module` itself, as `_parameters`, are dictionaries.
+    return [table for part in module.modules() for value in vars(part).values() for table in _tensors(value)]
+
+
+@pytest.fixture(scope="session")
+def tables_of():
+    """The tables by which a module's group moves its filters: tensors, and tuples of them, among its attributes."""
+    return _tables
 
 
 def _name(layer):

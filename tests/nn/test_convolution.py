@@ -85,7 +85,7 @@ def test_on_p1_is_the_layer_of_torch(convolution, options):
     plain_leaf = x.flatten(1, -3).clone(memory_format=torch.channels_last).requires_grad_()
     leaf = x.clone().requires_grad_()
     y, plain_y = module(leaf).squeeze(2), plain(plain_leaf)
-    if convolution.name.endswith("separable"):  # two convolutions, equal to one up to rounding
+    if convolution.name.endswith(("separable", "fourier")):  # two convolutions, equal to one up to rounding
         torch.testing.assert_close(y, plain_y, rtol=1e-12, atol=1e-12)
     else:
         assert torch.equal(y, plain_y)
@@ -169,16 +169,26 @@ class TestNegativeControls:
         assert min(errors[g] for g in reversing) > 0.05
         assert max((errors[g] for g in set(errors) - reversing), default=0) < TOLERANCE[torch.float64]
 
-    def test_one_wrong_row_in_the_tables_is_noticed(self, convolution, name):
+    def test_one_wrong_row_in_the_tables_is_noticed(self, convolution, name, tables_of):
         module = convolution.build(name, 3)
-        tables = [
-            value for part in module.modules() for value in vars(part).values() if isinstance(value, torch.Tensor)
-        ]
+        tables = [table for table in tables_of(module) if not table.is_floating_point()]
         assert tables
         for table in tables:
             table[1] = table[0]
         with pytest.raises(AssertionError, match="is not equivariant"):
             assert_equivariant(module, convolution.input(name, 7, 7), name)
+
+    def test_one_wrong_row_in_the_blocks_is_noticed(self, name, tables_of):
+        """An irrep whose weights do not turn with the others: the irrep E, or two irreps of sign, get the same."""
+        if name in ("p2", "pm", "pmm"):
+            pytest.skip("a group of irreps of dimension 1 only: any weights of its blocks are those of a mixing")
+        module = sepgconv.nn.SeparableGroupConv2d(3, 4, 3, name, execution="fourier")
+        tables = [table for table in tables_of(module) if table.is_floating_point()]
+        assert tables
+        for table in tables:
+            table[:, 0] = 0
+        with pytest.raises(AssertionError, match="is not equivariant"):
+            assert_equivariant(module, torch.randn(2, 3, sepgconv.group(name).order, 7, 7), name)
 
     @pytest.mark.parametrize("size", [1e-3, 1e-9])
     def test_weights_that_differ_between_poses_are_noticed(self, convolution, name, size):

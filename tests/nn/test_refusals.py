@@ -69,10 +69,12 @@ def test_channels_must_be_positive_integers(name, channels):
     [
         ({"sharing": "cg"}, "unknown sharing 'cg'; did you mean .*'gc'.*valid: gc, g"),
         ({"execution": "seperable"}, "unknown execution 'seperable'; did you mean 'separable'"),
+        ({"execution": "fourrier"}, "unknown execution 'fourrier'; did you mean 'fourier'"),
+        ({"execution": "fourier", "sharing": "g"}, 'execution="fourier" needs sharing="gc", got sharing=\'g\''),
     ],
     ids=str,
 )
-def test_unknown_sharing_and_execution_are_refused_with_the_nearest(options, message):
+def test_sharing_and_execution_that_there_are_not_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         sepgconv.nn.SeparableGroupConv2d(2, 2, 3, "p4", **options)
 

@@ -1,4 +1,4 @@
-"""SeparableGroupConv2d: two executions of one function, and the full filter bank it stands for."""
+"""SeparableGroupConv2d: the executions of one function, and the full filter bank it stands for."""
 
 import copy
 
@@ -11,6 +11,10 @@ from sepgconv.nn import GroupConv2d, SeparableGroupConv2d
 pytestmark = pytest.mark.usefixtures("float64")
 
 
+def executions(sharing):
+    return ("separable", "composed", "fourier") if sharing == "gc" else ("separable", "composed")
+
+
 @pytest.mark.parametrize("sharing", ["gc", "g"])
 class TestBothSharings:
     @pytest.mark.parametrize(
@@ -19,17 +23,21 @@ class TestBothSharings:
         ids=str,
     )
     def test_executions_agree_forward_and_backward(self, group, sharing, options):
-        separable = SeparableGroupConv2d(3, 4, 3, group, sharing=sharing, execution="separable", **options)
-        composed = SeparableGroupConv2d(3, 4, 3, group, sharing=sharing, execution="composed", **options)
-        composed.load_state_dict(separable.state_dict())
+        modules = [
+            SeparableGroupConv2d(3, 4, 3, group, sharing=sharing, execution=execution, **options)
+            for execution in executions(sharing)
+        ]
+        for module in modules:
+            module.load_state_dict(modules[0].state_dict())
         x = torch.randn(2, 3, group.order, 7, 6)
         results = []
-        for module in (separable, composed):
+        for module in modules:
             leaf = x.clone().requires_grad_()
             y = module(leaf)
             y.sin().sum().backward()
             results.append([y, leaf.grad, *(parameter.grad for parameter in module.parameters())])
-        torch.testing.assert_close(results[0], results[1], rtol=1e-11, atol=1e-11)
+        for other in results[1:]:
+            torch.testing.assert_close(results[0], other, rtol=1e-11, atol=1e-11)
 
     def test_compose_is_the_weight_of_the_equal_group_convolution(self, group, sharing):
         separable = SeparableGroupConv2d(3, 4, 3, group, sharing=sharing, padding=1, stride=2)
@@ -56,7 +64,7 @@ class TestBothSharings:
         assert module.execution == "auto"
         for size in (3, 4, 9):
             x = torch.randn(1, 20, 4, size, size)
-            for execution in ("separable", "composed"):
+            for execution in executions(sharing):
                 other = copy.copy(module)
                 other.execution = execution
                 torch.testing.assert_close(module(x), other(x), rtol=1e-12, atol=1e-12)

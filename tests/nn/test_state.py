@@ -84,12 +84,15 @@ def test_repr_tells_what_differs_from_the_defaults(convolution):
         assert f"sharing='{sharing}', execution='{execution}'" in plain
 
 
-def test_device_and_dtype_are_those_of_the_parameters(convolution, group):
+def test_device_and_dtype_are_those_of_the_parameters(convolution, group, tables_of):
     module = convolution.build(group, 3, device="meta", dtype=torch.float64)
     assert all(parameter.is_meta and parameter.dtype == torch.float64 for parameter in module.parameters())
-    tables = [value for part in module.modules() for value in vars(part).values() if isinstance(value, torch.Tensor)]
+    tables = tables_of(module)
     assert tables
-    assert all(table.is_meta and table.dtype == torch.int64 for table in tables)
+    assert all(table.is_meta for table in tables)
+    # Indices, and the shares of weights in the blocks of irreps.
+    assert {table.dtype for table in tables} <= {torch.int64, torch.float32}
+    assert (torch.float32 in {table.dtype for table in tables}) == (convolution.class_name == "SeparableGroupConv2d")
 
 
 def test_there_are_no_buffers_but_running_statistics(layer, group):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sepgconv.analysis.modes import evaluation
-from sepgconv.functional import executed_macs, select_execution
+from sepgconv.functional import executed_macs
 from sepgconv.nn import DepthwiseGroupConv2d, GroupConv2d, LiftingConv2d, SeparableGroupConv2d, TwoStepGroupConv2d
 
 Shape = tuple[int, ...]
@@ -170,10 +170,9 @@ def _(module: SeparableGroupConv2d, input_shape: Shape, output_shape: Shape) -> 
     maps_out, positions = module.out_channels * order, torch.Size(output_shape[-2:]).numel()
     # METHOD section 2: C'|G| HW (C|G| + k^2) for gc and C C'|G| HW (|G| + k^2) for g.
     mixing, filtering = (channels * order, taps) if module.sharing == "gc" else (channels * order, channels * taps)
-    sizes = (module.sharing, channels, module.out_channels, order, module.geometry, (input_shape[-2], input_shape[-1]))
-    return maps_out * positions * (mixing + filtering), executed_macs(
-        select_execution(module.execution, *sizes), *sizes
-    )
+    size = (input_shape[-2], input_shape[-1])
+    sizes = (module.sharing, channels, module.out_channels, module.group, module.geometry, size)
+    return maps_out * positions * (mixing + filtering), executed_macs(module.selected_execution(*size), *sizes)
 
 
 @macs.register

@@ -84,3 +84,16 @@ def check_weight(name: str, weight: Tensor, fits: bool, expected: str, caller: s
     """
     if not fits:
         raise ValueError(f"{caller}: expected {name} {expected}, got {tuple(weight.shape)}")
+
+
+def check_count(x: Tensor, caller: str) -> None:
+    """Refuse feature maps that have no variance.
+
+    Raises:
+        ValueError: one value per channel.
+    """
+    if x.numel() == x.shape[1]:
+        raise ValueError(
+            f"{caller}: expected more than 1 value per channel when training, got {tuple(x.shape)}; use a larger batch "
+            f"or larger maps"
+        )

@@ -1,79 +1,156 @@
 """How a separable convolution is run: the executions, what each multiplies, and the rule of execution="auto"."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 from sepgconv._messages import one_of
 from sepgconv.functional.geometry import Geometry, Pair
 from sepgconv.functional.kernels import SHARINGS
+from sepgconv.groups import FiniteGroup
 
-Execution = Literal["auto", "separable", "composed"]
-EXECUTIONS: tuple[Execution, ...] = ("auto", "separable", "composed")
+Execution = Literal["auto", "separable", "fourier", "composed"]
+EXECUTIONS: tuple[Execution, ...] = ("auto", "separable", "fourier", "composed")
 
-
-# Multiplications that touch each number a few times only are bound by memory, those of a dense product by arithmetic.
-# On two CPU cores a thin one took 11 to 31 times as long as a dense one (p4 and p4m, 8 to 38 channels, k 3, 4 and 7).
+# Operations that touch each number a few times only are bound by memory, the multiplications of a dense product by
+# arithmetic. On two CPU cores a multiplication of a depthwise or grouped convolution took 11 to 31 times as long as
+# a dense one (p4 and p4m, 8 to 38 channels, k 3, 4 and 7).
 THIN = 16
+# A training step in the irreps, which keeps only its input and mixes once more in its backward pass, was as fast as the
+# dense one that keeps everything from about 48 channels on for p4 and 32 for p4m: there the costs are equal.
+ADDITION = 40
 
 
-def executed_macs(
-    execution: str, sharing: str, in_channels: int, out_channels: int, order: int, geometry: Geometry, size: Pair
-) -> int:
-    """Return the multiplications (multiply-accumulates) one picture costs in an execution.
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one picture costs in an execution.
 
-    Separable: the mixing runs at *input* resolution, the planar filtering at output resolution (METHOD section 2 counts
-    both at output resolution and calls it nominal). Composed: one dense convolution. Building the filters is left out:
-    it does not grow with the picture.
+    Attributes:
+        dense: multiplications of dense products.
+        thin: multiplications of depthwise and grouped convolutions, which filter or mix few maps each.
+        additions: of the transforms to the irreps and back.
+    """
+
+    dense: int
+    thin: int = 0
+    additions: int = 0
+
+    @property
+    def cost(self) -> int:
+        """What execution="auto" compares, in multiplications of a dense product."""
+        return self.dense + THIN * self.thin + ADDITION * self.additions
+
+
+def work(
+    execution: str,
+    sharing: str,
+    in_channels: int,
+    out_channels: int,
+    group: FiniteGroup,
+    geometry: Geometry,
+    size: Pair,
+) -> Work:
+    """Count the operations of one picture.
+
+    Separable and fourier: the mixing runs at *input* resolution, the planar filtering at output resolution (METHOD
+    section 2 counts both at output resolution and calls it nominal). Fourier: the mixing in the irreps of the group
+    (METHOD section 6). Composed: one dense convolution. Building the filters is left out: it does not grow with the
+    picture.
 
     Args:
-        execution: "separable" or "composed".
+        execution: "separable", "fourier" (sharing "gc" only) or "composed".
         sharing: "gc" or "g".
         in_channels: C.
         out_channels: C'.
-        order: |G|.
+        group: G.
         geometry: the planar arguments.
         size: (height, width) of the input maps.
 
     Raises:
-        ValueError: an unknown execution or sharing.
+        ValueError: an unknown execution or sharing, or "fourier" with sharing "g".
     """
-    return sum(_dense_and_thin(execution, sharing, in_channels, out_channels, order, geometry, size))
-
-
-def _dense_and_thin(
-    execution: str, sharing: str, in_channels: int, out_channels: int, order: int, geometry: Geometry, size: Pair
-) -> Pair:
-    """Split the multiplications into those of dense products and those that filter or mix few maps each."""
     one_of("sharing", sharing, SHARINGS)
     one_of("execution", execution, EXECUTIONS[1:])
     (height, width), (out_height, out_width) = size, geometry.output_size(*size)
     pixels_in, pixels_out = height * width, out_height * out_width
-    taps = geometry.kernel_size[0] * geometry.kernel_size[1]
+    taps, order = geometry.kernel_size[0] * geometry.kernel_size[1], group.order
+    filtering = out_channels * order * taps * pixels_out
     if execution == "composed":
-        return in_channels * order * taps * pixels_out * out_channels * order, 0
+        return Work(in_channels * order * filtering)
+    if execution == "fourier":
+        check_fourier(sharing)
+        form = group.butterflies
+        products = form.products * in_channels * out_channels * pixels_in
+        return Work(products, filtering, form.additions * (in_channels + out_channels) * pixels_in)
     if sharing == "gc":
-        maps = out_channels * order
-        return maps * in_channels * order * pixels_in, maps * taps * pixels_out
-    return 0, in_channels * out_channels * order * (order * pixels_in + taps * pixels_out)
+        return Work(out_channels * order * in_channels * order * pixels_in, filtering)
+    return Work(0, in_channels * (out_channels * order * order * pixels_in + filtering))
+
+
+def check_fourier(sharing: str) -> None:
+    """Refuse execution="fourier" where the mixing is no convolution on the group over all channels.
+
+    Raises:
+        ValueError: sharing is not "gc".
+    """
+    if sharing != "gc":
+        raise ValueError(
+            f'execution="fourier" needs sharing="gc", got sharing={sharing!r}; use execution="composed" or "separable"'
+        )
+
+
+def executed_macs(
+    execution: str,
+    sharing: str,
+    in_channels: int,
+    out_channels: int,
+    group: FiniteGroup,
+    geometry: Geometry,
+    size: Pair,
+) -> int:
+    """Return the multiplications (multiply-accumulates) one picture costs in an execution; arguments as for `work`.
+
+    Raises:
+        ValueError: an unknown execution or sharing, or "fourier" with sharing "g".
+    """
+    done = work(execution, sharing, in_channels, out_channels, group, geometry, size)
+    return done.dense + done.thin
 
 
 def select_execution(
-    execution: str, sharing: str, in_channels: int, out_channels: int, order: int, geometry: Geometry, size: Pair
-) -> Literal["separable", "composed"]:
+    execution: str,
+    sharing: str,
+    in_channels: int,
+    out_channels: int,
+    group: FiniteGroup,
+    geometry: Geometry,
+    size: Pair,
+    device: str = "cpu",
+) -> Literal["separable", "fourier", "composed"]:
     """Choose how to run a separable convolution; an explicit request is obeyed.
 
-    "auto" takes the execution with the smaller cost, separable where they are equal. The cost is the number of
-    multiplications, in which each one of a depthwise or grouped convolution counts as `THIN`; it depends on shapes
-    alone. For sharing "g", all of whose separable multiplications are thin, the composed execution wins at every usual
-    kernel size.
+    "auto" takes the execution with the smallest cost (`Work.cost`), the first of separable, fourier and composed where
+    they are equal: the number of dense multiplications, in which a multiplication of a depthwise or grouped
+    convolution counts as `THIN` and an addition of a transform as `ADDITION`. It depends on the group, the shapes and
+    the device alone. For sharing "g", all of whose separable multiplications are thin, the composed execution wins at
+    every usual kernel size. Fourier is considered on the CPU only: on GPUs dense products are all but free and the
+    transforms are passes over memory.
 
     Raises:
-        ValueError: an unknown execution or sharing.
+        ValueError: an unknown execution or sharing, or "fourier" with sharing "g".
     """
     requested: Execution = one_of("execution", execution, EXECUTIONS)
+    one_of("sharing", sharing, SHARINGS)
+    if requested == "fourier":
+        check_fourier(sharing)
     if requested != "auto":
         return requested
-    costs: list[int] = []
-    for candidate in ("separable", "composed"):
-        dense, thin = _dense_and_thin(candidate, sharing, in_channels, out_channels, order, geometry, size)
-        costs.append(dense + THIN * thin)
-    return "composed" if costs[1] < costs[0] else "separable"
+    candidates: list[Literal["separable", "fourier", "composed"]] = ["separable", "composed"]
+    if sharing == "gc" and device in ("cpu", "meta") and group.order > 1:
+        candidates.insert(1, "fourier")
+    sizes = (sharing, in_channels, out_channels, group, geometry, size)
+    best, least = candidates[0], work(candidates[0], *sizes).cost
+    for candidate in candidates[1:]:  # a loop, because the compiler cannot read `min` with a key
+        cost = work(candidate, *sizes).cost
+        if cost < least:
+            best, least = candidate, cost
+    return best

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sepgconv._messages import one_of
+from sepgconv.functional.layout import fold_image
 from sepgconv.groups import FiniteGroup
 
 Pair = tuple[int, int]
@@ -138,5 +139,5 @@ def planar_conv2d(
     (pad_y, pad_x), mode = geometry.padding, geometry.padding_mode
     padding = geometry.padding
     if mode != "zeros" and padding != (0, 0):
-        x, padding = F.pad(x, (pad_x, pad_x, pad_y, pad_y), mode=mode), (0, 0)
+        x, padding = fold_image(F.pad(x, (pad_x, pad_x, pad_y, pad_y), mode=mode)), (0, 0)
     return F.conv2d(x, filters, bias, geometry.stride, padding, geometry.dilation, channel_groups)

@@ -68,3 +68,23 @@ def compose_kernel(
     one_of("sharing", sharing, SHARINGS)
     planar = depthwise[:, None, None] if sharing == "gc" else depthwise[:, :, None]
     return pointwise[..., None, None] * planar
+
+
+def planar_bank(kernels: Tensor, action: Tensor) -> Tensor:
+    """Put the copies of planar kernels (out, ..., k, k) for all poses into the first axis: (|G| * out, ..., k, k)."""
+    return transform_kernel(kernels, action).transpose(0, 1).flatten(0, 1)
+
+
+def dense_bank(weight: Tensor, action: Tensor) -> Tensor:
+    """Write filters (out, in, |G|, k, k) as those of one planar convolution: (|G| * out, |G| * in, k, k)."""
+    return transform_kernel(weight, action).permute(1, 0, 3, 2, 4, 5).flatten(2, 3).flatten(0, 1)
+
+
+def planar_size(kernel: Tensor) -> tuple[int, int]:
+    """Return (height, width) of a kernel (..., height, width)."""
+    return int(kernel.shape[-2]), int(kernel.shape[-1])
+
+
+def over_poses(bias: Tensor | None, order: int) -> Tensor | None:
+    """Repeat a bias (out,) for every pose, as the channels of folded maps lie: (|G| * out,)."""
+    return None if bias is None else bias.repeat(order)

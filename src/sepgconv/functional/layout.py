@@ -3,10 +3,10 @@
 The logical axes stay (batch, channel, pose, height, width). In this layout the poses and channels of a map fold into
 the channels of an ordinary channels_last image without moving a number, channels varying fastest: mixing is one matrix
 product, planar convolutions and pools take torch's channels_last kernels, and batch norm shared over poses is that of a
-wider image. Convolutions (but for sharing "g" in separable execution), norms and planar pools answer in this
-layout, whatever that of their input; an input in another one is copied once.
+wider image. Every layer answers in this layout, whatever that of its input; an input in another one is copied once.
 """
 
+import torch
 from torch import Tensor
 
 
@@ -26,6 +26,8 @@ def fold_image(x: Tensor) -> Tensor:
 
 def fold_poses(x: Tensor) -> Tensor:
     """Fold a feature map into a channels_last image of pose * channel channels."""
+    if torch.compiler.is_compiling():  # the compiler makes slow loops of the way through the flattened pixels
+        return x.transpose(1, 2).flatten(1, 2).contiguous(memory_format=torch.channels_last)
     return _as_image(x.permute(0, 3, 4, 2, 1), x.shape[3], x.shape[4], x.shape[2] * x.shape[1])
 
 

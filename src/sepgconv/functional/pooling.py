@@ -4,14 +4,19 @@ The planar ones take any sides; whether unequal ones suit the group is for the m
 """
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from sepgconv.functional.checks import check_feature_map
+from sepgconv.functional.derivatives import by_hand, is_transformed, one_by_one
 from sepgconv.functional.geometry import Geometry, Pair, conv_geometry
-from sepgconv.functional.layout import fold_poses, unfold_poses
+from sepgconv.functional.layout import fold_image, fold_poses, unfold_poses
+from sepgconv.functional.pieces import like_image
 from sepgconv.groups import C1
 
 
@@ -24,7 +29,7 @@ def group_max_pool(x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c y x"]:
         ValueError: x is not a feature map.
     """
     check_feature_map(x, None, None, "group_max_pool")
-    return x.amax(2)
+    return _over_poses(x, Tensor.amax)
 
 
 def group_mean_pool(x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c y x"]:
@@ -34,7 +39,12 @@ def group_mean_pool(x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c y x"]:
         ValueError: x is not a feature map.
     """
     check_feature_map(x, None, None, "group_mean_pool")
-    return x.mean(2)
+    return _over_poses(x, Tensor.mean)
+
+
+def _over_poses(x: Tensor, pool: Callable[..., Tensor]) -> Tensor:
+    pixels = x.permute(0, 3, 4, 2, 1).contiguous()  # (b, y, x, g, c)
+    return fold_image(pool(pixels, 3).permute(0, 3, 1, 2))
 
 
 def _planar(pool: Callable[[Tensor], Tensor], x: Tensor, caller: str, window: Geometry | None = None) -> Tensor:
@@ -57,7 +67,54 @@ def max_pool2d(
         ValueError: x is not a feature map, or too small.
     """
     window = conv_geometry(C1, kernel_size, kernel_size if stride is None else stride, padding, dilation)
-    return _planar(lambda maps: F.max_pool2d(maps, kernel_size, stride, padding, dilation), x, "max_pool2d", window)
+    return _planar(partial(_max_pool, window=window), x, "max_pool2d", window)
+
+
+def _max_pool(maps: Tensor, window: Geometry) -> Tensor:
+    if maps.requires_grad and maps.device.type == "cpu" and by_hand(maps):
+        return _MaxPool.apply(maps, window)[0]
+    return F.max_pool2d(maps, window.kernel_size, window.stride, window.padding, window.dilation)
+
+
+class _MaxPool(torch.autograd.Function):
+    """Max-pooling that keeps, for backward, two bytes per output (four on maps of more than 2^15 pixels): the maxima.
+
+    torch keeps the input and eight bytes per output.
+    """
+
+    @staticmethod
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] (torch declares it for any arguments)
+        maps: Tensor, window: Geometry
+    ) -> tuple[Tensor, Tensor]:
+        pooled, at = F.max_pool2d_with_indices(maps, window.kernel_size, window.stride, window.padding, window.dilation)
+        return pooled, at.to(torch.int16 if maps.shape[2] * maps.shape[3] <= 2**15 else torch.int32)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Geometry], output: tuple[Tensor, Tensor]) -> None:
+        maps, ctx.window = inputs
+        ctx.shape = maps.shape
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(output[1])
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], *inputs: Any
+    ) -> tuple[tuple[Tensor | None, ...], tuple[int | None, ...]]:
+        """Pool the batches of `torch.vmap` one after the other."""
+        return one_by_one(_MaxPool.apply, info.batch_size, in_dims, inputs)
+
+    @staticmethod
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] (torch declares it for any arguments)
+        ctx: Any, grad: Tensor, *unused: Tensor | None
+    ) -> tuple[Tensor, None]:
+        window: Geometry = ctx.window
+        at = ctx.saved_tensors[0].to(torch.int64)
+        # Only the shape and the layout of the input are looked at.
+        maps = like_image(torch.empty(1, dtype=grad.dtype, device=grad.device).expand(ctx.shape))
+        if not is_transformed(grad):  # a batched gradient cannot be asked how it lies
+            grad = grad.contiguous(memory_format=torch.channels_last)
+        sides = (window.kernel_size, window.stride, window.padding, window.dilation)
+        return torch.ops.aten.max_pool2d_with_indices_backward(grad, maps, *sides, False, at), None
 
 
 def avg_pool2d(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from sepgconv.groups.fast_fourier import Butterflies, find_butterflies
 from sepgconv.groups.irreps import Irrep, fourier_matrix
 
 Matrix = tuple[tuple[int, int], tuple[int, int]]
@@ -24,6 +25,7 @@ class FiniteGroup:
         matrices: `matrices[g]` is the 2 x 2 integer matrix by which g moves a pixel (y, x), counted from the middle of
             the picture, y pointing down.
         irreps: the real irreducible representations.
+        butterflies: how a convolution on the group falls apart into blocks of its irreps; derived from the table.
 
     Raises:
         ValueError: the table is not that of a group, or the matrices or irreps do not represent it.
@@ -33,6 +35,7 @@ class FiniteGroup:
     table: tuple[tuple[int, ...], ...]
     matrices: tuple[Matrix, ...]
     irreps: tuple[Irrep, ...]
+    butterflies: Butterflies = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         elements = list(range(len(self.table)))
@@ -60,6 +63,7 @@ class FiniteGroup:
         fourier = self.fourier
         if fourier.shape != (self.order, self.order) or not np.allclose(fourier @ fourier.T, np.eye(self.order)):
             raise ValueError(f"{self.name}: the irreps do not span the functions on the group")
+        object.__setattr__(self, "butterflies", find_butterflies(self.table))  # frozen for everybody else
 
     def __repr__(self) -> str:
         return f"FiniteGroup({self.name!r}, order={self.order})"

@@ -23,6 +23,7 @@ def group_convolution(
     padding: int = 0,
     bias: bool = True,
     execution: Execution = "auto",
+    recompute: bool | None = None,
 ) -> nn.Module:
     """Build a group convolution.
 
@@ -37,6 +38,7 @@ def group_convolution(
         padding: pixels on every side.
         bias: whether to add a bias per channel (with "two-step", after each step).
         execution: of a separable convolution.
+        recompute: whether a separable convolution keeps only its input for backward; None: where that costs little.
 
     Raises:
         ValueError: an unknown convolution.
@@ -55,6 +57,7 @@ def group_convolution(
         group,
         sharing=kind,
         execution=execution,
+        recompute=recompute,
         stride=stride,
         padding=padding,
         bias=bias,

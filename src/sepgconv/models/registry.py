@@ -33,7 +33,7 @@ def _variation(convolution: str, group: str, size: dict[str, object]) -> tuple[d
     """Sort the options into those that a name fixes and those that it presets."""
     fixed: dict[str, object] = {"convolution": convolution}
     if convolution not in ("g", "gc"):
-        fixed["execution"] = "auto"  # only separable convolutions have a choice
+        fixed |= {"execution": "auto", "recompute": None}  # only separable convolutions have a choice
     if group == "p1":
         return {**fixed, "group": group}, size
     return fixed, {**size, "group": group}

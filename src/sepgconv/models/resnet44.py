@@ -11,7 +11,7 @@ from sepgconv._messages import one_of
 from sepgconv.functional.execution import Execution
 from sepgconv.models.blocks import Convolution, group_convolution
 from sepgconv.models.network import Network
-from sepgconv.nn import AvgPool2d, GroupBatchNorm2d, GroupConv2d, GroupMaxPool, LiftingConv2d
+from sepgconv.nn import AvgPool2d, GroupBatchNorm2d, GroupConv2d, GroupMaxPool, LiftingConv2d, Sequential
 
 Downsampling = Literal["paper", "exact"]
 Head = Literal["paper", "invariant"]
@@ -33,6 +33,7 @@ class ResNet44Config:
         in_channels: channels of the picture.
         num_classes: outputs.
         execution: of separable convolutions.
+        recompute: whether separable convolutions keep only their input for backward; None: where that costs little.
     """
 
     widths: tuple[int, int, int]
@@ -43,6 +44,7 @@ class ResNet44Config:
     in_channels: int = 3
     num_classes: int = 10
     execution: Execution = "auto"
+    recompute: bool | None = None
 
 
 class PreActivationBlock(nn.Module):
@@ -71,10 +73,11 @@ class PreActivationBlock(nn.Module):
                     padding=1,
                     bias=config.convolution == "full",
                     execution=config.execution,
+                    recompute=config.recompute,
                 ),
             )
 
-        self.residual = nn.Sequential(half_block(in_channels, stride))
+        self.residual = Sequential(half_block(in_channels, stride))
         self.shortcut: nn.Module = nn.Identity()
         if in_channels != out_channels or stride != 1:
             self.shortcut = GroupConv2d(in_channels, out_channels, 1, group, stride=stride)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from sepgconv.functional.execution import Execution
 from sepgconv.models.blocks import Convolution, group_convolution
 from sepgconv.models.network import Network
-from sepgconv.nn import GroupBatchNorm2d, GroupMaxPool, LiftingConv2d, MaxPool2d
+from sepgconv.nn import GroupBatchNorm2d, GroupMaxPool, LiftingConv2d, MaxPool2d, Sequential
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,7 @@ class RotMNISTCNNConfig:
         in_channels: channels of the picture.
         num_classes: outputs.
         execution: of separable convolutions.
+        recompute: whether separable convolutions keep only their input for backward; None: where that costs little.
     """
 
     width: int
@@ -30,6 +31,7 @@ class RotMNISTCNNConfig:
     in_channels: int = 1
     num_classes: int = 10
     execution: Execution = "auto"
+    recompute: bool | None = None
 
 
 class RotMNISTCNN(Network):
@@ -53,10 +55,18 @@ class RotMNISTCNN(Network):
         layers: list[nn.Module] = [LiftingConv2d(config.in_channels, width, 3, group)]
         for kernel_size in (3, 3, 3, 3, 3, 4):
             layers.append(
-                group_convolution(config.convolution, width, width, kernel_size, group, execution=config.execution)
+                group_convolution(
+                    config.convolution,
+                    width,
+                    width,
+                    kernel_size,
+                    group,
+                    execution=config.execution,
+                    recompute=config.recompute,
+                )
             )
         blocks = [nn.Sequential(layer, GroupBatchNorm2d(width), nn.ReLU()) for layer in layers]
-        self.features = nn.Sequential(*blocks[:2], MaxPool2d(2), *blocks[2:])
+        self.features = Sequential(*blocks[:2], MaxPool2d(2), *blocks[2:])
         self.pool = GroupMaxPool()
         self.classifier = nn.Linear(width, config.num_classes)
 

@@ -6,6 +6,7 @@ from sepgconv.nn.lifting import LiftingConv2d
 from sepgconv.nn.normalization import GroupBatchNorm2d, GroupDropout, GroupLayerNorm
 from sepgconv.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, GroupMaxPool, GroupMeanPool, MaxPool2d
 from sepgconv.nn.separable import SeparableGroupConv2d
+from sepgconv.nn.sequential import Sequential
 
 __all__ = [
     "AdaptiveAvgPool2d",
@@ -20,5 +21,6 @@ __all__ = [
     "LiftingConv2d",
     "MaxPool2d",
     "SeparableGroupConv2d",
+    "Sequential",
     "TwoStepGroupConv2d",
 ]

@@ -1,6 +1,6 @@
 """What the convolution layers share: planar arguments, bias, tables, printing, moving between devices."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
 import torch
@@ -66,7 +66,7 @@ class GroupConvLayer(nn.Module):
         self._build_tables()
         self.register_load_state_dict_post_hook(_rebuild_tables)
 
-    def _tables(self, device: torch.device) -> dict[str, Tensor]:
+    def _tables(self, device: torch.device) -> Mapping[str, Any]:
         raise NotImplementedError  # abstract
 
     def _build_tables(self) -> None:

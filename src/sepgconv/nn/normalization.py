@@ -5,8 +5,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sepgconv.functional import group_batch_norm, group_layer_norm
+from sepgconv.functional import NormRelu, group_batch_norm, group_layer_norm
 from sepgconv.functional.checks import check_channels, check_feature_map
+from sepgconv.functional.layout import fold_poses_into_width, unfold_poses_from_width
 
 
 class GroupBatchNorm2d(nn.BatchNorm3d):
@@ -44,22 +45,39 @@ class GroupBatchNorm2d(nn.BatchNorm3d):
 
     def forward(self, input: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c g y x"]:
         """Normalise feature maps."""
+        return self.normalize(input, self.begin(input))
+
+    def begin(self, input: Float[Tensor, "b c g y x"]) -> NormRelu | None:
+        """Check feature maps, count the batch, and return what normalises them by their own statistics.
+
+        Returns:
+            Running statistics, parameters, momentum and eps; None where the running statistics normalise (evaluation).
+
+        Raises:
+            ValueError: no feature map of `num_features` channels.
+        """
         check_feature_map(input, self.num_features, None, "GroupBatchNorm2d")
         momentum = 0.0 if self.momentum is None else self.momentum
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             if self.momentum is None:  # the average over all batches so far
                 momentum = 1 / float(self.num_batches_tracked)
+        if not self.training and not (self.running_mean is None and self.running_var is None):
+            return None
         kept = not self.training or self.track_running_stats
+        mean, var = (self.running_mean, self.running_var) if kept else (None, None)
+        return NormRelu(mean, var, self.weight, self.bias, momentum, self.eps)
+
+    def normalize(
+        self, input: Float[Tensor, "b c g y x"], step: NormRelu | None, *, relu: bool = False
+    ) -> Float[Tensor, "b c g y x"]:
+        """Normalise feature maps by what `begin` returned, with a ReLU after it where asked for."""
+        if step is None:
+            return group_batch_norm(
+                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps, relu=relu
+            )
         return group_batch_norm(
-            input,
-            self.running_mean if kept else None,
-            self.running_var if kept else None,
-            self.weight,
-            self.bias,
-            self.training or (self.running_mean is None and self.running_var is None),
-            momentum,
-            self.eps,
+            input, step.running_mean, step.running_var, step.weight, step.bias, True, step.momentum, step.eps, relu=relu
         )
 
 
@@ -138,4 +156,6 @@ class GroupDropout(nn.Dropout3d):
     def forward(self, input: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c g y x"]:
         """Drop channels."""
         check_feature_map(input, None, None, "GroupDropout")
-        return F.dropout3d(input, self.p, self.training, self.inplace)
+        if self.inplace:
+            return F.dropout3d(input, self.p, self.training, True)
+        return unfold_poses_from_width(F.dropout2d(fold_poses_into_width(input), self.p, self.training), input.shape[2])

@@ -7,8 +7,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sepgconv._messages import one_of
-from sepgconv.functional import compose_kernel, filter_action, pixel_action, pose_action, separable_group_conv2d
-from sepgconv.functional.execution import EXECUTIONS, Execution
+from sepgconv.functional import (
+    NormRelu,
+    SeparableActions,
+    compose_kernel,
+    select_execution,
+    separable_actions,
+    separable_group_conv2d,
+)
+from sepgconv.functional.execution import EXECUTIONS, Execution, check_fourier
 from sepgconv.functional.geometry import Pair
 from sepgconv.functional.kernels import SHARINGS, Sharing
 from sepgconv.groups import FiniteGroup
@@ -28,9 +35,11 @@ class SeparableGroupConv2d(GroupConvLayer):
         kernel_size: side of the kernel in pixels, odd or even; a pair (y, x) where the group has no quarter turns.
         group: a `FiniteGroup` or its name.
         sharing: what shares one spatial kernel: "gc" all poses and input channels, "g" all poses.
-        execution: "separable" (mix, then filter), "composed" (build the filter bank, then one dense convolution), or
-            "auto", which takes the cheaper one for the size at hand (`sepgconv.functional.select_execution`). The
-            numbers agree to rounding.
+        execution: "separable" (mix, then filter), "fourier" (the same, mixing in the irreps of the group; gc only),
+            "composed" (build the filter bank, then one dense convolution), or "auto", which takes the cheapest one for
+            the size at hand (`sepgconv.functional.select_execution`). The numbers agree to rounding.
+        recompute: whether to keep only the input for the backward pass, which then mixes once more (METHOD section 6);
+            None: where that costs little, in execution "fourier".
         stride: step in pixels. On a map of side S equivariance is exact only where
             (S + 2 padding - dilation (kernel_size - 1) - 1) is a multiple of it.
         padding: pixels on every side, "same" (stride 1, odd kernel) or "valid".
@@ -46,17 +55,16 @@ class SeparableGroupConv2d(GroupConvLayer):
         bias: (out_channels,), zero at first, or None.
 
     Raises:
-        ValueError: an unknown group, sharing or execution, or arguments that are out of range or break equivariance; in
-            `forward`, an input of another rank, number of channels or poses, or too small.
+        ValueError: an unknown group, sharing or execution, "fourier" with sharing "g", or arguments that are out of
+            range or break equivariance; in `forward`, an input of another rank, number of channels or poses, or too
+            small.
     """
 
     pointwise: nn.Parameter
     depthwise: nn.Parameter
     sharing: Sharing
     execution: Execution
-    _pose_action: Tensor
-    _pixel_action: Tensor
-    _filter_action: Tensor
+    _actions: SeparableActions
 
     def __init__(
         self,
@@ -67,6 +75,7 @@ class SeparableGroupConv2d(GroupConvLayer):
         *,
         sharing: Sharing = "gc",
         execution: Execution = "auto",
+        recompute: bool | None = None,
         stride: int | Pair = 1,
         padding: int | Pair | str = 0,
         dilation: int | Pair = 1,
@@ -87,18 +96,17 @@ class SeparableGroupConv2d(GroupConvLayer):
         )
         self.sharing = one_of("sharing", sharing, SHARINGS)
         self.execution = one_of("execution", execution, EXECUTIONS)
+        if self.execution == "fourier":
+            check_fourier(self.sharing)
+        self.recompute = recompute
         planar = (
             (out_channels, *self.kernel_size) if sharing == "gc" else (out_channels, in_channels, *self.kernel_size)
         )
         mixing = (out_channels, in_channels, self.group.order)
         self._add_parameters({"pointwise": mixing, "depthwise": planar}, bias=bias, device=device, dtype=dtype)
 
-    def _tables(self, device: torch.device) -> dict[str, Tensor]:
-        return {
-            "_pose_action": pose_action(self.group, device=device),
-            "_pixel_action": pixel_action(self.group, self.kernel_size, device=device),
-            "_filter_action": filter_action(self.group, self.kernel_size, device=device),
-        }
+    def _tables(self, device: torch.device) -> dict[str, SeparableActions]:
+        return {"_actions": separable_actions(self.group, self.kernel_size, device=device)}
 
     def reset_parameters(self) -> None:
         """Draw the factors so that each keeps the variance: E[y^2] = 2 E[x^2] before a ReLU, with |G| in the fan-in.
@@ -116,8 +124,22 @@ class SeparableGroupConv2d(GroupConvLayer):
         """Return the full filter bank F, (out, in, |G|, k, k): the weight of the equal `GroupConv2d`."""
         return compose_kernel(self.pointwise, self.depthwise, self.sharing)
 
-    def forward(self, x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b o g y2 x2"]:
-        """Convolve feature maps on the group."""
+    def selected_execution(self, height: int, width: int) -> str:
+        """Return how maps of a size are run: "separable", "fourier" or "composed".
+
+        Maps that are too small for the kernel count as the smallest that are not.
+
+        Args:
+            height: rows of the maps that come in.
+            width: columns.
+        """
+        reach = (d * (k - 1) + 1 - 2 * p for k, d, p in zip(self.kernel_size, self.dilation, self.padding, strict=True))
+        size = tuple(max(side, least) for side, least in zip((height, width), reach, strict=True))
+        sizes = (self.sharing, self.in_channels, self.out_channels, self.group, self.geometry, (size[0], size[1]))
+        return select_execution(self.execution, *sizes, device=self.pointwise.device.type)
+
+    def forward(self, x: Float[Tensor, "b c g y x"], before: NormRelu | None = None) -> Float[Tensor, "b o g y2 x2"]:
+        """Convolve feature maps on the group, after `before` where `sepgconv.nn.Sequential` gives it."""
         return separable_group_conv2d(
             x,
             self.pointwise,
@@ -126,10 +148,16 @@ class SeparableGroupConv2d(GroupConvLayer):
             self.bias,
             sharing=self.sharing,
             execution=self.execution,
+            recompute=self.recompute,
             **self._planar,
-            actions=(self._pose_action, self._pixel_action, self._filter_action),
+            before=before,
+            actions=self._actions,
         )
 
     def extra_repr(self) -> str:
-        """Return the arguments, with the sharing and the execution."""
-        return f"{super().extra_repr()}, sharing={self.sharing!r}, execution={self.execution!r}"
+        """Return the arguments, the sharing and the execution; what "auto" is on maps of 32 x 32 is in brackets."""
+        execution = repr(self.execution)
+        if self.execution == "auto":
+            execution += f" ({self.selected_execution(32, 32)} at 32 x 32)"
+        kept = "" if self.recompute is None else f", recompute={self.recompute}"
+        return f"{super().extra_repr()}, sharing={self.sharing!r}, execution={execution}{kept}"

@@ -1,0 +1,232 @@
+"""The separable group convolution as a function of tensors (arXiv:2106.04914, section 3.3)."""
+
+import dataclasses
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from sepgconv._messages import one_of
+from sepgconv.functional import operators
+from sepgconv.functional.checks import check_count, check_feature_map, check_weight
+from sepgconv.functional.convolution import convolve_dense
+from sepgconv.functional.derivatives import by_hand, in_compiled_code, is_transformed
+from sepgconv.functional.execution import Execution, select_execution
+from sepgconv.functional.gc_convolution import GcPlan, gc_convolution, norm_relu_gc_convolution
+from sepgconv.functional.geometry import Geometry, Pair, conv_geometry, planar_conv2d
+from sepgconv.functional.kernels import (
+    SHARINGS,
+    Sharing,
+    compose_kernel,
+    filter_action,
+    over_poses,
+    pixel_action,
+    planar_bank,
+    planar_size,
+    pose_action,
+    transform_kernel,
+)
+from sepgconv.functional.layout import fold_image, fold_poses, unfold_poses
+from sepgconv.functional.mixing import WHOLE, block_weights, dense_weight, fourier_tables
+from sepgconv.functional.normalization import group_batch_norm
+from sepgconv.functional.shared_statistics import update_running_statistics
+from sepgconv.groups import Butterflies, FiniteGroup
+from sepgconv.groups import group as find_group
+
+
+class SeparableActions(NamedTuple):
+    """The tables by which a group moves the factors of a separable convolution, all on one device.
+
+    Attributes:
+        pose: `pose_action(group)`.
+        pixel: `pixel_action(group, kernel_size)`.
+        filter: `filter_action(group, kernel_size)`.
+        fourier: `fourier_tables(group)`.
+    """
+
+    pose: Tensor
+    pixel: Tensor
+    filter: Tensor
+    fourier: tuple[Tensor, ...]
+
+
+def separable_actions(group: FiniteGroup, size: Pair, *, device: torch.device | str | None = None) -> SeparableActions:
+    """Build the tables for planar kernels of a size (height, width)."""
+    return SeparableActions(
+        pose_action(group, device=device),
+        pixel_action(group, size, device=device),
+        filter_action(group, size, device=device),
+        fourier_tables(group, device=device),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class NormRelu:
+    """Batch norm by the statistics of the batch, then ReLU: arguments of `group_batch_norm` in training.
+
+    Attributes:
+        running_mean: (channel,), moved towards the batch's, or None.
+        running_var: (channel,), the same.
+        weight: scale (channel,), or None for 1.
+        bias: shift (channel,), or None for 0.
+        momentum: weight of this batch in the running statistics.
+        eps: added to the variance.
+    """
+
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    weight: Tensor | None
+    bias: Tensor | None
+    momentum: float = 0.1
+    eps: float = 1e-5
+
+    def has_type(self, dtype: torch.dtype) -> bool:
+        """Tell whether all tensors that are given have a type."""
+        given = (self.running_mean, self.running_var, self.weight, self.bias)
+        return all(tensor is None or tensor.dtype == dtype for tensor in given)
+
+
+def separable_group_conv2d(
+    x: Float[Tensor, "b c g y x"],
+    pointwise: Float[Tensor, "o c g"],
+    depthwise: Float[Tensor, "o ..."],
+    group: FiniteGroup | str,
+    bias: Float[Tensor, " o"] | None = None,
+    *,
+    sharing: Sharing = "gc",
+    execution: Execution = "auto",
+    recompute: bool | None = None,
+    stride: int | Pair = 1,
+    padding: int | Pair | str = 0,
+    dilation: int | Pair = 1,
+    padding_mode: str = "zeros",
+    before: NormRelu | None = None,
+    actions: SeparableActions | None = None,
+) -> Float[Tensor, "b o g y2 x2"]:
+    """Separable group convolution (arXiv:2106.04914, section 3.3; METHOD section 1).
+
+    gc: `X'[n,h] = (T_h K[n]) * (sum_c sum_g w[n,c,h^-1 g] X[c,g])`;
+    g: `X'[n,h] = sum_c (T_h K[n,c]) * (sum_g w[n,c,h^-1 g] X[c,g])`.
+
+    Args:
+        x: feature maps (batch, in, |G|, height, width).
+        pointwise: w, (out, in, |G|).
+        depthwise: K, (out, k, k) for sharing "gc" and (out, in, k, k) for "g".
+        group: the group or its name.
+        bias: (out,), shared over poses.
+        sharing: what shares a spatial kernel: "gc" all poses and input channels, "g" all poses.
+        execution: "separable"; "fourier" (gc only), the mixing in the irreps of the group; "composed"; or "auto" (see
+            `select_execution`). The same numbers to rounding.
+        recompute: whether to keep only the input for backward, and make the maps between mixing and filtering again
+            there, a few pictures at a time. None does so where it costs little: in the irreps, where it was as fast as
+            keeping them. The dense mixing is one product more, measured as 15 to 20 % of a training step. Composed has
+            no maps between; a compiled graph is planned by the compiler.
+        stride: step in pixels.
+        padding: pixels on every side, "same" or "valid".
+        dilation: distance of kernel pixels.
+        padding_mode: "zeros", "circular", "reflect" or "replicate".
+        before: batch norm and ReLU to apply to x first. With `recompute`, x is then all that is kept.
+        actions: `separable_actions(group, (k, k))` on the device of x, where at hand; built here if not given.
+
+    Returns:
+        Feature maps (batch, out, |G|, height', width').
+
+    Raises:
+        ValueError: wrong rank, channels or poses, maps too small, an unknown execution, "fourier" with sharing "g", or
+            arguments that break equivariance.
+    """
+    group, size = find_group(group), planar_size(depthwise)
+    caller, order = "separable_group_conv2d", group.order
+    one_of("sharing", sharing, SHARINGS)
+    fits = pointwise.ndim == 3 and pointwise.shape[2] == order
+    check_weight("pointwise", pointwise, fits, f"(out, in, {order}) for {group.name}", caller)
+    out_channels, in_channels = pointwise.shape[:2]
+    lead = (out_channels,) if sharing == "gc" else (out_channels, in_channels)
+    expected = f"({', '.join(map(str, lead))}, k, k) for sharing={sharing!r}"
+    check_weight("depthwise", depthwise, depthwise.shape[:-2] == lead, expected, caller)
+    check_feature_map(x, in_channels, group, caller)
+    geometry = conv_geometry(group, size, stride, padding, dilation, padding_mode)
+    pixels = (int(x.shape[-2]), int(x.shape[-1]))
+    chosen = select_execution(
+        execution, sharing, in_channels, out_channels, group, geometry, pixels, device=x.device.type
+    )
+    actions = separable_actions(group, size, device=x.device) if actions is None else actions
+    geometry.check_size(*pixels, caller)
+    recompute = (chosen == "fourier") if recompute is None else recompute
+    recompute = recompute and torch.is_grad_enabled() and not torch.compiler.is_compiling() and not is_transformed()
+    if chosen != "composed" and sharing == "gc":
+        weights, form = _mixing(chosen, pointwise, group, actions)
+        filters = planar_bank(depthwise, actions.pixel).unsqueeze(1)  # (h*o, 1, k, l)
+        plan = GcPlan(form, order, geometry)
+        return _gc_separable(x, weights, filters, over_poses(bias, order), plan, recompute, before)
+    x = x if before is None else _apply(before, x)
+    if chosen == "composed":
+        weight = compose_kernel(pointwise, depthwise, sharing)
+        return convolve_dense(x, weight, group, bias, geometry, actions.filter, caller)
+    mixing, filters = transform_kernel(pointwise, actions.pose), planar_bank(depthwise, actions.pixel)
+    run = partial(checkpoint, _g_separable, use_reentrant=False) if recompute else _g_separable
+    return run(x, mixing, filters, over_poses(bias, order), geometry)
+
+
+def _mixing(
+    chosen: str, pointwise: Tensor, group: FiniteGroup, actions: SeparableActions
+) -> tuple[list[Tensor], Butterflies]:
+    if chosen == "fourier":
+        return block_weights(pointwise, actions.fourier), group.butterflies
+    return [dense_weight(pointwise, actions.pose)], WHOLE
+
+
+def _gc_separable(
+    x: Tensor,
+    weights: list[Tensor],
+    filters: Tensor,
+    bias: Tensor | None,
+    plan: GcPlan,
+    recompute: bool,
+    before: NormRelu | None,
+) -> Tensor:
+    """Mix all poses and channels, then filter every map; after batch norm and ReLU where they are given."""
+    on_cpu = x.device.type == "cpu"
+    manual = (recompute or not torch.is_grad_enabled()) and by_hand(x, filters, bias, *weights)
+    if before is not None and not (manual and on_cpu and before.has_type(x.dtype)):
+        x, before = _apply(before, x), None
+    maps = fold_poses(x)
+    if before is not None:
+        check_count(x, "GroupBatchNorm2d")
+        channels = x.shape[1]
+        scale = x.new_ones(channels) if before.weight is None else before.weight
+        shift = x.new_zeros(channels) if before.bias is None else before.bias
+        plan = dataclasses.replace(plan, eps=before.eps)
+        y, mean, var = norm_relu_gc_convolution(maps, scale, shift, filters, bias, weights, plan)
+        running = (before.running_mean, before.running_var)
+        update_running_statistics(*running, mean, var, x.numel() // channels, before.momentum)
+    elif plan.form.levels and on_cpu and in_compiled_code(x, filters, bias, *weights):
+        y = operators.gc_convolution_operator(maps, filters, bias, weights, *operators.flat(plan))
+    elif recompute and not manual:  # mixed precision
+        run = partial(gc_convolution, by_hand=False)
+        y = cast(Tensor, checkpoint(run, maps, filters, bias, weights, plan, use_reentrant=False))
+    else:
+        y = gc_convolution(maps, filters, bias, weights, plan, by_hand=manual)
+    return unfold_poses(y, plan.order)
+
+
+def _apply(before: NormRelu, x: Tensor) -> Tensor:
+    running = (before.running_mean, before.running_var)
+    return F.relu(group_batch_norm(x, *running, before.weight, before.bias, True, before.momentum, before.eps))
+
+
+def _g_separable(x: Tensor, mixing: Tensor, filters: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+    """Mix the poses of every channel for every output, then filter each and sum over channels."""
+    channels, order = x.shape[1:3]
+    per_channel = mixing.permute(2, 1, 0, 3).reshape(-1, order, 1, 1)  # (c*h*o, g, 1, 1)
+    mixed = F.conv2d(x.flatten(1, 2), per_channel, groups=channels)
+    mixed = mixed.unflatten(1, (channels, -1)).transpose(1, 2).flatten(1, 2)  # (b, h*o*c, y, x)
+    maps = planar_conv2d(
+        mixed, filters, bias, geometry, channel_groups=filters.shape[0], caller="separable_group_conv2d"
+    )
+    return unfold_poses(fold_image(maps), order)

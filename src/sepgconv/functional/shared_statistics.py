@@ -1,0 +1,158 @@
+"""The arithmetic of training-mode batch norm with statistics shared over poses, on folded maps.
+
+Maps are channels_last images (batch, pose * channel, height, width). torch's kernels take neighbouring channels as
+vectors, of which a handful of channels fills a part; so statistics are taken per pose and channel, and joined exactly:
+the mean of the variances plus the variance of the means.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sepgconv.functional.pieces import like_image, pieces, zero_or
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and (biased) variance of every channel over batch, poses and positions, each (channel,)."""
+
+    mean: Tensor
+    var: Tensor
+    order: int
+    eps: float
+
+    @property
+    def invstd(self) -> Tensor:
+        """1 / sqrt(variance + eps), (channel,)."""
+        return (self.var + self.eps).rsqrt()
+
+    def affine(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (slope, offset) of the normalisation, each (pose * channel, 1, 1)."""
+        slope = weight * self.invstd
+        return _over_poses(slope, self.order), _over_poses(bias - self.mean * slope, self.order)
+
+
+def _over_poses(values: Tensor, order: int) -> Tensor:
+    return values.repeat(order)[:, None, None]
+
+
+def joined_statistics(x: Tensor, order: int, eps: float) -> Statistics:
+    """Take the statistics of folded maps."""
+    means, variances = (s.view(order, -1) for s in torch.batch_norm_update_stats(x, None, None, 0.0))
+    mean = means.mean(0)
+    return Statistics(mean, variances.mean(0) + (means - mean).square().mean(0), order, eps)
+
+
+def update_running_statistics(
+    running_mean: Tensor | None, running_var: Tensor | None, mean: Tensor, var: Tensor, count: int, momentum: float
+) -> None:
+    """Move running statistics towards those of a batch of `count` values per channel; the variance unbiased."""
+    with torch.no_grad():
+        if running_mean is not None:
+            running_mean.lerp_(mean, momentum)
+        if running_var is not None:
+            running_var.lerp_(var * (count / (count - 1)), momentum)
+
+
+def plain_batch_norm(x: Tensor, weight: Tensor, bias: Tensor, order: int, eps: float, *, relu: bool) -> Tensor:
+    """Normalise folded maps by operations that torch differentiates itself."""
+    poses = x.unflatten(1, (order, -1))
+    axes, shape = (0, 1, 3, 4), (1, 1, -1, 1, 1)
+    centred = poses - poses.mean(axes, keepdim=True)
+    invstd = (centred.square().mean(axes, keepdim=True) + eps).rsqrt()
+    y = (centred * invstd * weight.view(shape) + bias.view(shape)).flatten(1, 2)
+    return y.relu() if relu else y
+
+
+def affine_into(x: Tensor, slope: Tensor, offset: Tensor, *, relu: bool, out: Tensor) -> Tensor:
+    """Write slope * x + offset, with ReLU where asked for, into `out` and return it."""
+    torch.addcmul(offset, x, slope, out=out)
+    return out.relu_() if relu else out
+
+
+class NormGradient:
+    """The gradient of `weight * (x - mean) / std + bias` through the statistics as well, in two rounds over pieces.
+
+    First `add` every piece, then `finish`, then ask for the gradient of every piece.
+
+    Attributes:
+        weight: gradient by the scale (channel,).
+        bias: gradient by the shift (channel,).
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, statistics: Statistics, weight: Tensor, count: int) -> None:
+        self._statistics, self._scale, self._count = statistics, weight, count
+        order = statistics.order
+        self._per_pose = [part.repeat(order) for part in (weight, statistics.mean, statistics.var)]
+        self._products: Tensor | None = None
+        self._sums: Tensor | None = None
+
+    def add(self, grad: Tensor, x: Tensor) -> None:
+        """Take the sums over a piece: of grad * normalised x, and of grad."""
+        # In evaluation mode torch's kernel gives just these two sums.
+        weight, mean, var = self._per_pose
+        _, products, sums = torch.ops.aten.native_batch_norm_backward(
+            grad, x, weight, mean, var, None, None, False, self._statistics.eps, [False, True, True]
+        )
+        self._products, self._sums = zero_or(self._products, products), zero_or(self._sums, sums)
+
+    def finish(self) -> None:
+        """Join the sums over poses."""
+        if self._products is None or self._sums is None:
+            raise ValueError("NormGradient: no piece was added")
+        order, invstd = self._statistics.order, self._statistics.invstd
+        self.weight, self.bias = self._products.view(order, -1).sum(0), self._sums.view(order, -1).sum(0)
+        # weight / std * (grad - mean of grad - normalised x * mean of products), as slope * grad + tilt * x + offset.
+        slope = self._scale * invstd
+        tilt = -slope * invstd * self.weight / self._count
+        offset = -slope * self.bias / self._count - tilt * self._statistics.mean
+        self._slope, self._tilt, self._offset = (_over_poses(part, order) for part in (slope, tilt, offset))
+
+    def by_input(self, grad: Tensor, x: Tensor, out: Tensor) -> None:
+        """Write the gradient of a piece of the input; `out` may be `grad`."""
+        torch.addcmul(torch.addcmul(self._offset, x, self._tilt), grad, self._slope, out=out)
+
+
+def shared_norm(
+    x: Tensor, weight: Tensor, bias: Tensor, order: int, eps: float, relu: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Normalise folded maps, with ReLU where asked for; return them, the mean and the biased variance (channel,)."""
+    statistics = joined_statistics(x, order, eps)
+    slope, offset = statistics.affine(weight, bias)
+    y = like_image(x)
+    for piece in pieces(x, widest=x.shape[1]):
+        affine_into(x[piece], slope, offset, relu=relu, out=y[piece])
+    return y, statistics.mean, statistics.var
+
+
+def shared_norm_backward(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    order: int,
+    eps: float,
+    relu: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of `shared_norm` by x, weight and bias; what the ReLU let through is found again from x."""
+    statistics = Statistics(mean, var, order, eps)
+    grad = grad.contiguous(memory_format=torch.channels_last)
+    slope, offset = statistics.affine(weight, bias)
+    norm, cut = NormGradient(statistics, weight, x.numel() // len(mean)), pieces(x, widest=x.shape[1])
+    grad_x = like_image(x)
+    for piece in cut:
+        passed = grad[piece]
+        if relu:  # what the ReLU lets through waits in the result for the second round
+            y = affine_into(x[piece], slope, offset, relu=False, out=like_image(x[piece]))
+            passed = torch.ops.aten.threshold_backward.grad_input(passed, y, 0, grad_input=grad_x[piece])
+        norm.add(passed, x[piece])
+    norm.finish()
+    for piece in cut:
+        norm.by_input((grad_x if relu else grad)[piece], x[piece], out=grad_x[piece])
+    return grad_x, norm.weight, norm.bias

@@ -1,0 +1,139 @@
+"""The mixing in the irreps is the dense mixing, with gradients and without; its two transforms are transposes."""
+
+import math
+
+import pytest
+import torch
+
+from sepgconv.functional.kernels import pose_action
+from sepgconv.functional.layout import fold_poses
+from sepgconv.functional.mixing import (
+    WHOLE,
+    analyse,
+    block_weights,
+    dense_weight,
+    fourier_tables,
+    mix,
+    multiply,
+    multiply_backward,
+    synthesise,
+)
+from sepgconv.groups import D4, pose_division
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+IN, OUT = 3, 2
+
+
+def folded(group, channels=IN, batch=2, **options):
+    return fold_poses(torch.randn(batch, channels, group.order, 4, 5, **options))
+
+
+def weights(group, **options):
+    return torch.randn(OUT, IN, group.order, **options)
+
+
+def in_irreps(group, x, pointwise):
+    return mix(x, block_weights(pointwise, fourier_tables(group)), group.butterflies, group.order)
+
+
+def by_definition(group, x, pointwise):
+    """`out[n,h] = sum_c sum_g w[n,c,h^-1 g] x[c,g]`, term by term."""
+    maps, divide = x.unflatten(1, (group.order, -1)), pose_division(group)
+    out = [
+        sum(
+            pointwise[n, c, divide[h, g]] * maps[:, g, c] for c in range(pointwise.shape[1]) for g in range(group.order)
+        )
+        for h in range(group.order)
+        for n in range(len(pointwise))
+    ]
+    return torch.stack(out, 1)
+
+
+@pytest.mark.parametrize("with_gradients", [True, False])
+def test_dense_and_irreps_are_the_definition(group, with_gradients):
+    x, pointwise = folded(group), weights(group)
+    before = x.clone()
+    with torch.set_grad_enabled(with_gradients):
+        expected = by_definition(group, x, pointwise)
+        dense = mix(x, [dense_weight(pointwise, pose_action(group))], WHOLE, group.order)
+        found = in_irreps(group, x, pointwise)
+    torch.testing.assert_close(dense, expected, rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-13)
+    assert torch.equal(x, before)  # without gradients memory is written over, but not the input's
+
+
+def test_swapped_blocks_are_noticed():
+    """Negative control: the blocks of p4m's irreps of dimension 1 in another order."""
+    group = D4
+    x, pointwise = folded(group), weights(group)
+    blocks = block_weights(pointwise, fourier_tables(group))
+    blocks[-1] = blocks[-1].roll(OUT, 0)
+    wrong = mix(x, blocks, group.butterflies, group.order)
+    assert not torch.allclose(wrong, by_definition(group, x, pointwise), atol=0.1)
+
+
+def test_gradients_are_those_of_the_definition(group):
+    results = []
+    for mixing in (by_definition, in_irreps):
+        torch.manual_seed(1)
+        x, pointwise = folded(group).requires_grad_(), weights(group, requires_grad=True)
+        results.append(torch.autograd.grad(mixing(group, x, pointwise).sin().sum(), (x, pointwise)))
+    torch.testing.assert_close(results[1], results[0], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("with_gradients", [True, False])
+def test_synthesise_is_the_transpose_of_analyse(group, with_gradients):
+    """<analyse(x), c> = <x, synthesise(c)> for all x and c."""
+    form, order = group.butterflies, group.order
+    with torch.set_grad_enabled(with_gradients):
+        x = folded(group)
+        parts = analyse(x, form, order)
+        coefficients = [torch.randn_like(part) for part in parts]
+        ahead = sum(float((part * c).sum()) for part, c in zip(parts, coefficients, strict=True))
+        back = synthesise([c.clone(memory_format=torch.channels_last) for c in coefficients], form, order)
+        assert math.isclose(ahead, float((x * back).sum()), rel_tol=1e-12)
+        # The transpose, not the inverse: the share of 1 / 2^levels is in the blocks.
+        assert order == 1 or not torch.allclose(synthesise(parts, form, order), x)
+
+
+def test_coefficients_come_in_the_sizes_of_the_blocks(group):
+    parts = analyse(folded(group), group.butterflies, group.order)
+    blocks = group.butterflies.blocks
+    assert [part.shape[1] for part in parts] == [copies * length * IN for copies, length in blocks]
+    kernels = block_weights(weights(group), fourier_tables(group))
+    assert [kernel.shape for kernel in kernels] == [
+        (copies * length * OUT, length * IN, 1, 1) for copies, length in blocks
+    ]
+
+
+@torch.no_grad()
+def test_backward_of_the_products_is_that_of_torch(group):
+    form, kernels = group.butterflies, block_weights(weights(group), fourier_tables(group))
+    parts = analyse(folded(group), form, group.order)
+    grads = [torch.randn_like(part) for part in multiply(parts, kernels, form)]
+    found = multiply_backward(grads, parts, kernels, form)
+    with torch.enable_grad():
+        leaves = [t.clone().requires_grad_() for t in (*parts, *kernels)]
+        out = multiply(leaves[: len(parts)], leaves[len(parts) :], form)
+        expected = torch.autograd.grad(out, leaves, grads)
+    torch.testing.assert_close((*found[0], *found[1]), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_tables_are_exact_in_every_precision(group, dtype):
+    for table in fourier_tables(group):
+        assert torch.equal(table.to(dtype).float(), table)
+        assert float((table * 2**6).frac().abs().max()) == 0
+
+
+@pytest.mark.parametrize("channels", [(1, 1), (1, 4), (5, 1)], ids=str)
+def test_single_channels(group, channels):
+    x, pointwise = folded(group, channels[0], batch=1), torch.randn(channels[1], channels[0], group.order)
+    torch.testing.assert_close(in_irreps(group, x, pointwise), by_definition(group, x, pointwise))
+
+
+@pytest.mark.parametrize("with_gradients", [True, False])
+def test_an_empty_batch_is_mixed_to_an_empty_batch(group, with_gradients):
+    with torch.set_grad_enabled(with_gradients):
+        assert in_irreps(group, folded(group, batch=0), weights(group)).shape == (0, group.order * OUT, 4, 5)

@@ -1,0 +1,162 @@
+"""The hand-written kernels as operators of torch: what `torch.library` asks of them, and compiled and exported code."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+pytestmark = [
+    pytest.mark.usefixtures("as_installed"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler():
+    torch._dynamo.reset()
+
+
+def maps(channels, order, batch=2, **options):
+    x = torch.randn(batch, channels * order, 5, 6, dtype=torch.float64)
+    return x.contiguous(memory_format=torch.channels_last).requires_grad_(**options)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("order", [2, 8])
+def test_batch_norm_is_an_operator_in_order(as_installed, order, relu):
+    operators = as_installed.functional.operators
+    affine = [torch.rand(3, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    arguments = (maps(3, order), *affine, order, 1e-5, relu)
+    assert set(torch.library.opcheck(operators.shared_batch_norm, arguments).values()) == {"SUCCESS"}
+    x, weight, bias = (tensor.detach() for tensor in arguments[:3])
+    _, mean, var = operators.shared_batch_norm(x, weight, bias, order, 1e-5, relu)
+    backward = (torch.randn_like(x), x, weight, bias, mean, var, order, 1e-5, relu)
+    assert set(torch.library.opcheck(operators.shared_batch_norm_backward, backward).values()) == {"SUCCESS"}
+
+
+CONVOLUTIONS = [
+    {"padding": 1},
+    {"padding": 1, "bias": False},
+    {"stride": 2, "padding": 2, "dilation": 2, "padding_mode": "reflect"},
+]
+
+
+@pytest.mark.parametrize("options", CONVOLUTIONS, ids=str)
+@pytest.mark.parametrize("name", ["p1", "p4", "p4m"])
+def test_convolution_is_an_operator_in_order(as_installed, name, options):
+    functional = as_installed.functional
+    operators = functional.operators
+    layer = as_installed.nn.SeparableGroupConv2d(3, 4, 3, name, execution="fourier", dtype=torch.float64, **options)
+    group = layer.group
+    plan = functional.gc_convolution.GcPlan(group.butterflies, group.order, layer.geometry)
+    with torch.no_grad():
+        weights = functional.mixing.block_weights(layer.pointwise, layer._actions.fourier)
+        filters = functional.kernels.transform_kernel(layer.depthwise, layer._actions.pixel)
+        filters = filters.transpose(0, 1).flatten(0, 1).unsqueeze(1)
+        bias = None if layer.bias is None else torch.randn(len(filters), dtype=torch.float64)
+    x, differentiated = maps(3, group.order), (filters, *weights, *([] if bias is None else [bias]))
+    for tensor in differentiated:
+        tensor.requires_grad_()
+    arguments = (x, filters, bias, weights, *operators.flat(plan))
+    y = operators.gc_convolution_operator(*arguments)
+    expected = functional.layout.fold_poses(
+        functional.separable_group_conv2d(
+            functional.layout.unfold_poses(x, group.order),
+            layer.pointwise,
+            layer.depthwise,
+            group,
+            execution="composed",
+            **layer._planar,
+        )
+    )
+    shift = 0 if bias is None else bias[:, None, None]
+    torch.testing.assert_close(y, expected + shift, rtol=1e-11, atol=1e-11)
+    assert set(torch.library.opcheck(operators.gc_convolution_operator, arguments).values()) == {"SUCCESS"}
+    with torch.no_grad():
+        for tensor in (x, *differentiated):
+            tensor.requires_grad_(False)
+    backward = (torch.randn_like(y), *arguments)
+    assert set(torch.library.opcheck(operators.gc_convolution_backward, backward).values()) == {"SUCCESS"}
+
+
+def test_plans_survive_being_written_as_numbers(as_installed):
+    functional = as_installed.functional
+    operators = functional.operators
+    sides = [{"padding": 1}, {"padding": 2, "dilation": 2, "padding_mode": "circular"}, {"stride": (2, 3)}]
+    for name, options in itertools.product(("p1", "p2", "p4", "pm", "pmm", "p4m"), sides):
+        group = as_installed.group(name)
+        if group.has_quarter_turns and "stride" in options:
+            continue
+        geometry = functional.conv_geometry(group, 3, **options)
+        plan = functional.gc_convolution.GcPlan(group.butterflies, group.order, geometry)
+        assert operators._plan(*operators.flat(plan)) == plan
+
+
+def gradients(module, x):
+    x = x.clone().requires_grad_()
+    y = module(x)
+    return [y, *torch.autograd.grad(y.square().sum(), [x, *module.parameters()])]
+
+
+def network(package, execution="fourier"):
+    layers = package.nn
+    return layers.Sequential(
+        layers.LiftingConv2d(1, 3, 3, "p4m"),
+        layers.GroupBatchNorm2d(3),
+        nn.ReLU(),
+        layers.SeparableGroupConv2d(3, 4, 3, "p4m", padding=1, execution=execution),
+        layers.GroupBatchNorm2d(4),
+        nn.ReLU(),
+        layers.MaxPool2d(2),
+        layers.SeparableGroupConv2d(4, 4, 3, "p4m", padding=1, execution=execution, padding_mode="circular"),
+        layers.GroupMaxPool(),
+    ).double()
+
+
+def operators_in(graph_module):
+    return {str(node.target) for node in graph_module.graph.nodes if "sepgconv" in str(node.target)}
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_compiled_networks_equal_eager_ones(as_installed, training):
+    net = network(as_installed).train(training)
+    state, x = {k: v.clone() for k, v in net.state_dict().items()}, torch.randn(2, 1, 10, 10, dtype=torch.float64)
+    expected = gradients(net, x)
+    moved = {k: v.clone() for k, v in net.state_dict().items()}
+    net.load_state_dict(state)
+    seen = set()
+
+    def backend(graph_module, inputs):
+        seen.update(operators_in(graph_module))
+        return torch._dynamo.lookup_backend("aot_eager")(graph_module, inputs)
+
+    found = gradients(torch.compile(net, fullgraph=True, backend=backend), x)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(net.state_dict(), moved)
+    # The agreement is not that of one code path with itself: the graph holds the operators.
+    assert any("gc_convolution" in name for name in seen)
+    assert any("shared_batch_norm" in name for name in seen) == training
+
+
+@pytest.mark.parametrize("execution", ["fourier", "separable"])
+def test_exported_programs_need_nothing_but_torch(as_installed, execution):
+    net = network(as_installed, execution)
+    x = torch.randn(2, 1, 10, 10, dtype=torch.float64)
+    for training in (False, True):
+        program = torch.export.export(net.train(training), (x,))
+        assert operators_in(program.graph_module) == set()
+        state = {k: v.clone() for k, v in net.state_dict().items()}
+        found = program.module()(x)
+        net.load_state_dict(state)
+        torch.testing.assert_close(found, net(x), rtol=1e-9, atol=1e-9)
+
+
+def test_a_second_derivative_of_an_operator_is_refused(as_installed):
+    """The operators have one gradient; torch says so instead of returning a wrong one."""
+    operators = as_installed.functional.operators
+    x, affine = maps(3, 4), [torch.rand(3, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    y = operators.shared_batch_norm(x, *affine, 4, 1e-5, True)[0]
+    (first,) = torch.autograd.grad(y.pow(2).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError):
+        torch.autograd.grad(first.pow(2).sum(), x)
