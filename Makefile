@@ -1,4 +1,4 @@
-# Two commands: `make demo` and `make test`. Each makes .venv when it is missing and installs the pinned versions.
+# `make demo` and `make test` first; `make bench` times everything. Each makes .venv when it is missing and installs the pinned versions.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,13 +7,17 @@ PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip --disable-pip-version
 # Threads that wait sleep instead of spinning: a few percent slower alone, much faster beside another busy process.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: demo test check clean
+.PHONY: demo test bench check clean
 
 demo: $(VENV)/.train
 	$(BIN)/sepgconv demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 tests
+
+# Threads as torch sets them: about 18 minutes on two cores; nothing else should run.
+bench: $(VENV)/.bench
+	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks
 
 check: $(VENV)/.dev
 	$(BIN)/pre-commit run --all-files
