@@ -125,7 +125,7 @@ def separable_group_conv2d(
         recompute: whether to keep only the input for backward, and make the maps between mixing and filtering again
             there, a few pictures at a time. None does so where it costs little: in the irreps, where it was as fast as
             keeping them. The dense mixing is one product more, measured as 15 to 20 % of a training step. Composed has
-            no maps between; a compiled graph is planned by the compiler.
+            no maps between; in compiled code on a CPU it is always done.
         stride: step in pixels.
         padding: pixels on every side, "same" or "valid".
         dilation: distance of kernel pixels.
@@ -205,7 +205,7 @@ def _gc_separable(
         y, mean, var = norm_relu_gc_convolution(maps, scale, shift, filters, bias, weights, plan)
         running = (before.running_mean, before.running_var)
         update_running_statistics(*running, mean, var, x.numel() // channels, before.momentum)
-    elif plan.form.levels and on_cpu and in_compiled_code(x, filters, bias, *weights):
+    elif on_cpu and in_compiled_code(x, filters, bias, *weights):
         y = operators.gc_convolution_operator(maps, filters, bias, weights, *operators.flat(plan))
     elif recompute and not manual:  # mixed precision
         run = partial(gc_convolution, by_hand=False)
