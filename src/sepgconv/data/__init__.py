@@ -5,6 +5,7 @@ from sepgconv.data.dataset import Dataset, Split
 from sepgconv.data.pictures import read_image
 from sepgconv.data.preprocessing import build_preprocessing
 from sepgconv.data.registry import describe_dataset, list_datasets, load_dataset
+from sepgconv.data.subset import take_images
 
 __all__ = [
     "Dataset",
@@ -16,4 +17,5 @@ __all__ = [
     "list_datasets",
     "load_dataset",
     "read_image",
+    "take_images",
 ]

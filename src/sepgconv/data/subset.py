@@ -1,0 +1,45 @@
+"""A part of a data set's images to learn from, for error against the number of images."""
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from sepgconv.data.dataset import Dataset, Split
+from sepgconv.data.splitting import permutation
+
+_STREAM = 3  # apart from other uses of the same seed
+
+
+def take_images(dataset: Dataset, images: int, seed: int) -> Dataset:
+    """Return the data set with fewer images to learn from, drawn at random; the test images stay.
+
+    Train and validation keep their proportion. With one seed, a smaller choice lies within a larger one. The
+    preprocessing stays as it was fitted.
+
+    Args:
+        dataset: the whole.
+        images: how many to keep, train and validation together.
+        seed: of the choice.
+
+    Raises:
+        ValueError: more images than there are, or too few for both parts.
+    """
+    train, validation = len(dataset.train), len(dataset.validation)
+    kept_validation = round(images * validation / (train + validation))
+    kept_train = images - kept_validation
+    if kept_train > train or kept_train < 1 or kept_validation < 1:
+        raise ValueError(
+            f"{dataset.name} has {train} + {validation} images for training and validation; {images} cannot be taken"
+        )
+    generator = np.random.default_rng([seed, _STREAM])
+    return dataclasses.replace(
+        dataset,
+        train=_first(dataset.train, kept_train, generator),
+        validation=_first(dataset.validation, kept_validation, generator),
+    )
+
+
+def _first(split: Split, count: int, generator: np.random.Generator) -> Split:
+    chosen = torch.from_numpy(permutation(len(split), generator)[:count])
+    return Split(split.images[chosen], split.labels[chosen])
