@@ -9,7 +9,7 @@ from sepgconv.training.errors import CheckpointError, DivergedError
 from sepgconv.training.evaluation import Run, evaluate, load_run
 from sepgconv.training.history import read_history
 from sepgconv.training.record import RunRecord
-from sepgconv.training.run import train
+from sepgconv.training.run import initial_network, train
 
 __all__ = [
     "RECIPES",
@@ -19,6 +19,7 @@ __all__ = [
     "RunRecord",
     "TrainingConfig",
     "evaluate",
+    "initial_network",
     "is_main_process",
     "load_run",
     "read_history",

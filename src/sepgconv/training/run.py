@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -43,6 +43,7 @@ def train(
     accelerator: str = "auto",
     progress: bool = True,
     threads: int | None = None,
+    prepare: Callable[[nn.Module], object] | None = None,
 ) -> RunRecord:
     """Train a network and leave a run folder: config, checkpoint, history, curves, network, record.
 
@@ -65,6 +66,8 @@ def train(
         accelerator: Lightning's: "auto", "cpu", "gpu" and so on.
         progress: show a progress bar on a terminal and a line for each epoch, on standard error. False: silence.
         threads: torch's threads, in each process. Default: torch's own choice.
+        prepare: called with the new network before its first step, to draw its weights otherwise. It is no part of the
+            config: give the same one to resume.
 
     Returns:
         What `record.json` holds, in every process.
@@ -85,6 +88,7 @@ def train(
     from sepgconv.training.fitting import build_trainer, fit
     from sepgconv.training.module import Classifier, EpochBatches
 
+    commit = git_commit()  # now: a checkout may move on while the run takes its hours
     files = RunFolder(Path(folder))
     setup: dict[str, Any] = {"config": config.to_dict(), "precision": precision}
     if resume:
@@ -113,8 +117,9 @@ def train(
         files.refuse_other(setup)
         _say(f"resuming after epoch {keeper.epoch} of {config.epochs}", progress and trainer.is_global_zero)
     with _threads(threads):
-        torch.manual_seed(config.seed)
-        model = _build(config, dataset)
+        model = initial_network(config, dataset)
+        if prepare is not None:
+            prepare(model)
         costs = cost(model, dataset.image_shape)  # also refuses images too small for the network
         batches = EpochBatches(learned, held_out, config, augmentation(config.augmentation))
         if trainer.is_global_zero and not resume:
@@ -123,7 +128,7 @@ def train(
         parts = {"train": learned, "validation": held_out, "test": dataset.test}
         with _told_how_to_finish(files, config.epochs):
             errors = _final_errors(trainer, model, parts)
-            record = _record(trainer, keeper, setup, dataset, model, costs, errors)
+            record = _record(trainer, keeper, setup, dataset, model, costs, errors, commit)
             if trainer.is_global_zero:
                 _write_results(files, record, model, dataset.preprocessing)
     return RunRecord.from_dict(trainer.strategy.broadcast(record.to_dict()))
@@ -149,11 +154,21 @@ def _identity(dataset: Dataset, learned: Split, held_out: Split | None) -> dict[
     }
 
 
-def _build(config: TrainingConfig, dataset: Dataset) -> nn.Module:
+def initial_network(config: TrainingConfig, dataset: Dataset) -> nn.Module:
+    """Return the network with the weights that a run begins with; torch's global generator is seeded for it.
+
+    Args:
+        config: the run's.
+        dataset: says how many channels and classes there are.
+
+    Raises:
+        ValueError: the config's network does not fit the data.
+    """
     found = {"in_channels": dataset.image_shape[0], "num_classes": len(dataset.classes)}
     for key, value in found.items():
         if config.model_config.get(key, value) != value:
             raise ValueError(f"model_config has {key}={config.model_config[key]}, but {dataset.name} has {value}")
+    torch.manual_seed(config.seed)
     return create_model(config.model, **found | config.model_config)
 
 
@@ -183,6 +198,7 @@ def _record(
     model: nn.Module,
     costs: CostReport,
     errors: dict[str, Any],
+    commit: str | None,
 ) -> RunRecord:
     config: dict[str, Any] = setup["config"]
     model_config = cast("dict[str, Any]", model.config)  # create_model put it there
@@ -200,7 +216,7 @@ def _record(
         processes=trainer.world_size,
         threads=torch.get_num_threads(),
         precision=setup["precision"],
-        commit=git_commit(),
+        commit=commit,
         versions=versions(),
         skipped=len(dataset.skipped),
         config=config,
