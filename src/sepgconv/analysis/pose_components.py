@@ -1,0 +1,45 @@
+"""How much the kernels of a filter resemble each other along the pose axis: principal components (METHOD section 5)."""
+
+import torch
+from torch import Tensor
+
+
+def pose_components(weight: Tensor) -> Tensor:
+    """Return the share of variance of each principal component of every set of kernels along the poses.
+
+    For each pair of output and input channel, the |G| kernels are the features and their k^2 pixels the samples, as in
+    arXiv:2106.04914, section 3.2. A share of 1 for the first component means that the kernels are multiples of one
+    kernel, but for a constant.
+
+    Args:
+        weight: a filter bank (out, in, |G|, k, k), as `GroupConv2d.weight` or `SeparableGroupConv2d.compose()`.
+
+    Returns:
+        (out * in, |G|), float64, every row descending with the sum 1; NaN where all kernels of a set are constant.
+
+    Raises:
+        ValueError: the weight is not of rank 5.
+    """
+    if weight.ndim != 5:
+        raise ValueError(f"pose_components: expected a filter bank (out, in, |G|, k, k), got {tuple(weight.shape)}")
+    sets = weight.detach().double().flatten(0, 1).flatten(2)  # (out * in, |G|, k * k)
+    centred = sets - sets.mean(-1, keepdim=True)
+    variances = torch.linalg.eigvalsh(centred @ centred.mT).clamp(min=0).flip(-1)
+    # What is left of constant kernels is rounding, and shares of it would mean nothing.
+    total = variances.sum(-1, keepdim=True)
+    smallest = torch.finfo(torch.float32).eps * sets.square().sum((-1, -2)).unsqueeze(-1)
+    return torch.where(total > smallest, variances / total, torch.nan)
+
+
+def shuffle_kernels(weight: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the filter bank with its kernels dealt anew among channels and poses: a control for `pose_components`.
+
+    The kernels stay as they are; which of them stand beside each other along the poses becomes chance.
+
+    Args:
+        weight: (out, in, |G|, k, k).
+        generator: decides the order.
+    """
+    kernels = weight.detach().flatten(0, 2)
+    order = torch.randperm(len(kernels), generator=generator)
+    return kernels[order].view_as(weight)
