@@ -12,7 +12,7 @@ import sepgconv
 
 ROOT = Path(sepgconv.__file__).parent
 
-# What each part may import of the others. The spine is groups -> functional -> nn -> models -> training -> cli.
+# What each part may import of the others. Spine: groups -> functional -> nn -> models -> training -> paper -> cli.
 ALLOWED = {
     "_messages": set(),
     "_allocator": set(),
@@ -26,8 +26,11 @@ ALLOWED = {
     "data": {"_messages"},
     # `sepgconv` itself: its version and its place on the disk, for the records of runs.
     "training": {"_messages", "models", "data", "analysis", "sepgconv"},
+    # The paper's tables and figures; what is below knows nothing of the paper.
+    "paper": {"_messages", "_allocator", "groups", "functional", "nn", "models", "analysis", "data", "training"},
     "cli": {
-        "_messages", "_allocator", "groups", "functional", "nn", "models", "analysis", "data", "training", "sepgconv",
+        "_messages", "_allocator", "groups", "functional", "nn", "models", "analysis", "data", "training", "paper",
+        "sepgconv",
     },
     "__main__": {"cli"},
     # The root hands out names; what needs the extra "train" is imported on first use only.
@@ -47,6 +50,7 @@ LIBRARIES = {
     "testing": {"torch"},
     "data": {"torch", "numpy", "jaxtyping", "PIL", "kornia", "pooch", "requests", "sklearn"},
     "training": {"torch", "numpy", "jaxtyping", "safetensors", "lightning", "matplotlib"},
+    "paper": {"torch", "filelock", "rich", "matplotlib", "ray"},
     "cli": {"torch", "typer", "rich", "matplotlib"},
     "__main__": set(),
     "sepgconv": set(),
@@ -54,7 +58,7 @@ LIBRARIES = {
 
 # Needed for training and the command line only, and slow to import.
 HEAVY = ("lightning", "pytorch_lightning", "torchmetrics", "kornia", "sklearn", "scipy", "matplotlib", "typer", "rich",
-         "pooch", "requests", "PIL", "tensorboard", "torchvision", "beartype", "pytest")  # fmt: skip
+         "pooch", "requests", "PIL", "tensorboard", "torchvision", "beartype", "pytest", "ray")  # fmt: skip
 
 
 def parts(root=ROOT):
@@ -123,8 +127,8 @@ def test_the_declared_directions_have_no_cycle():
         assert ready, f"a cycle among {sorted(set(ALLOWED) - done)}"
         done |= set(ready)
         order += ready
-    spine = [part for part in order if part in ("groups", "functional", "nn", "models", "training", "cli")]
-    assert spine == ["groups", "functional", "nn", "models", "training", "cli"]
+    spine = [part for part in order if part in ("groups", "functional", "nn", "models", "training", "paper", "cli")]
+    assert spine == ["groups", "functional", "nn", "models", "training", "paper", "cli"]
 
 
 @pytest.mark.parametrize(
@@ -139,6 +143,7 @@ def test_the_declared_directions_have_no_cycle():
         ("nn", "def f():\n    from sepgconv.training import train", "nn imports training"),
         ("models", "if TYPE_CHECKING:\n    import lightning.pytorch", "models imports lightning"),
         ("data", "from sepgconv.models import load", "data imports models"),
+        ("training", "from sepgconv.paper import Cell", "training imports paper"),
         ("data", "typer = require('typer', extra='train', purpose='data')", "data imports typer"),
         ("invented", "import sepgconv.groups", "invented imports groups"),
     ],
@@ -209,7 +214,7 @@ print(json.dumps("works"))
     assert run(code) == "works"
 
 
-@pytest.mark.parametrize("name", ["cli", "data", "testing", "training"])
+@pytest.mark.parametrize("name", ["cli", "data", "paper", "testing", "training"])
 def test_what_needs_the_extra_is_found_on_first_use(name):
     code = f"""
 import json, sys, sepgconv
@@ -226,4 +231,6 @@ def test_names_the_package_does_not_have():
 
 
 def test_completion_finds_what_is_imported_on_first_use():
-    assert {"cli", "data", "testing", "training"} <= set(run("import json, sepgconv; print(json.dumps(dir(sepgconv)))"))
+    assert {"cli", "data", "paper", "testing", "training"} <= set(
+        run("import json, sepgconv; print(json.dumps(dir(sepgconv)))")
+    )

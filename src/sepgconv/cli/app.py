@@ -12,6 +12,7 @@ from sepgconv.cli.demo import demo
 from sepgconv.cli.evaluate import evaluate
 from sepgconv.cli.info import info
 from sepgconv.cli.listings import data, models
+from sepgconv.cli.paper import paper
 from sepgconv.cli.predict import predict
 from sepgconv.cli.train import train
 
@@ -56,5 +57,5 @@ def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for command in (demo, train, evaluate, predict, info, models, data):
+for command in (demo, train, evaluate, predict, info, models, data, paper):
     app.command()(_stoppable(command))

@@ -1,0 +1,118 @@
+"""The table that most experiments report: our rows beside the paper's values."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sepgconv.paper import statistics
+from sepgconv.paper.cells import with_seed
+from sepgconv.paper.experiments import Experiment, Row
+from sepgconv.paper.report import Table
+from sepgconv.paper.statistics import Group, groups, origin, whole
+from sepgconv.paper.store import Reading, Record
+
+COLUMNS = (
+    "network", "data", "seeds", "parameters", "MACs, nominal / executed (M)", "test error %", "paper %", "s a run",
+)  # fmt: skip
+NOT_RUN = "not run"
+# On these, a number of ours may stand beside the paper's: the same images, or the same task on images made alike.
+COMPARABLE_DATA = ("rotmnist-official", "rotmnist-generated", "cifar10")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A table of rows, and the records that it is made from."""
+
+    table: Table
+    records: tuple[Record, ...]
+
+
+def compare(
+    title: str, rows: Sequence[Row], seeds: Sequence[int], reading: Reading, notes: Sequence[str] = ()
+) -> Comparison:
+    """Return the table of an experiment: one line for each row and data set, "not run" where there is no record.
+
+    Args:
+        title: of the table.
+        rows: in order.
+        seeds: with which each should be run; records with others count too, and are shown.
+        reading: the records.
+        notes: sentences below the table, beside those on where the records come from.
+    """
+    lines: list[tuple[str, ...]] = []
+    used: list[Record] = []
+    for row in rows:
+        found = groups(reading.of_row(row.cell.row))
+        if not found:
+            lines.append((row.title, row.cell.data, NOT_RUN, "-", "-", NOT_RUN, row.published or "-", "-"))
+        for group in found:
+            lines.append(_line(row, group))
+            used.extend(group.records)
+    wanted = {with_seed(row.cell, seed).fingerprint for row in rows for seed in seeds}
+    done = sum(record["fingerprint"] in wanted for record in used)
+    everything = (
+        f"{done} of {len(wanted)} cells.",
+        *origin(used),
+        *notes,
+        *_problems(used),
+        *kept_apart(reading),
+    )
+    return Comparison(
+        table=Table(title=title, columns=COLUMNS, rows=tuple(lines), left=3, notes=everything), records=tuple(used)
+    )
+
+
+def kept_apart(reading: Reading) -> tuple[str, ...]:
+    """Say which records and lines do not count, and why."""
+    notes: list[str] = []
+    if reading.apart:
+        versions = sorted({str(record["versions"].get("sepgconv")) for record in reading.apart})
+        notes.append(f"Kept apart, in no mean: {len(reading.apart)} records of version {', '.join(versions)}.")
+    if reading.damaged:
+        notes.append(f"{len(reading.damaged)} damaged lines were left out.")
+    return tuple(notes)
+
+
+def other_records(experiment: Experiment, reading: Reading) -> Table | None:
+    """Return a table of the records in an experiment's file that are of none of its rows, such as trials; or None."""
+    rows = {row.cell.row for row in experiment.rows}
+    found = [record for record in reading.records.values() if record["row"] not in rows]
+    if not found:
+        return None
+    lines = [
+        (
+            str(record["model"]),
+            str(record["width"]),
+            str(record["data"]),
+            str((record.get("images") or {}).get("train", "-")),
+            str(record["epochs"]),
+            str(record["seed"]),
+            record["status"] if record["test_error"] is None else f"{record['test_error']:.2f}",
+        )
+        for record in found
+    ]
+    columns = ("network", "width", "data", "images", "epochs", "seed", "test error %")
+    return Table(title="Other configs and trials, in no mean", columns=columns, rows=tuple(sorted(lines)), left=3)
+
+
+def _line(row: Row, group: Group) -> tuple[str, ...]:
+    published = row.published or "-"
+    if row.published and group.data not in COMPARABLE_DATA:
+        published = "other images"
+    return (
+        row.title,
+        group.data,
+        statistics.seeds(group),
+        whole(group.the("parameters")),
+        statistics.macs(group),
+        statistics.error(group),
+        published,
+        statistics.seconds(group),
+    )
+
+
+def _problems(records: Sequence[Record]) -> list[str]:
+    return [
+        f"Diverged: {record['model']} w {record['width']}, seed {record['seed']}: {record.get('problem', '')}"
+        for record in records
+        if record["status"] == "diverged"
+    ]

@@ -1,0 +1,192 @@
+"""The controlled experiment of Figure 1: do filters stay equal along the poses, and which ones (METHOD section 5).
+
+A p4 network without activation functions. Its first layer is one fixed filter that no turn changes, so its maps are the
+same in every pose. All filters begin equal along the poses; in layer 2, half of the output channels begin with kernels
+that no turn changes. Prediction: layer 2 stays equal along the poses; its symmetric channels stay symmetric, their maps
+are equal in all poses, and the filters of layer 3 that read them stay equal along the poses, while those that read the
+others do not. Control: the same network with every filter drawn freely.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sepgconv.data import Dataset, Split
+from sepgconv.functional import pixel_action, transform_kernel
+from sepgconv.groups import group as find_group
+from sepgconv.nn import GroupBatchNorm2d, GroupConv2d, GroupMaxPool, LiftingConv2d, MaxPool2d
+from sepgconv.training import TrainingConfig
+from sepgconv.training.environment import device_name, git_commit, versions
+from sepgconv.training.evaluation import count_wrong
+from sepgconv.training.folder import RunFolder
+
+GROUP = "p4"
+# Rises from the corners to the middle and is the same under every turn and mirror.
+INVARIANT_FILTER = ((1.0, 2.0, 1.0), (2.0, 4.0, 2.0), (1.0, 2.0, 1.0))
+
+
+class ControlledNetwork(nn.Module):
+    """Four convolutions on p4 without activation functions: a fixed invariant filter, then three that learn.
+
+    28-26-24-(12)-10-(5)-2: 2x2 max pools follow layers 2 and 3, batch norm the learned layers; then the maximum over
+    poses, the mean over positions and a linear layer. Shapes: (batch, 1, 28, 28) -> (batch, 10).
+
+    Args:
+        width: output channels of layers 2 to 4; even, because half of those of layer 2 begin symmetric.
+        equal: whether the filters begin equal along the poses, and half of layer 2 symmetric; False draws them freely.
+
+    Raises:
+        ValueError: an odd width.
+    """
+
+    def __init__(self, width: int, *, equal: bool) -> None:
+        super().__init__()
+        if width % 2:
+            raise ValueError(f"the width of the controlled experiment must be even, got {width}")
+        self.first = LiftingConv2d(1, 1, 3, GROUP, bias=False)
+        self.second = GroupConv2d(1, width, 3, GROUP)
+        self.third = GroupConv2d(width, width, 3, GROUP)
+        self.fourth = GroupConv2d(width, width, 4, GROUP)
+        self.norms = nn.ModuleList(GroupBatchNorm2d(width) for _ in range(3))
+        self.halve = MaxPool2d(2)
+        self.pool = GroupMaxPool()
+        self.classifier = nn.Linear(width, 10)
+        invariant = torch.tensor(INVARIANT_FILTER)
+        with torch.no_grad():
+            self.first.weight.copy_(invariant / invariant.sum())
+            if equal:
+                for layer in (self.second, self.third, self.fourth):
+                    layer.weight.copy_(layer.weight[:, :, :1].expand_as(layer.weight))
+                symmetric = self.second.weight[: width // 2]
+                symmetric.copy_(_symmetrised(symmetric))
+        self.first.weight.requires_grad_(False)
+
+    def second_maps(self, images: Tensor) -> Tensor:
+        """Return the maps of layer 2, (batch, width, |G|, 24, 24), for images (batch, 1, 28, 28)."""
+        return self.norms[0](self.second(self.first(images)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits."""
+        maps = self.norms[1](self.third(self.halve(self.second_maps(images))))
+        maps = self.norms[2](self.fourth(self.halve(maps)))
+        return self.classifier(self.pool(maps).mean((-2, -1)))
+
+
+def train_controlled(
+    config: TrainingConfig,
+    *,
+    folder: Path,
+    data: Dataset,
+    resume: bool,
+    threads: int | None,
+    accelerator: str,
+) -> dict[str, Any]:
+    """Train the network of Figure 1 with the ordinary trainer and return what a record holds.
+
+    Args:
+        config: `model_config` has "width" and "filters", "equal" or "free".
+        folder: for the checkpoint.
+        data: 28 x 28 grey images of ten classes.
+        resume: go on from the folder's checkpoint.
+        threads: torch's threads.
+        accelerator: Lightning's.
+
+    Raises:
+        DivergedError: loss or weights are not finite.
+    """
+    from sepgconv.training.callbacks import EpochKeeper
+    from sepgconv.training.checkpoint import completed_epochs
+    from sepgconv.training.fitting import build_trainer, fit
+    from sepgconv.training.module import Classifier, EpochBatches
+
+    commit, files = git_commit(), RunFolder(folder)
+    setup = {"config": config.to_dict(), "data": data.name, "images": len(data.train) + len(data.validation)}
+    keeper = EpochKeeper(files.checkpoint, epoch=completed_epochs(files.checkpoint) if resume else 0)
+    trainer = build_trainer(config, files, keeper, accelerator=accelerator, progress=False, threads=threads)
+    if resume:
+        files.refuse_other(setup)
+    else:
+        files.begin(setup)
+    torch.manual_seed(config.seed)
+    network = ControlledNetwork(config.model_config["width"], equal=config.model_config["filters"] == "equal")
+    learned = Split(
+        torch.cat((data.train.images, data.validation.images)), torch.cat((data.train.labels, data.validation.labels))
+    )
+    fit(trainer, Classifier(network, config), EpochBatches(learned, None, config, nn.Identity()), files, keeper)
+    network.cpu().eval()
+    wrong = count_wrong(network, data.test.images, data.test.labels)
+    return {
+        "model": config.model,
+        "width": config.model_config["width"],
+        "seed": config.seed,
+        "data": data.name,
+        "epochs": config.epochs,
+        "test_error": 100 * wrong / len(data.test),
+        "parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
+        "seconds": keeper.seconds,
+        "device": device_name(trainer.strategy.root_device),
+        "threads": torch.get_num_threads(),
+        "commit": commit,
+        "versions": versions(),
+        "images": {"train": len(learned), "test": len(data.test)},
+        "config": config.to_dict(),
+        "measures": {"similarity": similarities(network, data.test.images[:100])},
+    }
+
+
+def similarities(network: ControlledNetwork, images: Tensor) -> dict[str, Any]:
+    """Return how alike filters and maps are along the poses, and what Figure 1 shows of them.
+
+    All are mean cosine similarities, 1 for equal: of the kernels of a filter along the poses (`second_filters` by
+    output channel, `third_filters` by input channel), of a layer-2 kernel with its turned copies (`second_symmetry`),
+    of the maps of layer 2 along the poses (`second_maps`). The first half of the channels are those that begin
+    symmetric.
+
+    Args:
+        network: trained.
+        images: (n, 1, 28, 28); the maps are measured on all and shown for the first.
+    """
+    with torch.no_grad():
+        maps = network.second_maps(images)
+        second, third = network.second.weight, network.third.weight
+        action = pixel_action(network.second.group, (3, 3))
+        turned = transform_kernel(second[:, 0, 0], action)  # (out, |G|, k, k)
+        shown = [0, network.second.out_channels // 2]  # a channel that began symmetric, and one that did not
+        return {
+            "second_filters": _rounded(_likeness(second[:, 0].flatten(2))),
+            "second_symmetry": _rounded(_likeness(turned.flatten(2))),
+            "second_maps": _rounded(_likeness(maps.movedim(0, 2).flatten(2))),
+            "third_filters": _rounded(_likeness(third.flatten(3)).mean(0)),
+            "shown": {
+                "second_filters": _rounded(second[shown, 0]),
+                "second_maps": _grey(maps[0, shown]),
+                "third_filters": _rounded(third[0, shown]),
+            },
+        }
+
+
+def _likeness(vectors: Tensor) -> Tensor:
+    """Return the mean cosine similarity of the different poses, (..., |G|, n) -> (...)."""
+    unit = F.normalize(vectors.double(), dim=-1)
+    products, order = unit @ unit.mT, vectors.shape[-2]
+    return (products.sum((-1, -2)) - products.diagonal(dim1=-1, dim2=-2).sum(-1)) / (order * (order - 1))
+
+
+def _symmetrised(weight: Tensor) -> Tensor:
+    """Return the filters (out, in, |G|, k, k) with every kernel averaged over its turned copies."""
+    action = pixel_action(find_group(GROUP), (weight.shape[-2], weight.shape[-1]))
+    kernels = weight.flatten(0, 2)
+    return transform_kernel(kernels, action).mean(1).view_as(weight)
+
+
+def _rounded(values: Tensor) -> Any:
+    return [round(float(value), 5) for value in values] if values.ndim == 1 else [_rounded(part) for part in values]
+
+
+def _grey(maps: Tensor) -> Any:
+    """Return maps as grey levels 0 to 255, each channel on a scale of its own, shared by its poses."""
+    low, high = maps.amin((-3, -2, -1), keepdim=True), maps.amax((-3, -2, -1), keepdim=True)
+    return ((maps - low) / (high - low) * 255).round().int().tolist()

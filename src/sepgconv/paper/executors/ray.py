@@ -1,0 +1,48 @@
+"""Cells as tasks of a Ray cluster, one cell a task. Needs the extra "cluster"."""
+
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, cast
+
+from sepgconv._messages import require
+from sepgconv.paper.work import Job, Outcome, run_job
+
+RETRIES = 2  # of a task whose process or machine dies
+
+
+class RayExecutor:
+    """Runs jobs on a Ray cluster.
+
+    Every machine needs this package, the data, and the folder of results under the same path: checkpoints and claims
+    are files there.
+
+    Args:
+        address: of a running cluster, as in "auto" or "ray://host:10001". Default: one is started here.
+        workers: processors of a cluster started here. Default: Ray's choice.
+        threads: processors that a task asks for.
+        gpus: GPUs that a task asks for; a fraction lets several share one.
+
+    Raises:
+        ImportError: Ray is not installed.
+        ConnectionError: there is no cluster at the address.
+    """
+
+    def __init__(self, *, address: str | None, workers: int | None, threads: int, gpus: float) -> None:
+        self._ray: Any = require("ray", extra="cluster", purpose="--executor ray")
+        cpus = None if address or workers is None else workers * threads
+        self._ray.init(address=address, num_cpus=cpus, include_dashboard=False, log_to_driver=False)
+        task: Any = self._ray.remote(run_job)
+        self._task = task.options(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES)
+
+    def submit(self, job: Job) -> Future[Outcome]:
+        """Queue a job; Ray runs it when a machine has room, and again, from its checkpoint, if that machine dies."""
+        return cast("Future[Outcome]", self._task.remote(job).future())
+
+    def __enter__(self) -> "RayExecutor":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the cluster; one started here ends, and with it what still runs."""
+        self._ray.shutdown()

@@ -1,0 +1,106 @@
+"""Figure 1: what symmetric filters do to the filters that read them; see `sepgconv.paper.controlled`."""
+
+import statistics
+from typing import TYPE_CHECKING, Any
+
+from sepgconv.paper.cells import Cell
+from sepgconv.paper.comparison import compare
+from sepgconv.paper.experiments import Experiment, Row
+from sepgconv.paper.report import Picture, Report, Table
+from sepgconv.paper.store import FINISHED, Reading, Record
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SEEDS = (1, 2, 3)
+WIDTH = 10
+
+
+def _row(title: str, filters: str) -> Row:
+    cell = Cell(model="controlled_p4cnn", model_config={"width": WIDTH, "filters": filters}, task="controlled")
+    return Row(title=title, cell=cell)
+
+
+EQUAL, FREE = _row("filters begin equal along the poses", "equal"), _row("control: filters drawn freely", "free")
+ROWS = (EQUAL, FREE)
+MEASURES = (
+    ("second_filters", "layer 2, kernels along the poses"),
+    ("second_symmetry", "layer 2, kernels and their turned copies"),
+    ("second_maps", "layer 2, maps along the poses"),
+    ("third_filters", "layer 3, kernels along the poses, by the channel they read"),
+)
+
+
+def report(reading: Reading) -> Report:
+    """Return the runs, the similarities, and a picture of filters and maps."""
+    runs = compare("The runs", ROWS, SEEDS, reading).table
+    found = {
+        row.title: [record for record in reading.of_row(row.cell.row) if record["status"] == FINISHED] for row in ROWS
+    }
+    parts: list[Table | Picture | str] = [
+        "A p4 network without activation functions; its first layer is one fixed filter that no turn changes. All "
+        "other filters begin equal along the poses, and the first half of the channels of layer 2 with kernels that no "
+        "turn changes. Expected: layer 2 stays equal along the poses; symmetric kernels stay symmetric and have equal "
+        "maps; the filters of layer 3 that read them stay equal along the poses, those that read the others do not.",
+        runs,
+    ]
+    if any(found.values()):
+        parts.append(
+            Table(
+                title="Mean cosine similarity after training, 1 for equal",
+                columns=("network", "channels of layer 2", *(name for _, name in MEASURES)),
+                rows=tuple(line for title, records in found.items() for line in _lines(title, records)),
+                left=2,
+                notes=("Smallest to largest over channels and seeds in brackets.",),
+            )
+        )
+    if found[EQUAL.title]:
+        first = found[EQUAL.title][0]
+        parts.append(
+            Picture(
+                file="figure1.png",
+                caption=f"Filters and maps of the controlled experiment, seed {first['seed']}: a channel of layer 2 "
+                "that is symmetric and one that is not",
+                content=first["measures"]["similarity"]["shown"],
+                draw=draw,
+                size=(9.0, 6.0),
+            )
+        )
+    return Report(title="Figure 1: symmetric filters and what follows from them", parts=tuple(parts))
+
+
+def _lines(title: str, records: list[Record]) -> list[tuple[str, ...]]:
+    if not records:
+        return []
+    half = WIDTH // 2
+    parts = (("first half (symmetric)", slice(0, half)), ("second half (not)", slice(half, None)))
+    lines: list[tuple[str, ...]] = []
+    for part, channels in parts:
+        cells: list[str] = []
+        for measure, _ in MEASURES:
+            values = [value for r in records for value in r["measures"]["similarity"][measure][channels]]
+            cells.append(f"{statistics.fmean(values):.3f} [{min(values):.3f}, {max(values):.3f}]")
+        lines.append((title, part, *cells))
+    return lines
+
+
+def draw(figure: "Figure", content: Any) -> None:
+    """Draw, for a symmetric channel and another, the kernels and maps of layer 2 and the kernels of layer 3."""
+    grid = figure.subplots(6, 4)
+    names = ("layer 2 filter", "layer 2 map", "layer 3 filter")
+    for half, title in enumerate(("symmetric", "not symmetric")):
+        for line, key in enumerate(("second_filters", "second_maps", "third_filters")):
+            values = content[key][half]
+            low = min(min(row) for pose in values for row in pose)
+            high = max(max(row) for pose in values for row in pose)
+            for pose, axes in enumerate(grid[3 * half + line]):
+                axes.imshow(values[pose], cmap="gray" if "maps" in key else "viridis", vmin=low, vmax=high)
+                axes.set_xticks([])
+                axes.set_yticks([])
+                if pose == 0:
+                    axes.set_ylabel(f"{title}:\n{names[line]}", rotation=0, ha="right", va="center")
+                if half == line == 0:
+                    axes.set_title(f"pose {pose}")
+
+
+EXPERIMENT = Experiment(name="figure1", rows=ROWS, seeds=SEEDS, report=report)

@@ -1,0 +1,110 @@
+"""Figure 3: Rotated MNIST, error against training images (a) and against parameters (b)."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sepgconv.paper.cells import Cell
+from sepgconv.paper.comparison import compare
+from sepgconv.paper.experiments import Experiment, Row
+from sepgconv.paper.report import Picture, Report
+from sepgconv.paper.statistics import groups
+from sepgconv.paper.store import Reading
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SEEDS = (1, 2, 3)
+IMAGES = (600, 1200, 2400, 4800, 12_000)
+# The three networks of about 25,000 parameters.
+NETWORKS = (("P4CNN", "p4cnn", 10), ("g-P4CNN", "g_p4cnn", 17), ("gc-P4CNN", "gc_p4cnn", 30))
+# From METHOD section 3: the ends of each range, and widths between them at about equal ratios.
+WIDTHS = (
+    ("Z2CNN", "z2cnn", (10, 20, 32, 57, 100)),
+    ("c-Z2CNN", "c_z2cnn", (25, 57, 88, 166, 311)),
+    ("P4CNN", "p4cnn", (5, 10, 16, 28, 50)),
+    ("g-P4CNN", "g_p4cnn", (8, 17, 27, 48, 85)),
+    ("gc-P4CNN", "gc_p4cnn", (10, 30, 62, 94, 126, 158)),
+)
+ALL = 12_000
+
+
+def _images_row(title: str, model: str, width: int, images: int) -> Row:
+    # All images are no choice of images: the cell is that of Table 1.
+    cell = Cell(model=model, model_config={"width": width}, images=None if images == ALL else images)
+    return Row(title=f"{title}, w {width}, {images:,} images", cell=cell)
+
+
+IMAGES_ROWS = tuple(_images_row(*network, images) for images in reversed(IMAGES) for network in NETWORKS)
+WIDTH_ROWS = tuple(
+    Row(title=f"{title}, w {width}", cell=Cell(model=model, model_config={"width": width}))
+    for title, model, widths in WIDTHS
+    for width in widths
+)
+# A cell that is in both parts is run once.
+_FIRST = {row.cell.row for row in IMAGES_ROWS}
+ROWS = (*IMAGES_ROWS, *(row for row in WIDTH_ROWS if row.cell.row not in _FIRST))
+
+
+def report(reading: Reading) -> Report:
+    """Return both parts, each as a table and a picture."""
+    tables = [
+        compare(title, rows, SEEDS, reading).table
+        for title, rows in (("a: training images", IMAGES_ROWS), ("b: model size", WIDTH_ROWS))
+    ]
+    curves = {
+        title: _points(reading, [(n, _images_row(title, model, width, n)) for n in IMAGES])
+        for title, model, width in NETWORKS
+    }
+    sizes = {
+        title: _points(reading, [(None, row) for row in WIDTH_ROWS if row.cell.model == model])
+        for title, model, _ in WIDTHS
+    }
+    missing = [row.title for row in WIDTH_ROWS if not groups(reading.of_row(row.cell.row))]
+    return Report(
+        title="Figure 3: test error against training images and parameters",
+        parts=(
+            _picture("figure3a.png", "Test error against training images", "training images", curves),
+            tables[0],
+            _picture("figure3b.png", "Test error against parameters", "parameters", sizes),
+            f"Widths not run: {'; '.join(missing) or 'none'}.",
+            tables[1],
+        ),
+    )
+
+
+def _points(reading: Reading, rows: Sequence[tuple[int | None, Row]]) -> list[list[float]]:
+    """Return [position, mean, standard deviation] of each row that was run; the position may be the parameters."""
+    points: list[list[float]] = []
+    for position, row in rows:
+        for group in groups(reading.of_row(row.cell.row)):
+            x = group.the("parameters") if position is None else position
+            if group.mean is not None:
+                points.append([float(x), round(group.mean, 4), round(group.deviation or 0.0, 4)])
+    return points
+
+
+def _picture(file: str, caption: str, axis: str, curves: dict[str, list[list[float]]]) -> Picture:
+    return Picture(
+        file=file, caption=f"{caption}, {len(SEEDS)} seeds", content={"axis": axis, "curves": curves}, draw=draw
+    )
+
+
+def draw(figure: "Figure", content: Any) -> None:
+    """Draw curves of the error with bars of one standard deviation, both axes logarithmic."""
+    axes = figure.subplots()
+    for name, points in content["curves"].items():
+        if points:
+            x, mean, deviation = zip(*points, strict=True)
+            axes.errorbar(x, mean, yerr=deviation, marker="o", capsize=3, label=name)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel(content["axis"])
+    axes.set_ylabel("test error in %")
+    axes.grid(alpha=0.3, which="both")
+    if any(content["curves"].values()):
+        axes.legend()
+    else:
+        axes.set_title("not run")
+
+
+EXPERIMENT = Experiment(name="figure3", rows=ROWS, seeds=SEEDS, report=report)

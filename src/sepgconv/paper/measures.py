@@ -1,0 +1,77 @@
+"""What is measured on a trained network, by name; numbers that JSON keeps."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sepgconv.analysis import equivariance_error, pose_components, shuffle_kernels
+from sepgconv.nn import GroupConv2d
+from sepgconv.training.history import Row
+
+_DECIMALS = 4  # of a share; keeps the records short
+
+
+def redundancy(trained: nn.Module, initial: nn.Module, history: list[Row]) -> dict[str, Any]:
+    """Return, for each group convolution after the input layer, the first component's share of variance in every set.
+
+    "before" and "after" the training, and "shuffled", the control: the trained kernels dealt anew among channels and
+    poses of their layer. Sets of constant kernels are left out.
+    """
+    before = {name: layer.weight for name, layer in _group_convolutions(initial).items()}
+    generator = torch.Generator().manual_seed(0)
+    layers = [
+        {
+            "name": name,
+            "before": _first_shares(before[name]),
+            "after": _first_shares(layer.weight),
+            "shuffled": _first_shares(shuffle_kernels(layer.weight, generator)),
+        }
+        for name, layer in _group_convolutions(trained).items()
+    ]
+    return {"layers": layers}
+
+
+def convergence(trained: nn.Module, initial: nn.Module, history: list[Row]) -> dict[str, Any]:
+    """Return the validation error after every epoch, in percent."""
+    return {"validation_error": [row["validation_error"] for row in history]}
+
+
+def equivariance(trained: nn.Module, initial: nn.Module, history: list[Row]) -> dict[str, Any]:
+    """Return the largest relative error of the output over the group, on random pictures in float64."""
+    return {"error": output_error(trained)}
+
+
+def output_error(network: nn.Module) -> float:
+    """Return the largest relative difference between a network's outputs for a picture and for its moved copies.
+
+    Measured in float64 on two pictures of normal noise, of the size that the network was made for, under every element
+    of its group; the network's precision is as before afterwards.
+    """
+    config: dict[str, Any] = getattr(network, "config", {})
+    side, channels = int(getattr(network, "typical", 32)), int(getattr(network, "in_channels", 3))
+    dtype = next(network.parameters()).dtype
+    pictures = torch.randn(2, channels, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    try:
+        return max(equivariance_error(network.double(), pictures, config["group"]).values())
+    finally:
+        network.to(dtype)
+
+
+def _group_convolutions(model: nn.Module) -> dict[str, GroupConv2d]:
+    found = {name: layer for name, layer in model.named_modules() if isinstance(layer, GroupConv2d)}
+    return {name: layer for name, layer in found.items() if layer.kernel_size[0] > 1}
+
+
+def _first_shares(weight: Tensor) -> list[float]:
+    shares = pose_components(weight)[:, 0]
+    return [round(float(share), _DECIMALS) for share in shares[~shares.isnan()]]
+
+
+Measure = Callable[[nn.Module, nn.Module, list[Row]], dict[str, Any]]
+
+MEASURES: Mapping[str, Measure] = MappingProxyType(
+    {"redundancy": redundancy, "convergence": convergence, "equivariance": equivariance}
+)

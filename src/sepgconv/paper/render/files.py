@@ -1,0 +1,72 @@
+"""Where rendered reports go: `docs/results/` and the README."""
+
+import dataclasses
+from pathlib import Path
+
+from sepgconv.paper.catalogue import EXPERIMENTS
+from sepgconv.paper.comparison import other_records
+from sepgconv.paper.render.markdown import markdown, table_markdown
+from sepgconv.paper.render.pictures import png
+from sepgconv.paper.store import read_records
+from sepgconv.training.files import write_atomically
+
+BEGIN, END = "<!-- table1: made by `sepgconv paper render` -->", "<!-- table1: end -->"
+
+
+def pages(results: Path) -> dict[str, bytes]:
+    """Return every page and picture, by file name, from the records in a folder.
+
+    Args:
+        results: the folder; a file that is missing has no records.
+    """
+    files: dict[str, bytes] = {}
+    for name, experiment in EXPERIMENTS.items():
+        reading = read_records(results / f"{name}.jsonl")
+        report, others = experiment.report(reading), other_records(experiment, reading)
+        if others:
+            report = dataclasses.replace(report, parts=(*report.parts, others))
+        files[f"{name}.md"] = markdown(report, f"results/{name}.jsonl").encode()
+        files |= {picture.file: png(picture) for picture in report.pictures}
+    return files
+
+
+def readme_table(results: Path) -> str:
+    """Return the table of the README: Table 1, with the first of its notes."""
+    (table,) = EXPERIMENTS["table1"].report(read_records(results / "table1.jsonl")).tables
+    return table_markdown(dataclasses.replace(table, notes=table.notes[:4]))
+
+
+def readme_with(text: str, table: str) -> str:
+    """Return a README with the table between its two marks.
+
+    Raises:
+        ValueError: the marks are not there, once each and in order.
+    """
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not (begin and end) or BEGIN in rest or END in tail:
+        raise ValueError(f"the README needs the two lines {BEGIN} and {END}, once each, to hold the table")
+    return f"{head}{BEGIN}\n{table}\n{END}{tail}"
+
+
+def render(results: Path, docs: Path, readme: Path | None) -> list[Path]:
+    """Write every page, every picture and the table in the README, each whole or not at all.
+
+    Args:
+        results: the folder of records.
+        docs: the folder for pages and pictures.
+        readme: the README; None leaves it.
+
+    Returns:
+        The files.
+
+    Raises:
+        ValueError: the README has no place for the table.
+        OSError: a file cannot be written.
+    """
+    contents = {docs / name: content for name, content in pages(results).items()}
+    if readme is not None:
+        contents[readme] = readme_with(readme.read_text(encoding="utf-8"), readme_table(results)).encode()
+    for path, content in contents.items():
+        write_atomically(path, content)
+    return list(contents)

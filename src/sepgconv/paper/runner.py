@@ -1,0 +1,187 @@
+"""Which cells are missing, and running them: each once, in parallel, with one progress bar."""
+
+import dataclasses
+import fnmatch
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from sepgconv.paper.cells import Cell
+from sepgconv.paper.estimate import estimate
+from sepgconv.paper.experiments import Experiment
+from sepgconv.paper.store import Reading, Record, answers, append_record, read_records
+from sepgconv.paper.work import Job, Outcome
+from sepgconv.training import read_history
+from sepgconv.training.folder import RunFolder
+
+TICK = 1.0  # seconds between looks at the running cells
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """Runs jobs somewhere."""
+
+    def submit(self, job: Job) -> "Future[Outcome]":
+        """Queue a job."""
+        ...
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A cell of an experiment, and how it stands.
+
+    Attributes:
+        cell: the cell.
+        record: its record; None where it is missing.
+        seconds: what it took, or may take.
+    """
+
+    cell: Cell
+    record: Record | None
+    seconds: float
+
+
+def choose(
+    experiment: Experiment,
+    *,
+    seeds: tuple[int, ...] | None = None,
+    only: Sequence[str] = (),
+    images: int | None = None,
+    epochs: int | None = None,
+    data: str | None = None,
+) -> tuple[Cell, ...]:
+    """Return the cells of an experiment that are asked for.
+
+    Args:
+        experiment: the table or figure.
+        seeds: instead of its own.
+        only: patterns; a cell stays if its label contains one or matches one with * and ?. Default: all stay.
+        images: train on so many images only: a trial, whose records are kept apart from the real ones.
+        epochs: train so many epochs only; the same.
+        data: another data set.
+
+    Raises:
+        ValueError: nothing is left.
+    """
+    cells = [_altered(cell, images, epochs, data) for cell in experiment.cells(seeds)]
+    chosen = tuple(cell for cell in cells if not only or any(_matches(cell.label, pattern) for pattern in only))
+    if not chosen:
+        labels = ", ".join(cell.label for cell in cells[: len(experiment.rows)])
+        raise ValueError(f"no cell of {experiment.name} matches {', '.join(only)}; the labels are {labels} and so on")
+    return chosen
+
+
+def plan(cells: Sequence[Cell], table: str, results: Path) -> list[Planned]:
+    """Return how each cell stands; a record in another table's file counts, too. Nothing is written."""
+    own = read_records(results / f"{table}.jsonl")
+    others = [read_records(path) for path in sorted(results.glob("*.jsonl")) if path.stem != table]
+    everything = [record for reading in (own, *others) for record in reading.records.values()]
+    planned: list[Planned] = []
+    for cell in cells:
+        record = own.find(cell) or next((r for r in everything if answers(r, cell)), None)
+        planned.append(Planned(cell, record, record["seconds"] if record else estimate(cell, everything)))
+    return planned
+
+
+def adopt(planned: Sequence[Planned], table: str, results: Path) -> None:
+    """Copy records that other tables' files have of these cells into this one's, so that it is complete by itself."""
+    file = results / f"{table}.jsonl"
+    known = read_records(file)
+    for entry in planned:
+        if entry.record is not None and known.find(entry.cell) is None:
+            append_record(file, entry.record)
+
+
+def run(
+    jobs: Sequence[Job], seconds: Sequence[float], executor: Executor, *, progress: bool = True
+) -> dict[Job, Outcome]:
+    """Run jobs and return how each ended; one that fails does not stop the others.
+
+    Where a data set is missing, the queued jobs on it are not begun.
+
+    Args:
+        jobs: in the order they should begin.
+        seconds: what each may take; the bar is drawn to that scale.
+        executor: where they run.
+        progress: draw the bar, on standard error.
+    """
+    shares = dict(zip(jobs, seconds, strict=True))
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeElapsedColumn(),
+        TimeRemainingColumn(), console=Console(stderr=True), disable=not progress,
+    )  # fmt: skip
+    outcomes: dict[Job, Outcome] = {}
+    with bar:
+        task = bar.add_task("", total=max(sum(shares.values()), 1e-9))
+        futures = {executor.submit(job): job for job in jobs}
+        waiting = set(futures)
+        while waiting:
+            ended, waiting = wait(waiting, timeout=TICK, return_when=FIRST_COMPLETED)
+            for future in ended:
+                job = futures[future]
+                outcomes[job] = _outcome(future)
+                if outcomes[job].ending == "no data":
+                    for other in _cancelled(job.cell.data, futures, waiting):
+                        waiting.remove(other)
+                        outcomes[futures[other]] = Outcome(ending="no data")
+                if progress and outcomes[job].problem:
+                    bar.console.print(f"{job.cell.label}: {outcomes[job].problem}", markup=False, highlight=False)
+            running = {job: _share_done(job) for job in shares if job not in outcomes}
+            begun = [job.cell.label for job, share in running.items() if share]
+            done = sum(share for job, share in shares.items() if job in outcomes)
+            done += sum(shares[job] * share for job, share in running.items())
+            bar.update(
+                task, completed=done, description=f"{len(outcomes)} of {len(jobs)} cells  {', '.join(begun[:2])}"
+            )
+    return outcomes
+
+
+def _altered(cell: Cell, images: int | None, epochs: int | None, data: str | None) -> Cell:
+    if cell.task == "equivariance":
+        return cell
+    overrides = {**cell.overrides, **({} if epochs is None else {"epochs": epochs})}
+    return dataclasses.replace(cell, images=images or cell.images, overrides=overrides, data=data or cell.data)
+
+
+def _matches(label: str, pattern: str) -> bool:
+    return pattern in label or fnmatch.fnmatchcase(label, pattern)
+
+
+def _outcome(future: "Future[Outcome]") -> Outcome:
+    try:
+        return future.result()
+    except Exception as error:  # noqa: BLE001 (of an executor: its process or machine is lost; the others go on)
+        return Outcome(
+            ending="failed", problem=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        )
+
+
+def _cancelled(
+    data: str, futures: "dict[Future[Outcome], Job]", waiting: "set[Future[Outcome]]"
+) -> "list[Future[Outcome]]":
+    """Cancel the queued jobs on a data set and return those that had not begun."""
+    return [future for future in waiting if futures[future].cell.data == data and future.cancel()]
+
+
+def _share_done(job: Job) -> float:
+    """Return which part of a cell's epochs is complete, also from earlier attempts."""
+    if job.cell.task == "equivariance":
+        return 0.0
+    history = read_history(RunFolder(job.folder).history)
+    return history[-1]["epoch"] / job.cell.config.epochs if history else 0.0
+
+
+def missing(planned: Sequence[Planned]) -> list[Planned]:
+    """Return the cells without a record."""
+    return [entry for entry in planned if entry.record is None]
+
+
+def damage(results: Path, tables: Sequence[str]) -> list[str]:
+    """Return a sentence for each damaged line in the tables' files."""
+    readings: list[Reading] = [read_records(results / f"{table}.jsonl") for table in tables]
+    return [sentence for reading in readings for sentence in reading.damaged]

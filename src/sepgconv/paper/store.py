@@ -1,0 +1,153 @@
+"""Records on the disk: one JSON object a line, appended whole, read with an eye for damage and for other versions."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from filelock import FileLock
+
+from sepgconv.paper.cells import COMPARABLE_VERSIONS, PROTOCOL, Cell, fingerprint, row_fingerprint
+from sepgconv.training.files import write_atomically
+
+Record: TypeAlias = dict[str, Any]
+
+FINISHED, DIVERGED = "finished", "diverged"
+
+# What every line has at its top level.
+REQUIRED = (
+    "fingerprint", "row", "status", "cell", "model", "width", "seed", "data", "epochs", "test_error", "parameters",
+    "seconds", "device", "commit", "versions", "measures",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a file of records holds.
+
+    Attributes:
+        records: those that count, by fingerprint; of two with the same one, the later.
+        apart: those of another version or protocol; they enter no mean.
+        damaged: a sentence for each line that is no record; its cell counts as not run.
+    """
+
+    records: dict[str, Record] = field(default_factory=lambda: {})
+    apart: tuple[Record, ...] = ()
+    damaged: tuple[str, ...] = ()
+
+    def find(self, cell: Cell) -> Record | None:
+        """Return the record of a cell, if it has one with everything the cell measures."""
+        record = self.records.get(cell.fingerprint)
+        return record if record is not None and answers(record, cell) else None
+
+    def of_row(self, row: str) -> list[Record]:
+        """Return the records of a row, by seed."""
+        return sorted((r for r in self.records.values() if r["row"] == row), key=lambda record: record["seed"])
+
+
+def answers(record: Record, cell: Cell) -> bool:
+    """Return whether a record is a cell's and complete; a diverged one has nothing to measure and is complete."""
+    measured = set(cell.measures) <= set(record["measures"]) or record["status"] == DIVERGED
+    return record["fingerprint"] == cell.fingerprint and measured
+
+
+def read_records(path: Path) -> Reading:
+    """Read a file of records; no file, no records.
+
+    Raises:
+        OSError: the file is there but cannot be read.
+    """
+    if not path.exists():
+        return Reading()
+    records: dict[str, Record] = {}
+    apart: list[Record] = []
+    damaged: list[str] = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            record = _parse(line)
+        except ValueError as error:
+            damaged.append(f"{path}, line {number} is damaged ({error}); it is left out and its cell counts as not run")
+            continue
+        if record["versions"].get("sepgconv") in COMPARABLE_VERSIONS and record["cell"]["protocol"] == PROTOCOL:
+            records[record["fingerprint"]] = record
+        else:
+            apart.append(record)
+    return Reading(records, tuple(apart), tuple(damaged))
+
+
+def append_record(path: Path, record: Record) -> None:
+    """Add a record as one line, unless the file has one that says as much.
+
+    The whole file is written beside and renamed, under a lock: a kill at any moment leaves the old file or the new one,
+    and two processes never lose each other's line. Damaged lines stay as they are.
+
+    Raises:
+        ValueError: the record is not one.
+        OSError: it could not be written; the file is as before.
+    """
+    line = json.dumps(record, allow_nan=False).encode()
+    _parse(line)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(work_folder(path.parent) / f"{path.name}.lock"):
+        known = read_records(path).records.get(record["fingerprint"])
+        if known is not None and set(record["measures"]) <= set(known["measures"]):
+            return
+        before = path.read_bytes() if path.exists() else b""
+        gap = b"" if before.endswith(b"\n") or not before else b"\n"
+        write_atomically(path, before + gap + line + b"\n")
+
+
+def work_folder(results: Path) -> Path:
+    """Return the folder for what is not a result: run folders and locks. It is made if it is missing."""
+    folder = results / ".work"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _parse(line: bytes) -> Record:
+    record = json.loads(line, parse_constant=_no_constant)
+    if not isinstance(record, dict):
+        raise ValueError(f"expected a JSON object, got a {type(record).__name__}")
+    if missing := [name for name in REQUIRED if name not in record]:
+        raise ValueError(f"it lacks {', '.join(missing)}")
+    _check_consistency(record)
+    return record
+
+
+def _check_consistency(record: Record) -> None:
+    cell = record["cell"]
+    try:
+        same = record["fingerprint"] == fingerprint(cell) and record["row"] == row_fingerprint(cell)
+        config: dict[str, Any] = cell["config"]
+        protocol, measured, versions = cell["protocol"], record["measures"], record["versions"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"its cell is none ({error})") from error
+    if not same:
+        raise ValueError("its fingerprint is not that of its cell")
+    if not (isinstance(protocol, int) and isinstance(measured, Mapping) and isinstance(versions, Mapping)):
+        raise ValueError("protocol, measures or versions are of the wrong type")
+    if record["model"] != config["model"] or record["seed"] != config["seed"]:
+        raise ValueError("model or seed are not those of its cell")
+    if record["status"] == DIVERGED:
+        return
+    if record["status"] != FINISHED:
+        raise ValueError(f"unknown status {record['status']!r}")
+    if cell["task"] == "equivariance":
+        return
+    error, epochs = record["test_error"], record["epochs"]
+    if (
+        isinstance(error, bool)
+        or not isinstance(error, int | float)
+        or not (math.isfinite(error) and 0 <= error <= 100)
+    ):
+        raise ValueError(f"test_error must be a number from 0 to 100, got {error!r}")
+    if epochs != config["epochs"]:
+        raise ValueError(f"{epochs!r} epochs, its cell has {config['epochs']}")
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")

@@ -1,0 +1,245 @@
+"""One cell from its data to its record, in whatever process it runs: claimed, resumed, measured, written down."""
+
+import functools
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import torch
+from filelock import FileLock, Timeout
+from torch import nn
+
+from sepgconv.analysis import cost
+from sepgconv.data import Dataset, load_dataset, take_images
+from sepgconv.models import create_model
+from sepgconv.paper.cells import COMPARABLE_VERSIONS, Cell
+from sepgconv.paper.controlled import train_controlled
+from sepgconv.paper.initialisation import INITIALISATIONS
+from sepgconv.paper.measures import MEASURES, output_error
+from sepgconv.paper.store import DIVERGED, FINISHED, Record, append_record, read_records, work_folder
+from sepgconv.training import DivergedError, RunRecord, initial_network, load_run, read_history, train
+from sepgconv.training.environment import device_name, git_commit, versions
+from sepgconv.training.folder import RunFolder
+
+Ending = Literal["finished", "diverged", "elsewhere", "no data", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A cell with all that a process needs to run it.
+
+    Attributes:
+        cell: what to run.
+        table: name of the table or figure; the record goes to `<table>.jsonl`.
+        results: the folder of records. Processes on several machines must share it.
+        data_dir: where the data sets' files are; see `sepgconv.data.load_dataset`.
+        threads: torch's threads. Default: torch's choice.
+        accelerator: Lightning's.
+    """
+
+    cell: Cell
+    table: str
+    results: Path
+    data_dir: Path | None = None
+    threads: int | None = None
+    accelerator: str = "auto"
+
+    @property
+    def file(self) -> Path:
+        """The file of records."""
+        return self.results / f"{self.table}.jsonl"
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the training run, with its checkpoint."""
+        return work_folder(self.results) / f"{self.cell.label}-{self.cell.fingerprint}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a job ended.
+
+    Attributes:
+        ending: "finished" and "diverged" have a record in the file; "elsewhere": another process is at it.
+        problem: a sentence on what went wrong.
+    """
+
+    ending: Ending
+    problem: str = ""
+
+
+def run_job(job: Job) -> Outcome:
+    """Run one cell and write its record, unless another process has done so or is at it.
+
+    The claim is a lock of the operating system on a file: it ends with the process, however that ends. A training that
+    was broken off goes on from its checkpoint.
+
+    Returns:
+        How it ended. What goes wrong with this cell is in it and raises nothing, so that other cells go on.
+    """
+    job.folder.parent.mkdir(parents=True, exist_ok=True)
+    claim = FileLock(job.folder.with_name(f"{job.folder.name}.lock"))
+    try:
+        with claim.acquire(timeout=0):
+            done = read_records(job.file).find(job.cell)
+            if done is None:
+                done = _TASKS[job.cell.task](job)
+                append_record(job.file, done)
+            return Outcome(ending="diverged" if done["status"] == DIVERGED else "finished")
+    except Timeout:
+        return Outcome(ending="elsewhere")
+    except _MissingDataError as error:
+        return Outcome(ending="no data", problem=str(error))
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        return Outcome(ending="failed", problem=f"{type(error).__name__}: {error}")
+
+
+class _MissingDataError(Exception):
+    pass
+
+
+def _train(job: Job) -> Record:
+    cell, data = job.cell, _load(job)
+    try:
+        record = train(
+            cell.config,
+            folder=job.folder,
+            data=data,
+            resume=can_resume(job.folder),
+            progress=False,
+            threads=job.threads,
+            accelerator=job.accelerator,
+            prepare=INITIALISATIONS[cell.initialisation],
+        ).to_dict()
+    except DivergedError as error:
+        return _diverged(job, data, str(error))
+    return _line(job, {**record, "measures": _measure(job, data)})
+
+
+def _measure(job: Job, data: Dataset) -> dict[str, Any]:
+    if not job.cell.measures:
+        return {}
+    initial = initial_network(job.cell.config, data)
+    INITIALISATIONS[job.cell.initialisation](initial)
+    trained, history = load_run(job.folder).model, read_history(RunFolder(job.folder).history)
+    return {name: MEASURES[name](trained, initial, history) for name in job.cell.measures}
+
+
+def _controlled(job: Job) -> Record:
+    data = _load(job)
+    try:
+        record = train_controlled(
+            job.cell.config,
+            folder=job.folder,
+            data=data,
+            resume=can_resume(job.folder),
+            threads=job.threads,
+            accelerator=job.accelerator,
+        )
+    except DivergedError as error:
+        return _diverged(job, data, str(error))
+    return _line(job, record)
+
+
+def _equivariance(job: Job) -> Record:
+    started, cell = time.perf_counter(), job.cell
+    torch.manual_seed(cell.seed)
+    network = create_model(cell.model, **cell.model_config)
+    costs = cost(network, (network.in_channels, network.typical, network.typical))
+    values = {
+        **_basics(job, "random pictures", network),
+        "nominal_macs": costs.nominal_macs,
+        "executed_macs": costs.executed_macs,
+        "epochs": 0,
+        "test_error": None,
+        "measures": {"equivariance": {"error": output_error(network)}},
+    }
+    return _line(job, {**values, "seconds": time.perf_counter() - started})
+
+
+_TASKS: Mapping[str, Callable[[Job], Record]] = MappingProxyType(
+    {"train": _train, "controlled": _controlled, "equivariance": _equivariance}
+)
+
+
+def _load(job: Job) -> Dataset:
+    try:
+        data = _load_once(job.cell.data, job.data_dir)
+    except FileNotFoundError as error:
+        raise _MissingDataError(str(error)) from error
+    return data if job.cell.images is None else take_images(data, job.cell.images, job.cell.seed)
+
+
+@functools.lru_cache(maxsize=1)
+def _load_once(name: str, data_dir: Path | None) -> Dataset:
+    return load_dataset(name, data_dir=data_dir)
+
+
+def can_resume(folder: Path) -> bool:
+    """Return whether a run was begun in a folder and can go on.
+
+    One with an unreadable checkpoint, or finished by another version of this package, is put aside and begins anew.
+    """
+    from sepgconv.training.checkpoint import completed_epochs  # imports Lightning
+
+    files = RunFolder(folder)
+    if not files.setup.is_file():
+        return False
+    try:
+        completed_epochs(files.checkpoint)
+        if not files.record.is_file() or RunRecord.read(files.record).versions["sepgconv"] in COMPARABLE_VERSIONS:
+            return True
+    except ValueError:
+        pass
+    folder.rename(folder.with_name(f"{folder.name}.aside-{time.time_ns()}"))
+    return False
+
+
+def _line(job: Job, values: Record) -> Record:
+    cell = job.cell
+    identity = {
+        "table": job.table,
+        "fingerprint": cell.fingerprint,
+        "row": cell.row,
+        "status": FINISHED,
+        "cell": cell.specification(),
+    }
+    return {**identity, **values}
+
+
+def _diverged(job: Job, data: Dataset, problem: str) -> Record:
+    history = read_history(RunFolder(job.folder).history)
+    last = history[-1] if history else {"epoch": 0, "seconds": 0.0}
+    try:
+        network: nn.Module | None = initial_network(job.cell.config, data)
+    except ValueError:  # of the controlled experiment, which has a network of its own
+        network = None
+    values = {
+        **_basics(job, data.name, network),
+        "epochs": last["epoch"],
+        "seconds": last["seconds"],
+        "test_error": None,
+        "measures": {},
+        "problem": problem,
+    }
+    return {**_line(job, values), "status": DIVERGED}
+
+
+def _basics(job: Job, data: str, network: nn.Module | None) -> Record:
+    # What a run's record has, for cells that leave no run.
+    return {
+        "model": job.cell.model,
+        "width": job.cell.width,
+        "seed": job.cell.seed,
+        "data": data,
+        "parameters": None if network is None else sum(parameter.numel() for parameter in network.parameters()),
+        "device": device_name(
+            torch.device("cuda" if torch.cuda.is_available() and job.accelerator != "cpu" else "cpu")
+        ),
+        "commit": git_commit(),
+        "versions": versions(),
+        "config": job.cell.config.to_dict(),
+    }

@@ -1,0 +1,84 @@
+"""On a real Ray cluster of two workers on this machine, in a process of its own."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from sepgconv.paper import read_records
+from sepgconv.paper.executors import ray as ray_module
+
+SCRIPT = """
+import json, pathlib, sys
+from sepgconv.paper import Cell, Job, run
+from sepgconv.paper.executors.ray import RayExecutor
+
+if __name__ == "__main__":
+    def cell(seed, **fields):
+        return Cell(
+            model="z2cnn", model_config={"width": 2}, data="rotated_digits", images=40, seed=seed,
+            overrides={"epochs": 2, "batch_size": 16}, **fields,
+        )
+
+    results = pathlib.Path(sys.argv[1])
+    cells = [cell(1), cell(2), cell(3)]
+    jobs = [Job(cell=c, table="table1", results=results, threads=1, accelerator="cpu") for c in cells]
+    with RayExecutor(address=None, workers=2, threads=1, gpus=0.0) as pool:
+        outcomes = run(jobs, [1.0] * 3, pool, progress=False)
+    print(json.dumps([outcomes[job].ending for job in jobs]))
+"""
+
+
+@pytest.mark.slow
+def test_cells_run_as_tasks_of_a_cluster(tmp_path):
+    pytest.importorskip("ray")
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, script, tmp_path / "results"], capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == ["finished"] * 3
+    assert len(read_records(tmp_path / "results" / "table1.jsonl").records) == 3
+
+
+class FakeRay:
+    """Notes what Ray is asked for."""
+
+    def __init__(self):
+        self.asked = {}
+
+    def init(self, **options):
+        self.asked["init"] = options
+
+    def remote(self, function):
+        self.asked["function"] = function
+        return self
+
+    def options(self, **options):
+        self.asked["task"] = options
+        return self
+
+    def shutdown(self):
+        self.asked["shutdown"] = True
+
+
+def test_what_ray_is_asked_for(monkeypatch):
+    fake = FakeRay()
+    monkeypatch.setattr(ray_module, "require", lambda *args, **kwargs: fake)
+    with ray_module.RayExecutor(address=None, workers=2, threads=3, gpus=0.0):
+        pass
+    assert fake.asked["init"]["num_cpus"] == 6
+    assert fake.asked["task"] == {"num_cpus": 3, "num_gpus": 0.0, "max_retries": 2}
+    assert fake.asked["shutdown"]
+    with ray_module.RayExecutor(address="ray://host:10001", workers=2, threads=1, gpus=0.25):
+        assert fake.asked["init"]["address"] == "ray://host:10001"
+        assert fake.asked["init"]["num_cpus"] is None  # a cluster knows its own
+        assert fake.asked["task"]["num_gpus"] == 0.25
+
+
+def test_without_ray_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError, match=r"--executor ray needs 'ray'.+pip install 'sepgconv\[cluster\]'"):
+        ray_module.RayExecutor(address=None, workers=1, threads=1, gpus=0.0)

@@ -1,0 +1,208 @@
+"""What is committed under docs/results and in the README is what the committed records give."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from sepgconv.paper import EXPERIMENTS, append_record, read_records
+from sepgconv.paper.beyond import INITIALISATION_ROWS
+from sepgconv.paper.cells import with_seed
+from sepgconv.paper.controlled import ControlledNetwork, similarities
+from sepgconv.paper.render.files import BEGIN, END, pages, readme_table, readme_with, render
+from sepgconv.paper.render.pictures import CONTENT
+
+ROOT = Path(__file__).parents[2]
+LIMIT = 2.0  # grey levels, the mean over a picture: another machine may smooth an edge otherwise
+
+
+def stale(results: Path, docs: Path, readme: Path) -> list[str]:
+    """The files that are not what the records give."""
+    made = pages(results)
+    found = {path.name for path in docs.iterdir()}
+    wrong = sorted(found ^ set(made))
+    for name in found & set(made):
+        same = same_picture if name.endswith(".png") else same_text
+        if not same(made[name], (docs / name).read_bytes()):
+            wrong.append(name)
+    text = readme.read_text(encoding="utf-8")
+    return wrong if readme_with(text, readme_table(results)) == text else [*wrong, readme.name]
+
+
+def same_text(made: bytes, committed: bytes) -> bool:
+    return made == committed
+
+
+def same_picture(made: bytes, committed: bytes) -> bool:
+    with Image.open(io.BytesIO(made)) as a, Image.open(io.BytesIO(committed)) as b:
+        if a.info[CONTENT] != b.info.get(CONTENT) or a.size != b.size:
+            return False
+        difference = np.asarray(a.convert("L"), float) - np.asarray(b.convert("L"), float)
+        return float(np.abs(difference).mean()) < LIMIT
+
+
+def test_what_is_committed_is_what_the_records_give():
+    how = "run `sepgconv paper render` and commit what it writes"
+    assert stale(ROOT / "results", ROOT / "docs" / "results", ROOT / "README.md") == [], how
+
+
+def test_no_committed_line_is_damaged():
+    assert [
+        sentence for name in EXPERIMENTS for sentence in read_records(ROOT / "results" / f"{name}.jsonl").damaged
+    ] == []
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory, make_record):
+    """Records of every cell, as if all had been run, and what is made from them."""
+    root = tmp_path_factory.mktemp("complete")
+    results, readme = root / "results", root / "README.md"
+    lines: dict[str, list[str]] = {}
+    generator = np.random.default_rng(0)
+    shares = {state: generator.uniform(0.5, 1, 20).tolist() for state in ("before", "after", "shuffled")}
+    network = ControlledNetwork(10, equal=True).eval()
+    measures = {
+        "redundancy": {"layers": [{"name": str(layer), **shares} for layer in range(6)]},
+        "convergence": {"validation_error": [9.0, 4.0, 2.5]},
+        "equivariance": {"error": 1e-15},
+        "similarity": similarities(network, torch.rand(3, 1, 28, 28)),
+    }
+    of_task = {"controlled": ("similarity",), "equivariance": ("equivariance",)}
+    for name, experiment in EXPERIMENTS.items():
+        for number, cell in enumerate(experiment.cells()):
+            found = {key: measures[key] for key in of_task.get(cell.task, cell.measures)}
+            error = None if cell.task == "equivariance" else 2 + (number % 9) / 10
+            line = make_record(cell, error, table=name, parameters=1000 + number, measures=found)
+            lines.setdefault(name, []).append(json.dumps(line))
+    results.mkdir()
+    for name, rows in lines.items():
+        (results / f"{name}.jsonl").write_text("\n".join(rows) + "\n")
+    readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    render(results, root / "docs", readme)
+    return root
+
+
+@pytest.fixture
+def complete(rendered, tmp_path):
+    """A copy that a test may change."""
+    root = shutil.copytree(rendered, tmp_path / "copy")
+    return root / "results", root / "docs", root / "README.md"
+
+
+def test_every_page_and_picture_is_made_and_complete(complete):
+    results, docs, readme = complete
+    assert {path.name for path in docs.iterdir()} == {
+        *(f"{name}.md" for name in EXPERIMENTS),
+        "figure1.png", "figure2a.png", "figure2b.png", "figure3a.png", "figure3b.png",
+    }  # fmt: skip
+    for name, experiment in EXPERIMENTS.items():
+        text = (docs / f"{name}.md").read_text()
+        assert "not run" not in text.replace("Widths not run: none.", ""), name
+        assert "damaged" not in text
+        assert f"results/{name}.jsonl" in text
+        for picture in experiment.report(read_records(results / f"{name}.jsonl")).pictures:
+            assert f"]({picture.file})" in text
+    for path in docs.glob("*.png"):
+        with Image.open(path) as picture:
+            assert np.asarray(picture.convert("L")).std() > 5, path.name  # something is drawn
+    assert "35 of 35 cells." in (docs / "table1.md").read_text()
+    text = readme.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "35 of 35 cells." in text
+    assert stale(results, docs, readme) == []
+
+
+def change_error(results, docs, readme):
+    lines = (results / "table1.jsonl").read_text().splitlines()
+    lines[0] = lines[0].replace('"test_error": 2.0', '"test_error": 2.4')
+    (results / "table1.jsonl").write_text("\n".join(lines) + "\n")
+    return ["README.md", "table1.md"]
+
+
+def change_share(results, docs, readme):
+    record = json.loads((results / "figure2.jsonl").read_text().splitlines()[0])
+    record["measures"]["redundancy"]["layers"][0]["after"][0] = 0.1
+    lines = (results / "figure2.jsonl").read_text().splitlines()
+    (results / "figure2.jsonl").write_text("\n".join([json.dumps(record), *lines[1:]]) + "\n")
+    return ["figure2.md", "figure2a.png"]
+
+
+def lose_record(results, docs, readme):
+    lines = (results / "figure3.jsonl").read_text().splitlines()
+    (results / "figure3.jsonl").write_text("\n".join(lines[1:]) + "\n")
+    return ["figure3.md", "figure3a.png", "figure3b.png"]
+
+
+def edit_page(results, docs, readme):
+    (docs / "beyond.md").write_text((docs / "beyond.md").read_text().replace("2.5", "1.5") + "better\n")
+    return ["beyond.md"]
+
+
+def edit_readme(results, docs, readme):
+    readme.write_text(readme.read_text().replace("gc-P4CNN", "gc-P5CNN", 1))
+    return ["README.md"]
+
+
+def edit_picture(results, docs, readme):
+    with Image.open(docs / "figure3a.png") as picture:
+        kept = PngInfo()
+        kept.add_text(CONTENT, picture.info[CONTENT])
+        Image.new("RGB", picture.size, "white").save(docs / "figure3a.png", pnginfo=kept)
+    return ["figure3a.png"]
+
+
+def add_page(results, docs, readme):
+    (docs / "table9.md").write_text("invented")
+    return ["table9.md"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [(change_error, change_share, lose_record), (edit_page, edit_readme, edit_picture, add_page)],
+    ids=["records", "files"],
+)
+def test_the_check_sees_what_does_not_agree(changes, complete):
+    """Negative control of what guards the committed pages: each change shows in its own files and in no other."""
+    expected = [name for change in changes for name in change(*complete)]
+    assert sorted(stale(*complete)) == sorted(expected)
+
+
+def test_rendering_again_gives_the_same_bytes(complete):
+    results, docs, readme = complete
+    before = {path: path.read_bytes() for path in (*docs.iterdir(), readme)}
+    assert {path: path.read_bytes() for path in render(results, docs, readme)} == before
+
+
+def test_without_records_pages_say_not_run(tmp_path):
+    made = pages(tmp_path / "nowhere")
+    for name in EXPERIMENTS:
+        assert "not run" in made[f"{name}.md"].decode()
+
+
+@pytest.mark.parametrize(
+    "text", ["no marks", f"{END}\n{BEGIN}\n", f"{BEGIN}\n{BEGIN}\n{END}\n", f"{BEGIN}\n{END}\n{END}\n"]
+)
+def test_a_readme_without_a_place_for_the_table_is_refused_before_anything_is_written(text, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(text)
+    with pytest.raises(ValueError, match="the README needs the two lines"):
+        render(tmp_path / "nowhere", tmp_path / "docs", readme)
+    assert not (tmp_path / "docs").exists()
+    assert readme.read_text() == text
+
+
+def test_pipes_and_line_breaks_do_not_break_a_table(tmp_path, record):
+    cell = EXPERIMENTS["table1"].cells()[0]
+    append_record(tmp_path / "table1.jsonl", record(cell, None, status="diverged", problem="a | b\nc"))
+    text = pages(tmp_path)["table1.md"].decode()
+    assert "a | b c" in text
+    append_record(tmp_path / "beyond.jsonl", record(with_seed(INITIALISATION_ROWS[0].cell, 1), device="x|y\nz"))
+    assert "x|y z" in pages(tmp_path)["beyond.md"].decode()

@@ -1,0 +1,139 @@
+import dataclasses
+from concurrent.futures import Future
+
+import pytest
+
+from sepgconv.paper import EXPERIMENTS, Job, Outcome, append_record, choose, plan, read_records, run
+from sepgconv.paper.estimate import MACS_PER_SECOND, PASSES, estimate, work
+from sepgconv.paper.runner import adopt, missing
+
+TABLE1 = EXPERIMENTS["table1"]
+
+
+class Immediately:
+    """Runs every job when it is queued; those queued later can still be cancelled while `hold` is on."""
+
+    def __init__(self, work, hold=()):
+        self.work, self.hold, self.futures = work, hold, []
+
+    def submit(self, job):
+        future = Future()
+        self.futures.append(future)
+        if job.cell.seed not in self.hold:
+            try:
+                future.set_result(self.work(job))
+            except OSError as error:
+                future.set_exception(error)
+        return future
+
+
+def jobs_of(cells, tmp_path):
+    return [Job(cell=cell, table="table1", results=tmp_path) for cell in cells]
+
+
+def test_choosing_by_seed_and_label():
+    assert len(choose(TABLE1, seeds=(1, 2))) == 14
+    assert {cell.label for cell in choose(TABLE1, seeds=(3,), only=["gc_p4cnn"])} == {
+        "gc_p4cnn-w10-rotmnist-seed3",
+        "gc_p4cnn-w30-rotmnist-seed3",
+    }
+    assert len(choose(TABLE1, only=["p4cnn-w10-*seed1", "z2cnn-w20-rotmnist-seed1"])) == 2
+    with pytest.raises(ValueError, match=r"no cell of table1 matches nothing; the labels are z2cnn-w20-rotmnist-seed1"):
+        choose(TABLE1, only=["nothing"])
+
+
+def test_a_trial_is_another_cell():
+    (trial,) = choose(TABLE1, seeds=(1,), only=["gc_p4cnn-w30"], images=100, epochs=2, data="rotated_digits")
+    assert (trial.images, trial.config.epochs, trial.data) == (100, 2, "rotated_digits")
+    assert trial.row not in {row.cell.row for row in TABLE1.rows}
+
+
+def test_only_missing_cells_are_left(tmp_path, record):
+    cells = TABLE1.cells((1,))
+    for cell in cells[:3]:
+        append_record(tmp_path / "table1.jsonl", record(cell))
+    planned = plan(cells, "table1", tmp_path)
+    assert [entry.cell for entry in missing(planned)] == list(cells[3:])
+    assert [entry.seconds for entry in planned[:3]] == [60.0] * 3
+
+
+def test_a_record_of_another_table_is_copied_and_a_dry_look_writes_nothing(tmp_path, record):
+    cell = next(
+        c for c in EXPERIMENTS["figure3"].cells((1,)) if c.fingerprint in {d.fingerprint for d in TABLE1.cells()}
+    )
+    append_record(tmp_path / "table1.jsonl", record(cell))
+    planned = plan([cell], "figure3", tmp_path)
+    assert planned[0].record is not None
+    assert not (tmp_path / "figure3.jsonl").exists()
+    adopt(planned, "figure3", tmp_path)
+    assert read_records(tmp_path / "figure3.jsonl").find(cell) == record(cell)
+
+
+def test_a_record_without_the_measures_is_not_enough(tmp_path, record):
+    cell = EXPERIMENTS["figure2"].cells((1,))[0]
+    append_record(tmp_path / "table1.jsonl", record(cell))  # the same training, as Table 1 has it
+    assert plan([cell], "figure2", tmp_path)[0].record is None
+    append_record(tmp_path / "figure2.jsonl", record(cell, measures={"redundancy": {"layers": []}}))
+    assert plan([cell], "figure2", tmp_path)[0].record is not None
+
+
+def test_one_cell_that_fails_does_not_stop_the_others(tmp_path):
+    def work(job):
+        if job.cell.model == "p4cnn":
+            raise OSError("the machine is gone")
+        return Outcome(ending="finished")
+
+    jobs = jobs_of(TABLE1.cells((1,)), tmp_path)
+    outcomes = run(jobs, [1.0] * 7, Immediately(work), progress=False)
+    assert [outcome.ending for outcome in outcomes.values()].count("finished") == 6
+    (failed,) = [outcome for outcome in outcomes.values() if outcome.ending == "failed"]
+    assert failed.problem == "OSError: the machine is gone"
+
+
+def test_where_data_are_missing_the_queued_cells_on_them_are_not_begun(tmp_path):
+    def work(job):
+        return Outcome(ending="no data", problem="which files")
+
+    cells = [cell for cell in TABLE1.cells((1, 2)) if cell.model == "p4cnn"]
+    other = dataclasses.replace(cells[0], data="rotated_digits", seed=2)
+    pool = Immediately(work, hold=(2,))
+    jobs = jobs_of([*cells, other], tmp_path)
+    original = pool.submit
+
+    def submit(job):
+        future = original(job)
+        if job.cell.data == "rotated_digits":
+            future.set_result(Outcome(ending="finished"))
+        return future
+
+    pool.submit = submit
+    outcomes = run(jobs, [1.0] * 3, pool, progress=False)
+    assert [outcomes[job].ending for job in jobs] == ["no data", "no data", "finished"]
+    assert [outcomes[job].problem for job in jobs] == ["which files", "", ""]
+
+
+def test_the_bar_counts_cells_and_epochs(tmp_path, capsys):
+    jobs = jobs_of(TABLE1.cells((1,)), tmp_path)
+    run(jobs, [1.0] * 7, Immediately(lambda job: Outcome(ending="failed", problem="no luck")))
+    err = capsys.readouterr().err
+    assert "7 of 7 cells" in err
+    assert "100 %" in err
+    assert "gc_p4cnn-w30-rotmnist-seed1: no luck" in err
+
+
+def test_estimates_come_from_the_nearest_records(record):
+    small, large = (c for c in TABLE1.cells((1,)) if c.model == "gc_p4cnn")
+    guess = PASSES * 12_000 * 50 * 16_500_000 / MACS_PER_SECOND
+    assert estimate(large, []) == pytest.approx(guess, rel=0.02)
+    other = record(small, seconds=100.0, executed_macs=2_186_180)  # another width
+    assert estimate(large, [other]) == pytest.approx(100 * work(large) / work(small), rel=0.01)
+    same = [record(dataclasses.replace(large, seed=seed), seconds=seconds) for seed, seconds in ((2, 50.0), (3, 70.0))]
+    assert estimate(large, [other, *same]) == 60.0
+    assert estimate(large, [record(small, None, status="diverged", seconds=1.0)]) == pytest.approx(guess, rel=0.02)
+
+
+def test_estimates_know_images_epochs_and_held_out_images():
+    (cell,) = choose(TABLE1, seeds=(1,), only=["gc_p4cnn-w30"])
+    assert work(dataclasses.replace(cell, images=1200)) == pytest.approx(work(cell) / 10)
+    assert work(dataclasses.replace(cell, overrides={"epochs": 5})) == pytest.approx(work(cell) / 10)
+    assert work(dataclasses.replace(cell, overrides={"hold_out": True})) == pytest.approx(work(cell) * 10 / 12)

@@ -1,0 +1,123 @@
+import dataclasses
+import statistics as exact
+
+import pytest
+
+from sepgconv.paper import EXPERIMENTS, Reading, append_record, read_records
+from sepgconv.paper.cells import with_seed
+from sepgconv.paper.comparison import compare, other_records
+from sepgconv.paper.statistics import error, groups, seconds, seeds
+from sepgconv.paper.table1 import ROWS, SEEDS
+
+ROW = ROWS[-1]
+ERRORS = (1.7, 1.8, 1.75, 1.65, 1.9)
+
+
+@pytest.fixture
+def records(record):
+    return [record(with_seed(ROW.cell, seed), value) for seed, value in zip(SEEDS, ERRORS, strict=True)]
+
+
+def reading(records, **fields):
+    return Reading({record["fingerprint"]: record for record in records}, **fields)
+
+
+def line(records, **fields):
+    """The row of gc-P4CNN w 30 in Table 1, as text by column."""
+    table = compare("", ROWS, SEEDS, reading(records, **fields)).table
+    lines = [row for row in table.rows if row[0] == ROW.title]
+    return table, [dict(zip(table.columns, row, strict=True)) for row in lines]
+
+
+def test_mean_and_standard_deviation_of_the_last_epochs(records):
+    (group,) = groups(records)
+    assert group.mean == pytest.approx(exact.fmean(ERRORS))
+    assert group.deviation == pytest.approx(exact.stdev(ERRORS))
+    assert error(group) == "1.76 ± 0.096"
+    assert error(groups(records[:1])[0]) == "1.70"  # one run has no deviation
+
+
+def test_a_row_says_all_that_is_asked(records):
+    table, (row,) = line(records)
+    assert row == {
+        "network": "gc-P4CNN, w 30", "data": "rotmnist-generated", "seeds": "1-5", "parameters": "1,000",
+        "MACs, nominal / executed (M)": "2.00 / 3.00", "test error %": "1.76 ± 0.096", "paper %": "1.74 ± 0.070",
+        "s a run": "60",
+    }  # fmt: skip
+    notes = " ".join(table.notes)
+    for part in ("5 of 35 cells", "rotmnist-generated", "Epochs: 50", "a processor", "sepgconv 0.1.0", "0123456789ab"):
+        assert part in notes
+
+
+def test_a_diverged_seed_is_shown_and_enters_no_mean(records, record):
+    lost = record(with_seed(ROW.cell, 3), None, status="diverged", epochs=2, problem="the loss is nan in epoch 3")
+    table, (row,) = line([*records[:2], lost, *records[3:]])
+    assert row["seeds"] == "1-2, 4-5; diverged: 3"
+    assert (
+        row["test error %"]
+        == f"{exact.fmean(ERRORS[:2] + ERRORS[3:]):.2f} ± {exact.stdev(ERRORS[:2] + ERRORS[3:]):.3f}"
+    )
+    assert any("Diverged: gc_p4cnn w 30, seed 3: the loss is nan" in note for note in table.notes)
+    _, (alone,) = line([lost])
+    assert (alone["test error %"], alone["seeds"]) == ("-", "none; diverged: 3")
+
+
+def test_two_kinds_of_images_are_two_lines(records):
+    others = [{**record, "data": "rotmnist-official", "test_error": 50.0} for record in records[3:]]
+    _, rows = line([*records[:3], *others])
+    assert {row["data"]: row["test error %"] for row in rows} == {
+        "rotmnist-generated": "1.75 ± 0.050",
+        "rotmnist-official": "50.00 ± 0.000",
+    }
+
+
+def test_another_config_or_version_enters_no_mean(tmp_path, records, record):
+    """The negative control is the first assertion of the last three: without them the mean is what it is."""
+    file = tmp_path / "table1.jsonl"
+    for each in records:
+        append_record(file, each)
+    other_config = dataclasses.replace(ROW.cell, overrides={"lr": 0.5}, seed=1)
+    append_record(file, record(other_config, 90.0))
+    append_record(file, record(with_seed(ROW.cell, 6), 90.0, versions={"sepgconv": "0.0.1"}))
+    found = read_records(file)
+    table = compare("", ROWS, SEEDS, found).table
+    (row,) = [row for row in table.rows if row[0] == ROW.title]
+    assert row[5] == "1.76 ± 0.096"
+    assert any("Kept apart, in no mean: 1 records of version 0.0.1" in note for note in table.notes)
+    others = other_records(EXPERIMENTS["table1"], found)
+    assert [row[-1] for row in others.rows] == ["90.00"]
+    assert other_records(EXPERIMENTS["table1"], reading(records)) is None
+    append_record(file, record(with_seed(ROW.cell, 6), 90.0))  # of this config and version: it does count
+    assert compare("", ROWS, SEEDS, read_records(file)).table.rows[-1][5] != "1.76 ± 0.096"
+
+
+def test_seconds_of_different_devices_stay_apart(records):
+    mixed = [*records[:2], *({**record, "device": "b processor", "seconds": 20.0} for record in records[2:])]
+    assert seconds(groups(mixed)[0]) == "60 / 20"
+    assert seconds(groups(records)[0]) == "60"
+
+
+def test_seeds_are_written_shortly(record):
+    (group,) = groups([record(with_seed(ROW.cell, seed)) for seed in (1, 2, 3, 7, 9)])
+    assert seeds(group) == "1-3, 7, 9"
+
+
+def test_what_was_not_run_is_called_that():
+    table = compare("", ROWS, SEEDS, Reading()).table
+    assert {row[5] for row in table.rows} == {"not run"}
+    assert "0 of 35 cells." in table.notes
+
+
+def test_a_substitute_stands_beside_no_number_of_the_paper(record):
+    from sepgconv.paper.table2 import report, rows
+
+    cells = [row.cell for row in rows("cifar10-jpeg75")]
+    text = repr(report(reading([record(cell, 33.0) for cell in cells])))
+    original, substitute = report(reading([record(cell, 33.0) for cell in cells])).tables
+    assert {row[5] for row in original.rows} == {"not run"}
+    assert {row[5] for row in substitute.rows} == {"33.00"}
+    assert {row[6] for row in substitute.rows} == {"other images"}
+    assert "do not compare with the paper's" in text
+    originals, *rest = report(reading([record(row.cell, 33.0) for row in rows("cifar10")])).tables
+    assert rest == []
+    assert {row[6] for row in originals.rows} >= {"13.43", "5.43"}

@@ -1,0 +1,181 @@
+import contextlib
+import json
+import threading
+import time
+
+import pytest
+
+from sepgconv.paper import Cell, append_record, read_records
+from sepgconv.paper import store as store_module
+from sepgconv.paper.cells import with_seed
+
+CELL = Cell(model="gc_p4cnn", model_config={"width": 30})
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "results" / "table1.jsonl"
+
+
+def test_a_record_comes_back(file, record):
+    assert read_records(file).records == {}
+    append_record(file, record(CELL))
+    append_record(file, record(with_seed(CELL, 2), 3.0))
+    assert len(file.read_text().splitlines()) == 2
+    reading = read_records(file)
+    assert reading.find(CELL) == record(CELL)
+    assert [r["test_error"] for r in reading.of_row(CELL.row)] == [2.0, 3.0]
+    assert reading.find(with_seed(CELL, 3)) is None
+
+
+def test_a_cell_is_written_once_and_again_only_with_more_measures(file, record):
+    append_record(file, record(CELL))
+    append_record(file, record(CELL, 9.0))
+    assert len(file.read_text().splitlines()) == 1
+    measured = Cell(model="gc_p4cnn", model_config={"width": 30}, measures=("redundancy",))
+    assert read_records(file).find(measured) is None
+    append_record(file, record(measured, measures={"redundancy": {}}))
+    assert read_records(file).find(measured) is not None
+    assert len(read_records(file).of_row(CELL.row)) == 1  # once in every mean
+
+
+def without(record, key):
+    return {name: value for name, value in record.items() if name != key}
+
+
+DAMAGES = {
+    "cut": lambda line: line[: len(line) // 2],
+    "not JSON": lambda line: b"nonsense",
+    "not UTF-8": lambda line: b"\xff\xfe" + line,
+    "no object": lambda line: b"[1, 2]",
+    "lacks test_error": lambda line: json.dumps(without(json.loads(line), "test_error")).encode(),
+    "NaN": lambda line: line.replace(b'"test_error": 2.0', b'"test_error": NaN'),
+    "0 to 100": lambda line: line.replace(b'"test_error": 2.0', b'"test_error": 200.0'),
+    "got None": lambda line: line.replace(b'"test_error": 2.0', b'"test_error": null'),
+    "its fingerprint": lambda line: line.replace(b'"lr": 0.01', b'"lr": 0.02'),
+    "model or seed": lambda line: json.dumps({**json.loads(line), "seed": 9}).encode(),
+    "7 epochs": lambda line: json.dumps({**json.loads(line), "epochs": 7}).encode(),
+    "unknown status": lambda line: json.dumps({**json.loads(line), "status": "great"}).encode(),
+    "its cell is none": lambda line: json.dumps({**json.loads(line), "cell": None}).encode(),
+    "wrong type": lambda line: json.dumps({**json.loads(line), "versions": "0.1.0"}).encode(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", DAMAGES)
+def test_a_damaged_line_is_named_and_left_out_and_its_cell_runs_again(reason, file, record):
+    for seed in (1, 2, 3):
+        append_record(file, record(with_seed(CELL, seed)))
+    lines = file.read_bytes().splitlines()
+    damaged = DAMAGES[reason](lines[1])
+    assert damaged != lines[1]
+    file.write_bytes(b"\n".join([lines[0], damaged, lines[2]]) + b"\n")
+    reading = read_records(file)
+    (sentence,) = reading.damaged
+    assert f"{file}, line 2 is damaged" in sentence
+    if reason not in ("cut", "not JSON", "not UTF-8", "no object"):
+        assert reason in sentence
+    assert [reading.find(with_seed(CELL, seed)) is not None for seed in (1, 2, 3)] == [True, False, True]
+    append_record(file, record(with_seed(CELL, 2)))
+    assert read_records(file).find(with_seed(CELL, 2)) is not None
+    assert file.read_bytes().splitlines()[:3] == [lines[0], damaged, lines[2]]  # nothing of the user's is touched
+
+
+def test_a_line_cut_at_the_end_of_the_file_does_not_spoil_the_next(file, record):
+    append_record(file, record(CELL))
+    file.write_bytes(file.read_bytes()[:-40])
+    append_record(file, record(CELL))
+    reading = read_records(file)
+    assert len(reading.damaged) == 1
+    assert reading.find(CELL) is not None
+
+
+@pytest.mark.parametrize("versions", [{"sepgconv": "0.0.1"}, {}])
+def test_records_of_another_version_are_kept_apart(versions, file, record):
+    append_record(file, record(CELL, versions=versions))
+    reading = read_records(file)
+    assert reading.find(CELL) is None
+    assert reading.of_row(CELL.row) == []
+    assert [r["versions"] for r in reading.apart] == [versions]
+
+
+def test_records_of_another_protocol_are_kept_apart(file, record, monkeypatch):
+    append_record(file, record(CELL))
+    from sepgconv.paper import cells
+
+    monkeypatch.setattr(cells, "PROTOCOL", 2)
+    monkeypatch.setattr(store_module, "PROTOCOL", 2)
+    reading = read_records(file)
+    assert reading.records == {}
+    assert len(reading.apart) == 1
+
+
+def test_this_version_counts():
+    import sepgconv
+    from sepgconv.paper.cells import COMPARABLE_VERSIONS
+
+    assert sepgconv.__version__ in COMPARABLE_VERSIONS, (
+        "if the new version trains to the same numbers, add it to COMPARABLE_VERSIONS; "
+        "else put it there alone and run the tables again"
+    )
+
+
+def append_from_threads(file, lines):
+    threads = [threading.Thread(target=append_record, args=(file, line)) for line in lines]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.fixture
+def slow_writes(monkeypatch):
+    write = store_module.write_atomically
+
+    def wait_and_write(path, content):
+        time.sleep(0.02)
+        write(path, content)
+
+    monkeypatch.setattr(store_module, "write_atomically", wait_and_write)
+
+
+@pytest.mark.usefixtures("slow_writes")
+def test_writers_at_the_same_time_lose_nothing(file, record):
+    append_from_threads(file, [record(with_seed(CELL, seed)) for seed in range(1, 11)])
+    assert len(read_records(file).of_row(CELL.row)) == 10
+
+
+@pytest.mark.usefixtures("slow_writes")
+def test_without_the_lock_they_would(file, record, monkeypatch):
+    """Negative control."""
+    monkeypatch.setattr(store_module, "FileLock", lambda path: contextlib.nullcontext())
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: None)  # they also take each other's parts
+    append_from_threads(file, [record(with_seed(CELL, seed)) for seed in range(1, 11)])
+    assert len(read_records(file).of_row(CELL.row)) < 10
+
+
+def test_a_writer_that_dies_leaves_the_file_whole(file, record, monkeypatch):
+    append_record(file, record(CELL))
+    before = file.read_bytes()
+
+    def die(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.replace", die)
+        with pytest.raises(KeyboardInterrupt):
+            append_record(file, record(with_seed(CELL, 2)))
+    assert file.read_bytes() == before
+    append_record(file, record(with_seed(CELL, 2)))  # the lock is free again
+    assert len(read_records(file).records) == 2
+
+
+def test_what_is_no_record_is_not_written(file, record):
+    for wrong in ({"test_error": 1.0}, record(CELL, float("nan"))):
+        with pytest.raises(ValueError, match=r"it lacks|not JSON compliant|out of range"):
+            append_record(file, wrong)
+    assert not file.exists()
+
+
+def test_a_diverged_cell_is_done(file, record):
+    append_record(file, record(CELL, None, status="diverged", epochs=3, problem="the loss is nan"))
+    assert read_records(file).find(CELL)["status"] == "diverged"
