@@ -128,6 +128,7 @@ def test_long_cells_can_be_left_out(paper):
         (("all", "--only", "nothing"), "no cell matches nothing"),
         (("table1", "--workers", "0"), "--workers"),
         (("table1", "--executor", "slurm"), "slurm"),
+        (("table1", "--address", "auto"), "--address auto is for --executor ray"),
     ],
 )
 def test_a_mistake_is_a_sentence(words, sentence, paper, tmp_path):

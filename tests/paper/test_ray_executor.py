@@ -73,8 +73,7 @@ def test_what_ray_is_asked_for(monkeypatch):
     assert fake.asked["task"] == {"num_cpus": 3, "num_gpus": 0.0, "max_retries": 2}
     assert fake.asked["shutdown"]
     with ray_module.RayExecutor(address="ray://host:10001", workers=2, threads=1, gpus=0.25):
-        assert fake.asked["init"]["address"] == "ray://host:10001"
-        assert fake.asked["init"]["num_cpus"] is None  # a cluster knows its own
+        assert fake.asked["init"] == {"address": "ray://host:10001", "log_to_driver": False}  # it knows its own size
         assert fake.asked["task"]["num_gpus"] == 0.25
 
 

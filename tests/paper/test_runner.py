@@ -118,7 +118,7 @@ def test_the_bar_counts_cells_and_epochs(tmp_path, capsys):
     err = capsys.readouterr().err
     assert "7 of 7 cells" in err
     assert "100 %" in err
-    assert "gc_p4cnn-w30-rotmnist-seed1: no luck" in err
+    assert "gc_p4cnn-w30-rotmnist-seed1: failed: no luck" in err
 
 
 def test_estimates_come_from_the_nearest_records(record):

@@ -73,6 +73,8 @@ def paper(
         for path in render(results, docs, readme if readme.exists() else None):
             print(path)
         return
+    if address is not None and executor != "ray":
+        raise ValueError(f"--address {address} is for --executor ray; add that, or leave the address out")
     experiments = list(EXPERIMENTS.values()) if what == "all" else [find_experiment(what)]
     numbers = None if seeds is None else parse_seeds(seeds)
     if what == "all" and only:
@@ -80,24 +82,26 @@ def paper(
         if not experiments:
             raise ValueError(f"no cell matches {', '.join(only)}; --dry-run lists them")
     _warn(damage(results, [experiment.name for experiment in experiments]))
+    files = None if data_dir is None else data_dir.absolute()
     problems: list[str] = []
     for experiment in experiments:
         cells = choose(experiment, seeds=numbers, only=only or (), images=images, epochs=epochs, data=data)
         planned = plan(cells, experiment.name, results)
         left = [p for p in missing(planned) if longest is None or p.seconds <= 60 * longest]
-        count = max(1, min(workers or _workers(), len(left)))
+        # Few cells get no more threads each than many: the last digits of a training depend on how many it has.
+        count = workers or _workers()
         each = threads or max(1, _cores() // count)
         if dry_run:
-            _print_plan(experiment, planned, left, count)
+            _print_plan(experiment, planned, left, min(count, max(1, len(left))))
             continue
         adopt(planned, experiment.name, results)
         jobs = [
-            Job(cell=p.cell, table=experiment.name, results=results.absolute(), data_dir=data_dir, threads=each)
+            Job(cell=p.cell, table=experiment.name, results=results.absolute(), data_dir=files, threads=each)
             for p in left
         ]
         if jobs:
             try:
-                with _executor(executor, count, each, address, gpus) as pool:
+                with _executor(executor, min(count, len(jobs)), each, address, gpus) as pool:
                     outcomes = run(jobs, [p.seconds for p in left], pool)
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(

@@ -142,8 +142,8 @@ def similarities(network: ControlledNetwork, images: Tensor) -> dict[str, Any]:
 
     All are mean cosine similarities, 1 for equal: of the kernels of a filter along the poses (`second_filters` by
     output channel, `third_filters` by input channel), of a layer-2 kernel with its turned copies (`second_symmetry`),
-    of the maps of layer 2 along the poses (`second_maps`). The first half of the channels are those that begin
-    symmetric.
+    of the maps of layer 2, each less its mean, along the poses (`second_maps`). The first half of the channels are
+    those that begin symmetric.
 
     Args:
         network: trained.
@@ -158,7 +158,7 @@ def similarities(network: ControlledNetwork, images: Tensor) -> dict[str, Any]:
         return {
             "second_filters": _rounded(_likeness(second[:, 0].flatten(2))),
             "second_symmetry": _rounded(_likeness(turned.flatten(2))),
-            "second_maps": _rounded(_likeness(maps.movedim(0, 2).flatten(2))),
+            "second_maps": _rounded(_likeness(_centred(maps.movedim(0, 2).flatten(2)))),
             "third_filters": _rounded(_likeness(third.flatten(3)).mean(0)),
             "shown": {
                 "second_filters": _rounded(second[shown, 0]),
@@ -166,6 +166,11 @@ def similarities(network: ControlledNetwork, images: Tensor) -> dict[str, Any]:
                 "third_filters": _rounded(third[0, shown]),
             },
         }
+
+
+def _centred(vectors: Tensor) -> Tensor:
+    # The empty background would make all maps alike.
+    return vectors - vectors.mean(-1, keepdim=True)
 
 
 def _likeness(vectors: Tensor) -> Tensor:

@@ -129,8 +129,8 @@ def run(
                     for other in _cancelled(job.cell.data, futures, waiting):
                         waiting.remove(other)
                         outcomes[futures[other]] = Outcome(ending="no data")
-                if progress and outcomes[job].problem:
-                    bar.console.print(f"{job.cell.label}: {outcomes[job].problem}", markup=False, highlight=False)
+                if progress:
+                    bar.console.print(_sentence(job, outcomes[job]), markup=False, highlight=False)
             running = {job: _share_done(job) for job in shares if job not in outcomes}
             begun = [job.cell.label for job, share in running.items() if share]
             done = sum(share for job, share in shares.items() if job in outcomes)
@@ -159,6 +159,11 @@ def _outcome(future: "Future[Outcome]") -> Outcome:
         return Outcome(
             ending="failed", problem=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         )
+
+
+def _sentence(job: Job, outcome: Outcome) -> str:
+    error = "" if outcome.error is None else f", test error {outcome.error:.2f} %"
+    return f"{job.cell.label}: {outcome.ending}{error}{outcome.problem and f': {outcome.problem}'}"
 
 
 def _cancelled(

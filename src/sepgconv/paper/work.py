@@ -65,10 +65,12 @@ class Outcome:
     Attributes:
         ending: "finished" and "diverged" have a record in the file; "elsewhere": another process is at it.
         problem: a sentence on what went wrong.
+        error: test error in percent, where there is one.
     """
 
     ending: Ending
     problem: str = ""
+    error: float | None = None
 
 
 def run_job(job: Job) -> Outcome:
@@ -88,9 +90,11 @@ def run_job(job: Job) -> Outcome:
             if done is None:
                 done = _TASKS[job.cell.task](job)
                 append_record(job.file, done)
-            return Outcome(ending="diverged" if done["status"] == DIVERGED else "finished")
+            if done["status"] == DIVERGED:
+                return Outcome(ending="diverged", problem=done.get("problem", ""))
+            return Outcome(ending="finished", error=done["test_error"])
     except Timeout:
-        return Outcome(ending="elsewhere")
+        return Outcome(ending="elsewhere", problem="another process is at it")
     except _MissingDataError as error:
         return Outcome(ending="no data", problem=str(error))
     except (OSError, ValueError, RuntimeError, ImportError) as error:

@@ -29,8 +29,8 @@ class RayExecutor:
 
     def __init__(self, *, address: str | None, workers: int | None, threads: int, gpus: float) -> None:
         self._ray: Any = require("ray", extra="cluster", purpose="--executor ray")
-        cpus = None if address or workers is None else workers * threads
-        self._ray.init(address=address, num_cpus=cpus, include_dashboard=False, log_to_driver=False)
+        own: dict[str, Any] = {"num_cpus": workers and workers * threads, "include_dashboard": False}
+        self._ray.init(address=address, log_to_driver=False, **({} if address else own))
         task: Any = self._ray.remote(run_job)
         self._task = task.options(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES)
 
