@@ -46,6 +46,18 @@ def test_what_is_the_same_training_is_the_same_cell():
     assert written_out.fingerprint == CELL.fingerprint
 
 
+def test_the_recipe_is_a_label_and_its_values_count():
+    values = {"weight_decay": 1e-5, "batch_size": 256, "epochs": 50, "schedule": "step", "milestones": (40,)}
+    same = Cell(
+        model="gc_p4cnn",
+        model_config={"width": 30},
+        recipe="default",
+        overrides={**values, "hold_out": False},
+    )
+    assert same.config.recipe != CELL.config.recipe
+    assert same.fingerprint == CELL.fingerprint
+
+
 def test_a_preset_that_changes_makes_other_cells(monkeypatch):
     from sepgconv.models import registry
 
