@@ -70,6 +70,7 @@ def test_what_ray_is_asked_for(monkeypatch):
     with ray_module.RayExecutor(address=None, workers=2, threads=3, gpus=0.0):
         pass
     assert fake.asked["init"]["num_cpus"] == 6
+    assert fake.asked["init"]["address"] == "local"  # not a cluster that happens to be there
     assert fake.asked["task"] == {"num_cpus": 3, "num_gpus": 0.0, "max_retries": 2}
     assert fake.asked["shutdown"]
     with ray_module.RayExecutor(address="ray://host:10001", workers=2, threads=1, gpus=0.25):

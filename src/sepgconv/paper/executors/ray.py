@@ -30,7 +30,8 @@ class RayExecutor:
     def __init__(self, *, address: str | None, workers: int | None, threads: int, gpus: float) -> None:
         self._ray: Any = require("ray", extra="cluster", purpose="--executor ray")
         own: dict[str, Any] = {"num_cpus": workers and workers * threads, "include_dashboard": False}
-        self._ray.init(address=address, log_to_driver=False, **({} if address else own))
+        # "local", because without an address Ray joins any cluster that this machine has, or had.
+        self._ray.init(address=address or "local", log_to_driver=False, **({} if address else own))
         task: Any = self._ray.remote(run_job)
         self._task = task.options(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES)
 
