@@ -6,6 +6,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks import suite
 from benchmarks.results import Result, write_whole
@@ -84,9 +85,9 @@ def _draw_panel(panel: Axes, kind: str, along: list[tuple[float, Result]]) -> No
     panel.set_yscale("log")
     ticks = [value for value, _ in along]
     panel.set_xticks(ticks, [f"{value:g}" for value in ticks], minor=False)
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panel.yaxis.set_major_formatter("{x:g}")
-    panel.yaxis.set_minor_formatter("{x:g}")
-    panel.tick_params(axis="y", which="minor", labelsize="x-small")
+    panel.yaxis.set_minor_formatter(NullFormatter())
     panel.set_title(kind)
     panel.set_ylabel("milliseconds (median, middle half shaded)")
     panel.grid(alpha=0.3)
