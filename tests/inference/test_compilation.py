@@ -110,6 +110,11 @@ def test_executions_are_those_of_the_sizes_that_come_in():
     assert [layer.form is None for layer in last] == [False, True]
 
 
+def test_a_layer_alone():
+    layer = stir(SeparableGroupConv2d(3, 4, 3, "p4m"))
+    assert isinstance(assert_same(layer, torch.randn(2, 3, 8, 7, 7)), FrozenConv2d)
+
+
 def test_shared_modules_are_not_folded():
     """A norm after two convolutions, or a convolution before two norms, belongs to neither alone."""
     norm, convolution = GroupBatchNorm2d(2), GroupConv2d(2, 2, 3, "p4", padding=1)

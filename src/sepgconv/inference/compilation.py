@@ -51,8 +51,9 @@ def compile_for_inference(model: nn.Module, *, input_shape: tuple[int, ...] | No
     uses: dict[nn.Module, int] = {}
     for _, module in frozen.named_modules(remove_duplicate=False):
         uses[module] = uses.get(module, 0) + 1
-    _freeze(frozen, uses, {} if input_shape is None else _map_sizes(frozen, input_shape))
-    return frozen
+    sizes = {} if input_shape is None else _map_sizes(frozen, input_shape)
+    _freeze(frozen, uses, sizes)
+    return freeze(frozen, sizes.get(frozen, (32, 32)))  # the model may be a layer itself
 
 
 def _map_sizes(model: nn.Module, input_shape: tuple[int, ...]) -> dict[nn.Module, Pair]:
