@@ -417,3 +417,17 @@ class TestNormAndReluBefore:
         x, *others = problem("p1", options, (1, 1), 1, kernel=(1, 1))
         with pytest.raises(ValueError, match=r"more than 1 value per channel"):
             self.together("p1", options, x, others, (None, None), (torch.zeros(IN), torch.ones(IN)), recompute=True)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_one_value_per_channel_is_refused_before_anything_changes():
+    """It has no variance; torch refuses it as well."""
+    mean, var = torch.zeros(3), torch.ones(3)
+    before = NormRelu(mean, var, torch.ones(3), torch.zeros(3))
+    weights = torch.randn(4, 3, 1, requires_grad=True), torch.randn(4, 1, 1)
+    with pytest.raises(ValueError, match="expected more than 1 value per channel when training"):
+        separable_group_conv2d(
+            torch.randn(1, 3, 1, 1, 1), *weights, "p1", execution="separable", recompute=True, before=before
+        )
+    assert torch.equal(mean, torch.zeros(3))
+    assert torch.equal(var, torch.ones(3))
