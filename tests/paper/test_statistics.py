@@ -42,7 +42,7 @@ def test_a_row_says_all_that_is_asked(records):
     assert row == {
         "network": "gc-P4CNN, w 30", "data": "rotmnist-generated", "seeds": "1-5", "parameters": "1,000",
         "MACs, nominal / executed (M)": "2.00 / 3.00", "test error %": "1.76 ± 0.096", "paper %": "1.74 ± 0.070",
-        "s a run": "60",
+        "s a run (of the processor)": "60",
     }  # fmt: skip
     notes = " ".join(table.notes)
     for part in ("5 of 35 cells", "rotmnist-generated", "Epochs: 50", "a processor", "sepgconv 0.1.0", "0123456789ab"):
@@ -95,6 +95,12 @@ def test_seconds_of_different_devices_stay_apart(records):
     mixed = [*records[:2], *({**record, "device": "b processor", "seconds": 20.0} for record in records[2:])]
     assert seconds(groups(mixed)[0]) == "60 / 20"
     assert seconds(groups(records)[0]) == "60"
+
+
+def test_seconds_of_the_processor_stand_beside_them_where_all_records_have_them(records):
+    timed = [{**record, "cpu_seconds": 40.0 + index} for index, record in enumerate(records[:3])]
+    assert seconds(groups(timed)[0]) == "60 (41)"
+    assert seconds(groups([*timed, *records[3:]])[0]) == "60"
 
 
 def test_seeds_are_written_shortly(record):

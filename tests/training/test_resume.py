@@ -70,7 +70,7 @@ def steps_on_tensorboard(folder):
 
 def what_lasts(folder):
     """History and record, without time, memory, and the commit, which other work in the checkout changes."""
-    passing = ("seconds", "peak_memory_bytes", "commit")
+    passing = ("seconds", "cpu_seconds", "peak_memory_bytes", "commit")
     rows = [*read_history(folder / "metrics.csv"), RunRecord.read(folder / "record.json").to_dict()]
     return [{key: value for key, value in row.items() if key not in passing} for row in rows]
 
@@ -96,10 +96,11 @@ def stopped(tmp_path, monkeypatch, config, bars):
 def test_seconds_and_memory_add_up_over_a_resume(stopped, config, bars):
     before = torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)
     state = before["callbacks"]["EpochKeeper"]
-    state |= {"seconds": 1000.0, "peak_memory_bytes": 10**15}
+    state |= {"seconds": 1000.0, "cpu_seconds": 500.0, "peak_memory_bytes": 10**15}
     torch.save(before, stopped / "checkpoints" / "last.ckpt")
     record = train(config, folder=stopped, data=bars, resume=True, progress=False, threads=1)
     assert 1000 < record.seconds < 1300
+    assert 500 < record.cpu_seconds < 800
     assert record.peak_memory_bytes == 10**15
 
 

@@ -52,6 +52,7 @@ def test_the_record_tells_the_run(record, config, bars):
     assert record.versions["torch"] == torch.__version__
     assert record.versions["sepgconv"] == sepgconv.__version__
     assert 0 < record.seconds < 300
+    assert 0 < record.cpu_seconds < 300
     assert record.peak_memory_bytes > 50e6
     assert record.device
     for part in (record.train_error, record.validation_error, record.test_error):

@@ -11,7 +11,8 @@ from sepgconv.paper.statistics import Group, groups, origin, whole
 from sepgconv.paper.store import Reading, Record
 
 COLUMNS = (
-    "network", "data", "seeds", "parameters", "MACs, nominal / executed (M)", "test error %", "paper %", "s a run",
+    "network", "data", "seeds", "parameters", "MACs, nominal / executed (M)", "test error %", "paper %",
+    "s a run (of the processor)",
 )  # fmt: skip
 NOT_RUN = "not run"
 # On these, a number of ours may stand beside the paper's: the same images, or the same task on images made alike.

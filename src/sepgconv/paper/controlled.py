@@ -127,6 +127,7 @@ def train_controlled(
         "test_error": 100 * wrong / len(data.test),
         "parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
         "seconds": keeper.seconds,
+        "cpu_seconds": keeper.cpu_seconds,
         "device": device_name(trainer.strategy.root_device),
         "threads": torch.get_num_threads(),
         "commit": commit,

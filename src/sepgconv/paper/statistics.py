@@ -87,11 +87,18 @@ def _numbers(records: Sequence[Record]) -> str:
 
 
 def seconds(group: Group) -> str:
-    """Write the seconds of a run, the mean, for each device apart."""
-    by_device: dict[str, list[float]] = {}
+    """Write the seconds of a run and, in parentheses, those of the processor; the mean, for each device apart."""
+    by_device: dict[str, list[Record]] = {}
     for record in group.finished:
-        by_device.setdefault(record["device"], []).append(record["seconds"])
-    return " / ".join(f"{statistics.fmean(times):,.0f}" for _, times in sorted(by_device.items())) or "-"
+        by_device.setdefault(record["device"], []).append(record)
+    return " / ".join(_mean_seconds(records) for _, records in sorted(by_device.items())) or "-"
+
+
+def _mean_seconds(records: Sequence[Record]) -> str:
+    wall = f"{statistics.fmean(record['seconds'] for record in records):,.0f}"
+    if any(record.get("cpu_seconds") is None for record in records):  # where nothing was trained
+        return wall
+    return f"{wall} ({statistics.fmean(record['cpu_seconds'] for record in records):,.0f})"
 
 
 def whole(value: int | None) -> str:

@@ -21,6 +21,7 @@ class EpochKeeper(Callback):
     Attributes:
         epoch: the epoch of the last good checkpoint, counted from 1; 0 for none.
         seconds: wall time of the epochs up to it. The time of an epoch that was broken off is lost with it.
+        cpu_seconds: processor time of the same, of all threads of this process; it counts no waiting.
         peak_memory_bytes: the most memory used until then; None where it cannot be measured.
 
     Args:
@@ -32,26 +33,29 @@ class EpochKeeper(Callback):
     def __init__(self, checkpoint: Path, *, progress: bool = False, epoch: int = 0) -> None:
         self._checkpoint = checkpoint
         self._progress = progress
-        self._started = 0.0
+        self._started = self._cpu_started = 0.0
         self.epoch = epoch
-        self.seconds = 0.0
+        self.seconds = self.cpu_seconds = 0.0
         self.peak_memory_bytes: int | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the checkpoint keeps of this object."""
-        return {"epoch": self.epoch, "seconds": self.seconds, "peak_memory_bytes": self.peak_memory_bytes}
+        names = ("epoch", "seconds", "cpu_seconds", "peak_memory_bytes")
+        return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over what a checkpoint kept."""
         self.epoch = state_dict["epoch"]
         self.seconds = state_dict["seconds"]
+        self.cpu_seconds = state_dict["cpu_seconds"]
         self.peak_memory_bytes = state_dict["peak_memory_bytes"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock where the checkpoint left it, and on a GPU the count of memory."""
+        """Start the clocks where the checkpoint left them, and on a GPU the count of memory."""
         if trainer.strategy.root_device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(trainer.strategy.root_device)
         self._started = time.perf_counter() - self.seconds
+        self._cpu_started = time.process_time() - self.cpu_seconds
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the epoch, then save it.
@@ -66,6 +70,7 @@ class EpochKeeper(Callback):
         before = self.state_dict()
         self.epoch = trainer.current_epoch + 1
         self.seconds = time.perf_counter() - self._started
+        self.cpu_seconds = time.process_time() - self._cpu_started
         self.peak_memory_bytes = _larger(self.peak_memory_bytes, peak_memory_bytes(trainer.strategy.root_device))
         try:
             self._log(trainer, cast(Classifier, pl_module))

@@ -28,6 +28,7 @@ class RunRecord:
         nominal_macs: multiply-accumulates for one image, by the paper's formulas.
         executed_macs: the same, as the layers really run.
         seconds: wall time of the epochs, validation and checkpoints included, over all resumes.
+        cpu_seconds: processor time of the same, of all threads of the first process. On a busy machine it says more.
         peak_memory_bytes: the most memory used in training: torch's on a GPU, the first process's on a CPU; or None.
         device: model name of the processor or GPU.
         processes: how many trained together.
@@ -55,6 +56,7 @@ class RunRecord:
     nominal_macs: int
     executed_macs: int
     seconds: float
+    cpu_seconds: float
     peak_memory_bytes: int | None
     device: str
     processes: int

@@ -211,6 +211,7 @@ def _record(
         nominal_macs=costs.nominal_macs,
         executed_macs=costs.executed_macs,
         seconds=keeper.seconds,
+        cpu_seconds=keeper.cpu_seconds,
         peak_memory_bytes=keeper.peak_memory_bytes,
         device=device_name(trainer.strategy.root_device),
         processes=trainer.world_size,
