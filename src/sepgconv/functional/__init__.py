@@ -7,6 +7,7 @@ from sepgconv.functional.convolution import (
     lift_conv2d,
 )
 from sepgconv.functional.execution import executed_macs, select_execution
+from sepgconv.functional.factorisation import full_rank, separable_spectrum, separate_kernel
 from sepgconv.functional.geometry import Geometry, conv_geometry
 from sepgconv.functional.kernels import compose_kernel, filter_action, pixel_action, pose_action, transform_kernel
 from sepgconv.functional.normalization import group_batch_norm, group_layer_norm
@@ -25,6 +26,7 @@ __all__ = [
     "depthwise_group_conv2d",
     "executed_macs",
     "filter_action",
+    "full_rank",
     "group_batch_norm",
     "group_conv2d",
     "group_layer_norm",
@@ -37,5 +39,7 @@ __all__ = [
     "select_execution",
     "separable_actions",
     "separable_group_conv2d",
+    "separable_spectrum",
+    "separate_kernel",
     "transform_kernel",
 ]

@@ -1,0 +1,93 @@
+"""Filter banks as sums of separable terms: how much of a bank the first terms hold, and the terms themselves."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sepgconv._messages import one_of
+from sepgconv.functional.kernels import SHARINGS, Sharing
+
+
+def separable_spectrum(weight: Float[Tensor, "o c g k l"], sharing: Sharing) -> Float[Tensor, "o ... r"]:
+    """Return the singular values of a filter bank, as the separable factorisation sees it.
+
+    A bank is a sum of r separable terms exactly where all but the first r values are zero, and the sum of the squares
+    of the others is the squared distance to the nearest such sum (Eckart & Young 1936).
+
+    Args:
+        weight: F, (out, in, |G|, k, k), as `GroupConv2d.weight`.
+        sharing: "gc": one matrix for each output channel, in|G| x k^2; "g": one for each pair of channels, |G| x k^2.
+
+    Returns:
+        float64, descending along the last axis: (out, min(in|G|, k^2)) for "gc", (out, in, min(|G|, k^2)) for "g".
+
+    Raises:
+        ValueError: an unknown sharing, or a weight that is not of rank 5 or not finite.
+    """
+    return torch.linalg.svdvals(_matrices(weight, sharing, "separable_spectrum"))
+
+
+def separate_kernel(
+    weight: Float[Tensor, "o c g k l"], sharing: Sharing, rank: int
+) -> tuple[Float[Tensor, "o r c g"], Float[Tensor, "o r ..."]]:
+    """Return the factors of the sum of separable terms that is nearest to a filter bank (arXiv:2106.04914, section 3.3).
+
+    gc: `F[n,c,g] = sum_r w[n,r,c,g] K[n,r]`; g: `F[n,c,g] = sum_r w[n,r,c,g] K[n,r,c]`. The terms come from the singular
+    value decomposition, the largest first; both factors get the root of the singular value, and the largest pixel of a
+    planar kernel is positive.
+
+    Args:
+        weight: F, (out, in, |G|, k, k).
+        sharing: what shares a spatial kernel: "gc" all poses and input channels, "g" all poses.
+        rank: the number of terms, 1 for the paper's layer; at `full_rank` the sum is the bank itself.
+
+    Returns:
+        w, (out, rank, in, |G|), and K, (out, rank, k, k) for "gc" and (out, rank, in, k, k) for "g", in the type of the
+        weight.
+
+    Raises:
+        ValueError: an unknown sharing, a weight that is not of rank 5 or not finite, or a rank out of range.
+    """
+    matrices = _matrices(weight, sharing, "separate_kernel")
+    channels, order, *size = weight.shape[1:]
+    most = full_rank(channels, order, (size[0], size[1]), sharing)
+    if not 1 <= rank <= most:
+        raise ValueError(f"separate_kernel: rank must be from 1 to {most} for this weight, got {rank}")
+    left, values, right = torch.linalg.svd(matrices, full_matrices=False)
+    root = values[..., :rank].sqrt()
+    mixing = left[..., :rank].mT * root.unsqueeze(-1)  # gc: (out, rank, in * g); g: (out, in, rank, g)
+    planar = right[..., :rank, :] * root.unsqueeze(-1)  # gc: (out, rank, k * k); g: (out, in, rank, k * k)
+    sign = planar.gather(-1, planar.abs().argmax(-1, keepdim=True)).sign()
+    sign = torch.where(sign == 0, 1.0, sign)
+    mixing, planar = mixing * sign, (planar * sign).unflatten(-1, size)
+    if sharing == "gc":
+        mixing = mixing.unflatten(-1, (channels, order))
+    else:
+        mixing, planar = mixing.transpose(1, 2), planar.transpose(1, 2)
+    return mixing.contiguous().to(weight.dtype), planar.contiguous().to(weight.dtype)
+
+
+def full_rank(in_channels: int, order: int, size: tuple[int, int], sharing: Sharing) -> int:
+    """Return the number of separable terms with which every filter bank can be written.
+
+    Args:
+        in_channels: C.
+        order: |G|.
+        size: (height, width) of the planar kernels.
+        sharing: "gc" or "g".
+
+    Raises:
+        ValueError: an unknown sharing.
+    """
+    one_of("sharing", sharing, SHARINGS)
+    return min(in_channels * order if sharing == "gc" else order, size[0] * size[1])
+
+
+def _matrices(weight: Tensor, sharing: Sharing, caller: str) -> Tensor:
+    one_of("sharing", sharing, SHARINGS)
+    if weight.ndim != 5:
+        raise ValueError(f"{caller}: expected a filter bank (out, in, |G|, k, k), got {tuple(weight.shape)}")
+    if not torch.isfinite(weight).all():
+        raise ValueError(f"{caller}: expected finite weights, got NaN or infinity")
+    pixels = weight.detach().double().flatten(3)  # (out, in, g, k * k)
+    return pixels.flatten(1, 2) if sharing == "gc" else pixels
