@@ -30,11 +30,11 @@ def separable_spectrum(weight: Float[Tensor, "o c g k l"], sharing: Sharing) -> 
 def separate_kernel(
     weight: Float[Tensor, "o c g k l"], sharing: Sharing, rank: int
 ) -> tuple[Float[Tensor, "o r c g"], Float[Tensor, "o r ..."]]:
-    """Return the factors of the sum of separable terms that is nearest to a filter bank (arXiv:2106.04914, section 3.3).
+    """Return the factors of the sum of separable terms nearest to a filter bank (arXiv:2106.04914, section 3.3).
 
-    gc: `F[n,c,g] = sum_r w[n,r,c,g] K[n,r]`; g: `F[n,c,g] = sum_r w[n,r,c,g] K[n,r,c]`. The terms come from the singular
-    value decomposition, the largest first; both factors get the root of the singular value, and the largest pixel of a
-    planar kernel is positive.
+    gc: `F[n,c,g] = sum_r w[n,r,c,g] K[n,r]`; g: `F[n,c,g] = sum_r w[n,r,c,g] K[n,r,c]`. The terms come from the
+    singular value decomposition, the largest first; both factors get the root of the singular value, and the largest
+    pixel of a planar kernel is positive.
 
     Args:
         weight: F, (out, in, |G|, k, k).
