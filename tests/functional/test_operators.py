@@ -80,6 +80,68 @@ def test_convolution_is_an_operator_in_order(as_installed, name, options):
     assert set(torch.library.opcheck(operators.gc_convolution_backward, backward).values()) == {"SUCCESS"}
 
 
+PLANES = [
+    {"padding": 1},
+    {"padding": (1, 2), "dilation": (2, 1)},
+    {"stride": 2, "padding": 2, "padding_mode": "reflect"},
+    {"padding": 1, "padding_mode": "circular"},
+]
+
+
+def succeeds(operator, arguments):
+    return set(torch.library.opcheck(operator, arguments).values()) == {"SUCCESS"}
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+@pytest.mark.parametrize("options", PLANES, ids=str)
+def test_the_planar_convolution_is_an_operator_in_order(as_installed, options, has_bias):
+    planar, geometry = as_installed.functional.planar, as_installed.functional.geometry
+    sides = geometry.conv_geometry(as_installed.group("p1"), 3, **options)
+    x, filters = maps(6, 1), torch.randn(9, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(9, dtype=torch.float64, requires_grad=True) if has_bias else None
+    arguments = (x, filters, bias, planar.flat_geometry(sides), sides.padding_mode, 3)
+    assert succeeds(planar.planar_operator, arguments)
+    leaves = [x, filters, *([bias] if has_bias else [])]
+    y = planar.planar_operator(*arguments)
+    expected = planar.planar_conv2d(x, filters, bias, sides, channel_groups=3, caller="test")
+    torch.testing.assert_close(y, expected)
+    weights = torch.randn_like(y)
+    found = torch.autograd.grad((y * weights).sum(), leaves)
+    torch.testing.assert_close(found, torch.autograd.grad((expected * weights).sum(), leaves))
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    assert found[0].is_contiguous(memory_format=torch.channels_last)
+    arguments = [part.detach() if isinstance(part, torch.Tensor) else part for part in arguments]
+    assert succeeds(planar.planar_backward_operator, (weights, *arguments))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 6, 7), (1, 2, 190, 200)], ids=["int16", "int32"])
+def test_max_pooling_is_an_operator_in_order(as_installed, shape):
+    functional = as_installed.functional
+    operators, flat_geometry = functional.operators, functional.planar.flat_geometry
+    window = functional.conv_geometry(as_installed.group("p1"), 3, 2, 1, 1)
+    x = torch.randn(shape, dtype=torch.float64).contiguous(memory_format=torch.channels_last).requires_grad_()
+    pooled, at = operators.max_pool_operator(x, flat_geometry(window))
+    expected = nn.functional.max_pool2d(x, 3, 2, 1)
+    torch.testing.assert_close(pooled, expected)
+    assert at.dtype == (torch.int16 if shape[2] == 6 else torch.int32)
+    weights = torch.randn_like(pooled)
+    (found,) = torch.autograd.grad((pooled * weights).sum(), x)
+    torch.testing.assert_close(found, torch.autograd.grad((expected * weights).sum(), x)[0])
+    assert succeeds(operators.max_pool_operator, (x, flat_geometry(window)))
+    assert succeeds(operators.max_pool_backward_operator, (weights, at, list(shape), flat_geometry(window)))
+
+
+@pytest.mark.parametrize("relu", [True, False])
+def test_fixed_batch_norm_is_an_operator_in_order(as_installed, relu):
+    operators = as_installed.functional.operators
+    x, slope, offset = maps(3, 2).detach(), torch.randn(6, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
+    expected = x * slope[:, None, None] + offset[:, None, None]
+    found = operators.affine_operator(x, slope, offset, relu)
+    torch.testing.assert_close(found, expected.relu() if relu else expected)
+    assert (found < 0).any() != relu
+    assert succeeds(operators.affine_operator, (x, slope, offset, relu))
+
+
 def test_plans_survive_being_written_as_numbers(as_installed):
     functional = as_installed.functional
     operators = functional.operators
@@ -136,7 +198,47 @@ def test_compiled_networks_equal_eager_ones(as_installed, training):
     torch.testing.assert_close(net.state_dict(), moved)
     # The agreement is not that of one code path with itself: the graph holds the operators.
     assert any("gc_convolution" in name for name in seen)
+    assert any("max_pool2d" in name for name in seen)
     assert any("shared_batch_norm" in name for name in seen) == training
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("execution", ["fourier", "separable"])
+def test_compiled_networks_equal_eager_ones_without_gradients(as_installed, execution, affine):
+    net = network(as_installed, execution).eval()
+    for module in net.modules():
+        if isinstance(module, as_installed.nn.GroupBatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+            for name in ("weight", "bias"):
+                module.register_parameter(name, nn.Parameter(torch.randn(module.num_features).double()))
+                if not affine:
+                    module.register_parameter(name, None)
+    x, seen = torch.randn(2, 1, 10, 10, dtype=torch.float64), set()
+
+    def backend(graph_module, inputs):
+        seen.update(operators_in(graph_module))
+        return torch._dynamo.lookup_backend("aot_eager")(graph_module, inputs)
+
+    with torch.no_grad():
+        found = torch.compile(net, fullgraph=True, backend=backend)(x)
+        torch.testing.assert_close(found, net(x), rtol=1e-9, atol=1e-9)
+    assert {name.split(".")[1] for name in seen} == {"affine", "gc_convolution", "max_pool2d"}
+
+
+def test_what_keeps_its_maps_runs_planar_operators(as_installed):
+    net, seen = network(as_installed, "separable"), set()
+
+    def backend(graph_module, inputs):
+        seen.update(operators_in(graph_module))
+        return torch._dynamo.lookup_backend("aot_eager")(graph_module, inputs)
+
+    state, x = {k: v.clone() for k, v in net.state_dict().items()}, torch.randn(2, 1, 10, 10, dtype=torch.float64)
+    expected = gradients(net, x)
+    net.load_state_dict(state)
+    found = gradients(torch.compile(net, fullgraph=True, backend=backend), x)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    assert {name.split(".")[1] for name in seen} == {"shared_batch_norm", "planar_conv2d", "max_pool2d"}
 
 
 @pytest.mark.parametrize("execution", ["fourier", "separable"])

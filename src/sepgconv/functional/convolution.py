@@ -8,9 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sepgconv.functional.checks import check_feature_map, check_image, check_weight
-from sepgconv.functional.geometry import Geometry, Pair, conv_geometry, planar_conv2d
+from sepgconv.functional.geometry import Geometry, Pair, conv_geometry
 from sepgconv.functional.kernels import dense_bank, filter_action, over_poses, pixel_action, planar_bank, planar_size
 from sepgconv.functional.layout import fold_image, fold_poses, unfold_poses
+from sepgconv.functional.planar import planar_conv2d
 from sepgconv.groups import FiniteGroup
 from sepgconv.groups import group as find_group
 

@@ -11,13 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from sepgconv.functional.derivatives import gradients_again, is_transformed, one_by_one
-from sepgconv.functional.geometry import Geometry, planar_conv2d
-from sepgconv.functional.layout import fold_image
+from sepgconv.functional.geometry import Geometry
 from sepgconv.functional.mixing import analyse, mix, multiply, multiply_backward, synthesise
 from sepgconv.functional.pieces import like_image, map_pieces, pieces, zero_or
+from sepgconv.functional.planar import planar_backward, planar_conv2d
 from sepgconv.functional.shared_statistics import (
     NormGradient,
     Statistics,
@@ -213,7 +212,7 @@ def _backward(
     form, order = plan.form, plan.order
     coefficients = analyse(x, form, order)
     mixed = synthesise(multiply(coefficients, weights, form), form, order)
-    grad_mixed, by_filters, by_bias = _filter_backward(grad, mixed, filters, bias, plan)
+    grad_mixed, by_filters, by_bias = planar_backward(grad, mixed, filters, bias, plan.geometry, filters.shape[0])
     del mixed
     grads = analyse(grad_mixed, form, order)
     del grad_mixed
@@ -224,41 +223,3 @@ def _backward(
 
 def _cut(x: Tensor, filters: Tensor) -> list[slice]:
     return pieces(x, widest=max(x.shape[1], filters.shape[0]))
-
-
-def _filter_backward(
-    grad: Tensor, mixed: Tensor, filters: Tensor, bias: Tensor | None, plan: GcPlan
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return the gradients of `_filter` by the maps, the filters and the bias."""
-    geometry = plan.geometry
-    padding, padded = geometry.padding, mixed
-    if geometry.padding_mode != "zeros" and padding != (0, 0):
-        sides = (padding[1], padding[1], padding[0], padding[0])
-        padded, padding = fold_image(F.pad(mixed, sides, mode=geometry.padding_mode)), (0, 0)
-    maps = filters.shape[0]
-    grad_padded, by_filters, by_bias = torch.ops.aten.convolution_backward(
-        grad.contiguous(memory_format=torch.channels_last),
-        padded,
-        filters,
-        [maps],
-        list(geometry.stride),
-        list(padding),
-        list(geometry.dilation),
-        False,
-        [0, 0],
-        maps,
-        [True, True, bias is not None],
-    )
-    if padded is not mixed:
-        grad_padded = _pad_backward(grad_padded, mixed, geometry)
-    return grad_padded, by_filters, by_bias
-
-
-def _pad_backward(grad: Tensor, unpadded: Tensor, geometry: Geometry) -> Tensor:
-    """Add what was padded up where it came from, row by row and column by column."""
-    for axis, padding in zip((2, 3), geometry.padding, strict=True):
-        places = torch.arange(unpadded.shape[axis], dtype=torch.float32, device=grad.device)[None, None]
-        source = F.pad(places, (padding, padding), mode=geometry.padding_mode)[0, 0].long()
-        shape = [*grad.shape[:axis], unpadded.shape[axis], *grad.shape[axis + 1 :]]
-        grad = grad.new_zeros(shape).index_add_(axis, source, grad)
-    return grad

@@ -3,11 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, SupportsIndex
 
-from torch import Tensor
-from torch.nn import functional as F
-
 from sepgconv._messages import one_of
-from sepgconv.functional.layout import fold_image
 from sepgconv.groups import FiniteGroup
 
 Pair = tuple[int, int]
@@ -117,27 +113,3 @@ def conv_geometry(
         paddings = as_pair(padding, "padding", least=0)
     check_equal_sides(group, kernel_size=kernel, stride=strides, padding=paddings, dilation=dilations)
     return Geometry(kernel, strides, paddings, dilations, mode)
-
-
-def planar_conv2d(
-    x: Tensor, filters: Tensor, bias: Tensor | None, geometry: Geometry, *, channel_groups: int, caller: str
-) -> Tensor:
-    """Cross-correlate folded maps (batch, maps, height, width) in the plane, with any padding mode.
-
-    Args:
-        x: the maps.
-        filters: (maps out, maps in / channel_groups, kernel height, kernel width).
-        bias: (maps out,) or None.
-        geometry: the planar arguments.
-        channel_groups: torch's `groups`, the number of blocks of maps that do not mix.
-        caller: named in the error.
-
-    Raises:
-        ValueError: the maps are too small for the kernel or for the padding mode; the smallest size is named.
-    """
-    geometry.check_size(int(x.shape[-2]), int(x.shape[-1]), caller)
-    (pad_y, pad_x), mode = geometry.padding, geometry.padding_mode
-    padding = geometry.padding
-    if mode != "zeros" and padding != (0, 0):
-        x, padding = fold_image(F.pad(x, (pad_x, pad_x, pad_y, pad_y), mode=mode)), (0, 0)
-    return F.conv2d(x, filters, bias, geometry.stride, padding, geometry.dilation, channel_groups)

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from sepgconv.functional.gc_convolution import GcPlan, gc_backward, gc_forward
-from sepgconv.functional.geometry import Geometry, PaddingMode
-from sepgconv.functional.pieces import like_image
-from sepgconv.functional.shared_statistics import shared_norm, shared_norm_backward
+from sepgconv.functional.maxima import max_pool_backward, max_pool_with_places, place_type
+from sepgconv.functional.pieces import like_image, pieces
+from sepgconv.functional.planar import flat_geometry, geometry_of
+from sepgconv.functional.shared_statistics import affine_into, shared_norm, shared_norm_backward
 from sepgconv.groups import Butterflies
 
 
@@ -74,21 +75,32 @@ def _norm_gradient(ctx: Any, grad: Tensor, *unused: Tensor | None) -> tuple[Tens
 shared_batch_norm.register_autograd(_norm_gradient, setup_context=_save_norm)
 
 
+@torch.library.custom_op("sepgconv::affine", mutates_args=())
+def affine_operator(x: Tensor, slope: Tensor, offset: Tensor, relu: bool) -> Tensor:
+    """Run `affine_into` with slope and offset (maps,): batch norm with fixed statistics, without gradients."""
+    out = like_image(x)
+    for piece in pieces(x, widest=x.shape[1]):  # so that ReLU finds the maps in the cache
+        affine_into(x[piece], slope[:, None, None], offset[:, None, None], relu=relu, out=out[piece])
+    return out
+
+
+@affine_operator.register_fake
+def _(x: Tensor, slope: Tensor, offset: Tensor, relu: bool) -> Tensor:
+    return like_image(x)
+
+
 def flat(plan: GcPlan) -> tuple[list[int], str]:
     """Write a plan without batch norm as numbers and a word, which is what an operator can take."""
-    form, geometry = plan.form, plan.geometry
-    sides = [*geometry.kernel_size, *geometry.stride, *geometry.padding, *geometry.dilation]
+    form, sides = plan.form, flat_geometry(plan.geometry)
     blocks = [size for block in form.blocks for size in block]
-    return [plan.order, len(form.levels), *map(int, form.levels), *sides, *blocks], geometry.padding_mode
+    return [plan.order, len(form.levels), *map(int, form.levels), *sides, *blocks], plan.geometry.padding_mode
 
 
 def _plan(numbers: Sequence[int], mode: str) -> GcPlan:
     order, depth, *rest = numbers
     levels, sides, blocks = rest[:depth], rest[depth : depth + 8], rest[depth + 8 :]
-    kernel, stride, padding, dilation = (tuple(sides[at : at + 2]) for at in (0, 2, 4, 6))
     form = Butterflies(tuple(map(bool, levels)), tuple(zip(blocks[::2], blocks[1::2], strict=True)))
-    padding_mode: PaddingMode = mode  # pyright: ignore[reportAssignmentType] (written by `flat`)
-    return GcPlan(form, order, Geometry(kernel, stride, padding, dilation, padding_mode))  # pyright: ignore[reportArgumentType]
+    return GcPlan(form, order, geometry_of(sides, mode))
 
 
 @torch.library.custom_op("sepgconv::gc_convolution", mutates_args=())
@@ -151,3 +163,42 @@ def _convolution_gradient(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
 
 
 gc_convolution_operator.register_autograd(_convolution_gradient, setup_context=_save_convolution)
+
+
+@torch.library.custom_op("sepgconv::max_pool2d", mutates_args=())
+def max_pool_operator(maps: Tensor, window: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Run `max_pool_with_places`."""
+    return max_pool_with_places(maps, geometry_of(window))
+
+
+@max_pool_operator.register_fake
+def _(maps: Tensor, window: Sequence[int]) -> tuple[Tensor, Tensor]:
+    height, width = geometry_of(window).output_size(maps.shape[2], maps.shape[3])
+    pooled = like_image(maps.new_empty(1).expand(*maps.shape[:2], height, width))
+    return pooled, torch.empty_like(pooled, dtype=place_type(maps.shape))
+
+
+@torch.library.custom_op("sepgconv::max_pool2d_backward", mutates_args=())
+def max_pool_backward_operator(grad: Tensor, at: Tensor, shape: Sequence[int], window: Sequence[int]) -> Tensor:
+    """Run `max_pool_backward`."""
+    grad = grad.contiguous(memory_format=torch.channels_last)
+    return max_pool_backward(grad, at, shape, geometry_of(window))
+
+
+@max_pool_backward_operator.register_fake
+def _(grad: Tensor, at: Tensor, shape: Sequence[int], window: Sequence[int]) -> Tensor:
+    return like_image(grad.new_empty(1).expand(*shape))
+
+
+def _save_pool(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    maps, ctx.window = inputs
+    ctx.shape = maps.shape
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(output[1])
+
+
+def _pool_gradient(ctx: Any, grad: Tensor, *unused: Tensor | None) -> tuple[Tensor, None]:
+    return max_pool_backward_operator(grad, ctx.saved_tensors[0], ctx.shape, ctx.window), None
+
+
+max_pool_operator.register_autograd(_pool_gradient, setup_context=_save_pool)

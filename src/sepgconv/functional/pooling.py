@@ -12,11 +12,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from sepgconv.functional import operators
 from sepgconv.functional.checks import check_feature_map
-from sepgconv.functional.derivatives import by_hand, is_transformed, one_by_one
+from sepgconv.functional.derivatives import by_hand, in_compiled_code, is_transformed, one_by_one
 from sepgconv.functional.geometry import Geometry, Pair, conv_geometry
 from sepgconv.functional.layout import fold_image, fold_poses, unfold_poses
-from sepgconv.functional.pieces import like_image
+from sepgconv.functional.maxima import max_pool_backward, max_pool_with_places
+from sepgconv.functional.planar import flat_geometry
 from sepgconv.groups import C1
 
 
@@ -73,6 +75,8 @@ def max_pool2d(
 def _max_pool(maps: Tensor, window: Geometry) -> Tensor:
     if maps.requires_grad and maps.device.type == "cpu" and by_hand(maps):
         return _MaxPool.apply(maps, window)[0]
+    if maps.device.type == "cpu" and in_compiled_code(maps):
+        return operators.max_pool_operator(maps, flat_geometry(window))[0]
     return F.max_pool2d(maps, window.kernel_size, window.stride, window.padding, window.dilation)
 
 
@@ -86,8 +90,7 @@ class _MaxPool(torch.autograd.Function):
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride] (torch declares it for any arguments)
         maps: Tensor, window: Geometry
     ) -> tuple[Tensor, Tensor]:
-        pooled, at = F.max_pool2d_with_indices(maps, window.kernel_size, window.stride, window.padding, window.dilation)
-        return pooled, at.to(torch.int16 if maps.shape[2] * maps.shape[3] <= 2**15 else torch.int32)
+        return max_pool_with_places(maps, window)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Geometry], output: tuple[Tensor, Tensor]) -> None:
@@ -107,14 +110,9 @@ class _MaxPool(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride] (torch declares it for any arguments)
         ctx: Any, grad: Tensor, *unused: Tensor | None
     ) -> tuple[Tensor, None]:
-        window: Geometry = ctx.window
-        at = ctx.saved_tensors[0].to(torch.int64)
-        # Only the shape and the layout of the input are looked at.
-        maps = like_image(torch.empty(1, dtype=grad.dtype, device=grad.device).expand(ctx.shape))
         if not is_transformed(grad):  # a batched gradient cannot be asked how it lies
             grad = grad.contiguous(memory_format=torch.channels_last)
-        sides = (window.kernel_size, window.stride, window.padding, window.dilation)
-        return torch.ops.aten.max_pool2d_with_indices_backward(grad, maps, *sides, False, at), None
+        return max_pool_backward(grad, ctx.saved_tensors[0], ctx.shape, ctx.window), None
 
 
 def avg_pool2d(

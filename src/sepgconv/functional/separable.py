@@ -18,7 +18,7 @@ from sepgconv.functional.convolution import convolve_dense
 from sepgconv.functional.derivatives import by_hand, in_compiled_code, is_transformed
 from sepgconv.functional.execution import Execution, select_execution
 from sepgconv.functional.gc_convolution import GcPlan, gc_convolution, norm_relu_gc_convolution
-from sepgconv.functional.geometry import Geometry, Pair, conv_geometry, planar_conv2d
+from sepgconv.functional.geometry import Geometry, Pair, conv_geometry
 from sepgconv.functional.kernels import (
     SHARINGS,
     Sharing,
@@ -34,6 +34,7 @@ from sepgconv.functional.kernels import (
 from sepgconv.functional.layout import fold_image, fold_poses, unfold_poses
 from sepgconv.functional.mixing import WHOLE, block_weights, dense_weight, fourier_tables
 from sepgconv.functional.normalization import group_batch_norm
+from sepgconv.functional.planar import planar_conv2d
 from sepgconv.functional.shared_statistics import update_running_statistics
 from sepgconv.groups import Butterflies, FiniteGroup
 from sepgconv.groups import group as find_group
@@ -125,7 +126,7 @@ def separable_group_conv2d(
         recompute: whether to keep only the input for backward, and make the maps between mixing and filtering again
             there, a few pictures at a time. None does so where it costs little: in the irreps, where it was as fast as
             keeping them. The dense mixing is one product more, measured as 15 to 20 % of a training step. Composed has
-            no maps between; in compiled code on a CPU it is always done.
+            no maps between. Compiled code decides by itself what to keep of sharing "g".
         stride: step in pixels.
         padding: pixels on every side, "same" or "valid".
         dilation: distance of kernel pixels.
@@ -158,7 +159,8 @@ def separable_group_conv2d(
     actions = separable_actions(group, size, device=x.device) if actions is None else actions
     geometry.check_size(*pixels, caller)
     recompute = (chosen == "fourier") if recompute is None else recompute
-    recompute = recompute and torch.is_grad_enabled() and not torch.compiler.is_compiling() and not is_transformed()
+    compiles = torch.compiler.is_compiling()
+    recompute = recompute and torch.is_grad_enabled() and (compiles or not is_transformed())
     if chosen != "composed" and sharing == "gc":
         weights, form = _mixing(chosen, pointwise, group, actions)
         filters = planar_bank(depthwise, actions.pixel).unsqueeze(1)  # (h*o, 1, k, l)
@@ -169,7 +171,8 @@ def separable_group_conv2d(
         weight = compose_kernel(pointwise, depthwise, sharing)
         return convolve_dense(x, weight, group, bias, geometry, actions.filter, caller)
     mixing, filters = transform_kernel(pointwise, actions.pose), planar_bank(depthwise, actions.pixel)
-    run = partial(checkpoint, _g_separable, use_reentrant=False) if recompute else _g_separable
+    keeps = compiles or not recompute
+    run = _g_separable if keeps else partial(checkpoint, _g_separable, use_reentrant=False)
     return run(x, mixing, filters, over_poses(bias, order), geometry)
 
 
@@ -205,9 +208,9 @@ def _gc_separable(
         y, mean, var = norm_relu_gc_convolution(maps, scale, shift, filters, bias, weights, plan)
         running = (before.running_mean, before.running_var)
         update_running_statistics(*running, mean, var, x.numel() // channels, before.momentum)
-    elif on_cpu and in_compiled_code(x, filters, bias, *weights):
+    elif (recompute or not torch.is_grad_enabled()) and on_cpu and in_compiled_code(x, filters, bias, *weights):
         y = operators.gc_convolution_operator(maps, filters, bias, weights, *operators.flat(plan))
-    elif recompute and not manual:  # mixed precision
+    elif recompute and not manual and not torch.compiler.is_compiling():  # mixed precision
         run = partial(gc_convolution, by_hand=False)
         y = cast(Tensor, checkpoint(run, maps, filters, bias, weights, plan, use_reentrant=False))
     else:

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from sepgconv.functional.derivatives import by_hand
 from sepgconv.functional.gc_convolution import GcPlan, gc_convolution
-from sepgconv.functional.geometry import Geometry, planar_conv2d
+from sepgconv.functional.geometry import Geometry
 from sepgconv.functional.layout import fold_image, fold_poses, unfold_poses
+from sepgconv.functional.planar import planar_conv2d
 from sepgconv.groups import Butterflies
 
 
