@@ -6,6 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+# Numbers in maps from which on operators pay in compiled code without gradients (gc-P4CNN, 1 to 128 pictures).
+LARGE = 2**21
+
 
 def by_hand(*tensors: Tensor | None) -> bool:
     """Tell whether a hand-written backward pass may stand in for the operations that torch differentiates itself.
@@ -33,8 +36,14 @@ def is_transformed(grad: Tensor | None = None) -> bool:
 
 
 def in_compiled_code(*tensors: Tensor | None) -> bool:
-    """Tell whether `torch.compile` is at work and may take a hand-written operator; an exported program may not."""
-    return torch.compiler.is_compiling() and not torch.compiler.is_exporting() and _plain_numbers(*tensors)
+    """Tell whether `torch.compile` is at work and should take a hand-written operator for maps, the first tensor.
+
+    An exported program may not. Without gradients the compiler's own code is faster for maps that fit into the cache.
+    """
+    compiles = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+    if not compiles or not _plain_numbers(*tensors):
+        return False
+    return torch.is_grad_enabled() or (tensors[0] is not None and tensors[0].numel() >= LARGE)
 
 
 def _plain_numbers(*tensors: Tensor | None) -> bool:
