@@ -39,6 +39,7 @@ CONVOLUTIONS = [
     {"padding": 1},
     {"padding": 1, "bias": False},
     {"stride": 2, "padding": 2, "dilation": 2, "padding_mode": "reflect"},
+    {"padding": 1, "rank": 2},
 ]
 
 
@@ -51,9 +52,10 @@ def test_convolution_is_an_operator_in_order(as_installed, name, options):
     group = layer.group
     plan = functional.gc_convolution.GcPlan(group.butterflies, group.order, layer.geometry)
     with torch.no_grad():
-        weights = functional.mixing.block_weights(layer.pointwise, layer._actions.fourier)
+        weights = functional.mixing.block_weights(functional.terms.fold_terms(layer.pointwise), layer._actions.fourier)
         filters = functional.kernels.transform_kernel(layer.depthwise, layer._actions.pixel)
-        filters = filters.transpose(0, 1).flatten(0, 1).unsqueeze(1)
+        filters = filters.transpose(0, 1).flatten(0, 1)
+        filters = filters.unsqueeze(1) if layer.rank == 1 else filters
         bias = None if layer.bias is None else torch.randn(len(filters), dtype=torch.float64)
     x, differentiated = maps(3, group.order), (filters, *weights, *([] if bias is None else [bias]))
     for tensor in differentiated:
@@ -109,7 +111,7 @@ def network(package, execution="fourier"):
         layers.GroupBatchNorm2d(4),
         nn.ReLU(),
         layers.MaxPool2d(2),
-        layers.SeparableGroupConv2d(4, 4, 3, "p4m", padding=1, execution=execution, padding_mode="circular"),
+        layers.SeparableGroupConv2d(4, 4, 3, "p4m", padding=1, execution=execution, padding_mode="circular", rank=2),
         layers.GroupMaxPool(),
     ).double()
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from sepgconv.functional.derivatives import gradients_again, is_transformed, one_by_one
 from sepgconv.functional.geometry import Geometry, planar_conv2d
-from sepgconv.functional.layout import add_terms, fold_image, repeat_terms
+from sepgconv.functional.layout import fold_image
 from sepgconv.functional.mixing import analyse, mix, multiply, multiply_backward, synthesise
 from sepgconv.functional.pieces import like_image, map_pieces, pieces, zero_or
 from sepgconv.functional.shared_statistics import (
@@ -24,6 +24,14 @@ from sepgconv.functional.shared_statistics import (
     affine_into,
     joined_statistics,
     plain_batch_norm,
+)
+from sepgconv.functional.terms import (
+    add_terms,
+    gather_bias,
+    gather_filters,
+    repeat_terms,
+    spread_bias,
+    spread_filters,
 )
 from sepgconv.groups import Butterflies
 
@@ -95,25 +103,15 @@ def _plain(
 
 
 def _filter(mixed: Tensor, filters: Tensor, bias: Tensor | None, plan: GcPlan) -> Tensor:
-    """Filter each map by itself, then add up the terms where there are several.
-
-    torch's grouped convolution, which would add them up itself, took 2 to 26 times as long as this on a CPU (rank 2 to
-    9, p4 and p4m, 10 to 64 channels).
-    """
+    """Filter each map by itself, then add up the terms where there are several."""
     terms = filters.shape[1]
     if terms > 1:
-        filters = _one_for_each(filters, plan.order)
-        if bias is not None:  # the first term has it
-            bias = F.pad(bias.unflatten(0, (plan.order, 1, -1)), (0, 0, 0, terms - 1)).flatten()
+        filters = spread_filters(filters, plan.order)
+        bias = None if bias is None else spread_bias(bias, plan.order, terms)
     maps = planar_conv2d(
         mixed, filters, bias, plan.geometry, channel_groups=filters.shape[0], caller="separable_group_conv2d"
     )
     return maps if terms == 1 else add_terms(maps, plan.order, terms)
-
-
-def _one_for_each(filters: Tensor, order: int) -> Tensor:
-    """Take filters (|G|*out, terms, k, k) in the order of the maps between: (|G|*terms*out, 1, k, k)."""
-    return filters.unflatten(0, (order, -1)).transpose(1, 2).flatten(0, 2).unsqueeze(1)
 
 
 def gc_forward(
@@ -248,7 +246,7 @@ def _filter_backward(
     """Return the gradients of `_filter` by the maps, the filters and the bias."""
     geometry, order, terms = plan.geometry, plan.order, filters.shape[1]
     if terms > 1:
-        filters, grad = _one_for_each(filters, order), repeat_terms(grad, order, terms)
+        filters, grad = spread_filters(filters, order), repeat_terms(grad, order, terms)
     padding, padded = geometry.padding, mixed
     if geometry.padding_mode != "zeros" and padding != (0, 0):
         sides = (padding[1], padding[1], padding[0], padding[0])
@@ -270,8 +268,8 @@ def _filter_backward(
     if padded is not mixed:
         grad_padded = _pad_backward(grad_padded, mixed, geometry)
     if terms > 1:
-        by_filters = by_filters.unflatten(0, (order, terms, -1)).transpose(1, 2).flatten(0, 1).squeeze(2)
-        by_bias = None if bias is None else by_bias.unflatten(0, (order, terms, -1))[:, 0].flatten()
+        by_filters = gather_filters(by_filters, order, terms)
+        by_bias = None if bias is None else gather_bias(by_bias, order, terms)
     return grad_padded, by_filters, by_bias
 
 

@@ -36,21 +36,6 @@ def unfold_poses(maps: Tensor, order: int) -> Tensor:
     return maps.unflatten(1, (order, -1)).transpose(1, 2)
 
 
-def add_terms(image: Tensor, order: int, terms: int) -> Tensor:
-    """Add up two or more terms: an image of pose * term * channel channels to one of pose * channel channels."""
-    first, second, *others = image.permute(0, 2, 3, 1).unflatten(3, (order, terms, -1)).unbind(4)
-    total = first + second
-    for more in others:
-        total.add_(more)
-    return fold_image(total.flatten(3).permute(0, 3, 1, 2))
-
-
-def repeat_terms(image: Tensor, order: int, terms: int) -> Tensor:
-    """Give every term the same image: the transpose of `add_terms`."""
-    rows = image.permute(0, 2, 3, 1).unflatten(3, (order, 1, -1))
-    return rows.expand(-1, -1, -1, -1, terms, -1).flatten(3).permute(0, 3, 1, 2)
-
-
 def fold_poses_into_width(x: Tensor) -> Tensor:
     """Fold a feature map into a channels_last image of width * pose columns, for batch norm."""
     return _as_image(x.permute(0, 3, 4, 2, 1), x.shape[3], x.shape[4] * x.shape[2], x.shape[1])

@@ -18,14 +18,6 @@ from sepgconv.groups import Butterflies, FiniteGroup, block_tables
 WHOLE = Butterflies((), ())  # no transform; the block is the matrix itself
 
 
-def fold_terms(pointwise: Tensor) -> Tensor:
-    """Take w (out, rank, in, |G|) as that of rank * out channels, (rank * out, in, |G|); without a rank leave it.
-
-    The maps between are then (|G|, rank, out), the order that `sepgconv.functional.layout.add_terms` takes.
-    """
-    return pointwise if pointwise.ndim == 3 else pointwise.transpose(0, 1).flatten(0, 1)
-
-
 def dense_weight(pointwise: Tensor, action: Tensor) -> Tensor:
     """Return the mixing as the kernel (|G|*out, |G|*in, 1, 1) of a 1x1 convolution over poses and channels.
 

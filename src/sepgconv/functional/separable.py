@@ -32,9 +32,10 @@ from sepgconv.functional.kernels import (
     transform_kernel,
 )
 from sepgconv.functional.layout import fold_image, fold_poses, unfold_poses
-from sepgconv.functional.mixing import WHOLE, block_weights, dense_weight, fold_terms, fourier_tables
+from sepgconv.functional.mixing import WHOLE, block_weights, dense_weight, fourier_tables
 from sepgconv.functional.normalization import group_batch_norm
 from sepgconv.functional.shared_statistics import update_running_statistics
+from sepgconv.functional.terms import fold_terms
 from sepgconv.groups import Butterflies, FiniteGroup
 from sepgconv.groups import group as find_group
 
@@ -163,7 +164,7 @@ def separable_group_conv2d(
     recompute = recompute and torch.is_grad_enabled() and not torch.compiler.is_compiling() and not is_transformed()
     if chosen != "composed" and sharing == "gc":
         weights, form = _mixing(chosen, fold_terms(pointwise), group, actions)
-        filters = map_filters(depthwise, actions.pixel)  # (h*o, r, k, l)
+        filters = map_filters(depthwise, actions.pixel).contiguous()  # (h*o, r, k, l)
         plan = GcPlan(form, order, geometry)
         return _gc_separable(x, weights, filters, over_poses(bias, order), plan, recompute, before)
     x = x if before is None else _apply(before, x)

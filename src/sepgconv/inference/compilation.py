@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from sepgconv.functional import compose_kernel, filter_action, pixel_action, pose_action
 from sepgconv.functional.geometry import Pair
 from sepgconv.functional.kernels import dense_bank, map_filters, planar_bank
-from sepgconv.functional.mixing import WHOLE, block_weights, dense_weight, fold_terms, fourier_tables
+from sepgconv.functional.mixing import WHOLE, block_weights, dense_weight, fourier_tables
+from sepgconv.functional.terms import fold_terms
 from sepgconv.groups import Butterflies
 from sepgconv.inference.layers import FrozenConv2d, FrozenNorm2d
 from sepgconv.nn import (
