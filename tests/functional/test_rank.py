@@ -254,3 +254,14 @@ def test_composed_filter_is_the_sum_of_products(group):
             kernels = planar[n] if sharing == "gc" else planar[n, :, c]
             expected = sum(pointwise[n, r, c, pose] * kernels[r] for r in range(3))
             torch.testing.assert_close(bank[n, c, pose], expected, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("rank", [1, 9])
+def test_auto_runs_what_the_rule_says(rank):
+    """One picture through a layer that is cheapest separable with one term and composed with nine."""
+    x, pointwise, depthwise = torch.randn(1, 16, 4, 8, 8), torch.randn(16, rank, 16, 4), torch.randn(16, rank, 3, 3)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        separable_group_conv2d(x, pointwise, depthwise, "p4", padding=1)
+    sizes = ("gc", 16, 16, sepgconv.group("p4"), conv_geometry(sepgconv.group("p4"), 3, padding=1), (8, 8))
+    expected = executed_macs({1: "separable", 9: "composed"}[rank], *sizes, rank=rank)
+    assert counter.get_flop_counts()["Global"][torch.ops.aten.convolution] == 2 * expected
