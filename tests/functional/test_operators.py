@@ -39,6 +39,7 @@ CONVOLUTIONS = [
     {"padding": 1},
     {"padding": 1, "bias": False},
     {"stride": 2, "padding": 2, "dilation": 2, "padding_mode": "reflect"},
+    {"padding": 1, "rank": 2},
 ]
 
 
@@ -51,14 +52,15 @@ def test_convolution_is_an_operator_in_order(as_installed, name, options):
     group = layer.group
     plan = functional.gc_convolution.GcPlan(group.butterflies, group.order, layer.geometry)
     with torch.no_grad():
-        weights = functional.mixing.block_weights(layer.pointwise, layer._actions.fourier)
+        weights = functional.mixing.block_weights(functional.terms.fold_terms(layer.pointwise), layer._actions.fourier)
         filters = functional.kernels.transform_kernel(layer.depthwise, layer._actions.pixel)
-        filters = filters.transpose(0, 1).flatten(0, 1).unsqueeze(1)
+        filters = filters.transpose(0, 1).flatten(0, 1)
+        filters = filters.unsqueeze(1) if layer.rank == 1 else filters
         bias = None if layer.bias is None else torch.randn(len(filters), dtype=torch.float64)
     x, differentiated = maps(3, group.order), (filters, *weights, *([] if bias is None else [bias]))
     for tensor in differentiated:
         tensor.requires_grad_()
-    arguments = (x, filters, bias, weights, *operators.flat(plan))
+    arguments = (x, filters, bias, weights, *operators.flat_plan(plan))
     y = operators.gc_convolution_operator(*arguments)
     expected = functional.layout.fold_poses(
         functional.separable_group_conv2d(
@@ -152,7 +154,7 @@ def test_plans_survive_being_written_as_numbers(as_installed):
             continue
         geometry = functional.conv_geometry(group, 3, **options)
         plan = functional.gc_convolution.GcPlan(group.butterflies, group.order, geometry)
-        assert operators._plan(*operators.flat(plan)) == plan
+        assert operators._plan(*operators.flat_plan(plan)) == plan
 
 
 def gradients(module, x):
@@ -171,7 +173,7 @@ def network(package, execution="fourier"):
         layers.GroupBatchNorm2d(4),
         nn.ReLU(),
         layers.MaxPool2d(2),
-        layers.SeparableGroupConv2d(4, 4, 3, "p4m", padding=1, execution=execution, padding_mode="circular"),
+        layers.SeparableGroupConv2d(4, 4, 3, "p4m", padding=1, execution=execution, padding_mode="circular", rank=2),
         layers.GroupMaxPool(),
     ).double()
 

@@ -20,6 +20,7 @@ KINDS = {
     "separable": {"execution": "separable"},
     "fourier": {"execution": "fourier"},
     "g": {"execution": "separable", "sharing": "g"},
+    "rank 3": {"execution": "fourier", "rank": 3},
 }
 PLANAR = [
     {"padding": 1},
@@ -39,12 +40,16 @@ def options(request):
 def problem(group, options, size=(6, 5), batch=2, dtype=torch.float64, kernel=(3, 3)):
     """Maps, the two factors and a bias, all of which are differentiated."""
     group = sepgconv.group(group)
-    planar = (OUT, IN, *kernel) if options.get("sharing") == "g" else (OUT, *kernel)
-    shapes = ((batch, IN, group.order, *size), (OUT, IN, group.order), planar, (OUT,))
-    return [torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes]
+    lead = (OUT, options["rank"]) if "rank" in options else (OUT,)
+    planar = (*lead, IN, *kernel) if options.get("sharing") == "g" else (*lead, *kernel)
+    shapes = ((batch, IN, group.order, *size), (*lead, IN, group.order), planar, (OUT,))
+    leaves = [torch.randn(shape, dtype=dtype) for shape in shapes]
+    leaves[2] /= options.get("rank", 1) ** 0.5  # the result is as large as that of one term
+    return [leaf.requires_grad_() for leaf in leaves]
 
 
 def convolve(group, options, x, pointwise, depthwise, bias, **more):
+    options = {name: value for name, value in options.items() if name != "rank"}
     return separable_group_conv2d(x, pointwise, depthwise, group, bias, **options, **more)
 
 
@@ -181,8 +186,9 @@ class TestDerivativesOfEveryKind:
     def test_also_where_weights_are_used_twice(self, options):
         """The input then depends on the weights as well, and must not be differentiated by them here."""
         group = sepgconv.group("p4")
-        planar = (IN, IN, 3, 3) if options.get("sharing") == "g" else (IN, 3, 3)
-        leaves = [torch.randn(s, requires_grad=True) for s in ((IN, IN, 4), planar, (IN,), (IN,), (IN,))]
+        lead = (IN, options["rank"]) if "rank" in options else (IN,)
+        planar = (*lead, IN, 3, 3) if options.get("sharing") == "g" else (*lead, 3, 3)
+        leaves = [torch.randn(s, requires_grad=True) for s in ((*lead, IN, 4), planar, (IN,), (IN,), (IN,))]
 
         def twice(x):
             for _ in range(2):

@@ -57,9 +57,11 @@ def test_a_name_is_all_that_is_needed(name):
 def test_options_are_those_that_the_name_leaves_open():
     assert model_entry("z2cnn").options == ("width", "in_channels", "num_classes")
     assert model_entry("p4cnn").options == ("width", "group", "in_channels", "num_classes")
-    assert model_entry("gc_p4cnn").options == ("width", "group", "in_channels", "num_classes", "execution", "recompute")
+    assert model_entry("gc_p4cnn").options == (
+        "width", "group", "in_channels", "num_classes", "rank", "execution", "recompute"
+    )  # fmt: skip
     assert set(model_entry("gc_p4m_resnet44").options) == {
-        "widths", "group", "downsampling", "head", "in_channels", "num_classes", "execution", "recompute"
+        "widths", "group", "downsampling", "head", "in_channels", "num_classes", "rank", "execution", "recompute"
     }  # fmt: skip
     assert all(entry.summary for entry in MODELS.values())
 

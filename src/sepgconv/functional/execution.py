@@ -48,6 +48,8 @@ def work(
     group: FiniteGroup,
     geometry: Geometry,
     size: Pair,
+    *,
+    rank: int = 1,
 ) -> Work:
     """Count the operations of one picture.
 
@@ -64,6 +66,7 @@ def work(
         group: G.
         geometry: the planar arguments.
         size: (height, width) of the input maps.
+        rank: number of separable terms, each of which is mixed and filtered; composed, they cost the same as one.
 
     Raises:
         ValueError: an unknown execution or sharing, or "fourier" with sharing "g".
@@ -73,17 +76,18 @@ def work(
     (height, width), (out_height, out_width) = size, geometry.output_size(*size)
     pixels_in, pixels_out = height * width, out_height * out_width
     taps, order = geometry.kernel_size[0] * geometry.kernel_size[1], group.order
-    filtering = out_channels * order * taps * pixels_out
     if execution == "composed":
-        return Work(in_channels * order * filtering)
+        return Work(in_channels * order * out_channels * order * taps * pixels_out)
+    terms = rank * out_channels
+    filtering = terms * order * taps * pixels_out
     if execution == "fourier":
         check_fourier(sharing)
         form = group.butterflies
-        products = form.products * in_channels * out_channels * pixels_in
-        return Work(products, filtering, form.additions * (in_channels + out_channels) * pixels_in)
+        products = form.products * in_channels * terms * pixels_in
+        return Work(products, filtering, form.additions * (in_channels + terms) * pixels_in)
     if sharing == "gc":
-        return Work(out_channels * order * in_channels * order * pixels_in, filtering)
-    return Work(0, in_channels * (out_channels * order * order * pixels_in + filtering))
+        return Work(terms * order * in_channels * order * pixels_in, filtering)
+    return Work(0, in_channels * (terms * order * order * pixels_in + filtering))
 
 
 def check_fourier(sharing: str) -> None:
@@ -106,13 +110,15 @@ def executed_macs(
     group: FiniteGroup,
     geometry: Geometry,
     size: Pair,
+    *,
+    rank: int = 1,
 ) -> int:
     """Return the multiplications (multiply-accumulates) one picture costs in an execution; arguments as for `work`.
 
     Raises:
         ValueError: an unknown execution or sharing, or "fourier" with sharing "g".
     """
-    done = work(execution, sharing, in_channels, out_channels, group, geometry, size)
+    done = work(execution, sharing, in_channels, out_channels, group, geometry, size, rank=rank)
     return done.dense + done.thin
 
 
@@ -125,15 +131,17 @@ def select_execution(
     geometry: Geometry,
     size: Pair,
     device: str = "cpu",
+    *,
+    rank: int = 1,
 ) -> Literal["separable", "fourier", "composed"]:
     """Choose how to run a separable convolution; an explicit request is obeyed.
 
     "auto" takes the execution with the smallest cost (`Work.cost`), the first of separable, fourier and composed where
     they are equal: the number of dense multiplications, in which a multiplication of a depthwise or grouped
     convolution counts as `THIN` and an addition of a transform as `ADDITION`. It depends on the group, the shapes and
-    the device alone. For sharing "g", all of whose separable multiplications are thin, the composed execution wins at
-    every usual kernel size. Fourier is considered on the CPU only: on GPUs dense products are all but free and the
-    transforms are passes over memory.
+    the device alone; each of several separable terms counts. For sharing "g", all of whose separable multiplications
+    are thin, the composed execution wins at every usual kernel size. Fourier is considered on the CPU only: on GPUs
+    dense products are all but free and the transforms are passes over memory.
 
     Raises:
         ValueError: an unknown execution or sharing, or "fourier" with sharing "g".
@@ -148,9 +156,9 @@ def select_execution(
     if sharing == "gc" and device in ("cpu", "meta") and group.order > 1:
         candidates.insert(1, "fourier")
     sizes = (sharing, in_channels, out_channels, group, geometry, size)
-    best, least = candidates[0], work(candidates[0], *sizes).cost
+    best, least = candidates[0], work(candidates[0], *sizes, rank=rank).cost
     for candidate in candidates[1:]:  # a loop, because the compiler cannot read `min` with a key
-        cost = work(candidate, *sizes).cost
+        cost = work(candidate, *sizes, rank=rank).cost
         if cost < least:
             best, least = candidate, cost
     return best

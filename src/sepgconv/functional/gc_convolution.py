@@ -24,6 +24,14 @@ from sepgconv.functional.shared_statistics import (
     joined_statistics,
     plain_batch_norm,
 )
+from sepgconv.functional.terms import (
+    add_terms,
+    gather_bias,
+    gather_filters,
+    repeat_terms,
+    spread_bias,
+    spread_filters,
+)
 from sepgconv.groups import Butterflies
 
 
@@ -51,9 +59,9 @@ def gc_convolution(
 
     Args:
         x: channels_last maps.
-        filters: (|G|*out, 1, k, k).
+        filters: (|G|*out, terms, k, k), from `map_filters`.
         bias: (|G|*out,) or None.
-        weights: `[dense_weight(...)]`, or `block_weights(...)` for a plan with butterflies.
+        weights: `[dense_weight(...)]`, or `block_weights(...)` for a plan with butterflies, of `fold_terms(pointwise)`.
         plan: how to run.
         by_hand: run in pieces and keep only x for backward (`derivatives.by_hand` must hold).
     """
@@ -94,9 +102,15 @@ def _plain(
 
 
 def _filter(mixed: Tensor, filters: Tensor, bias: Tensor | None, plan: GcPlan) -> Tensor:
-    return planar_conv2d(
+    """Filter each map by itself, then add up the terms where there are several."""
+    terms = filters.shape[1]
+    if terms > 1:
+        filters = spread_filters(filters, plan.order)
+        bias = None if bias is None else spread_bias(bias, plan.order, terms)
+    maps = planar_conv2d(
         mixed, filters, bias, plan.geometry, channel_groups=filters.shape[0], caller="separable_group_conv2d"
     )
+    return maps if terms == 1 else add_terms(maps, plan.order, terms)
 
 
 def gc_forward(
@@ -212,7 +226,7 @@ def _backward(
     form, order = plan.form, plan.order
     coefficients = analyse(x, form, order)
     mixed = synthesise(multiply(coefficients, weights, form), form, order)
-    grad_mixed, by_filters, by_bias = planar_backward(grad, mixed, filters, bias, plan.geometry, filters.shape[0])
+    grad_mixed, by_filters, by_bias = _filter_backward(grad, mixed, filters, bias, plan)
     del mixed
     grads = analyse(grad_mixed, form, order)
     del grad_mixed
@@ -222,4 +236,17 @@ def _backward(
 
 
 def _cut(x: Tensor, filters: Tensor) -> list[slice]:
-    return pieces(x, widest=max(x.shape[1], filters.shape[0]))
+    return pieces(x, widest=max(x.shape[1], filters.shape[0] * filters.shape[1]))
+
+
+def _filter_backward(
+    grad: Tensor, mixed: Tensor, filters: Tensor, bias: Tensor | None, plan: GcPlan
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the gradients of `_filter` by the maps, the filters and the bias."""
+    order, terms = plan.order, filters.shape[1]
+    if terms == 1:
+        return planar_backward(grad, mixed, filters, bias, plan.geometry, filters.shape[0])
+    filters, grad = spread_filters(filters, order), repeat_terms(grad, order, terms)
+    by_mixed, by_filters, by_bias = planar_backward(grad, mixed, filters, bias, plan.geometry, filters.shape[0])
+    by_bias = None if by_bias is None else gather_bias(by_bias, order, terms)
+    return by_mixed, gather_filters(by_filters, order, terms), by_bias

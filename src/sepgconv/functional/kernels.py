@@ -50,14 +50,16 @@ def transform_kernel(weight: Float[Tensor, "o ..."], action: Int[Tensor, "g ..."
 
 
 def compose_kernel(
-    pointwise: Float[Tensor, "o c g"], depthwise: Float[Tensor, "o ..."], sharing: Sharing
+    pointwise: Float[Tensor, "o *r c g"], depthwise: Float[Tensor, "o ..."], sharing: Sharing
 ) -> Float[Tensor, "o c g k l"]:
     """Multiply separable factors out to the filter bank F (METHOD section 1; arXiv:2106.04914, section 3.3).
 
     Args:
-        pointwise: w, (out, in, |G|).
-        depthwise: K, (out, k, k) for sharing "gc" and (out, in, k, k) for "g".
-        sharing: "gc": `F[n,c,g] = w[n,c,g] K[n]`; "g": `F[n,c,g] = w[n,c,g] K[n,c]`.
+        pointwise: w, (out, in, |G|), or (out, rank, in, |G|) for a sum of separable terms.
+        depthwise: K, (out, k, k) for sharing "gc" and (out, in, k, k) for "g"; with a rank (out, rank, k, k) and
+            (out, rank, in, k, k).
+        sharing: "gc": `F[n,c,g] = w[n,c,g] K[n]`; "g": `F[n,c,g] = w[n,c,g] K[n,c]`; with a rank, summed over r:
+            `w[n,r,c,g] K[n,r]` and `w[n,r,c,g] K[n,r,c]`.
 
     Returns:
         (out, in, |G|, k, k), the weight of the `GroupConv2d` that computes the same.
@@ -66,6 +68,8 @@ def compose_kernel(
         ValueError: an unknown sharing.
     """
     one_of("sharing", sharing, SHARINGS)
+    if pointwise.ndim == 4:
+        return torch.einsum("nrcg,nrkl->ncgkl" if sharing == "gc" else "nrcg,nrckl->ncgkl", pointwise, depthwise)
     planar = depthwise[:, None, None] if sharing == "gc" else depthwise[:, :, None]
     return pointwise[..., None, None] * planar
 
@@ -73,6 +77,17 @@ def compose_kernel(
 def planar_bank(kernels: Tensor, action: Tensor) -> Tensor:
     """Put the copies of planar kernels (out, ..., k, k) for all poses into the first axis: (|G| * out, ..., k, k)."""
     return transform_kernel(kernels, action).transpose(0, 1).flatten(0, 1)
+
+
+def map_filters(kernels: Tensor, action: Tensor) -> Tensor:
+    """Lay out the planar factor K as what filters each map of the result: (|G| * out, maps in, k, k).
+
+    Args:
+        kernels: (out, ..., k, k); the axes between are those summed over: none, terms, channels, or both.
+        action: `pixel_action(group, (k, k))`.
+    """
+    bank = planar_bank(kernels, action)
+    return bank.reshape(bank.shape[0], -1, *bank.shape[-2:])
 
 
 def dense_bank(weight: Tensor, action: Tensor) -> Tensor:

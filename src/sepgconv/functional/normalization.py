@@ -8,7 +8,6 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from sepgconv.functional import operators
 from sepgconv.functional.checks import check_count
 from sepgconv.functional.derivatives import by_hand, gradients_again, in_compiled_code, is_transformed, one_by_one
 from sepgconv.functional.layout import (
@@ -17,6 +16,7 @@ from sepgconv.functional.layout import (
     unfold_poses,
     unfold_poses_from_width,
 )
+from sepgconv.functional.operators import affine_operator, shared_batch_norm
 from sepgconv.functional.shared_statistics import (
     plain_batch_norm,
     shared_norm,
@@ -65,7 +65,7 @@ def group_batch_norm(
             # The compiler's own kernel reads the parameters one by one, which takes twice as long.
             slope = (running_var + eps).rsqrt() if weight is None else weight * (running_var + eps).rsqrt()
             offset = -running_mean * slope if bias is None else bias - running_mean * slope
-            maps = operators.affine_operator(fold_poses(x), slope.repeat(order), offset.repeat(order), relu)
+            maps = affine_operator(fold_poses(x), slope.repeat(order), offset.repeat(order), relu)
             return unfold_poses(maps, order)
         scale, shift = (None if p is None else p.repeat(order) for p in (weight, bias))
         mean, var = running_mean.repeat(order), running_var.repeat(order)
@@ -81,7 +81,7 @@ def group_batch_norm(
     check_count(x, "group_batch_norm")
     scale = x.new_ones(channels) if weight is None else weight
     shift = x.new_zeros(channels) if bias is None else bias
-    run = operators.shared_batch_norm if as_operator else _SharedBatchNorm.apply
+    run = shared_batch_norm if as_operator else _SharedBatchNorm.apply
     y, mean, var = run(fold_poses(x), scale, shift, order, eps, relu)
     update_running_statistics(running_mean, running_var, mean, var, x.numel() // channels, momentum)
     return unfold_poses(y, order)

@@ -89,7 +89,7 @@ def _(x: Tensor, slope: Tensor, offset: Tensor, relu: bool) -> Tensor:
     return like_image(x)
 
 
-def flat(plan: GcPlan) -> tuple[list[int], str]:
+def flat_plan(plan: GcPlan) -> tuple[list[int], str]:
     """Write a plan without batch norm as numbers and a word, which is what an operator can take."""
     form, sides = plan.form, flat_geometry(plan.geometry)
     blocks = [size for block in form.blocks for size in block]

@@ -12,12 +12,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from sepgconv.functional import operators
 from sepgconv.functional.checks import check_feature_map
 from sepgconv.functional.derivatives import by_hand, in_compiled_code, is_transformed, one_by_one
 from sepgconv.functional.geometry import Geometry, Pair, conv_geometry
 from sepgconv.functional.layout import fold_image, fold_poses, unfold_poses
 from sepgconv.functional.maxima import max_pool_backward, max_pool_with_places
+from sepgconv.functional.operators import max_pool_operator
 from sepgconv.functional.planar import flat_geometry
 from sepgconv.groups import C1
 
@@ -76,7 +76,7 @@ def _max_pool(maps: Tensor, window: Geometry) -> Tensor:
     if maps.requires_grad and maps.device.type == "cpu" and by_hand(maps):
         return _MaxPool.apply(maps, window)[0]
     if maps.device.type == "cpu" and in_compiled_code(maps):
-        return operators.max_pool_operator(maps, flat_geometry(window))[0]
+        return max_pool_operator(maps, flat_geometry(window))[0]
     return F.max_pool2d(maps, window.kernel_size, window.stride, window.padding, window.dilation)
 
 

@@ -87,14 +87,18 @@ def separable_group_conv2d_reference(
     padding: int = 0,
     dilation: int = 1,
 ) -> Tensor:
-    """`X'[n,h] = sum_c (T_h K[n,c]) * (sum_g w[n,c,h^-1 g] X[c,g])` as a loop; for gc, K[n,c] is K[n]."""
+    """`X'[n,h] = sum_r sum_c (T_h K[n,r,c]) * (sum_g w[n,r,c,h^-1 g] X[c,g])` as a loop; for gc, K[n,r,c] is K[n,r].
+
+    Shapes as in `separable_group_conv2d`; without an axis for r there is one term.
+    """
     planar, divide = (stride, padding, dilation), pose_division(group)
+    if pointwise.ndim == 3:
+        pointwise, depthwise = pointwise[:, None], depthwise[:, None]
     out = _empty_output(x, depthwise.flatten(0, -3)[0], pointwise.shape[0], group, planar)
-    for n, c, h in itertools.product(*map(range, pointwise.shape[:2]), range(group.order)):
+    for n, r, c, h in itertools.product(*map(range, pointwise.shape[:3]), range(group.order)):
         mixed = torch.zeros_like(x[:, c, 0])
         for g in range(group.order):
-            mixed += pointwise[n, c, divide[h, g]] * x[:, c, g]
-        out[:, n, h] += _correlate(
-            mixed, _turn(group, h, depthwise[n] if sharing == "gc" else depthwise[n, c]), *planar
-        )
+            mixed += pointwise[n, r, c, divide[h, g]] * x[:, c, g]
+        kernel = depthwise[n, r] if sharing == "gc" else depthwise[n, r, c]
+        out[:, n, h] += _correlate(mixed, _turn(group, h, kernel), *planar)
     return out

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from sepgconv._messages import one_of
-from sepgconv.functional import operators
 from sepgconv.functional.checks import check_count, check_feature_map, check_weight
 from sepgconv.functional.convolution import convolve_dense
 from sepgconv.functional.derivatives import by_hand, in_compiled_code, is_transformed
@@ -24,9 +23,9 @@ from sepgconv.functional.kernels import (
     Sharing,
     compose_kernel,
     filter_action,
+    map_filters,
     over_poses,
     pixel_action,
-    planar_bank,
     planar_size,
     pose_action,
     transform_kernel,
@@ -34,8 +33,10 @@ from sepgconv.functional.kernels import (
 from sepgconv.functional.layout import fold_image, fold_poses, unfold_poses
 from sepgconv.functional.mixing import WHOLE, block_weights, dense_weight, fourier_tables
 from sepgconv.functional.normalization import group_batch_norm
+from sepgconv.functional.operators import flat_plan, gc_convolution_operator
 from sepgconv.functional.planar import planar_conv2d
 from sepgconv.functional.shared_statistics import update_running_statistics
+from sepgconv.functional.terms import fold_terms
 from sepgconv.groups import Butterflies, FiniteGroup
 from sepgconv.groups import group as find_group
 
@@ -94,7 +95,7 @@ class NormRelu:
 
 def separable_group_conv2d(
     x: Float[Tensor, "b c g y x"],
-    pointwise: Float[Tensor, "o c g"],
+    pointwise: Float[Tensor, "o *r c g"],
     depthwise: Float[Tensor, "o ..."],
     group: FiniteGroup | str,
     bias: Float[Tensor, " o"] | None = None,
@@ -113,11 +114,13 @@ def separable_group_conv2d(
 
     gc: `X'[n,h] = (T_h K[n]) * (sum_c sum_g w[n,c,h^-1 g] X[c,g])`;
     g: `X'[n,h] = sum_c (T_h K[n,c]) * (sum_g w[n,c,h^-1 g] X[c,g])`.
+    With factors of rank r it is the sum of r of these; at `full_rank` every group convolution can be written so.
 
     Args:
         x: feature maps (batch, in, |G|, height, width).
-        pointwise: w, (out, in, |G|).
-        depthwise: K, (out, k, k) for sharing "gc" and (out, in, k, k) for "g".
+        pointwise: w, (out, in, |G|); with a rank (out, rank, in, |G|).
+        depthwise: K, (out, k, k) for sharing "gc" and (out, in, k, k) for "g"; with a rank (out, rank, k, k) and
+            (out, rank, in, k, k).
         group: the group or its name.
         bias: (out,), shared over poses.
         sharing: what shares a spatial kernel: "gc" all poses and input channels, "g" all poses.
@@ -144,33 +147,34 @@ def separable_group_conv2d(
     group, size = find_group(group), planar_size(depthwise)
     caller, order = "separable_group_conv2d", group.order
     one_of("sharing", sharing, SHARINGS)
-    fits = pointwise.ndim == 3 and pointwise.shape[2] == order
-    check_weight("pointwise", pointwise, fits, f"(out, in, {order}) for {group.name}", caller)
-    out_channels, in_channels = pointwise.shape[:2]
-    lead = (out_channels,) if sharing == "gc" else (out_channels, in_channels)
+    fits = pointwise.ndim in (3, 4) and pointwise.shape[-1] == order
+    expected = f"(out, in, {order}) for {group.name}, or (out, rank, in, {order})"
+    check_weight("pointwise", pointwise, fits, expected, caller)
+    (out_channels, *terms), in_channels = pointwise.shape[:-2], pointwise.shape[-2]
+    lead = pointwise.shape[:-2] if sharing == "gc" else pointwise.shape[:-1]
     expected = f"({', '.join(map(str, lead))}, k, k) for sharing={sharing!r}"
     check_weight("depthwise", depthwise, depthwise.shape[:-2] == lead, expected, caller)
     check_feature_map(x, in_channels, group, caller)
     geometry = conv_geometry(group, size, stride, padding, dilation, padding_mode)
     pixels = (int(x.shape[-2]), int(x.shape[-1]))
-    chosen = select_execution(
-        execution, sharing, in_channels, out_channels, group, geometry, pixels, device=x.device.type
-    )
+    sizes = (sharing, in_channels, out_channels, group, geometry, pixels)
+    chosen = select_execution(execution, *sizes, device=x.device.type, rank=terms[0] if terms else 1)
     actions = separable_actions(group, size, device=x.device) if actions is None else actions
     geometry.check_size(*pixels, caller)
     recompute = (chosen == "fourier") if recompute is None else recompute
     compiles = torch.compiler.is_compiling()
     recompute = recompute and torch.is_grad_enabled() and (compiles or not is_transformed())
     if chosen != "composed" and sharing == "gc":
-        weights, form = _mixing(chosen, pointwise, group, actions)
-        filters = planar_bank(depthwise, actions.pixel).unsqueeze(1)  # (h*o, 1, k, l)
+        weights, form = _mixing(chosen, fold_terms(pointwise), group, actions)
+        filters = map_filters(depthwise, actions.pixel).contiguous()  # (h*o, r, k, l)
         plan = GcPlan(form, order, geometry)
         return _gc_separable(x, weights, filters, over_poses(bias, order), plan, recompute, before)
     x = x if before is None else _apply(before, x)
     if chosen == "composed":
         weight = compose_kernel(pointwise, depthwise, sharing)
         return convolve_dense(x, weight, group, bias, geometry, actions.filter, caller)
-    mixing, filters = transform_kernel(pointwise, actions.pose), planar_bank(depthwise, actions.pixel)
+    pointwise = pointwise.flatten(0, 1) if terms else pointwise  # the sum over terms joins that over channels
+    mixing, filters = transform_kernel(pointwise, actions.pose), map_filters(depthwise, actions.pixel)
     keeps = compiles or not recompute
     run = _g_separable if keeps else partial(checkpoint, _g_separable, use_reentrant=False)
     return run(x, mixing, filters, over_poses(bias, order), geometry)
@@ -209,7 +213,7 @@ def _gc_separable(
         running = (before.running_mean, before.running_var)
         update_running_statistics(*running, mean, var, x.numel() // channels, before.momentum)
     elif (recompute or not torch.is_grad_enabled()) and on_cpu and in_compiled_code(x, filters, bias, *weights):
-        y = operators.gc_convolution_operator(maps, filters, bias, weights, *operators.flat(plan))
+        y = gc_convolution_operator(maps, filters, bias, weights, *flat_plan(plan))
     elif recompute and not manual and not torch.compiler.is_compiling():  # mixed precision
         run = partial(gc_convolution, by_hand=False)
         y = cast(Tensor, checkpoint(run, maps, filters, bias, weights, plan, use_reentrant=False))
@@ -226,9 +230,9 @@ def _apply(before: NormRelu, x: Tensor) -> Tensor:
 def _g_separable(x: Tensor, mixing: Tensor, filters: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
     """Mix the poses of every channel for every output, then filter each and sum over channels."""
     channels, order = x.shape[1:3]
-    per_channel = mixing.permute(2, 1, 0, 3).reshape(-1, order, 1, 1)  # (c*h*o, g, 1, 1)
+    per_channel = mixing.permute(2, 1, 0, 3).reshape(-1, order, 1, 1)  # (c*h*o*r, g, 1, 1)
     mixed = F.conv2d(x.flatten(1, 2), per_channel, groups=channels)
-    mixed = mixed.unflatten(1, (channels, -1)).transpose(1, 2).flatten(1, 2)  # (b, h*o*c, y, x)
+    mixed = mixed.unflatten(1, (channels, -1)).transpose(1, 2).flatten(1, 2)  # (b, h*o*r*c, y, x)
     maps = planar_conv2d(
         mixed, filters, bias, geometry, channel_groups=filters.shape[0], caller="separable_group_conv2d"
     )

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from sepgconv.functional import compose_kernel, filter_action, pixel_action, pose_action
 from sepgconv.functional.geometry import Pair
-from sepgconv.functional.kernels import dense_bank, planar_bank
+from sepgconv.functional.kernels import dense_bank, map_filters, planar_bank
 from sepgconv.functional.mixing import WHOLE, block_weights, dense_weight, fourier_tables
+from sepgconv.functional.terms import fold_terms
 from sepgconv.groups import Butterflies
 from sepgconv.inference.layers import FrozenConv2d, FrozenNorm2d
 from sepgconv.nn import (
@@ -161,11 +162,12 @@ def _(module: SeparableGroupConv2d, size: Pair) -> nn.Module:
     if chosen == "composed":
         weight = compose_kernel(module.pointwise, module.depthwise, module.sharing)
         return _frozen(module, dense_bank(weight, _filters(module)))
+    pointwise = fold_terms(module.pointwise)
     if chosen == "fourier":
-        mixing = block_weights(module.pointwise, fourier_tables(group, device=device)), group.butterflies
+        mixing = block_weights(pointwise, fourier_tables(group, device=device)), group.butterflies
     else:
-        mixing = [dense_weight(module.pointwise, pose_action(group, device=device))], WHOLE
-    filters = planar_bank(module.depthwise, _pixels(module)).unsqueeze(1)
+        mixing = [dense_weight(pointwise, pose_action(group, device=device))], WHOLE
+    filters = map_filters(module.depthwise, _pixels(module))
     return _frozen(module, filters, mixing=mixing, channel_groups=len(filters))
 
 

@@ -24,7 +24,8 @@ class FrozenConv2d(nn.Module):
         description: what the layer was, for `repr`.
         order: |G|.
         geometry: planar arguments.
-        filters: kernels of the planar convolution over poses and channels, (|G|*out, maps in / channel_groups, k, k).
+        filters: kernels of the planar convolution over poses and channels, (|G|*out, maps in / channel_groups, k, k);
+            after a mixing (|G|*out, terms, k, k).
         bias: (|G|*out,) or None.
         mixing: kernels of the mixing before it and its transforms, or None where the planar convolution is all.
         channel_groups: torch's `groups` of the planar convolution.

@@ -2,7 +2,7 @@
 
 from sepgconv.models.blocks import group_convolution
 from sepgconv.models.network import Network
-from sepgconv.models.registry import MODELS, Entry, create_model, list_models, model_entry
+from sepgconv.models.registry import MODELS, Entry, create_model, list_models, model_entry, separable_name
 from sepgconv.models.resnet44 import ResNet44, ResNet44Config
 from sepgconv.models.rotmnist_cnn import RotMNISTCNN, RotMNISTCNNConfig
 from sepgconv.models.storage import load, save
@@ -21,4 +21,5 @@ __all__ = [
     "load",
     "model_entry",
     "save",
+    "separable_name",
 ]

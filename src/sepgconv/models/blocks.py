@@ -1,15 +1,20 @@
 """The one choice in which the networks of a family differ: how a group convolution is factored."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from torch import nn
 
 from sepgconv._messages import one_of
+from sepgconv.functional import full_rank
 from sepgconv.functional.execution import Execution
+from sepgconv.functional.kernels import SHARINGS
+from sepgconv.groups import group as find_group
 from sepgconv.nn import GroupConv2d, SeparableGroupConv2d, TwoStepGroupConv2d
 
 Convolution = Literal["full", "g", "gc", "two-step"]
 CONVOLUTIONS: tuple[Convolution, ...] = ("full", "g", "gc", "two-step")
+Rank = int | tuple[int, ...]
 
 
 def group_convolution(
@@ -22,6 +27,7 @@ def group_convolution(
     stride: int = 1,
     padding: int = 0,
     bias: bool = True,
+    rank: int = 1,
     execution: Execution = "auto",
     recompute: bool | None = None,
 ) -> nn.Module:
@@ -37,6 +43,7 @@ def group_convolution(
         stride: step in pixels.
         padding: pixels on every side.
         bias: whether to add a bias per channel (with "two-step", after each step).
+        rank: of a separable convolution, the number of its terms; 0 keeps it full, a `GroupConv2d`.
         execution: of a separable convolution.
         recompute: whether a separable convolution keeps only its input for backward; None: where that costs little.
 
@@ -44,7 +51,7 @@ def group_convolution(
         ValueError: an unknown convolution.
     """
     kind: Convolution = one_of("convolution", convolution, CONVOLUTIONS)
-    if kind == "full":
+    if kind == "full" or (kind != "two-step" and rank == 0):
         return GroupConv2d(in_channels, out_channels, kernel_size, group, stride=stride, padding=padding, bias=bias)
     if kind == "two-step":
         return TwoStepGroupConv2d(
@@ -56,9 +63,48 @@ def group_convolution(
         kernel_size,
         group,
         sharing=kind,
+        rank=rank,
         execution=execution,
         recompute=recompute,
         stride=stride,
         padding=padding,
         bias=bias,
     )
+
+
+def convolution_ranks(
+    rank: Rank, convolution: str, group: str, channels: Sequence[int], kernel_sizes: Sequence[int], caller: str
+) -> tuple[int, ...]:
+    """Return the rank of every convolution of a network, as `group_convolution` takes it.
+
+    Args:
+        rank: one for all, at least 1, or one for each in order, where 0 keeps a convolution full.
+        convolution: how the network is factored; those that are not separable have rank 1.
+        group: name of the group.
+        channels: that come into each convolution.
+        kernel_sizes: of each convolution.
+        caller: named in the error.
+
+    Raises:
+        ValueError: no such number or list of numbers, too few or too many of them, or one above the full rank.
+    """
+    if convolution not in SHARINGS:
+        if rank != 1:
+            raise ValueError(f"{caller}: rank is of separable convolutions, those here are {convolution}; got {rank!r}")
+        return (1,) * len(channels)
+    ranks = rank if isinstance(rank, tuple) else (rank,) * len(channels)
+    if len(ranks) != len(channels):
+        raise ValueError(
+            f"{caller}: rank must be one number, or one for each of the {len(channels)} convolutions that can be "
+            f"separable, got {len(ranks)}"
+        )
+    least, order = 0 if isinstance(rank, tuple) else 1, find_group(group).order
+    for index, (terms, inner, side) in enumerate(zip(ranks, channels, kernel_sizes, strict=True)):
+        most = full_rank(inner, order, (side, side), convolution)
+        if not isinstance(terms, int) or isinstance(terms, bool) or not least <= terms <= most:
+            lowest = "0 (which keeps it full)" if least == 0 else "1"
+            raise ValueError(
+                f"{caller}: the rank of convolution {index + 1} of {len(ranks)} must be an integer from {lowest} to "
+                f"{most}, its full rank, got {terms!r}"
+            )
+    return ranks

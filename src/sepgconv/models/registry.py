@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sepgconv._messages import unknown_name
+from sepgconv._messages import one_of, unknown_name
+from sepgconv.functional.kernels import SHARINGS
 from sepgconv.groups import FiniteGroup
 from sepgconv.groups import group as find_group
 from sepgconv.models.network import Network
@@ -33,7 +34,8 @@ def _variation(convolution: str, group: str, size: dict[str, object]) -> tuple[d
     """Sort the options into those that a name fixes and those that it presets."""
     fixed: dict[str, object] = {"convolution": convolution}
     if convolution not in ("g", "gc"):
-        fixed |= {"execution": "auto", "recompute": None}  # only separable convolutions have a choice
+        # Only separable convolutions have a choice.
+        fixed |= {"execution": "auto", "recompute": None, "rank": 1}
     if group == "p1":
         return {**fixed, "group": group}, size
     return fixed, {**size, "group": group}
@@ -77,6 +79,31 @@ def model_entry(name: str) -> Entry:
     return MODELS[name]
 
 
+def separable_name(name: str, sharing: str) -> str:
+    """Return the name of the network that is built like another one, from separable convolutions.
+
+    Args:
+        name: of a network of full group convolutions, as "p4cnn".
+        sharing: "gc" or "g".
+
+    Returns:
+        As "gc_p4cnn". It takes every option that the other one takes.
+
+    Raises:
+        ValueError: an unknown name or sharing, or a network without a separable counterpart; those that have one are
+            given.
+    """
+    model_entry(name)
+    one_of("sharing", sharing, SHARINGS)
+    counterparts = {full: f"{sharing}_{full}" for full in MODELS if f"{sharing}_{full}" in MODELS}
+    if name not in counterparts:
+        raise ValueError(
+            f"separable_name: {name} has no {sharing}-separable counterpart; those that have one are "
+            f"{', '.join(counterparts)}"
+        )
+    return counterparts[name]
+
+
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
@@ -99,7 +126,8 @@ def create_model(name: str, **config: Any) -> Network:
         name: one of `list_models()`.
         config: any field of the network's config, such as `width=30` (`widths=(28, 56, 112)` for ResNets),
             `group="p4m"`, `in_channels=3`, `num_classes=10`, `execution="separable"`, and for ResNets
-            `downsampling="exact"`, `head="invariant"`; what is left out is as in the paper.
+            `downsampling="exact"`, `head="invariant"`; what is left out is as in the paper. For separable networks
+            `rank=2`, or a list with one number for each convolution in order, where 0 keeps it a full one.
 
     Returns:
         The network, in training mode, with random weights. Its `name` and `config` (every option, JSON-able) are what
@@ -124,6 +152,8 @@ def create_model(name: str, **config: Any) -> Network:
         if not isinstance(widths, list | tuple) or len(widths) != 3 or not all(map(_is_count, widths)):
             raise ValueError(f"{name}: widths must be three positive integers, one for each stage, got {widths!r}")
         settings["widths"] = tuple(widths)
+    if isinstance(settings.get("rank"), list):
+        settings["rank"] = tuple(settings["rank"])
     full = entry.config(**entry.fixed, **settings)
     model = entry.build(full)
     model.name = name

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sepgconv._messages import one_of
 from sepgconv.functional.execution import Execution
-from sepgconv.models.blocks import Convolution, group_convolution
+from sepgconv.models.blocks import Convolution, Rank, convolution_ranks, group_convolution
 from sepgconv.models.network import Network
 from sepgconv.nn import AvgPool2d, GroupBatchNorm2d, GroupConv2d, GroupMaxPool, LiftingConv2d, Sequential
 
@@ -32,6 +32,9 @@ class ResNet44Config:
             maximum over poses first, and the linear layer has |G| times fewer inputs.
         in_channels: channels of the picture.
         num_classes: outputs.
+        rank: of separable convolutions, the number of their terms: one for all, or a tuple with one for each of the 42
+            in the blocks in order, where 0 keeps it a full `GroupConv2d`. With a tuple every one has a bias, as in
+            the full network, whose weights such a network can therefore take over one by one.
         execution: of separable convolutions.
         recompute: whether separable convolutions keep only their input for backward; None: where that costs little.
     """
@@ -43,6 +46,7 @@ class ResNet44Config:
     head: Head = "paper"
     in_channels: int = 3
     num_classes: int = 10
+    rank: Rank = 1
     execution: Execution = "auto"
     recompute: bool | None = None
 
@@ -51,15 +55,25 @@ class PreActivationBlock(nn.Module):
     """BN-ReLU-conv3x3-BN-ReLU-conv3x3 beside a shortcut, which is a full 1x1 group convolution where sizes differ.
 
     Full convolutions have a bias. Separable ones have none: the parameter counts that the paper prints (1.78 M and 1.88
-    M) leave no room for them, and the batch norm that follows every path takes any constant away again.
+    M) leave no room for them, and the batch norm that follows every path takes any constant away again. Where each has
+    a rank of its own, they have one all the same, so that a trained full network can become such a one as it is.
+
+    Args:
+        in_channels: channels of the maps that come in.
+        out_channels: channels of the maps that go out.
+        config: of the network.
+        ranks: of the two convolutions.
+        halve: whether the maps that go out have half the sides.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, config: ResNet44Config, *, halve: bool) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, config: ResNet44Config, ranks: tuple[int, ...], *, halve: bool
+    ) -> None:
         super().__init__()
         group, pooled = config.group, halve and config.downsampling == "exact"
         stride = 2 if halve and not pooled else 1
 
-        def half_block(channels: int, stride: int) -> nn.Sequential:
+        def half_block(channels: int, stride: int, rank: int) -> nn.Sequential:
             return nn.Sequential(
                 GroupBatchNorm2d(channels),
                 nn.ReLU(),
@@ -71,20 +85,21 @@ class PreActivationBlock(nn.Module):
                     group,
                     stride=stride,
                     padding=1,
-                    bias=config.convolution == "full",
+                    bias=config.convolution == "full" or isinstance(config.rank, tuple),
+                    rank=rank,
                     execution=config.execution,
                     recompute=config.recompute,
                 ),
             )
 
-        self.residual = Sequential(half_block(in_channels, stride))
+        self.residual = Sequential(half_block(in_channels, stride, ranks[0]))
         self.shortcut: nn.Module = nn.Identity()
         if in_channels != out_channels or stride != 1:
             self.shortcut = GroupConv2d(in_channels, out_channels, 1, group, stride=stride)
         if pooled:
             self.residual.append(AvgPool2d(2))
             self.shortcut = nn.Sequential(AvgPool2d(2), self.shortcut)
-        self.residual.append(half_block(out_channels, 1))
+        self.residual.append(half_block(out_channels, 1, ranks[1]))
 
     def forward(self, x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b o g y2 x2"]:
         """Return the sum of the two paths."""
@@ -99,8 +114,8 @@ class ResNet44(Network):
     wherever height and width are multiples of 4.
 
     Raises:
-        ValueError: an unknown downsampling or head; in `forward`, an input that is no image of `in_channels` channels,
-            or smaller than 4 x 4.
+        ValueError: an unknown downsampling or head, a rank out of range, or not 42; in `forward`, an input that is no
+            image of `in_channels` channels, or smaller than 4 x 4.
     """
 
     smallest, typical = 4, 32
@@ -116,10 +131,16 @@ class ResNet44(Network):
         self.in_channels = config.in_channels
         widths = [width for width in config.widths for _ in range(BLOCKS_PER_STAGE)]
         self.stem = LiftingConv2d(config.in_channels, widths[0], 3, config.group, padding=1)
+        pairs = list(itertools.pairwise([widths[0], *widths]))
+        channels = [width for pair in pairs for width in pair]  # a block's convolutions take those before and after
+        sizes = [3] * len(channels)
+        ranks = convolution_ranks(config.rank, config.convolution, config.group, channels, sizes, "ResNet44")
         self.blocks = nn.Sequential(
             *(
-                PreActivationBlock(before, after, config, halve=index > 0 and index % BLOCKS_PER_STAGE == 0)
-                for index, (before, after) in enumerate(itertools.pairwise([widths[0], *widths]))
+                PreActivationBlock(
+                    *pair, config, ranks[2 * index : 2 * index + 2], halve=index > 0 and index % BLOCKS_PER_STAGE == 0
+                )
+                for index, pair in enumerate(pairs)
             )
         )
         self.norm = nn.Sequential(GroupBatchNorm2d(widths[-1]), nn.ReLU())

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sepgconv.functional.execution import Execution
-from sepgconv.models.blocks import Convolution, group_convolution
+from sepgconv.models.blocks import Convolution, Rank, convolution_ranks, group_convolution
 from sepgconv.models.network import Network
 from sepgconv.nn import GroupBatchNorm2d, GroupMaxPool, LiftingConv2d, MaxPool2d, Sequential
 
@@ -21,6 +21,8 @@ class RotMNISTCNNConfig:
         convolution: how the six convolutions after the first are factored (see `sepgconv.models.group_convolution`).
         in_channels: channels of the picture.
         num_classes: outputs.
+        rank: of separable convolutions, the number of their terms: one for all, or a tuple with one for each of the six
+            in order, where 0 keeps it a full `GroupConv2d`.
         execution: of separable convolutions.
         recompute: whether separable convolutions keep only their input for backward; None: where that costs little.
     """
@@ -30,6 +32,7 @@ class RotMNISTCNNConfig:
     convolution: Convolution
     in_channels: int = 1
     num_classes: int = 10
+    rank: Rank = 1
     execution: Execution = "auto"
     recompute: bool | None = None
 
@@ -43,7 +46,8 @@ class RotMNISTCNN(Network):
     (batch, num_classes).
 
     Raises:
-        ValueError: in `forward`, an input that is no image of `in_channels` channels or smaller than 28 x 28.
+        ValueError: a rank out of range, or not six; in `forward`, an input that is no image of `in_channels` channels
+            or smaller than 28 x 28.
     """
 
     smallest, typical = 28, 28
@@ -53,7 +57,9 @@ class RotMNISTCNN(Network):
         self.in_channels = config.in_channels
         width, group = config.width, config.group
         layers: list[nn.Module] = [LiftingConv2d(config.in_channels, width, 3, group)]
-        for kernel_size in (3, 3, 3, 3, 3, 4):
+        sizes = (3, 3, 3, 3, 3, 4)
+        ranks = convolution_ranks(config.rank, config.convolution, group, [width] * len(sizes), sizes, "RotMNISTCNN")
+        for kernel_size, rank in zip(sizes, ranks, strict=True):
             layers.append(
                 group_convolution(
                     config.convolution,
@@ -61,6 +67,7 @@ class RotMNISTCNN(Network):
                     width,
                     kernel_size,
                     group,
+                    rank=rank,
                     execution=config.execution,
                     recompute=config.recompute,
                 )

@@ -1,6 +1,7 @@
 """SeparableGroupConv2d: a group convolution factored into a mixing of channels and poses and a planar filtering."""
 
 import math
+from typing import SupportsIndex
 
 import torch
 from jaxtyping import Float
@@ -11,6 +12,7 @@ from sepgconv.functional import (
     NormRelu,
     SeparableActions,
     compose_kernel,
+    full_rank,
     select_execution,
     separable_actions,
     separable_group_conv2d,
@@ -26,8 +28,9 @@ class SeparableGroupConv2d(GroupConvLayer):
     """Separable group convolution (Lengyel & van Gemert 2021, arXiv:2106.04914, section 3.3; METHOD section 1).
 
     A group convolution whose filters are products, `F[n,c,g] = w[n,c,g] K[n]` (gc) or `F[n,c,g] = w[n,c,g] K[n,c]` (g):
-    fewer parameters and multiplications, the same symmetry. Shapes: (batch, in_channels, |G|, height, width) ->
-    (batch, out_channels, |G|, height', width').
+    fewer parameters and multiplications, the same symmetry. With `rank` r > 1 the filters are sums of r such products;
+    `sepgconv.functional.separate_kernel` finds the nearest ones to trained filters. Shapes:
+    (batch, in_channels, |G|, height, width) -> (batch, out_channels, |G|, height', width').
 
     Args:
         in_channels: channels of the feature map that comes in.
@@ -35,6 +38,8 @@ class SeparableGroupConv2d(GroupConvLayer):
         kernel_size: side of the kernel in pixels, odd or even; a pair (y, x) where the group has no quarter turns.
         group: a `FiniteGroup` or its name.
         sharing: what shares one spatial kernel: "gc" all poses and input channels, "g" all poses.
+        rank: number of separable terms, 1 for the layer of the paper. At the full rank, the smaller one of k^2 and
+            in_channels |G| (gc) or |G| (g), every group convolution can be written so; more is refused.
         execution: "separable" (mix, then filter), "fourier" (the same, mixing in the irreps of the group; gc only),
             "composed" (build the filter bank, then one dense convolution), or "auto", which takes the cheapest one for
             the size at hand (`sepgconv.functional.select_execution`). The numbers agree to rounding.
@@ -50,14 +55,15 @@ class SeparableGroupConv2d(GroupConvLayer):
         dtype: of the parameters.
 
     Attributes:
-        pointwise: w, (out_channels, in_channels, |G|).
-        depthwise: K, (out_channels, k, k) for gc, (out_channels, in_channels, k, k) for g.
+        pointwise: w, (out_channels, in_channels, |G|); with rank > 1 (out_channels, rank, in_channels, |G|).
+        depthwise: K, (out_channels, k, k) for gc, (out_channels, in_channels, k, k) for g; with rank > 1
+            (out_channels, rank, k, k) and (out_channels, rank, in_channels, k, k).
         bias: (out_channels,), zero at first, or None.
 
     Raises:
-        ValueError: an unknown group, sharing or execution, "fourier" with sharing "g", or arguments that are out of
-            range or break equivariance; in `forward`, an input of another rank, number of channels or poses, or too
-            small.
+        ValueError: an unknown group, sharing or execution, "fourier" with sharing "g", a rank below 1 or above the full
+            one, or other arguments that are out of range or break equivariance; in `forward`, an input with another
+            number of axes, channels or poses, or too small.
     """
 
     pointwise: nn.Parameter
@@ -74,6 +80,7 @@ class SeparableGroupConv2d(GroupConvLayer):
         group: FiniteGroup | str,
         *,
         sharing: Sharing = "gc",
+        rank: int = 1,
         execution: Execution = "auto",
         recompute: bool | None = None,
         stride: int | Pair = 1,
@@ -99,11 +106,20 @@ class SeparableGroupConv2d(GroupConvLayer):
         if self.execution == "fourier":
             check_fourier(self.sharing)
         self.recompute = recompute
-        planar = (
-            (out_channels, *self.kernel_size) if sharing == "gc" else (out_channels, in_channels, *self.kernel_size)
-        )
-        mixing = (out_channels, in_channels, self.group.order)
+        self.rank = self._checked_rank(rank)
+        lead = (out_channels,) if self.rank == 1 else (out_channels, self.rank)
+        planar = (*lead, *self.kernel_size) if sharing == "gc" else (*lead, in_channels, *self.kernel_size)
+        mixing = (*lead, in_channels, self.group.order)
         self._add_parameters({"pointwise": mixing, "depthwise": planar}, bias=bias, device=device, dtype=dtype)
+
+    def _checked_rank(self, rank: int) -> int:
+        most = full_rank(self.in_channels, self.group.order, self.kernel_size, self.sharing)
+        if not isinstance(rank, SupportsIndex) or isinstance(rank, bool) or not 1 <= rank.__index__() <= most:
+            raise ValueError(
+                f"{type(self).__name__}: rank must be an integer from 1 to {most}, the full rank of these filters, got "
+                f"{rank!r}"
+            )
+        return rank.__index__()
 
     def _tables(self, device: torch.device) -> dict[str, SeparableActions]:
         return {"_actions": separable_actions(self.group, self.kernel_size, device=device)}
@@ -113,10 +129,11 @@ class SeparableGroupConv2d(GroupConvLayer):
 
         The mixing has the fan-in in_channels |G| (gc) or |G| (g), the filtering k^2 (gc) or in_channels k^2 (g). The
         composed filter then has the variance 2 / (in_channels |G| k^2) that He et al. (2015) ask for, and the maps
-        between the factors are neither small nor large.
+        between the factors are neither small nor large. With several terms the filtering, which adds them up, has rank
+        times the fan-in.
         """
         super().reset_parameters()
-        fan_pointwise = self.pointwise[0].numel() if self.sharing == "gc" else self.group.order
+        fan_pointwise = self.group.order * (self.in_channels if self.sharing == "gc" else 1)
         nn.init.normal_(self.pointwise, std=math.sqrt(2 / fan_pointwise))
         nn.init.normal_(self.depthwise, std=math.sqrt(1 / self.depthwise[0].numel()))
 
@@ -136,7 +153,7 @@ class SeparableGroupConv2d(GroupConvLayer):
         reach = (d * (k - 1) + 1 - 2 * p for k, d, p in zip(self.kernel_size, self.dilation, self.padding, strict=True))
         size = tuple(max(side, least) for side, least in zip((height, width), reach, strict=True))
         sizes = (self.sharing, self.in_channels, self.out_channels, self.group, self.geometry, (size[0], size[1]))
-        return select_execution(self.execution, *sizes, device=self.pointwise.device.type)
+        return select_execution(self.execution, *sizes, device=self.pointwise.device.type, rank=self.rank)
 
     def forward(self, x: Float[Tensor, "b c g y x"], before: NormRelu | None = None) -> Float[Tensor, "b o g y2 x2"]:
         """Convolve feature maps on the group, after `before` where `sepgconv.nn.Sequential` gives it."""
@@ -160,4 +177,5 @@ class SeparableGroupConv2d(GroupConvLayer):
         if self.execution == "auto":
             execution += f" ({self.selected_execution(32, 32)} at 32 x 32)"
         kept = "" if self.recompute is None else f", recompute={self.recompute}"
-        return f"{super().extra_repr()}, sharing={self.sharing!r}, execution={execution}{kept}"
+        rank = "" if self.rank == 1 else f", rank={self.rank}"
+        return f"{super().extra_repr()}, sharing={self.sharing!r}{rank}, execution={execution}{kept}"
