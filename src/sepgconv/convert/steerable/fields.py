@@ -1,9 +1,9 @@
 """Field types of e2cnn and escnn: which channel of theirs is which pose of which channel of ours.
 
-Both libraries let g act by `(g · f)(x) = rho(g) f(g^-1 x)`. In a regular representation rho(g) permutes the components of
-a field, simply transitively, so choosing component 0 as pose 0 settles all others: component j is the pose of the g for
-which rho(g) takes component 0 to j. Any other choice differs by a multiplication from the right, which commutes with the
-action. Nothing is imported from either library; their objects are asked.
+Both libraries let g act by `(g · f)(x) = rho(g) f(g^-1 x)`. In a regular representation rho(g) permutes the components
+of a field, simply transitively, so choosing component 0 as pose 0 settles all others: component j is the pose of the g
+for which rho(g) takes component 0 to j. Any other choice differs by a multiplication from the right, which commutes
+with the action. Nothing is imported from either library; their objects are asked.
 """
 
 import math
@@ -152,8 +152,9 @@ def _plane_matrix(gspace: Any, element: Any) -> Any:
         return gspace.basespace_action(element)
     # e2cnn: r^k f^m is (m, k) where there are turns and mirrors, m where only mirrors, k where only turns. f mirrors at
     # the line of slope `axis`, then r turns counter-clockwise.
-    turns, axis = getattr(gspace.fibergroup, "rotation_order", gspace.fibergroup.order()), getattr(gspace, "axis", None)
-    if axis is None:
+    turns: int = getattr(gspace.fibergroup, "rotation_order", gspace.fibergroup.order())
+    axis: float = getattr(gspace, "axis", 0.0)
+    if not hasattr(gspace, "axis"):
         flip, turn = 0, element
     elif isinstance(element, tuple):
         flip, turn = element

@@ -12,10 +12,18 @@ from torch import Tensor, nn
 from sepgconv.convert.steerable.dropout import FieldDropout
 from sepgconv.convert.steerable.fields import Fields, read_fields
 from sepgconv.functional import filter_action, pixel_action, transform_kernel
-from sepgconv.nn import AdaptiveAvgPool2d, AvgPool2d, GroupBatchNorm2d, GroupConv2d, GroupMaxPool, LiftingConv2d, MaxPool2d
+from sepgconv.nn import (
+    AdaptiveAvgPool2d,
+    AvgPool2d,
+    GroupBatchNorm2d,
+    GroupConv2d,
+    GroupMaxPool,
+    LiftingConv2d,
+    MaxPool2d,
+)
 
-# Largest deviation of an expanded filter from the nearest equivariant one, relative to its largest entry. Their bases are
-# sampled in float32, also where the layer was cast to float64 afterwards; a layer that is not equivariant is off by 1.
+# Largest deviation of an expanded filter from the nearest equivariant one, relative to its largest entry. Their bases
+# are sampled in float32, also where the layer is float64 afterwards; a layer that is not equivariant is off by about 1.
 TOLERANCE = 1e-5
 
 
