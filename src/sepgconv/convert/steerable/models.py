@@ -113,7 +113,9 @@ class _Conversion:
     def _convert_once(self, module: nn.Module, path: str) -> nn.Module:
         if self._is_chain(module):
             steps = OrderedDict((name, self._convert(child, _join(path, name))) for name, child in _children(module))
-            return Sequential(steps).train(module.training) if not self.problems else nn.Identity()
+            whole = Sequential(steps)
+            whole.training = module.training  # `train` would set that of every part as well
+            return whole
         where = f"{path or 'the module'} ({type(module).__name__})"
         try:
             if not self._is_theirs(module):
@@ -129,7 +131,8 @@ class _Conversion:
         for path, part in self._outermost(root, ""):
             converted = self._convert(part, path)
             if not self.problems:
-                memo[id(part)] = FieldBridge(converted, part.in_type, part.out_type).train(part.training)
+                memo[id(part)] = bridge = FieldBridge(converted, part.in_type, part.out_type)
+                bridge.training = part.training
         if self.problems:
             return root
         for part in root.modules():  # field types stay the objects they are: they are compared at every call
