@@ -91,9 +91,7 @@ class TestFieldTypes:
     @pytest.mark.usefixtures("unchecked")
     def test_other_tensors_are_refused(self, e2cnn):
         regular = fields(e2cnn, e2cnn[0].Rot2dOnR2(4), "regular", 2)
-        with pytest.raises(
-            ValueError, match=r"fields_to_maps: expected \(batch, 8, height, width\)"
-        ):
+        with pytest.raises(ValueError, match=r"fields_to_maps: expected \(batch, 8, height, width\)"):
             fields_to_maps(torch.zeros(1, 7, 2, 2), regular)
         with pytest.raises(ValueError, match=r"maps_to_fields: expected \(batch, 2, 4, height, width\)"):
             maps_to_fields(torch.zeros(1, 8, 2, 2), regular)

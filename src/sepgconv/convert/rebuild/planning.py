@@ -9,7 +9,6 @@ from torch import fx, nn
 
 from sepgconv.convert.rebuild import calls
 from sepgconv.convert.rebuild.rules import (
-    POINTWISE,
     Change,
     Kind,
     Target,
@@ -111,7 +110,7 @@ class _Planner:
         becomes = change(layer, given, self.target, ends=not self._goes_on(node))
         known = self.plan.changes.get(name)
         differs = known is not None and (known.output, known.pool_poses) != (becomes.output, becomes.pool_poses)
-        if differs and not isinstance(layer, POINTWISE):
+        if differs and becomes.reuse != "anywhere":
             raise UnconvertibleError("is used twice, on different kinds of tensors")
         self._try(becomes, shape(source))
         if becomes.pool_poses:
@@ -210,7 +209,7 @@ class _Planner:
         flat.meta = dict(node.meta)
         node.replace_all_uses_with(flat)
         self.graph.erase_node(node)
-        self.plan.changes[target] = Change(lambda c, n, device: nn.Flatten(), Kind.VECTOR, has_width=False)
+        self.plan.changes[target] = Change(lambda c, n, device: nn.Flatten(), Kind.VECTOR, reuse="any width")
         self.plan.positions[flat] = ((1, 1), ())
         self.kinds[flat] = Kind.VECTOR
 
@@ -225,7 +224,7 @@ class _Planner:
             inserted = self.graph.create_node("call_module", name, (source,))
         inserted.meta = dict(source.meta)
         node.replace_input_with(source, inserted)
-        self.plan.changes[name] = Change(make, kind, has_width=False)
+        self.plan.changes[name] = Change(make, kind, reuse="any width")
         self.plan.positions[inserted] = (shape(source)[2:], shape(source)[2:])
         self.kinds[inserted] = kind
         return inserted

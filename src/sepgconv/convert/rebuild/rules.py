@@ -4,7 +4,7 @@ import copy
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -61,14 +61,15 @@ class Change:
         width: out channels or features of the original, where the layer chooses its width; None where it keeps that of
             its input.
         pool_poses: whether poses are pooled before it.
-        has_width: whether the layer is built for a number of channels; others may be used on several.
+        reuse: on what else the same layer may be used: only on tensors of the same kind and width, on those of another
+            width, or anywhere.
     """
 
     make: Maker
     output: Kind
     width: int | None = None
     pool_poses: bool = False
-    has_width: bool = True
+    reuse: Literal["alike", "any width", "anywhere"] = "alike"
 
 
 def change(module: nn.Module, given: Kind, target: Target, *, ends: bool) -> Change:
@@ -85,7 +86,7 @@ def change(module: nn.Module, given: Kind, target: Target, *, ends: bool) -> Cha
     """
     kind = type(module)
     if kind in POINTWISE:
-        return Change(_copies(module), given, has_width=False)
+        return Change(_copies(module), given, reuse="anywhere")
     if kind not in RULES:
         raise UnconvertibleError(f"{kind.__name__} has no counterpart on a group")
     return RULES[kind](module, given, target, ends)
@@ -155,7 +156,11 @@ def _norm(norm: Any, given: Kind, target: Target, ends: bool) -> Change:
 
 def _prelu(prelu: Any, given: Kind, target: Target, ends: bool) -> Change:
     shared, start = prelu.num_parameters == 1, float(prelu.weight.detach().mean())
-    return Change(lambda c, n, device: nn.PReLU(1 if shared else c, start, device=device, dtype=target.dtype), given)
+
+    def make(c: int, n: int, device: torch.device) -> nn.Module:
+        return nn.PReLU(1 if shared else c, start, device=device, dtype=target.dtype)
+
+    return Change(make, given, reuse="anywhere" if shared else "alike")
 
 
 def _max_pool(pool: Any, given: Kind, target: Target, ends: bool) -> Change:
@@ -166,7 +171,7 @@ def _max_pool(pool: Any, given: Kind, target: Target, ends: bool) -> Change:
         ours = MaxPool2d(pool.kernel_size, pool.stride, pool.padding, pool.dilation, group=target.group)
         return ours if given is Kind.MAPS else copy.deepcopy(pool)  # built in any case, for its checks
 
-    return Change(make, given, has_width=False)
+    return Change(make, given, reuse="any width")
 
 
 def _avg_pool(pool: Any, given: Kind, target: Target, ends: bool) -> Change:
@@ -180,36 +185,36 @@ def _avg_pool(pool: Any, given: Kind, target: Target, ends: bool) -> Change:
         ours = AvgPool2d(pool.kernel_size, pool.stride, pool.padding, group=target.group)
         return ours if given is Kind.MAPS else copy.deepcopy(pool)
 
-    return Change(make, given, has_width=False)
+    return Change(make, given, reuse="any width")
 
 
 def _adaptive_pool(pool: Any, given: Kind, target: Target, ends: bool) -> Change:
     if given is Kind.MAPS and ends and pool.output_size in (1, (1, 1)):
-        return Change(_copies(pool), Kind.POOLED, pool_poses=True, has_width=False)
+        return Change(_copies(pool), Kind.POOLED, pool_poses=True, reuse="any width")
 
     def make(c: int, n: int, device: torch.device) -> nn.Module:
         ours = AdaptiveAvgPool2d(pool.output_size, group=target.group)
         return ours if given is Kind.MAPS else copy.deepcopy(pool)
 
-    return Change(make, given, has_width=False)
+    return Change(make, given, reuse="any width")
 
 
 def _adaptive_max_pool(pool: Any, given: Kind, target: Target, ends: bool) -> Change:
     if pool.return_indices or pool.output_size not in (1, (1, 1)) or (given is Kind.MAPS and not ends):
         raise UnconvertibleError("AdaptiveMaxPool2d is converted to one pixel only, at the end of the network")
-    return Change(_copies(pool), Kind.POOLED, pool_poses=given is Kind.MAPS, has_width=False)
+    return Change(_copies(pool), Kind.POOLED, pool_poses=given is Kind.MAPS, reuse="any width")
 
 
 def _channel_dropout(dropout: Any, given: Kind, target: Target, ends: bool) -> Change:
     if given is Kind.MAPS:
-        return Change(lambda c, n, device: GroupDropout(dropout.p, dropout.inplace), given, has_width=False)
-    return Change(_copies(dropout), given, has_width=False)
+        return Change(lambda c, n, device: GroupDropout(dropout.p, dropout.inplace), given, reuse="any width")
+    return Change(_copies(dropout), given, reuse="any width")
 
 
 def _on_vectors(module: nn.Module, given: Kind, target: Target, ends: bool) -> Change:
     if given is not Kind.VECTOR:
         raise UnconvertibleError(f"{type(module).__name__} has {given.value} as input and is converted on vectors only")
-    return Change(_copies(module), given, has_width=False)
+    return Change(_copies(module), given, reuse="any width")
 
 
 RULES: dict[type[nn.Module], Callable[[Any, Kind, Target, bool], Change]] = {

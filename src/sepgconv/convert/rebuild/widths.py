@@ -45,7 +45,7 @@ def widths(plan: Plan, factor: float) -> Widths:
             name, change = str(node.target), plan.changes[str(node.target)]
             chosen = change.width if change.width is None or name in plan.fixed else scaled(change.width, factor)
             found = (given[0], given[0] if chosen is None else chosen)
-            if layers.setdefault(name, found) != found and change.has_width:
+            if layers.setdefault(name, found) != found and change.reuse == "alike":
                 raise ValueError(
                     f"equivariant: {name} is used twice, on {layers[name][0]} and {found[0]} channels once the widths "
                     f"are scaled; give each use a layer of its own"
@@ -106,7 +106,7 @@ def widest(plan: Plan, counter: Counter, limit: int) -> Widths:
     Raises:
         ValueError: even widths of 1 are above it.
     """
-    smallest = widths(plan, 0)
+    smallest = widths(plan, 0.0)
     if counter(smallest) > limit:
         raise ValueError(
             f"equivariant: no width meets a budget of {limit:,} {counter.budget}; with one channel in every layer the "
