@@ -19,7 +19,7 @@ class _OldNumpy:
         return np.array(value) if copy else np.asarray(value)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def e2cnn():
     """The two modules of e2cnn that users know, with mirrors made to work on the installed NumPy.
 

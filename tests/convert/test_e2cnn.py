@@ -279,6 +279,7 @@ class TestSequentialModules:
         before = {name: value.clone() for name, value in model.state_dict().items()}
         converted = from_e2cnn(model)
         assert [converted.norm.training, converted.body[1].training, converted.body.training] == [True, False, True]
+        assert not any(module.training for module in from_e2cnn(copy.deepcopy(model).eval()).modules())
         assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
         with torch.no_grad():
             for p in converted.parameters():

@@ -111,7 +111,7 @@ class Dense(nn.Module):
 
     def forward(self, x):
         x = self.pool(self.act(self.a(x)))
-        x = torch.cat([x, torch.sigmoid(self.b(x))], dim=1)
+        x = torch.cat([x, torch.sigmoid(self.b(x))], dim=-3)
         return self.fc(self.act(self.pool(self.c(x)).mean(dim=(-2, -1))))
 
 
@@ -306,6 +306,12 @@ class TestBudget:
         rebuilt = equivariant(plain(4), "p4", input_shape=(2, 9, 9), limit=100_000)
         assert rebuilt[0].out_channels > 16
         assert 90_000 < cost(rebuilt, (2, 9, 9)).parameters <= 100_000
+
+    def test_a_width_of_one_stays(self):
+        rebuilt = equivariant(Segmenter(), "p4", input_shape=(3, 8, 8), limit=60_000)
+        assert rebuilt.a.out_channels > 24
+        assert rebuilt.gate.out_channels == 1
+        assert rebuilt(torch.randn(1, 3, 8, 8)).shape == (1, 5, 8, 8)
 
     def test_only_the_output_layer(self):
         rebuilt = equivariant(nn.Sequential(nn.Conv2d(1, 5, 3)), "p4", input_shape=(1, 8, 8))

@@ -11,7 +11,7 @@ from torch import nn
 
 import sepgconv
 from sepgconv import nn as snn
-from sepgconv.convert import fields_to_maps, from_e2cnn, from_escnn
+from sepgconv.convert import fields_to_maps, from_e2cnn, from_escnn, maps_to_fields
 from sepgconv.functional import act
 from sepgconv.testing import assert_equivariant
 
@@ -80,6 +80,9 @@ def test_their_action_is_ours():
         (g,) = (g for g in range(8) if torch.equal(act(group, g, picture), escnn.move_pixels(picture, plane)))
         moved = torch.einsum("ij,bjyx->biyx", given.matrix(element).round(), escnn.move_pixels(x, plane))
         assert torch.allclose(fields_to_maps(moved, given), act(group, g, fields_to_maps(x, given)))
+    there = fields_to_maps(x, given).flatten(1, 2)
+    assert not torch.equal(fields_to_maps(there, given).flatten(1, 2), x)  # the order is not its own inverse
+    assert torch.equal(maps_to_fields(fields_to_maps(x, given), given), x)
 
 
 def test_pooling_and_modules_of_their_own():
