@@ -1,8 +1,8 @@
 """Separable group-equivariant convolutions for PyTorch.
 
 `group` names a symmetry, `nn` holds the layers, `functional` their functions, `create_model` the networks of the paper,
-`save` and `load` their storage, `analysis` their cost and exactness. `sepgconv.data`, `sepgconv.training`,
-`sepgconv.paper` and `sepgconv.cli` need the extra "train" and are imported on first use.
+`save` and `load` their storage, `analysis` their cost, exactness and redundancy. `sepgconv.data`, `sepgconv.training`,
+`sepgconv.paper`, `sepgconv.report` and `sepgconv.cli` need the extra "train" and are imported on first use.
 """
 
 import importlib
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 
-_ON_FIRST_USE = ("cli", "data", "paper", "testing", "training")
+_ON_FIRST_USE = ("cli", "data", "paper", "report", "testing", "training")
 
 
 def __dir__() -> list[str]:
