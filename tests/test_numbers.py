@@ -1,6 +1,6 @@
 import pytest
 
-from sepgconv._numbers import count, large, percent, plural, tenths
+from sepgconv._numbers import count, hundredths, large, percent, plural, tenths
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,10 @@ def test_shares(share, sentence, column):
 )
 def test_large_counts(number, short):
     assert large(number) == short
+
+
+def test_hundredths():
+    assert [hundredths(value) for value in (-0.004, 0.004, -0.126, 1.0)] == ["0.00", "0.00", "-0.13", "1.00"]
 
 
 def test_counts():

@@ -25,6 +25,11 @@ def tenths(share: float) -> str:
     return "< 0.1 %" if _NOTHING <= share < 0.0005 else f"{100 * share:.1f} %"
 
 
+def hundredths(value: float) -> str:
+    """Write a value with two decimals, without a sign where they are zeros."""
+    return f"{value if abs(value) >= 0.005 else 0.0:.2f}"
+
+
 def count(number: int) -> str:
     """Write a count with thousands separators."""
     return f"{number:,}"

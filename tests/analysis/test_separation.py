@@ -35,9 +35,10 @@ def test_rank_one_is_the_separable_layer(group, bias):
 
 def test_higher_ranks_count_their_factors():
     layer = GroupConv2d(10, 10, 3, "p4")
-    for option in options(layer):
+    for option in options(layer, 360 * 50):  # 50 outputs a channel, each of 360 multiplications
         factors = separate_kernel(layer.weight, option.sharing, option.rank)
         assert option.parameters_after == sum(f.numel() for f in factors) + 10
+        assert option.macs_after == 50 * sum(f[0].numel() for f in factors)
     assert [(o.sharing, o.rank) for o in options(layer)] == [*(("gc", r) for r in range(1, 8)), ("g", 1), ("g", 2)]
     assert options(layer)[0].macs_after is None is options(layer)[0].macs_saved
 

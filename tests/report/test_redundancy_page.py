@@ -12,6 +12,7 @@ from PIL import Image
 from torch import nn
 
 import sepgconv
+from sepgconv._numbers import hundredths
 from sepgconv.analysis import redundancy
 from sepgconv.functional import separate_kernel
 from sepgconv.nn import GroupConv2d, LiftingConv2d, SeparableGroupConv2d
@@ -125,7 +126,7 @@ def test_the_page_says_what_the_report_says(page):
     assert f"{option.parameters_before:,} → {option.parameters_after:,}" in words
     assert "What separating a layer would save and cost" in words
     correlation = report.layers[2].correlation.mean
-    assert f"{float(correlation[0, 1]):.2f}" in words
+    assert hundredths(float(correlation[0, 1])) in words
     assert "measured on pictures" in words
     assert "“before” is the other state" in words
     rows = [line for line in found.text.split("turn by 180°")]
@@ -162,6 +163,13 @@ def test_the_page_of_a_network_without_group_layers():
     assert "For comparison" in found.text
     assert "its kernels are single pixels".lower() in found.text.lower()
     assert "no convolution whose filters" in Page(render_redundancy(redundancy(nn.Linear(1, 1)))).text
+
+
+def test_kernels_of_one_channel_lie_in_a_row():
+    found = Page(render_redundancy(redundancy(nn.Conv2d(1, 10, 3))))
+    assert [(image["width"], image["height"]) for image in found.of("img")] == [("570", "30")]
+    assert "Each filter is a single kernel" in found.text
+    assert "Energy lost" not in found.text
 
 
 @pytest.mark.parametrize("weights", ["zero", "constant"])

@@ -97,6 +97,8 @@ class LayerRedundancy:
         place = self.name or self.kind
         if self.bank[0, 0, 0].numel() == 1:
             return f"{place}: its kernels are single pixels, so there is no spatial kernel to share."
+        if self.bank[0, :, :, 0, 0].numel() == 1:
+            return f"{place}: each filter is a single kernel, so there is nothing to share."
         if self.role == "separable":
             return f"{place}: is separable already; one spatial kernel per filter keeps {percent(kept)} of its energy."
         if self.role == "planar" and not self.options:

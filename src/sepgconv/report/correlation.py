@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from sepgconv._numbers import percent
+from sepgconv._numbers import hundredths, percent
 from sepgconv.analysis import LayerRedundancy
 from sepgconv.report.block import Block, Figure
 from sepgconv.report.svg import draw_svg
@@ -68,7 +68,7 @@ def _draw(figure: "Drawing", matrix: Tensor) -> None:
         for column, value in enumerate(values):
             # The cells are light near 0 and dark near 1, on every page.
             colour = "#ffffff" if abs(value) > 0.6 else "#202020"
-            words = "–" if value != value else f"{value:.2f}"
+            words = "–" if value != value else hundredths(value)
             axes.text(
                 column + 0.5,
                 row + 0.5,

@@ -23,9 +23,9 @@ def energy_block(layer: LayerRedundancy, before: LayerRedundancy | None) -> Bloc
         before: the layer in the other state of the network, if given.
 
     Returns:
-        None for kernels of a single pixel, which are separable as they are.
+        None for kernels of a single pixel and for filters of a single kernel, which are separable as they are.
     """
-    if layer.bank[0, 0, 0].numel() == 1 or not layer.energies:
+    if layer.bank[0, 0, 0].numel() == 1 or layer.bank[0, :, :, 0, 0].numel() == 1:
         return None
     meaning = "; ".join(f"{energy.sharing}: {_MEANINGS[energy.sharing]}" for energy in layer.energies)
     text = (

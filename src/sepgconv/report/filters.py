@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from sepgconv._numbers import percent
+from sepgconv._numbers import percent, plural
 from sepgconv.analysis import LayerRedundancy
 from sepgconv.functional import compose_kernel, separate_kernel
 from sepgconv.report.block import Block, Figure
@@ -23,6 +23,11 @@ def filters_block(layer: LayerRedundancy) -> Block:
         f" Shown are the first {shown.shape[0]} of {out} output and {shown.shape[1]} of {channels} input channels."
     )  # fmt: skip
     grouped = f"The {poses} kernels of an input channel, one for each pose, stand together. " if poses > 1 else ""
+    if shown[0, :, :, 0, 0].numel() == 1:  # one kernel each: they lie in a row, on one scale
+        row = draw_filters(layer.bank[: 4 * MOST_OUT].transpose(0, 1), label=f"The kernels of {layer.name}")
+        number = min(out, 4 * MOST_OUT)
+        figures = (Figure(row, "Red is positive, blue negative; all have the same scale.", wide=True),)
+        return Block("Filters", (f"The {'first ' if number < out else ''}{plural(number, 'kernel')}.",), figures)
     figures = [
         Figure(
             draw_filters(shown, label=f"The filters of {layer.name}, a row for each output channel"),
@@ -31,7 +36,7 @@ def filters_block(layer: LayerRedundancy) -> Block:
         )
     ]
     energy = layer.energy("gc")
-    if energy is not None and shown[0, 0, 0].numel() > 1 and shown.shape[1] * poses > 1:
+    if energy is not None and shown[0, 0, 0].numel() > 1:
         scale = shown.abs().flatten(1).amax(1).tolist()
         figures.append(
             Figure(

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from sepgconv._numbers import hundredths
 from sepgconv.analysis import LayerRedundancy
 from sepgconv.report.block import Block, Figure, Table
 from sepgconv.report.svg import BLUE, GREY, INK, draw_svg
@@ -41,7 +42,7 @@ def invariance_block(layer: LayerRedundancy, before: LayerRedundancy | None) -> 
     )
     columns = ["element", "mean", "lower quartile", "median", "upper quartile", "by chance"]
     rows = [
-        [name, *(f"{v:.2f}" for v in (s.mean, s.lower, s.median, s.upper, float(layer.chance[g])))]
+        [name, *(hundredths(v) for v in (s.mean, s.lower, s.median, s.upper, float(layer.chance[g])))]
         for g, (name, s) in enumerate(zip(layer.elements, layer.invariance_spread, strict=True))
         if g > 0 and s is not None
     ]

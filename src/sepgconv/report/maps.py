@@ -2,7 +2,7 @@
 
 import torch
 
-from sepgconv._numbers import plural
+from sepgconv._numbers import hundredths, plural
 from sepgconv.analysis import LayerRedundancy
 from sepgconv.analysis.layer_redundancy import ALIKE
 from sepgconv.report.block import Block, Table
@@ -57,4 +57,4 @@ def _channels(channels: tuple[int, ...], what: str) -> str:
 
 
 def _number(value: torch.Tensor) -> str:
-    return "–" if bool(value.isnan()) else f"{float(value):.2f}"
+    return "–" if bool(value.isnan()) else hundredths(float(value))

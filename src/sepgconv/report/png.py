@@ -8,7 +8,7 @@ import torch
 from markupsafe import Markup, escape
 from torch import Tensor
 
-PIXELS = 5  # of the page, for each weight
+PIXELS = 5  # of the page, for each weight; twice as many in small pictures
 
 
 def draw_filters(bank: Tensor, *, label: str, scale: Sequence[float] | None = None) -> Markup:
@@ -40,7 +40,8 @@ def draw_filters(bank: Tensor, *, label: str, scale: Sequence[float] | None = No
     Image.fromarray(picture.numpy(), "RGBA").save(file, "png", optimize=True)
     content = base64.b64encode(file.getvalue()).decode()
     tall, wide = picture.shape[:2]
+    side = PIXELS if wide > 60 else 2 * PIXELS
     return Markup(
-        f'<img class="filters" alt="{escape(label)}" width="{PIXELS * wide}" height="{PIXELS * tall}" '
+        f'<img class="filters" alt="{escape(label)}" width="{side * wide}" height="{side * tall}" '
         f'src="data:image/png;base64,{content}">'
     )
