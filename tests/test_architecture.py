@@ -16,14 +16,17 @@ ROOT = Path(sepgconv.__file__).parent
 ALLOWED = {
     "_messages": set(),
     "_allocator": set(),
+    "_numbers": set(),
     "groups": {"_messages"},
     "functional": {"_messages", "groups"},
     "nn": {"_messages", "groups", "functional"},
     "models": {"_messages", "groups", "functional", "nn"},
     "inference": {"groups", "functional", "nn"},
-    "analysis": {"_messages", "groups", "functional", "nn"},
-    # Cost: ordinary networks are rebuilt to a budget.
-    "convert": {"_messages", "groups", "functional", "nn", "analysis"},
+    "analysis": {"_messages", "_numbers", "groups", "functional", "nn"},
+    # Cost: ordinary networks are rebuilt to a budget. Models: separated networks get back their names.
+    "convert": {"_messages", "groups", "functional", "nn", "models", "inference", "analysis"},
+    # Findings as pages; beside training, which it knows nothing of.
+    "report": {"_messages", "_numbers", "functional", "analysis"},
     "testing": {"groups", "analysis"},
     "data": {"_messages"},
     # `sepgconv` itself: its version and its place on the disk, for the records of runs.
@@ -32,7 +35,7 @@ ALLOWED = {
     "paper": {"_messages", "_allocator", "groups", "functional", "nn", "models", "analysis", "data", "training"},
     "cli": {
         "_messages", "_allocator", "groups", "functional", "nn", "models", "analysis", "data", "training", "paper",
-        "sepgconv",
+        "report", "sepgconv",
     },
     "__main__": {"cli"},
     # The root hands out names; what needs the extra "train" is imported on first use only.
@@ -43,6 +46,7 @@ ALLOWED = {
 LIBRARIES = {
     "_messages": set(),
     "_allocator": set(),
+    "_numbers": set(),
     "groups": {"numpy"},
     "functional": {"torch", "jaxtyping"},
     "nn": {"torch", "jaxtyping"},
@@ -50,6 +54,7 @@ LIBRARIES = {
     "inference": {"torch", "jaxtyping"},
     "analysis": {"torch"},
     "convert": {"torch", "jaxtyping"},  # e2cnn and escnn are asked, never imported
+    "report": {"torch", "matplotlib", "PIL", "jinja2", "markupsafe"},
     "testing": {"torch"},
     "data": {"torch", "numpy", "jaxtyping", "PIL", "kornia", "pooch", "requests", "sklearn"},
     "training": {"torch", "numpy", "jaxtyping", "safetensors", "lightning", "matplotlib"},
@@ -218,7 +223,7 @@ print(json.dumps("works"))
     assert run(code) == "works"
 
 
-@pytest.mark.parametrize("name", ["cli", "convert", "data", "paper", "testing", "training"])
+@pytest.mark.parametrize("name", ["cli", "convert", "data", "paper", "report", "testing", "training"])
 def test_what_needs_the_extra_is_found_on_first_use(name):
     code = f"""
 import json, sys, sepgconv
@@ -235,6 +240,6 @@ def test_names_the_package_does_not_have():
 
 
 def test_completion_finds_what_is_imported_on_first_use():
-    assert {"cli", "convert", "data", "paper", "testing", "training"} <= set(
+    assert {"cli", "convert", "data", "paper", "report", "testing", "training"} <= set(
         run("import json, sepgconv; print(json.dumps(dir(sepgconv)))")
     )

@@ -1,6 +1,7 @@
 """Point groups of the square grid, their representations and their action on index tables; plain integers, no torch."""
 
 from sepgconv.groups.actions import filter_permutation, pixel_permutation, pose_division
+from sepgconv.groups.elements import element_names
 from sepgconv.groups.fast_fourier import Butterflies, block_tables
 from sepgconv.groups.finite import FiniteGroup
 from sepgconv.groups.irreps import Irrep, fourier_matrix
@@ -18,6 +19,7 @@ __all__ = [
     "FiniteGroup",
     "Irrep",
     "block_tables",
+    "element_names",
     "filter_permutation",
     "fourier_matrix",
     "group",

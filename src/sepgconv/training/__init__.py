@@ -9,7 +9,7 @@ from sepgconv.training.errors import CheckpointError, DivergedError
 from sepgconv.training.evaluation import Run, evaluate, load_run
 from sepgconv.training.history import read_history
 from sepgconv.training.record import RunRecord
-from sepgconv.training.run import initial_network, train
+from sepgconv.training.run import initial_network, network_before_training, train
 
 __all__ = [
     "RECIPES",
@@ -22,6 +22,7 @@ __all__ = [
     "initial_network",
     "is_main_process",
     "load_run",
+    "network_before_training",
     "read_history",
     "train",
 ]

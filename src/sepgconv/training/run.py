@@ -172,6 +172,21 @@ def initial_network(config: TrainingConfig, dataset: Dataset) -> nn.Module:
     return create_model(config.model, **found | config.model_config)
 
 
+def network_before_training(record: RunRecord) -> nn.Module:
+    """Return the network with the weights that a finished run began with, drawn again from its seed.
+
+    They are the same where torch draws the same numbers as then (`record.versions` names its version) and the run drew
+    its weights as the layers do: what `train(prepare=...)` changed is not in the record. No data is read, and torch's
+    global generator is left as it was.
+
+    Args:
+        record: the run's.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(record.seed)
+        return create_model(record.model, **record.model_config)
+
+
 def _final_errors(trainer: "Trainer", model: nn.Module, parts: dict[str, Split | None]) -> dict[str, float | None]:
     # Every process counts its share with the weights and statistics of the first.
     from sepgconv.training.module import share_buffers

@@ -1,0 +1,47 @@
+"""Numbers as people read them: shares in percent, counts with separators. Imports nothing of the package."""
+
+_NOTHING = 1e-6  # a share that is rounding and no more: weights are float32
+
+
+def percent(share: float) -> str:
+    """Write a share: 0.934 is "93.4 %". Near 0 and 1, where it matters, with a digit more than between.
+
+    Args:
+        share: usually from 0 to 1.
+    """
+    if abs(share) < _NOTHING:
+        return "0 %"
+    if abs(1 - share) < _NOTHING:
+        return "100 %"
+    if 0 < share < 0.001:
+        return "< 0.1 %"
+    if 0.999 < share < 1:
+        return "> 99.9 %"
+    return f"{100 * share:.1f} %" if abs(share) < 0.1 or share > 0.9 else f"{100 * share:.0f} %"
+
+
+def tenths(share: float) -> str:
+    """Write a share in percent with one decimal, for columns of a table; what is not quite nothing is "< 0.1 %"."""
+    return "< 0.1 %" if _NOTHING <= share < 0.0005 else f"{100 * share:.1f} %"
+
+
+def hundredths(value: float) -> str:
+    """Write a value with two decimals, without a sign where they are zeros."""
+    return f"{value if abs(value) >= 0.005 else 0.0:.2f}"
+
+
+def count(number: int) -> str:
+    """Write a count with thousands separators."""
+    return f"{number:,}"
+
+
+def large(number: int) -> str:
+    """Write a large count short: 1,234 as it is, 83200 as "83.2 k", 1234567 as "1.23 M"."""
+    if number < 10_000:
+        return count(number)
+    return f"{number / 1e3:.1f} k" if number < 999_950 else f"{number / 1e6:.2f} M"
+
+
+def plural(number: int, thing: str) -> str:
+    """Write a count of things: "1 layer", "3 layers"."""
+    return f"{count(number)} {thing}{'' if number == 1 else 's'}"

@@ -1,0 +1,44 @@
+"""Spread: how values lie, in five numbers."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How values lie.
+
+    Attributes:
+        count: how many there are; values that are not defined (NaN) are left out.
+        mean: their mean.
+        lower: the lower quartile.
+        median: the median.
+        upper: the upper quartile.
+    """
+
+    count: int
+    mean: float
+    lower: float
+    median: float
+    upper: float
+
+
+def spread(values: Tensor) -> Spread | None:
+    """Return mean, median and quartiles of values, or None where none is defined.
+
+    Args:
+        values: of any shape; NaN are left out. Between two values the quartiles are interpolated.
+    """
+    known = values.detach().double().flatten()
+    known = known[~known.isnan()]
+    if len(known) == 0:
+        return None
+    # By sorting: torch.quantile refuses more than 16 million values.
+    ordered, last = known.sort().values, len(known) - 1
+    places = [share * last for share in (0.25, 0.5, 0.75)]
+    lower, median, upper = (
+        float(torch.lerp(ordered[int(place)], ordered[min(int(place) + 1, last)], place % 1)) for place in places
+    )
+    return Spread(len(known), float(known.mean()), lower, median, upper)

@@ -1,0 +1,108 @@
+"""`sepgconv analyse`: how redundant the filters of a trained network are, as a page and a table."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sepgconv.cli import options
+from sepgconv.cli.networks import RunOrModel, StoredNetwork, read_network
+from sepgconv.cli.output import print_table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sepgconv.analysis import RedundancyReport
+
+INITIAL, NONE = "initial", "none"
+
+
+def analyse(
+    run: RunOrModel,
+    out: Annotated[Path, typer.Option(help="The page: one HTML file, written over an earlier one.")] = Path(
+        "report.html"
+    ),
+    before: Annotated[
+        str | None,
+        typer.Option(
+            help="What to compare with: a run, a saved network, 'initial' (the weights the run began with) or 'none'. "
+            "Default: initial, where RUN is a run."
+        ),
+    ] = None,
+    as_json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write all numbers to this file, too.")
+    ] = None,
+    pictures: Annotated[
+        int, typer.Option(min=0, help="Measure feature maps on so many test pictures of the run's data set, too.")
+    ] = 0,
+    data_dir: options.DataDir = None,
+) -> None:
+    """Look at the filters of a trained network: what repeats along the poses, and what separating would save.
+
+    Prints the ranked table; the page has pictures, distributions, curves and every layer.
+    """
+    import json
+
+    from sepgconv.analysis import redundancy
+    from sepgconv.report import render_redundancy
+    from sepgconv.training.files import write_atomically
+
+    _refuse_places(out, as_json)
+    network = read_network(run)
+    inputs = _pictures(network, pictures, data_dir, run) if pictures else None
+    report = redundancy(network.model, inputs=inputs, input_shape=network.image_shape)
+    page = render_redundancy(report, before=_before(before, network, run))
+    # Everything is made before anything is written.
+    files = {out: page.encode()}
+    if as_json is not None:
+        files[as_json] = (json.dumps(report.to_dict(), allow_nan=False) + "\n").encode()
+    for path, content in files.items():
+        write_atomically(path, content)
+    print(report.summary)
+    _print_ranking(report)
+    for path in files:
+        print(f"Written: {path}")
+
+
+def _refuse_places(out: Path, as_json: Path | None) -> None:
+    for path, option in ((out, "--out"), (as_json, "--json")):
+        if path is not None and path.is_dir():
+            raise IsADirectoryError(f"{option} must be a file, {path} is a folder; give a name in it, as {path}/report")
+    if as_json is not None and out.absolute() == as_json.absolute():
+        raise ValueError(f"--out and --json are both {out}; give them two names")
+
+
+def _before(wanted: str | None, network: StoredNetwork, run: Path) -> "RedundancyReport | None":
+    from sepgconv.analysis import redundancy
+    from sepgconv.training import network_before_training
+
+    if wanted == NONE or (wanted is None and network.record is None):
+        return None
+    if wanted not in (None, INITIAL):
+        return redundancy(read_network(Path(wanted)).model)
+    if network.record is None:
+        raise ValueError(f"--before initial needs a run; {run} is a saved network, which does not say how it began")
+    return redundancy(network_before_training(network.record))
+
+
+def _pictures(network: StoredNetwork, count: int, data_dir: Path | None, run: Path) -> "Tensor":
+    from sepgconv.data import load_dataset
+
+    if network.record is None:
+        raise ValueError(f"--pictures needs a run, which says its data set; {run} is a saved network")
+    return load_dataset(str(network.record.config["data"]), data_dir=data_dir).test.images[:count]
+
+
+def _print_ranking(report: "RedundancyReport") -> None:
+    from sepgconv.report.options import option_columns, option_row
+
+    ranked = report.ranked(rank=1)
+    if not ranked:
+        return
+    macs = report.nominal_macs is not None
+    print_table(
+        "What separating a layer would save and cost (rank 1), the best first",
+        ["layer", "sharing", *option_columns(macs=macs)],
+        [[option.layer, option.sharing, *option_row(option, macs=macs)] for option in ranked],
+        left=2,
+    )

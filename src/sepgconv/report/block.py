@@ -1,0 +1,57 @@
+"""Block: a part of a page, what the template lays out: a heading, words, figures, a table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A picture with the words that explain it.
+
+    Attributes:
+        picture: an `<svg>` or `<img>` element that says in words what it shows.
+        caption: what to see in it.
+        wide: whether it may be wider than the screen; it then scrolls in a box of its own.
+        legend: small print below.
+    """
+
+    picture: Markup
+    caption: str
+    wide: bool = False
+    legend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table.
+
+    Attributes:
+        caption: what it shows.
+        columns: headings; the first is text, as are the first cells of the rows, the others are numbers.
+        rows: cells.
+        text_columns: how many columns, from the first, are text.
+    """
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    text_columns: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A part of a page.
+
+    Attributes:
+        heading: its title.
+        text: a paragraph or two.
+        figures: side by side where the screen is wide enough.
+        tables: below them.
+    """
+
+    heading: str
+    text: Sequence[str] = ()
+    figures: Sequence[Figure] = ()
+    tables: Sequence[Table] = ()
