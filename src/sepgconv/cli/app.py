@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from sepgconv import __version__
+from sepgconv.cli.certify import certify
 from sepgconv.cli.demo import demo
 from sepgconv.cli.evaluate import evaluate
 from sepgconv.cli.info import info
@@ -57,5 +58,5 @@ def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for command in (demo, train, evaluate, predict, info, models, data, paper):
+for command in (demo, train, evaluate, predict, info, certify, models, data, paper):
     app.command()(_stoppable(command))
