@@ -30,11 +30,17 @@ def equivariance_error(module: nn.Module, x: Tensor, group: FiniteGroup | str) -
         y = module(x)
         for g in range(1, group.order):
             expected = act(group, g, y) if y.ndim >= 4 else y
-            errors[g] = _relative(module(act(group, g, x)), expected)
+            errors[g] = relative_error(module(act(group, g, x)), expected)
     return errors
 
 
-def _relative(found: Tensor, expected: Tensor) -> float:
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    """Return max|found - expected| / max|expected|; infinity for another shape, and for something where nothing is due.
+
+    Args:
+        found: what came.
+        expected: what should have come.
+    """
     if found.shape != expected.shape:
         return math.inf
     difference, scale = float((found - expected).abs().max()), float(expected.abs().max())

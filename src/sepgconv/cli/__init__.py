@@ -10,10 +10,13 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line; a user's mistake ends it with one sentence on standard error and exit status 1.
 
+    Where status 1 is an answer, as that of `certify`, a mistake ends it with 2.
+
     Ctrl-C ends it with status 130. Set SEPGCONV_DEBUG=1 to see the traceback of an error instead of the sentence.
     """
     from sepgconv._allocator import tune_allocator
     from sepgconv._messages import require
+    from sepgconv.cli.errors import NoAnswerError
 
     tune_allocator()
     warnings.formatwarning = _one_line
@@ -29,7 +32,7 @@ def main() -> None:
         if os.environ.get("SEPGCONV_DEBUG"):
             raise
         print(f"Error: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, NoAnswerError) else 1)
 
 
 def _one_line(message: Warning | str, *place: object, **line: object) -> str:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sepgconv.cli import options
-from sepgconv.cli.networks import RunOrModel, StoredNetwork, read_network
+from sepgconv.cli.data_of_runs import load_data_of
+from sepgconv.cli.networks import FoundNetwork, RunOrModel, read_network
 from sepgconv.cli.output import print_table
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _refuse_places(out: Path, as_json: Path | None) -> None:
         raise ValueError(f"--out and --json are both {out}; give them two names")
 
 
-def _before(wanted: str | None, network: StoredNetwork, run: Path) -> "RedundancyReport | None":
+def _before(wanted: str | None, network: FoundNetwork, run: Path) -> "RedundancyReport | None":
     from sepgconv.analysis import redundancy
     from sepgconv.training import network_before_training
 
@@ -85,12 +86,10 @@ def _before(wanted: str | None, network: StoredNetwork, run: Path) -> "Redundanc
     return redundancy(network_before_training(network.record))
 
 
-def _pictures(network: StoredNetwork, count: int, data_dir: Path | None, run: Path) -> "Tensor":
-    from sepgconv.data import load_dataset
-
+def _pictures(network: FoundNetwork, count: int, data_dir: Path | None, run: Path) -> "Tensor":
     if network.record is None:
         raise ValueError(f"--pictures needs a run, which says its data set; {run} is a saved network")
-    return load_dataset(str(network.record.config["data"]), data_dir=data_dir).test.images[:count]
+    return load_data_of(network.record, data_dir).test.images[:count]
 
 
 def _print_ranking(report: "RedundancyReport") -> None:

@@ -9,6 +9,7 @@ import typer
 
 from sepgconv import __version__
 from sepgconv.cli.analyse import analyse
+from sepgconv.cli.certify import certify
 from sepgconv.cli.demo import demo
 from sepgconv.cli.evaluate import evaluate
 from sepgconv.cli.info import info
@@ -58,5 +59,5 @@ def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for command in (demo, train, evaluate, predict, analyse, info, models, data, paper):
+for command in (demo, train, evaluate, predict, analyse, certify, info, models, data, paper):
     app.command()(_stoppable(command))

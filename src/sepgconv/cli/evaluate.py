@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from sepgconv.cli import options
+from sepgconv.cli.data_of_runs import load_data_of
 from sepgconv.cli.output import count, percent, print_table
 
 
@@ -18,16 +19,11 @@ def evaluate(
 ) -> None:
     """Print the error of a run on a data set, and how its answers change when the pictures are turned."""
     from sepgconv.analysis import answer_changes
-    from sepgconv.data import list_datasets, load_dataset
     from sepgconv.training import evaluate as error_of
     from sepgconv.training import load_run
 
     loaded = load_run(run)
-    name = data or str(loaded.record.config["data"])
-    height, width = loaded.record.image_shape[1:]
-    # Your own pictures come in any size; they are brought to that of the run.
-    own = name == "folder" or name not in list_datasets()
-    dataset = load_dataset(name, data_dir=data_dir, image_size=height if own and height == width else None)
+    dataset = load_data_of(loaded.record, data_dir, name=data)
     if dataset.classes != loaded.classes:
         raise ValueError(
             f"{dataset.name} has the classes {', '.join(dataset.classes)}; "

@@ -1,14 +1,13 @@
-"""Networks from disk, for commands that take a run or a saved network."""
+"""The network that a command is asked about: by its name, in a run folder, or in a folder of `sepgconv.save`."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from torch import nn
-
+    from sepgconv.models import Network
     from sepgconv.training import RunRecord
 
 RunOrModel = Annotated[
@@ -20,21 +19,55 @@ RunOrModel = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class StoredNetwork:
-    """A network read from disk.
+class FoundNetwork:
+    """A network and where it comes from.
 
     Attributes:
         model: in evaluation mode, on the CPU.
         image_shape: (channels, height, width) of its pictures: those of the run, or what it was designed for.
-        record: the run's; None for a folder of `sepgconv.save`.
+        record: the run's; None where it comes from no run.
+        title: what to call it.
     """
 
-    model: "nn.Module"
+    model: "Network"
     image_shape: tuple[int, int, int]
     record: "RunRecord | None"
+    title: str
 
 
-def read_network(folder: Path) -> StoredNetwork:
+def find_network(name_or_folder: str, config: dict[str, Any], seed: int) -> FoundNetwork:
+    """Return the network that a name or folder stands for.
+
+    Args:
+        name_or_folder: a name of `sepgconv.list_models()`, which gives random weights; the folder of a finished run, or
+            one that `sepgconv.save` wrote.
+        config: options of a network by name; none for a folder, whose network is as it is.
+        seed: of the random weights.
+
+    Raises:
+        ValueError: no such name and no such folder, options for a folder, or a damaged file.
+        FileNotFoundError: a run that is not finished, or a folder that holds neither.
+    """
+    import torch
+
+    from sepgconv.models import create_model, list_models, model_entry
+
+    folder = Path(name_or_folder)
+    if name_or_folder in list_models() or not folder.exists():
+        try:
+            model_entry(name_or_folder)
+        except ValueError as error:
+            raise ValueError(f"{error}; or give the folder of a run or of a saved network") from error
+        torch.manual_seed(seed)
+        return _designed(create_model(name_or_folder, **config).eval(), f"{name_or_folder} with random weights")
+    if config:
+        raise ValueError(
+            f"the network in {folder} is as it is; leave out {', '.join(config)}, or give a network by name"
+        )
+    return read_network(folder)
+
+
+def read_network(folder: Path) -> FoundNetwork:
     """Read the network of a finished run, or of a folder that `sepgconv.save` wrote.
 
     Raises:
@@ -47,7 +80,7 @@ def read_network(folder: Path) -> StoredNetwork:
 
     if (folder / WEIGHTS).is_file():
         model = load(folder)
-        return StoredNetwork(model, (model.in_channels, model.typical, model.typical), None)
+        return _designed(model, f"{model.name} from {folder}")
     if not (folder / CONFIG).is_file():
         what = "is a file" if folder.is_file() else "holds no network" if folder.is_dir() else "is no folder"
         raise FileNotFoundError(
@@ -56,4 +89,8 @@ def read_network(folder: Path) -> StoredNetwork:
         )
     run = load_run(folder)
     channels, height, width = run.record.image_shape
-    return StoredNetwork(run.model, (channels, height, width), run.record)
+    return FoundNetwork(run.model, (channels, height, width), run.record, f"{run.record.model} from {folder}")
+
+
+def _designed(model: "Network", title: str) -> FoundNetwork:
+    return FoundNetwork(model, (model.in_channels, model.typical, model.typical), None, title)

@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from sepgconv.data import Split, build_preprocessing
-from sepgconv.models import load
+from sepgconv.models import Network, load
 from sepgconv.training.folder import RunFolder
 from sepgconv.training.record import RunRecord
 
@@ -28,7 +28,7 @@ class Run:
     """
 
     record: RunRecord
-    model: nn.Module
+    model: Network
     preprocessing: nn.Module
     classes: tuple[str, ...]
 

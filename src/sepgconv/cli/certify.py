@@ -1,0 +1,160 @@
+"""`sepgconv certify`: whether a network commutes with a group, and the first layer that does not; for CI, too."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sepgconv.cli import options
+from sepgconv.cli.data_of_runs import load_data_of
+from sepgconv.cli.errors import NoAnswerError
+from sepgconv.cli.networks import FoundNetwork, find_network
+from sepgconv.cli.output import print_table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sepgconv.analysis import Certificate
+
+CURVE_PICTURES = 8  # made up for the curve where there are no real ones
+
+
+def certify(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL_OR_RUN",
+            help="A network by name (random weights), the folder of a run, or one that sepgconv.save wrote.",
+            show_default=False,
+        ),
+    ],
+    size: Annotated[int | None, typer.Option(min=1, help="Side of the picture. Default: the network's own.")] = None,
+    group: Annotated[
+        str | None, typer.Option(help="p1, p2, p4, pm, pmm or p4m. Default: the network's own, else p4.")
+    ] = None,
+    width: options.Width = None,
+    widths: options.Widths = None,
+    option: options.ModelOptions = None,
+    images: Annotated[int, typer.Option(min=0, help="Certify on so many test pictures of the run's data, too.")] = 0,
+    data_dir: options.DataDir = None,
+    samples: Annotated[int, typer.Option(min=2, help="Random pictures.")] = 3,
+    tolerance: Annotated[
+        float | None, typer.Option(help="Largest relative error that is exact. Default: 1e-6.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Fixes random pictures and random weights.")] = 0,
+    json_to: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write the certificate as JSON; - prints it instead.")
+    ] = None,
+    curve: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw how the output changes over 360 degrees.")
+    ] = None,
+) -> None:
+    """Measure in float64, over every element of a group, how exactly a network and each layer commute with it.
+
+    Exit status 0: exact. 1: not exact; the first layer at fault is named, with the reason. 2: it could not be measured.
+    """
+    try:
+        found = find_network(model, options.model_config(width, widths, None, option), seed)
+        pictures = _real_pictures(found, images, data_dir)
+        certificate = _certificate(found, size, group, pictures, samples, tolerance, seed)
+        if curve is not None:
+            _draw(found, certificate, pictures, curve, seed)
+        text = json.dumps({"network": found.title, **certificate.to_dict()}, indent=2, allow_nan=False)
+        if json_to not in (None, "-"):
+            from sepgconv.training.files import write_atomically
+
+            write_atomically(Path(str(json_to)), f"{text}\n".encode())
+    except (ValueError, OSError, RuntimeError) as error:
+        raise NoAnswerError(str(error)) from error
+    if json_to == "-":
+        print(text)
+    else:
+        _print(found.title, certificate)
+    if not certificate.exact:
+        raise typer.Exit(1)
+
+
+def _certificate(
+    found: FoundNetwork,
+    size: int | None,
+    group: str | None,
+    pictures: "Tensor | None",
+    samples: int,
+    tolerance: float | None,
+    seed: int,
+) -> "Certificate":
+    from sepgconv.analysis import certify as measure
+    from sepgconv.analysis.certificate import TOLERANCE
+
+    network = found.model
+    own = str(network.config.get("group", "p1"))
+    shape = found.image_shape if size is None else (network.in_channels, size, size)
+    if pictures is not None and tuple(pictures.shape[1:]) != shape:
+        raise ValueError(
+            f"the pictures of the run are {pictures.shape[-2]} x {pictures.shape[-1]}; "
+            f"leave out --size {size} or --images"
+        )
+    return measure(
+        network,
+        shape,
+        group or ("p4" if own == "p1" else own),
+        inputs=pictures,
+        samples=samples,
+        tolerance=TOLERANCE if tolerance is None else tolerance,
+        seed=seed,
+    )
+
+
+def _real_pictures(found: FoundNetwork, images: int, data_dir: Path | None) -> "Tensor | None":
+    if images == 0:
+        return None
+    if found.record is None:
+        raise ValueError("--images takes pictures of a run's data; give the folder of a run of `sepgconv train`")
+    return load_data_of(found.record, data_dir).test.images[:images]
+
+
+def _draw(found: FoundNetwork, certificate: "Certificate", pictures: "Tensor | None", path: Path, seed: int) -> None:
+    from sepgconv.analysis import rotation_curve
+    from sepgconv.cli.rotation_picture import draw_rotation_curve, smooth_pictures
+
+    shape = certificate.input_shape
+    if pictures is None:
+        pictures = smooth_pictures(CURVE_PICTURES, shape[0], shape[-1], seed)
+        what = f"{CURVE_PICTURES} random smooth pictures"
+    else:
+        what = f"{len(pictures)} test pictures"
+    draw_rotation_curve(
+        rotation_curve(found.model, pictures), path, title=f"{found.title}: {what}", group=certificate.group
+    )
+
+
+def _print(title: str, certificate: "Certificate") -> None:
+    rows = [
+        (
+            row.name,
+            row.kind,
+            "x".join(map(str, row.output_shape)),
+            row.carries,
+            f"{row.error:.1e}",
+            "yes" if row.exact else "no",
+        )
+        for row in certificate.layers
+    ]
+    size = " x ".join(map(str, certificate.input_shape[-2:]))
+    print_table(
+        f"{title}, under {certificate.group}, on {size} pictures",
+        ("layer", "kind", "output", "holds", "relative error", "exact"),
+        rows,
+        left=4,
+    )
+    print(verdict(certificate))
+
+
+def verdict(certificate: "Certificate") -> str:
+    """Say in one sentence what a certificate says."""
+    measured = f"worst relative error {certificate.error:.1e} over all elements of {certificate.group}"
+    if not certificate.exact:
+        return f"Not exact ({measured}): first at {certificate.first_fault}: {certificate.reason}."
+    caution = "" if certificate.varies else "; but the output is the same for all pictures, so this says nothing"
+    return f"Exact: {measured} and {certificate.images} pictures{caution}."

@@ -1,0 +1,52 @@
+"""The picture of `sepgconv certify --curve`: change of a network's output over 360 degrees."""
+
+import os
+from pathlib import Path
+
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from sepgconv.analysis import RotationCurve
+
+COARSE = 7  # random pixels along a side, before they are made smooth
+
+
+def smooth_pictures(count: int, channels: int, side: int, seed: int) -> Tensor:
+    """Make up pictures of soft blobs, (count, channels, side, side): unlike noise, they bear turns by any angle."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, channels, COARSE, COARSE, dtype=torch.float64, generator=generator)
+    return interpolate(coarse, size=(side, side), mode="bicubic", align_corners=False).clamp(0, 1)
+
+
+def draw_rotation_curve(curve: RotationCurve, path: Path, *, title: str, group: str) -> None:
+    """Draw mean and worst change over the angle.
+
+    Args:
+        curve: what to draw.
+        path: the PNG file, written whole or not at all.
+        title: stands above.
+        group: name of the group the network was certified for.
+    """
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.fill_between(curve.angles, curve.mean, curve.worst, alpha=0.25, linewidth=0, label="up to the worst picture")
+    axes.plot(curve.angles, curve.mean, marker=".", markersize=4, label="mean over pictures")
+    axes.set_title(f"{title} (certified for {group})", fontsize=11)
+    axes.set_xlabel("angle in degrees, counter-clockwise")
+    axes.set_ylabel("relative change of the output")
+    axes.set_xticks(range(0, 361, 45))
+    axes.set_xlim(min(0, *curve.angles), max(360, *curve.angles))
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=2)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.png")
+    try:
+        figure.savefig(beside, dpi=110, format="png")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
