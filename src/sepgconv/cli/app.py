@@ -15,6 +15,7 @@ from sepgconv.cli.info import info
 from sepgconv.cli.listings import data, models
 from sepgconv.cli.paper import paper
 from sepgconv.cli.predict import predict
+from sepgconv.cli.separate import separate
 from sepgconv.cli.train import train
 
 app = typer.Typer(
@@ -58,5 +59,5 @@ def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for command in (demo, train, evaluate, predict, analyse, info, models, data, paper):
+for command in (demo, train, evaluate, predict, analyse, separate, info, models, data, paper):
     app.command()(_stoppable(command))
