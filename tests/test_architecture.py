@@ -24,7 +24,7 @@ ALLOWED = {
     "inference": {"groups", "functional", "nn"},
     "analysis": {"_messages", "_numbers", "groups", "functional", "nn"},
     # Cost: ordinary networks are rebuilt to a budget. Models: separated networks get back their names.
-    "convert": {"_messages", "groups", "functional", "nn", "models", "inference", "analysis"},
+    "convert": {"_messages", "_numbers", "groups", "functional", "nn", "models", "inference", "analysis"},
     # Findings as pages; beside training, which it knows nothing of.
     "report": {"_messages", "_numbers", "functional", "analysis"},
     "testing": {"groups", "analysis"},
@@ -34,8 +34,8 @@ ALLOWED = {
     # The paper's tables and figures; what is below knows nothing of the paper.
     "paper": {"_messages", "_allocator", "groups", "functional", "nn", "models", "analysis", "data", "training"},
     "cli": {
-        "_messages", "_allocator", "groups", "functional", "nn", "models", "analysis", "data", "training", "paper",
-        "report", "sepgconv",
+        "_messages", "_allocator", "groups", "functional", "nn", "models", "analysis", "convert", "data", "training",
+        "paper", "report", "sepgconv",
     },
     "__main__": {"cli"},
     # The root hands out names; what needs the extra "train" is imported on first use only.

@@ -16,6 +16,7 @@ from sepgconv.cli.info import info
 from sepgconv.cli.listings import data, models
 from sepgconv.cli.paper import paper
 from sepgconv.cli.predict import predict
+from sepgconv.cli.separate import separate
 from sepgconv.cli.train import train
 
 app = typer.Typer(
@@ -59,5 +60,5 @@ def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for command in (demo, train, evaluate, predict, analyse, certify, info, models, data, paper):
+for command in (demo, train, evaluate, predict, analyse, separate, certify, info, models, data, paper):
     app.command()(_stoppable(command))

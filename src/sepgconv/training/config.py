@@ -171,6 +171,24 @@ class TrainingConfig:
         """Return every field in types that JSON keeps."""
         return {**dataclasses.asdict(self), "milestones": list(self.milestones)}
 
+    def fine_tuning(self, *, model: str, model_config: Mapping[str, Any], epochs: int) -> "TrainingConfig":
+        """Return the config that trains on what was made of this run's network: the same recipe in fewer epochs.
+
+        The learning rate begins as high as here and falls as here, its milestones moved in proportion.
+
+        Args:
+            model: name of the new network.
+            model_config: its options.
+            epochs: how many.
+
+        Raises:
+            ValueError: a value is out of range.
+        """
+        moved = {max(1, round(milestone * epochs / self.epochs)) for milestone in self.milestones}
+        return dataclasses.replace(
+            self, model=model, model_config=dict(model_config), epochs=epochs, milestones=tuple(sorted(moved))
+        )
+
     def learning_rate(self, epoch: int) -> float:
         """Return the learning rate of an epoch, counted from 0."""
         if self.schedule == "cosine":

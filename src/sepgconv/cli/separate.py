@@ -1,0 +1,124 @@
+"""`sepgconv separate`: a trained network with separable convolutions, trained on, beside what it was."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from sepgconv.cli import options
+from sepgconv.cli.data_of_runs import load_data_of
+from sepgconv.cli.output import count, millions, percent, print_table
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from sepgconv.convert import Separation
+    from sepgconv.data import Dataset
+    from sepgconv.training import Run
+
+
+def separate(
+    run: options.RunFolder,
+    sharing: Annotated[Literal["gc", "g"], typer.Option(help="What shares a spatial kernel.")] = "gc",
+    rank: Annotated[
+        int | None,
+        typer.Option(min=1, help="Terms of every layer; with --budget, the most that a layer may get."),
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the energy of a layer's filters that may be lost, from 0 to 1: a layer gets as few terms as "
+            "that allows, or stays as it is."
+        ),
+    ] = None,
+    finetune: Annotated[int, typer.Option(min=0, help="Epochs to train on; 0: none.")] = 5,
+    lr: Annotated[
+        float | None, typer.Option(help="Learning rate of the first of them. Default: the run's own.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the new run, or of the network where none is trained. Default: RUN-gc, RUN-g."),
+    ] = None,
+    data_dir: options.DataDir = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="torch's threads.")] = None,
+    progress: Annotated[bool, typer.Option(help="Show a line for every epoch.")] = True,
+) -> None:
+    """Replace the group convolutions of a trained network by separable ones, train on, print what it saved and cost."""
+    import dataclasses
+
+    from sepgconv import save
+    from sepgconv.convert import separate as separated
+    from sepgconv.training import TrainingConfig, load_run, train
+    from sepgconv.training.folder import RunFolder
+
+    loaded = load_run(run)
+    separation = separated(loaded.model, sharing, rank=rank, budget=budget)
+    network: Any = separation.model
+    folder = out or run.with_name(f"{run.name}-{sharing}")
+    if finetune:
+        RunFolder(folder).refuse_existing()
+    elif folder.exists():
+        raise FileExistsError(f"{folder} exists; choose another folder with --out")
+    data = load_data_of(loaded.record, data_dir)
+    _print_layers(separation)
+    networks: dict[str, nn.Module] = {"before": loaded.model, "separated": network}
+    if finetune:
+        old = TrainingConfig.from_dict(loaded.record.config)
+        shape = {"in_channels": loaded.record.image_shape[0], "num_classes": len(loaded.classes)}
+        config = old.fine_tuning(model=network.name, model_config={**network.config, **shape}, epochs=finetune)
+        config = config if lr is None else dataclasses.replace(config, lr=lr)
+        state = network.state_dict()
+        train(
+            config,
+            folder=folder,
+            data=data,
+            prepare=lambda new: new.load_state_dict(state),
+            threads=threads,
+            progress=progress,
+        )
+        networks[f"after {finetune} epochs"] = load_run(folder).model
+    else:
+        save(network, folder)
+    _print_comparison(networks, loaded, data)
+    print(f"Written: {folder}")
+
+
+def _print_layers(separation: "Separation") -> None:
+    rows = [
+        (
+            layer.name,
+            str(layer.rank) if layer.rank else "stays",
+            percent(100 * layer.energy_lost),
+            f"{count(layer.parameters_before)} → {count(layer.parameters_after)}",
+        )
+        for layer in separation.layers
+    ]
+    print_table(
+        f"Group convolutions, sharing {separation.sharing}", ("layer", "rank", "energy lost", "parameters"), rows
+    )
+
+
+def _print_comparison(networks: "dict[str, nn.Module]", loaded: "Run", data: "Dataset") -> None:
+    import torch
+
+    from sepgconv.analysis import cost
+    from sepgconv.cli.timing import milliseconds
+    from sepgconv.training import evaluate
+
+    shape = tuple(loaded.record.image_shape)
+    columns = ["", *networks]
+    costs = [cost(network, shape) for network in networks.values()]
+    rows = [
+        ("test error", *(percent(evaluate(network, data.test)) for network in networks.values())),
+        ("parameters", *(count(found.parameters) for found in costs)),
+        (
+            "MACs, nominal / executed",
+            *(f"{millions(found.nominal_macs)} / {millions(found.executed_macs)}" for found in costs),
+        ),
+    ]
+    for batch in (1, 128):
+        pictures = data.test.images[:1].expand(batch, *shape).contiguous()
+        times = milliseconds(list(networks.values()), pictures)
+        rows.append((f"ms for {batch} picture{'s' if batch > 1 else ''}", *(f"{time:.2f}" for time in times)))
+    threads = torch.get_num_threads()
+    print_table(f"{loaded.record.model}, {threads} thread{'s' if threads > 1 else ''}", columns, rows)
