@@ -44,7 +44,7 @@ def problem(group, options, size=(6, 5), batch=2, dtype=torch.float64, kernel=(3
     planar = (*lead, IN, *kernel) if options.get("sharing") == "g" else (*lead, *kernel)
     shapes = ((batch, IN, group.order, *size), (*lead, IN, group.order), planar, (OUT,))
     leaves = [torch.randn(shape, dtype=dtype) for shape in shapes]
-    leaves[2] /= options.get("rank", 1) ** 0.5  # the result is as large as that of one term
+    leaves[2] /= options.get("rank", 1)  # the sum is no larger than one term is
     return [leaf.requires_grad_() for leaf in leaves]
 
 
