@@ -32,7 +32,9 @@ ALLOWED = {
     # `sepgconv` itself: its version and its place on the disk, for the records of runs.
     "training": {"_messages", "models", "data", "analysis", "sepgconv"},
     # The paper's tables and figures; what is below knows nothing of the paper.
-    "paper": {"_messages", "_allocator", "groups", "functional", "nn", "models", "analysis", "data", "training"},
+    "paper": {
+        "_messages", "_allocator", "groups", "functional", "nn", "models", "analysis", "convert", "data", "training",
+    },
     "cli": {
         "_messages", "_allocator", "groups", "functional", "nn", "models", "analysis", "convert", "data", "training",
         "paper", "report", "sepgconv",

@@ -2,8 +2,22 @@ import pytest
 import torch
 
 from sepgconv import create_model
+from sepgconv.data import Split
 from sepgconv.paper.beyond import epochs_to
-from sepgconv.paper.measures import output_error, redundancy
+from sepgconv.paper.measures import Trained, initial_error, output_error, redundancy
+
+
+def training(trained, initial):
+    images = torch.rand(20, initial.in_channels, 28, 28)
+    return Trained(trained, initial, [], Split(images, initial.eval()(images).argmax(1)))
+
+
+def test_the_initial_error_is_that_of_the_network_before():
+    initial, trained = create_model("p4cnn", width=2), create_model("p4cnn", width=2)
+    found = training(trained, initial)
+    assert initial_error(found) == {"error": 0.0}
+    wrong = Split(found.test.images, (found.test.labels + 1) % 10)
+    assert initial_error(Trained(trained, initial, [], wrong)) == {"error": 100.0}
 
 
 def test_redundancy_sees_kernels_that_are_multiples_of_one():
@@ -12,7 +26,7 @@ def test_redundancy_sees_kernels_that_are_multiples_of_one():
         for module in trained.modules():
             if getattr(module, "weight", torch.empty(0)).ndim == 5:
                 module.weight.copy_(module.weight[:, :, :1] * torch.randn(3, 3, 4, 1, 1))
-    layers = redundancy(trained, initial, [])["layers"]
+    layers = redundancy(training(trained, initial))["layers"]
     assert len(layers) == 6
     for layer in layers:
         assert len(layer["before"]) == len(layer["after"]) == len(layer["shuffled"]) == 9
@@ -24,12 +38,12 @@ def test_redundancy_sees_kernels_that_are_multiples_of_one():
 @pytest.mark.parametrize(("group", "sets"), [("p4", 4), ("p4m", 4)])
 def test_redundancy_on_other_groups(group, sets):
     model = create_model("p4cnn", width=2, group=group)
-    assert [len(layer["after"]) for layer in redundancy(model, model, [])["layers"]] == [sets] * 6
+    assert [len(layer["after"]) for layer in redundancy(training(model, model))["layers"]] == [sets] * 6
 
 
 def test_the_shortcuts_of_resnets_are_no_planar_filters():
     model = create_model("p4m_resnet44", widths=(1, 2, 2))
-    assert len(redundancy(model, model, [])["layers"]) == 42
+    assert len(redundancy(training(model, model))["layers"]) == 42
 
 
 def test_output_error_tells_exact_from_paper_and_leaves_the_network():

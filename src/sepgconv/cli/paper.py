@@ -23,7 +23,7 @@ MEMORY_OF_A_WORKER = 2 * 2**30  # bytes: the images, a network's maps and torch 
 def paper(
     what: Annotated[
         str,
-        typer.Argument(help="table1, table2, figure1, figure2, figure3, beyond, all; or render.", show_default=False),
+        typer.Argument(help="table1, table2, figure1 to figure3, beyond, ranks, all; or render.", show_default=False),
     ],
     results: Annotated[Path, typer.Option(help="Folder of the records, <name>.jsonl.")] = Path("results"),
     data_dir: options.DataDir = None,

@@ -76,7 +76,7 @@ def separate(
             threads=threads,
             progress=progress,
         )
-        networks[f"after {finetune} epochs"] = load_run(folder).model
+        networks[f"after {finetune} more epoch{'s' if finetune > 1 else ''}"] = load_run(folder).model
     else:
         save(network, folder)
     _print_comparison(networks, loaded, data)

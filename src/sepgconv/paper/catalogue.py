@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from sepgconv._messages import unknown_name
-from sepgconv.paper import beyond, figure1, figure2, figure3, table1, table2
+from sepgconv.paper import beyond, figure1, figure2, figure3, ranks, table1, table2
 from sepgconv.paper.experiments import Experiment
 
 EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
-    {module.EXPERIMENT.name: module.EXPERIMENT for module in (table1, figure3, beyond, figure2, figure1, table2)}
+    {module.EXPERIMENT.name: module.EXPERIMENT for module in (table1, ranks, figure3, beyond, figure2, figure1, table2)}
 )
 
 

@@ -32,7 +32,8 @@ class Cell:
         images: how many training images are used. Default: all.
         recipe: a name in `sepgconv.training.RECIPES`.
         overrides: fields of the `TrainingConfig` that differ from the recipe.
-        initialisation: a name in `sepgconv.paper.initialisation.INITIALISATIONS`.
+        initialisation: a name in `sepgconv.paper.initialisation.INITIALISATIONS`, or "separated": the trained group
+            network of the same width, data and seed, separated at the ranks of this one.
         task: "train"; "controlled", the experiment of Figure 1; "equivariance", nothing is trained.
         measures: names in `sepgconv.paper.measures.MEASURES`: what is measured on the trained network.
     """
@@ -75,7 +76,7 @@ class Cell:
         width = self.width
         size = "" if width is None else f"-w{'-'.join(map(str, width)) if isinstance(width, list) else width}"
         options = [str(value) for key, value in self.model_config.items() if key not in ("width", "widths")]
-        differences = [f"{key}-{value}" for key, value in self.overrides.items()]
+        differences = [f"{key}-{value}" for key, value in self.overrides.items() if key != "milestones"]
         parts = [self.model + size, *options, *differences, self.data.rsplit("/", 1)[-1]]
         parts += [f"{self.images}-images"] if self.images else []
         parts += [self.initialisation] if self.initialisation != "sepgconv" else []

@@ -1,6 +1,7 @@
 """What is measured on a trained network, by name; numbers that JSON keeps."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -8,19 +9,38 @@ import torch
 from torch import Tensor, nn
 
 from sepgconv.analysis import equivariance_error, pose_components, shuffle_kernels
+from sepgconv.data import Split
 from sepgconv.nn import GroupConv2d
+from sepgconv.training import evaluate
 from sepgconv.training.history import Row
 
 _DECIMALS = 4  # of a share; keeps the records short
 
 
-def redundancy(trained: nn.Module, initial: nn.Module, history: list[Row]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Trained:
+    """A finished training, and what it began with.
+
+    Attributes:
+        network: with the weights of the last epoch.
+        initial: the same with those before the first.
+        history: a row for each epoch.
+        test: the test images.
+    """
+
+    network: nn.Module
+    initial: nn.Module
+    history: list[Row]
+    test: Split
+
+
+def redundancy(training: Trained) -> dict[str, Any]:
     """Return, for each group convolution after the input layer, the first component's share of variance in every set.
 
     "before" and "after" the training, and "shuffled", the control: the trained kernels dealt anew among channels and
     poses of their layer. Sets of constant kernels are left out.
     """
-    before = {name: layer.weight for name, layer in _group_convolutions(initial).items()}
+    before = {name: layer.weight for name, layer in _group_convolutions(training.initial).items()}
     generator = torch.Generator().manual_seed(0)
     layers = [
         {
@@ -29,19 +49,24 @@ def redundancy(trained: nn.Module, initial: nn.Module, history: list[Row]) -> di
             "after": _first_shares(layer.weight),
             "shuffled": _first_shares(shuffle_kernels(layer.weight, generator)),
         }
-        for name, layer in _group_convolutions(trained).items()
+        for name, layer in _group_convolutions(training.network).items()
     ]
     return {"layers": layers}
 
 
-def convergence(trained: nn.Module, initial: nn.Module, history: list[Row]) -> dict[str, Any]:
+def convergence(training: Trained) -> dict[str, Any]:
     """Return the validation error after every epoch, in percent."""
-    return {"validation_error": [row["validation_error"] for row in history]}
+    return {"validation_error": [row["validation_error"] for row in training.history]}
 
 
-def equivariance(trained: nn.Module, initial: nn.Module, history: list[Row]) -> dict[str, Any]:
+def equivariance(training: Trained) -> dict[str, Any]:
     """Return the largest relative error of the output over the group, on random pictures in float64."""
-    return {"error": output_error(trained)}
+    return {"error": output_error(training.network)}
+
+
+def initial_error(training: Trained) -> dict[str, Any]:
+    """Return the test error in percent of the network that the training began with."""
+    return {"error": evaluate(training.initial, training.test)}
 
 
 def output_error(network: nn.Module) -> float:
@@ -70,8 +95,13 @@ def _first_shares(weight: Tensor) -> list[float]:
     return [round(float(share), _DECIMALS) for share in shares[~shares.isnan()]]
 
 
-Measure = Callable[[nn.Module, nn.Module, list[Row]], dict[str, Any]]
+Measure = Callable[[Trained], dict[str, Any]]
 
 MEASURES: Mapping[str, Measure] = MappingProxyType(
-    {"redundancy": redundancy, "convergence": convergence, "equivariance": equivariance}
+    {
+        "redundancy": redundancy,
+        "convergence": convergence,
+        "equivariance": equivariance,
+        "initial_error": initial_error,
+    }
 )

@@ -1,5 +1,6 @@
 """One cell from its data to its record, in whatever process it runs: claimed, resumed, measured, written down."""
 
+import dataclasses
 import functools
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +19,8 @@ from sepgconv.models import create_model
 from sepgconv.paper.cells import COMPARABLE_VERSIONS, Cell
 from sepgconv.paper.controlled import train_controlled
 from sepgconv.paper.initialisation import INITIALISATIONS
-from sepgconv.paper.measures import MEASURES, output_error
+from sepgconv.paper.measures import MEASURES, Trained, output_error
+from sepgconv.paper.separated import SEPARATED, group_cell, take_separated
 from sepgconv.paper.store import DIVERGED, FINISHED, Record, append_record, read_records, work_folder
 from sepgconv.training import DivergedError, RunRecord, initial_network, load_run, read_history, train
 from sepgconv.training.environment import device_name, git_commit, versions
@@ -82,10 +84,8 @@ def run_job(job: Job) -> Outcome:
     Returns:
         How it ended. What goes wrong with this cell is in it and raises nothing, so that other cells go on.
     """
-    job.folder.parent.mkdir(parents=True, exist_ok=True)
-    claim = FileLock(job.folder.with_name(f"{job.folder.name}.lock"))
     try:
-        with claim.acquire(timeout=0):
+        with _claim(job).acquire(timeout=0):
             done = read_records(job.file).find(job.cell)
             if done is None:
                 done = _TASKS[job.cell.task](job)
@@ -101,12 +101,18 @@ def run_job(job: Job) -> Outcome:
         return Outcome(ending="failed", problem=f"{type(error).__name__}: {error}")
 
 
+def _claim(job: Job) -> FileLock:
+    job.folder.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(job.folder.with_name(f"{job.folder.name}.lock"))
+
+
 class _MissingDataError(Exception):
     pass
 
 
 def _train(job: Job) -> Record:
     cell, data = job.cell, _load(job)
+    prepare = _preparation(job, data)
     try:
         record = train(
             cell.config,
@@ -116,20 +122,38 @@ def _train(job: Job) -> Record:
             progress=False,
             threads=job.threads,
             accelerator=job.accelerator,
-            prepare=INITIALISATIONS[cell.initialisation],
+            prepare=prepare,
         ).to_dict()
     except DivergedError as error:
         return _diverged(job, data, str(error))
-    return _line(job, {**record, "measures": _measure(job, data)})
+    return _line(job, {**record, "measures": _measure(job, data, prepare)})
 
 
-def _measure(job: Job, data: Dataset) -> dict[str, Any]:
+def _preparation(job: Job, data: Dataset) -> Callable[[nn.Module], None]:
+    """Return what sets the weights that a cell's training begins with; a network to begin as is trained first."""
+    if job.cell.initialisation != SEPARATED:
+        return INITIALISATIONS[job.cell.initialisation]
+    base = dataclasses.replace(job, cell=group_cell(job.cell))
+    with _claim(base):  # waits for another process that trains it
+        train(
+            base.cell.config,
+            folder=base.folder,
+            data=data,
+            resume=can_resume(base.folder),
+            progress=False,
+            threads=job.threads,
+            accelerator=job.accelerator,
+        )
+    return functools.partial(take_separated, trained=load_run(base.folder).model)
+
+
+def _measure(job: Job, data: Dataset, prepare: Callable[[nn.Module], None]) -> dict[str, Any]:
     if not job.cell.measures:
         return {}
     initial = initial_network(job.cell.config, data)
-    INITIALISATIONS[job.cell.initialisation](initial)
+    prepare(initial)
     trained, history = load_run(job.folder).model, read_history(RunFolder(job.folder).history)
-    return {name: MEASURES[name](trained, initial, history) for name in job.cell.measures}
+    return {name: MEASURES[name](Trained(trained, initial, history, data.test)) for name in job.cell.measures}
 
 
 def _controlled(job: Job) -> Record:

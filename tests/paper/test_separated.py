@@ -1,0 +1,62 @@
+"""Cells that begin as a trained group network, separated."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from sepgconv.convert import separate
+from sepgconv.paper import read_records, run_job
+from sepgconv.paper.ranks import FULL, ROWS, SCRATCH_ROWS, SEPARATED_ROWS
+from sepgconv.paper.separated import SEPARATED, group_cell
+from sepgconv.training import load_run
+
+
+def test_a_cell_trains_the_group_network_first_and_begins_as_it_separated(trial, job):
+    cell = trial(
+        model="g_p4cnn",
+        model_config={"width": 2, "rank": 4},
+        initialisation=SEPARATED,
+        measures=("initial_error",),
+        overrides={"epochs": 1},
+    )
+    outcome = run_job(job(cell))
+    assert outcome.ending == "finished", outcome.problem
+    base = job(group_cell(cell))
+    trained = load_run(base.folder)
+    assert (trained.record.model, trained.record.epochs) == ("p4cnn", 50)
+    record = read_records(job(cell).file).find(cell)
+    # At full rank it is the trained network itself.
+    assert record["measures"]["initial_error"]["error"] == pytest.approx(trained.record.test_error, abs=0.2)
+    assert record["epochs"] == 1
+    before = base.folder.stat().st_mtime_ns
+    other = dataclasses.replace(cell, model_config={"width": 2, "rank": 1})
+    assert run_job(job(other)).ending == "finished"
+    assert base.folder.stat().st_mtime_ns == before  # it is trained once
+    separated = separate(trained.model, "g", rank=1).model
+    assert sum(p.numel() for p in separated.parameters()) == read_records(job(other).file).find(other)["parameters"]
+
+
+def test_what_is_no_separable_network_cannot_begin_so(trial, job):
+    outcome = run_job(job(trial(model="p4cnn", initialisation=SEPARATED)))
+    assert outcome.ending == "failed"
+    assert "p4cnn is no separable network" in outcome.problem
+
+
+def test_the_rows_pair_the_same_networks():
+    for key, row in SEPARATED_ROWS.items():
+        scratch = SCRATCH_ROWS[key].cell
+        assert (row.cell.model, row.cell.model_config) == (scratch.model, scratch.model_config)
+        assert group_cell(row.cell) == FULL.cell
+    assert len(ROWS) == 17
+
+
+def test_ranks_decide_parameters():
+    from sepgconv import create_model
+
+    counts = [
+        sum(p.numel() for p in create_model(row.cell.model, **row.cell.model_config).parameters())
+        for row in SEPARATED_ROWS.values()
+    ]
+    assert counts[:2] == [3_420, 6_430]
+    assert torch.tensor(counts[:4]).diff().min() > 0
