@@ -21,6 +21,7 @@ ALLOWED = {
     "nn": {"_messages", "groups", "functional"},
     "models": {"_messages", "groups", "functional", "nn"},
     "inference": {"groups", "functional", "nn"},
+    "convert": {"_messages", "groups", "functional", "nn", "inference"},
     "analysis": {"_messages", "groups", "functional", "nn"},
     "testing": {"groups", "analysis"},
     "data": {"_messages"},
@@ -29,8 +30,8 @@ ALLOWED = {
     # The paper's tables and figures; what is below knows nothing of the paper.
     "paper": {"_messages", "_allocator", "groups", "functional", "nn", "models", "analysis", "data", "training"},
     "cli": {
-        "_messages", "_allocator", "groups", "functional", "nn", "models", "analysis", "data", "training", "paper",
-        "sepgconv",
+        "_messages", "_allocator", "groups", "functional", "nn", "models", "analysis", "convert", "data", "training",
+        "paper", "sepgconv",
     },
     "__main__": {"cli"},
     # The root hands out names; what needs the extra "train" is imported on first use only.
@@ -46,6 +47,8 @@ LIBRARIES = {
     "nn": {"torch", "jaxtyping"},
     "models": {"torch", "jaxtyping", "safetensors"},
     "inference": {"torch", "jaxtyping"},
+    # onnx and its companions are imported by `to_onnx` alone.
+    "convert": {"torch", "onnx", "onnxruntime", "onnxscript"},
     "analysis": {"torch"},
     "testing": {"torch"},
     "data": {"torch", "numpy", "jaxtyping", "PIL", "kornia", "pooch", "requests", "sklearn"},
@@ -58,7 +61,8 @@ LIBRARIES = {
 
 # Needed for training and the command line only, and slow to import.
 HEAVY = ("lightning", "pytorch_lightning", "torchmetrics", "kornia", "sklearn", "scipy", "matplotlib", "typer", "rich",
-         "pooch", "requests", "PIL", "tensorboard", "torchvision", "beartype", "pytest", "ray")  # fmt: skip
+         "pooch", "requests", "PIL", "tensorboard", "torchvision", "beartype", "pytest", "ray", "onnx", "onnxruntime",
+         "onnxscript")  # fmt: skip
 
 
 def parts(root=ROOT):
@@ -214,7 +218,7 @@ print(json.dumps("works"))
     assert run(code) == "works"
 
 
-@pytest.mark.parametrize("name", ["cli", "data", "paper", "testing", "training"])
+@pytest.mark.parametrize("name", ["cli", "convert", "data", "paper", "testing", "training"])
 def test_what_needs_the_extra_is_found_on_first_use(name):
     code = f"""
 import json, sys, sepgconv
@@ -227,10 +231,10 @@ print(json.dumps([before, sepgconv.{name}.__name__, "sepgconv.{name}" in sys.mod
 def test_names_the_package_does_not_have():
     with pytest.raises(AttributeError, match=r"module 'sepgconv' has no attribute 'trainig'"):
         _ = sepgconv.trainig
-    assert not hasattr(sepgconv, "convert")
+    assert not hasattr(sepgconv, "train")
 
 
 def test_completion_finds_what_is_imported_on_first_use():
-    assert {"cli", "data", "paper", "testing", "training"} <= set(
+    assert {"cli", "convert", "data", "paper", "testing", "training"} <= set(
         run("import json, sepgconv; print(json.dumps(dir(sepgconv)))")
     )

@@ -1,8 +1,9 @@
 """Separable group-equivariant convolutions for PyTorch.
 
 `group` names a symmetry, `nn` holds the layers, `functional` their functions, `create_model` the networks of the paper,
-`save` and `load` their storage, `analysis` their cost and exactness. `sepgconv.data`, `sepgconv.training`,
-`sepgconv.paper` and `sepgconv.cli` need the extra "train" and are imported on first use.
+`save` and `load` their storage, `analysis` their cost and exactness. `sepgconv.convert` writes networks as ordinary
+ones; it is imported on first use, like `sepgconv.data`, `sepgconv.training`, `sepgconv.paper` and `sepgconv.cli`, which
+need the extra "train".
 """
 
 import importlib
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 
-_ON_FIRST_USE = ("cli", "data", "paper", "testing", "training")
+_ON_FIRST_USE = ("cli", "convert", "data", "paper", "testing", "training")
 
 
 def __dir__() -> list[str]:

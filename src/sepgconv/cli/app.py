@@ -10,6 +10,7 @@ import typer
 from sepgconv import __version__
 from sepgconv.cli.demo import demo
 from sepgconv.cli.evaluate import evaluate
+from sepgconv.cli.export import export
 from sepgconv.cli.info import info
 from sepgconv.cli.listings import data, models
 from sepgconv.cli.paper import paper
@@ -57,5 +58,5 @@ def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for command in (demo, train, evaluate, predict, info, models, data, paper):
+for command in (demo, train, evaluate, predict, export, info, models, data, paper):
     app.command()(_stoppable(command))
