@@ -12,7 +12,6 @@ from sepgconv.convert.refusal import refuse
 from sepgconv.functional import filter_action, pixel_action, pose_action
 from sepgconv.functional.kernels import dense_bank, over_poses, planar_bank
 from sepgconv.functional.mixing import dense_weight
-from sepgconv.inference import FrozenConv2d, FrozenNorm2d
 from sepgconv.nn import (
     AdaptiveAvgPool2d,
     AvgPool2d,
@@ -68,17 +67,15 @@ def is_layer(module: nn.Module, place: str) -> bool:
     """Tell whether a module is one that `plain` has a rule for.
 
     Raises:
-        ValueError: it is a subclass that computes something else, or a layer of `compile_for_inference`.
+        ValueError: it is a subclass that computes something else.
     """
-    where = f"{place} ({type(module).__name__})" if place else type(module).__name__
-    if isinstance(module, FrozenConv2d | FrozenNorm2d):
-        refuse(where, "it is made by compile_for_inference; give the network that it was made from")
     rule = plain.dispatch(type(module))
     if rule is plain.dispatch(object):
         return False
     known = next(cls for cls in type(module).__mro__ if cls in plain.registry)
     meant = {known.forward, GroupBatchNorm2d.forward, nn.SyncBatchNorm.forward}
     if type(module).forward not in meant:
+        where = f"{place} ({type(module).__name__})" if place else type(module).__name__
         refuse(where, f"it is a {known.__name__} with a forward of its own; put what it adds into a module around it")
     return True
 
@@ -167,7 +164,7 @@ def _convolution(module: GroupConvLayer, filters: Tensor, *, channel_groups: int
             module.bias is not None,
             module.geometry.padding_mode,
         )
-    layer.weight = _parameter(filters)
+    layer.weight = _filters_of(filters)
     bias = over_poses(module.bias, module.group.order)
     layer.bias = None if bias is None else _parameter(bias)
     return layer
@@ -176,8 +173,13 @@ def _convolution(module: GroupConvLayer, filters: Tensor, *, channel_groups: int
 def _pointwise(mixing: Tensor) -> nn.Conv2d:
     with torch.device("meta"):
         layer = nn.Conv2d(mixing.shape[1], mixing.shape[0], 1, bias=False)
-    layer.weight = _parameter(mixing)
+    layer.weight = _filters_of(mixing)
     return layer
+
+
+def _filters_of(bank: Tensor) -> nn.Parameter:
+    # Maps follow the layout of the filters. With channels last, a CPU runs depthwise ones several times faster.
+    return nn.Parameter(bank.detach().clone(memory_format=torch.channels_last))
 
 
 def _parameter(values: Tensor) -> nn.Parameter:

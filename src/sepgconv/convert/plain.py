@@ -10,7 +10,9 @@ from sepgconv.convert.comparison import largest_difference, rounding
 from sepgconv.convert.layers import is_layer
 from sepgconv.convert.norms import activate_in_place, fold_norms
 from sepgconv.convert.operations import Conversion
+from sepgconv.convert.refusal import refuse
 from sepgconv.convert.tracing import record
+from sepgconv.inference import FrozenConv2d, FrozenNorm2d
 from sepgconv.nn import LiftingConv2d
 from sepgconv.nn._base import GroupConvLayer
 
@@ -57,6 +59,7 @@ def to_plain(
     plain.graph.eliminate_dead_code()  # checks of shapes, whose answers are in
     fold_norms(plain)
     activate_in_place(plain)
+    plain.requires_grad_(True)
     for inputs in probes(network, shape):
         _compare(plain, network, inputs)
     return plain
@@ -66,8 +69,11 @@ def evaluating_copy(model: nn.Module) -> nn.Module:
     """Return a copy of a network in evaluation mode, whose weights are known to be numbers.
 
     Raises:
-        ValueError: weights that are not finite, or not in memory.
+        ValueError: weights that are not finite, or not in memory; a network that `compile_for_inference` made.
     """
+    for name, module in model.named_modules():
+        if isinstance(module, FrozenConv2d | FrozenNorm2d):
+            refuse(name, "compile_for_inference made it; give the network that it was made from")
     _refuse_bad_weights(model)
     return copy.deepcopy(model).eval().requires_grad_(False)
 

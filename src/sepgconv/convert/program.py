@@ -1,6 +1,7 @@
 """to_program: a network as a torch.export program, a file that torch runs without this package."""
 
 import contextlib
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -55,7 +56,10 @@ def to_program(
     written = to_plain(network, input_shape=shape) if plain else network
 
     def write(any_size: bool, part: Path) -> None:
-        torch.export.save(export(written, shape, any_size=any_size), part)
+        with warnings.catch_warnings():
+            # torch warns of weights that lie channels last; they are saved whole, and come back so.
+            warnings.filterwarnings("ignore", message="No complete tensor found", category=UserWarning)
+            torch.export.save(export(written, shape, any_size=any_size), part)
 
     def load(part: Path) -> Callable[[Tensor], Any]:
         return torch.export.load(part).module()
@@ -70,12 +74,14 @@ def export(network: nn.Module, shape: tuple[int, ...], *, any_size: bool) -> Exp
         ValueError: torch cannot read it, or it calls operators of this package.
     """
     axes = {0: Dim.AUTO, **({len(shape) - 1: Dim.AUTO, len(shape): Dim.AUTO} if any_size else {})}
-    # On the smallest picture the last maps are one pixel wide, and torch would fix them to it.
+    # On the smallest picture the last maps are one pixel wide, and torch would fix them to it, or a picture alone.
     patch: Callable[..., Any] = getattr(_config, "patch")  # noqa: B009 (put there at run time)
     oblivious = patch(backed_size_oblivious=True) if any_size else contextlib.nullcontext()
+    options: dict[str, Any] = {"prefer_deferred_runtime_asserts_over_guards": True} if any_size else {}
     try:
         with torch.no_grad(), oblivious:
-            program = torch.export.export(network, (example_input(network, shape),), dynamic_shapes=(axes,))
+            example = (example_input(network, shape),)
+            program = torch.export.export(network, example, dynamic_shapes=(axes,), **options)
     except Exception as error:
         raise ValueError(f"torch.export cannot read {type(network).__name__}: {first_line(error)}") from error
     ours = sorted({str(n.target) for n in program.graph.nodes if getattr(n.target, "namespace", None) == _OURS})
