@@ -211,7 +211,7 @@ def _batch_norm(module: _BatchNorm, kind: type[_BatchNorm], order: int) -> nn.Mo
         layer.weight, layer.bias = (_parameter(part.repeat(order)) for part in (module.weight, module.bias))
     for name in ("running_mean", "running_var"):
         setattr(layer, name, getattr(module, name).detach().repeat(order))
-    layer.num_batches_tracked = torch.zeros((), dtype=torch.long, device=layer.running_mean.device)
+    layer.num_batches_tracked = torch.zeros((), dtype=torch.long, device=layer.running_mean.device)  # pyright: ignore[reportOptionalMemberAccess] (just set)
     return layer.eval()
 
 
