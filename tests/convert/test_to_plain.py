@@ -217,6 +217,42 @@ def test_a_norm_is_folded_only_where_nothing_else_reads_the_convolution(stir):
     assert len(layers_of(plain, nn.BatchNorm2d)) == 1
 
 
+def test_an_activation_writes_only_over_what_nothing_else_reads(stir):
+    class Reads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lift, self.first, self.second = LiftingConv2d(1, 2, 3, "p4"), nn.ReLU(), nn.ReLU()
+
+        def forward(self, x):
+            maps = self.lift(self.first(x) - x)
+            return self.second(maps) - maps
+
+    model, x = stir(Reads()), torch.randn(2, 1, 8, 8)
+    plain, before = assert_plain(model, x), x.clone()
+    plain(x)
+    assert torch.equal(x, before)
+    chain = to_plain(nn.Sequential(LiftingConv2d(1, 2, 3, "p4"), nn.ReLU(), MaxPool2d(2), nn.ReLU()))
+    assert [relu.inplace for relu in layers_of(chain, nn.ReLU)] == [True, False]
+
+
+def test_names_for_one_tensor_that_is_written_over(stir):
+    """What is changed in place is changed for every name it has, as in the network."""
+
+    class Renames(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lift, self.same, self.relu = LiftingConv2d(1, 2, 3, "p4"), nn.Identity(), nn.ReLU(inplace=True)
+
+        def forward(self, x):
+            maps = self.lift(x)
+            same, half = self.same(maps), maps * 0.5
+            self.relu(maps)
+            same -= 0.25
+            return maps.mul_(2) + same + half
+
+    assert_plain(stir(Renames()), torch.randn(2, 1, 8, 8))
+
+
 def test_ordinary_layers_stay(stir):
     image = nn.Sequential(
         nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.GELU(), nn.MaxPool2d(2, ceil_mode=True), nn.Dropout2d(),
