@@ -61,7 +61,8 @@ def export(
     else:
         written = to_program(loaded.model, out, plain=to == "conv", input_shape=shape, images=images)
     _print_report(run, loaded, written, shape)
-    print(f"{written.path}: {_kind(to, written)}, for any {' and '.join(written.free)}")
+    size_too = " of any size" if "height" in written.free else ""
+    print(f"{written.path}: {_kind(to, written)}, for any number of pictures{size_too}")
     what = (
         f"{len(images)} pictures of {loaded.record.data} and random ones" if images is not None else "random pictures"
     )
@@ -100,9 +101,11 @@ def _print_report(run: Path, loaded: "Run", written: "Export", shape: tuple[int,
         (name, count(size), *(f"{_milliseconds(network, torch.randn(batch, *shape)):.2f}" for batch in _BATCHES))
         for name, size, network in networks
     ]
-    threads = f"{torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
-    title = f"{loaded.record.model} from {run}; medians, {threads}, float32, pictures {'x'.join(map(str, shape))}"
-    print_table(title, ("", "bytes", *(f"ms, batch {batch}" for batch in _BATCHES)), rows)
+    columns = ("", "bytes", *(f"ms, batch {batch}" for batch in _BATCHES))
+    print_table(f"{loaded.record.model} from {run}", columns, rows)
+    threads = torch.get_num_threads()
+    size = "x".join(map(str, shape))
+    print(f"medians, {threads} thread{'s' if threads > 1 else ''}, float32, pictures of {size}")
 
 
 def _runnable(written: "Export") -> "Callable[[Tensor], Any]":
