@@ -55,7 +55,8 @@ LIBRARIES = {
     "models": {"torch", "jaxtyping", "safetensors"},
     "inference": {"torch", "jaxtyping"},
     "analysis": {"torch"},
-    "convert": {"torch", "jaxtyping"},  # e2cnn and escnn are asked, never imported
+    # onnx and its companions are imported by `to_onnx` alone; e2cnn and escnn are asked, never imported.
+    "convert": {"torch", "jaxtyping", "onnx", "onnxruntime", "onnxscript"},
     "report": {"torch", "matplotlib", "PIL", "jinja2", "markupsafe"},
     "testing": {"torch"},
     "data": {"torch", "numpy", "jaxtyping", "PIL", "kornia", "pooch", "requests", "sklearn"},
@@ -69,7 +70,7 @@ LIBRARIES = {
 # Needed for training and the command line only, and slow to import.
 HEAVY = ("lightning", "pytorch_lightning", "torchmetrics", "kornia", "sklearn", "scipy", "matplotlib", "typer", "rich",
          "pooch", "requests", "PIL", "tensorboard", "torchvision", "beartype", "pytest", "ray", "e2cnn",
-         "escnn")  # fmt: skip
+         "escnn", "onnx", "onnxruntime", "onnxscript")  # fmt: skip
 
 
 def parts(root=ROOT):

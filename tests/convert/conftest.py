@@ -1,11 +1,13 @@
 """e2cnn 0.2.3 as it was on the NumPy of its time, and its spaces."""
 
 import importlib
+import itertools
 import math
 import warnings
 
 import numpy as np
 import pytest
+import torch
 
 
 class _OldNumpy:
@@ -61,3 +63,17 @@ def space(request, e2cnn):
     """Every space that is one of our groups, with the name of that group."""
     name, build = SPACES[request.param]
     return name, build(e2cnn[0])
+
+
+@pytest.fixture(scope="session")
+def stir():
+    """Give biases, scales and statistics of a network values of their own; return it in evaluation mode."""
+
+    def stirred(model):
+        with torch.no_grad():
+            for tensor in itertools.chain(model.parameters(), model.buffers()):
+                if tensor.ndim == 1 and tensor.is_floating_point():
+                    tensor.uniform_(0.5, 1.5)
+        return model.eval()
+
+    return stirred

@@ -12,6 +12,7 @@ from sepgconv.cli.analyse import analyse
 from sepgconv.cli.certify import certify
 from sepgconv.cli.demo import demo
 from sepgconv.cli.evaluate import evaluate
+from sepgconv.cli.export import export
 from sepgconv.cli.info import info
 from sepgconv.cli.listings import data, models
 from sepgconv.cli.paper import paper
@@ -60,5 +61,5 @@ def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for command in (demo, train, evaluate, predict, analyse, separate, certify, info, models, data, paper):
+for command in (demo, train, evaluate, predict, analyse, separate, certify, export, info, models, data, paper):
     app.command()(_stoppable(command))

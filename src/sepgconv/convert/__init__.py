@@ -1,11 +1,16 @@
-"""Networks made of networks: separated, rebuilt on a group, taken over from e2cnn and escnn."""
+"""Networks made of networks: as ordinary layers, separated, rebuilt on a group, from e2cnn and escnn."""
 
+from sepgconv.convert.files import Export
+from sepgconv.convert.onnx import to_onnx
+from sepgconv.convert.plain import to_plain
+from sepgconv.convert.program import to_program
 from sepgconv.convert.rebuild.network import equivariant
 from sepgconv.convert.separation import SeparatedLayer, Separation, separate
 from sepgconv.convert.steerable.fields import fields_to_maps, maps_to_fields
 from sepgconv.convert.steerable.models import from_e2cnn, from_escnn
 
 __all__ = [
+    "Export",
     "SeparatedLayer",
     "Separation",
     "equivariant",
@@ -14,4 +19,7 @@ __all__ = [
     "from_escnn",
     "maps_to_fields",
     "separate",
+    "to_onnx",
+    "to_plain",
+    "to_program",
 ]

@@ -1,0 +1,145 @@
+"""`sepgconv export`: the network of a run as a file that runs without this package."""
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from sepgconv.cli import options
+from sepgconv.cli.output import count, print_table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sepgconv.convert import Export
+    from sepgconv.training import Run
+
+_COMPARED = 128  # images of the data set
+_BATCHES = (1, 128)
+_SECONDS = 2.0  # for the timing of one network on one batch
+
+
+def export(
+    run: options.RunFolder,
+    to: Annotated[
+        Literal["conv", "onnx", "torch"],
+        typer.Option(
+            help="conv: ordinary convolutions as a torch.export program. onnx: the same as ONNX. torch: the network's "
+            "own layers as a torch.export program.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The file: NAME.pt2, or NAME.onnx with --to onnx.", show_default=False)],
+    size: Annotated[int | None, typer.Option(help="Side of the pictures in pixels. Default: that of the run.")] = None,
+    data_dir: options.DataDir = None,
+    opset: Annotated[int, typer.Option(help="Version of the operators of ONNX, 18 to 23.")] = 18,
+    threads: Annotated[int | None, typer.Option(help="Threads for the timings. Default: torch's choice.")] = None,
+) -> None:
+    """Write the network of a run as a file that runs without this package, compared with the run and timed.
+
+    The file takes what the run's network takes: pictures after the run's preprocessing, which is said below the table.
+    It is compared on pictures of the run's data set where its files are at hand, else on random ones; if it answers
+    otherwise, it is not written.
+    """
+    import torch
+
+    from sepgconv.convert import to_onnx, to_program
+    from sepgconv.training import load_run
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    loaded = load_run(run)
+    shape: tuple[int, ...] = tuple(loaded.record.image_shape)
+    if size is not None:
+        shape = (shape[0], size, size)
+    images = _real_images(loaded, data_dir) if shape == tuple(loaded.record.image_shape) else None
+    if to == "onnx":
+        written = to_onnx(loaded.model, out, input_shape=shape, opset=opset, images=images)
+    else:
+        written = to_program(loaded.model, out, plain=to == "conv", input_shape=shape, images=images)
+    _print_report(run, loaded, written, shape)
+    size_too = " of any size" if "height" in written.free else ""
+    print(f"{written.path}: {_kind(to, written)}, for any number of pictures{size_too}")
+    what = (
+        f"{len(images)} pictures of {loaded.record.data} and random ones" if images is not None else "random pictures"
+    )
+    print(f"largest difference from the run, on {what}: {written.difference:.1e} of the largest score")
+    print(f"input: {_input(loaded, shape, written)}")
+
+
+def _real_images(loaded: "Run", data_dir: Path | None) -> "Tensor | None":
+    """Return test images of the run's data set if its files are at hand, preprocessed as the run's network takes them.
+
+    Whitened data sets are left out: their statistics would be fitted anew, which takes minutes.
+    """
+    from sepgconv.data import load_dataset
+
+    if loaded.preprocessing.name != "identity":
+        return None
+    try:
+        dataset = load_dataset(str(loaded.record.config["data"]), data_dir=data_dir, download=False)
+    except (OSError, ValueError):
+        return None
+    images = dataset.test.images[:_COMPARED]
+    return images if len(images) and tuple(images.shape[1:]) == tuple(loaded.record.image_shape) else None
+
+
+def _print_report(run: Path, loaded: "Run", written: "Export", shape: tuple[int, ...]) -> None:
+    import torch
+
+    from sepgconv.training.folder import RunFolder
+
+    before = sum(file.stat().st_size for file in RunFolder(run).model.iterdir())
+    networks = [
+        ("the run's network", before, loaded.model),
+        (written.path.name, written.bytes, _runnable(written)),
+    ]
+    rows = [
+        (name, count(size), *(f"{_milliseconds(network, torch.randn(batch, *shape)):.2f}" for batch in _BATCHES))
+        for name, size, network in networks
+    ]
+    columns = ("", "bytes", *(f"ms, batch {batch}" for batch in _BATCHES))
+    print_table(f"{loaded.record.model} from {run}", columns, rows)
+    threads = torch.get_num_threads()
+    size = "x".join(map(str, shape))
+    print(f"medians, {threads} thread{'s' if threads > 1 else ''}, float32, pictures of {size}")
+
+
+def _runnable(written: "Export") -> "Callable[[Tensor], Any]":
+    import torch
+
+    from sepgconv.convert.onnx import open_session
+
+    return open_session(written.path) if written.opset else torch.export.load(written.path).module()
+
+
+def _milliseconds(network: "Callable[[Tensor], Any]", x: "Tensor") -> float:
+    """Return the median time of a call, after one that warms up."""
+    import torch
+
+    times: list[float] = []
+    with torch.no_grad():
+        network(x)
+        begin = time.perf_counter()
+        while len(times) < 3 or (len(times) < 51 and time.perf_counter() - begin < _SECONDS):
+            start = time.perf_counter()
+            network(x)
+            times.append(1000 * (time.perf_counter() - start))
+    return statistics.median(times)
+
+
+def _kind(to: str, written: "Export") -> str:
+    if written.opset:
+        return f"ONNX, opset {written.opset}"
+    return "a torch.export program of " + ("ordinary layers" if to == "conv" else "the network's own layers")
+
+
+def _input(loaded: "Run", shape: tuple[int, ...], written: "Export") -> str:
+    size = "any height, any width" if "height" in written.free else f"{shape[1]}, {shape[2]}"
+    pictures = f"float32 pictures (batch, {shape[0]}, {size}) in [0, 1]"
+    if loaded.preprocessing.name == "identity":
+        return pictures
+    return f"{pictures} after the run's preprocessing, {loaded.preprocessing.name}, which is not in the file"

@@ -1,0 +1,156 @@
+"""to_plain: a network of group layers as a network of ordinary ones."""
+
+import copy
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, fx, nn
+
+from sepgconv.convert.comparison import largest_difference, rounding
+from sepgconv.convert.layers import is_layer
+from sepgconv.convert.norms import activate_in_place, fold_norms
+from sepgconv.convert.operations import Conversion
+from sepgconv.convert.refusal import refuse
+from sepgconv.convert.tracing import record
+from sepgconv.inference import FrozenConv2d, FrozenNorm2d
+from sepgconv.nn import LiftingConv2d
+from sepgconv.nn._base import GroupConvLayer
+
+_SIDE = 32  # pixels, where nothing says the size
+_BATCH = 2
+
+
+@torch.no_grad()
+def to_plain(
+    model: nn.Module, *, input_shape: tuple[int, ...] | None = None, composed: bool | None = None
+) -> fx.GraphModule:
+    """Return a network of ordinary torch layers that gives the same answers; it runs without this package.
+
+    Poses are folded into channels, (batch, |G| * channel, height, width): a group convolution becomes one `nn.Conv2d`
+    with all copies of its filters; a gc-separable one a 1x1 and a depthwise `nn.Conv2d`; batch norm is folded into
+    the convolution before it, or becomes `nn.BatchNorm2d`. What torch has no layer for (pools over poses, additions)
+    are functions of torch in the graph. Inputs and outputs keep their axes. `print(plain.code)` shows what it does.
+
+    The forward code of the network is read with torch.fx; its layers of the library and of torch.nn are taken as they
+    are. Questions it asks of shapes are answered as on pictures of `input_shape`; the result is compared with the
+    network on these, on another number of them, and on larger ones where the network takes them.
+
+    Args:
+        model: a network with layers of the library, or one layer. It is not changed.
+        input_shape: (channels, height, width) of the pictures, or (channels, |G|, height, width) where the network
+            begins on feature maps. Default: 32 x 32, or the typical size of a network of the registry.
+        composed: whether a gc-separable layer becomes one `nn.Conv2d` with the full filter bank. Default: whichever of
+            the two forms needs fewer multiplications on maps of the size that come in. Sharing "g" is always one,
+            because the other form has a map for every pair of channels.
+
+    Returns:
+        A `torch.fx.GraphModule` in evaluation mode, on the device and in the precision of the model.
+
+    Raises:
+        ValueError: weights that are not finite; batch norm without running statistics; code or operators that cannot be
+            written in ordinary layers, with their place; an `input_shape` that the network does not take, or that is
+            needed and missing; an answer that is not the network's, because its code depends on the picture.
+    """
+    network = evaluating_copy(model)
+    shape = default_shape(network) if input_shape is None else input_shape
+    recording = record(network, example_input(network, shape), is_layer)
+    written = Conversion(recording, composed).run()
+    plain = fx.GraphModule(dict(written.layers), written.graph, class_name="PlainNetwork").eval()
+    plain.graph.eliminate_dead_code()  # checks of shapes, whose answers are in
+    fold_norms(plain)
+    activate_in_place(plain)
+    plain.requires_grad_(True)
+    for inputs in probes(network, shape):
+        _compare(plain, network, inputs)
+    return plain
+
+
+def evaluating_copy(model: nn.Module) -> nn.Module:
+    """Return a copy of a network in evaluation mode, whose weights are known to be numbers.
+
+    Raises:
+        ValueError: weights that are not finite, or not in memory; a network that `compile_for_inference` made.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, FrozenConv2d | FrozenNorm2d):
+            refuse(name, "compile_for_inference made it; give the network that it was made from")
+    _refuse_bad_weights(model)
+    return copy.deepcopy(model).eval().requires_grad_(False)
+
+
+def _refuse_bad_weights(model: nn.Module) -> None:
+    """Refuse a network that has no weights in memory, or such as are not finite.
+
+    Raises:
+        ValueError: the first such weight is named.
+    """
+    tensors: Iterable[tuple[str, Tensor]] = (*model.named_parameters(), *model.named_buffers())
+    for name, tensor in tensors:
+        if tensor.is_meta:
+            raise ValueError(f"the weights of the network are not in memory ({name} is on 'meta'); load them first")
+        if tensor.is_floating_point() and bool(tensor.isnan().any()):
+            raise ValueError(f"{name} holds NaN; the network gives no answers: train it again, or load earlier weights")
+    for name, parameter in model.named_parameters():
+        if not bool(parameter.isfinite().all()):
+            raise ValueError(f"{name} holds infinite numbers; train the network again, or load earlier weights")
+
+
+def example_input(model: nn.Module, shape: tuple[int, ...], *, batch: int = _BATCH) -> Tensor:
+    """Return random inputs of a shape (without the batch) on the device and in the precision of a model."""
+    like = next((t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()), torch.empty(0))
+    numbers = torch.randn(batch, *shape, generator=torch.Generator().manual_seed(batch), dtype=torch.float64)
+    return numbers.to(like.device, like.dtype)
+
+
+def default_shape(model: nn.Module) -> tuple[int, ...]:
+    """Return the shape of an input of a model, from its first layer."""
+    side = int(getattr(model, "typical", _SIDE))
+    for module in model.modules():
+        if isinstance(module, LiftingConv2d | nn.Conv2d):
+            return module.in_channels, side, side
+        if isinstance(module, GroupConvLayer):
+            return module.in_channels, module.group.order, side, side
+    raise ValueError(
+        f"input_shape is needed: {type(model).__name__} has no convolution that says what comes in; give (channels, "
+        "height, width)"
+    )
+
+
+def probes(model: nn.Module, shape: tuple[int, ...]) -> list[Tensor]:
+    """Return inputs to compare two networks on: of the shape, a single one, and larger ones where the model takes them.
+
+    Args:
+        model: in evaluation mode.
+        shape: without the batch.
+    """
+    found = [example_input(model, shape, batch=3), example_input(model, shape, batch=1)]
+    larger = example_input(model, (*shape[:-2], shape[-2] + 4, shape[-1] + 8))
+    return [*found, larger] if takes(model, larger) else found
+
+
+def takes(model: nn.Module, x: Tensor) -> bool:
+    """Tell whether a model has an answer to an input."""
+    try:
+        with torch.no_grad():
+            model(x)
+    except Exception:  # noqa: BLE001 (whatever the user's code raises)
+        return False
+    return True
+
+
+def _compare(plain: nn.Module, model: nn.Module, x: Tensor) -> None:
+    """Refuse a plain network that does not answer as the one it was made from.
+
+    Raises:
+        ValueError: it does not run on an input, or its answer differs by more than rounding explains.
+    """
+    expected = model(x.clone())
+    why = "the code of the network depends on its input in a way that could not be written down"
+    try:
+        difference = largest_difference(plain(x.clone()), expected)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ValueError(f"the plain network does not run on {tuple(x.shape)} ({error}): {why}") from error
+    if difference > rounding(x.dtype):
+        raise ValueError(
+            f"the plain network differs by {difference:.1e} of the largest answer on {tuple(x.shape)}: {why}"
+        )

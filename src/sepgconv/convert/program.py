@@ -1,0 +1,166 @@
+"""to_program: a network as a torch.export program, a file that torch runs without this package."""
+
+import contextlib
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+from torch.fx.experimental import _config  # pyright: ignore[reportPrivateUsage] (as torch.onnx does)
+
+from sepgconv.convert.comparison import largest_difference, rounding
+from sepgconv.convert.files import Export, write_compared
+from sepgconv.convert.plain import default_shape, evaluating_copy, example_input, probes, to_plain
+
+_OURS = "sepgconv"
+
+
+def to_program(
+    model: nn.Module,
+    path: str | Path,
+    *,
+    plain: bool = True,
+    input_shape: tuple[int, ...] | None = None,
+    images: Tensor | None = None,
+) -> Export:
+    """Write a network as a torch.export program (`.pt2`): steps and weights, no Python code.
+
+    `torch.export.load(path).module()` runs it, where only torch is installed; any number of pictures works.
+
+    Args:
+        model: the network; it is not changed, and written in evaluation mode.
+        path: the file, ending in ".pt2"; an earlier one is replaced when the new one is right.
+        plain: whether the network goes through `to_plain` first: ordinary convolutions, and pictures of any size where
+            the network takes them. Without it the network is written with its own weights and its batch norms, filters
+            are laid out at every call, and pictures have one size; it can be trained further and keeps its symmetry.
+        input_shape: (channels, height, width) of the pictures; as for `to_plain`.
+        images: further inputs to compare on, (n, channels, height, width).
+
+    Returns:
+        What was written, with its largest difference from the network.
+
+    Raises:
+        ValueError: another ending; what `to_plain` says; a network that torch.export cannot read, with torch's reason;
+            a program that answers otherwise than the network. No file is left then.
+        OSError: the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != ".pt2":
+        raise ValueError(f"a torch.export program needs a name that ends in .pt2, got {path.name!r}")
+    network = evaluating_copy(model)
+    shape = default_shape(network) if input_shape is None else input_shape
+    written = to_plain(network, input_shape=shape) if plain else network
+
+    def write(any_size: bool, part: Path) -> None:
+        with warnings.catch_warnings():
+            # torch warns of weights that lie channels last; they are saved whole, and come back so.
+            warnings.filterwarnings("ignore", message="No complete tensor found", category=UserWarning)
+            torch.export.save(export(written, shape, any_size=any_size), part)
+
+    def load(part: Path) -> Callable[[Tensor], Any]:
+        return torch.export.load(part).module()
+
+    return export_file(network, path, shape, images, write, load, any_size=plain)
+
+
+def export(network: nn.Module, shape: tuple[int, ...], *, any_size: bool) -> ExportedProgram:
+    """Read a network with torch.export, for any number of pictures and, if asked for, any size of them.
+
+    Raises:
+        ValueError: torch cannot read it, or it calls operators of this package.
+    """
+    axes = {0: Dim.AUTO, **({len(shape) - 1: Dim.AUTO, len(shape): Dim.AUTO} if any_size else {})}
+    # On the smallest picture the last maps are one pixel wide, and torch would fix them to it, or a picture alone.
+    patch: Callable[..., Any] = getattr(_config, "patch")  # noqa: B009 (put there at run time)
+    oblivious = patch(backed_size_oblivious=True) if any_size else contextlib.nullcontext()
+    options: dict[str, Any] = {"prefer_deferred_runtime_asserts_over_guards": True} if any_size else {}
+    try:
+        with torch.no_grad(), oblivious:
+            example = (example_input(network, shape),)
+            program = torch.export.export(network, example, dynamic_shapes=(axes,), **options)
+    except Exception as error:
+        raise ValueError(f"torch.export cannot read {type(network).__name__}: {first_line(error)}") from error
+    ours = sorted({str(n.target) for n in program.graph.nodes if getattr(n.target, "namespace", None) == _OURS})
+    if ours:
+        raise ValueError(f"the program would need this package, for {', '.join(ours)}; give to_plain(model)")
+    return program
+
+
+def export_file(
+    network: nn.Module,
+    path: Path,
+    shape: tuple[int, ...],
+    images: Tensor | None,
+    write: Callable[[bool, Path], None],
+    load: Callable[[Path], Callable[[Tensor], Any]],
+    *,
+    any_size: bool = True,
+    dtype: torch.dtype | None = None,
+    opset: int | None = None,
+) -> Export:
+    """Write a file for pictures of any size where the network and the exporter allow it, else of one, and compare it.
+
+    Args:
+        network: in evaluation mode.
+        path: the file.
+        shape: of an input, without the batch.
+        images: further inputs to compare on.
+        write: writes it under a name, for any size or not.
+        load: reads it and returns what runs it.
+        any_size: whether to try for any size.
+        dtype: precision of the file. Default: that of the network.
+        opset: for the result.
+
+    Raises:
+        ValueError: the file cannot be written, or answers otherwise than the network.
+        OSError: the file cannot be written.
+    """
+    inputs = probes(network, shape)
+    further = [] if images is None else [images.to(inputs[0])]
+    same_size = [x for x in inputs if tuple(x.shape[1:]) == tuple(shape)]
+
+    def attempt(free: tuple[str, ...], compared: list[Tensor]) -> Export:
+        difference = write_compared(
+            path,
+            partial(write, len(free) > 1),
+            lambda part: _compare(load(part), network, [*compared, *further], dtype),
+        )
+        return Export(path, path.stat().st_size, difference, free, opset)
+
+    if any_size and len(inputs) > len(same_size):  # the network takes other sizes too
+        with contextlib.suppress(ValueError):  # but what is written may not
+            return attempt(("batch", "height", "width"), inputs)
+    return attempt(("batch",), same_size)
+
+
+def _compare(
+    run: Callable[[Tensor], Any], network: nn.Module, inputs: list[Tensor], dtype: torch.dtype | None
+) -> float:
+    """Return the largest difference of an exported network over inputs.
+
+    Raises:
+        ValueError: it is more than rounding explains, or the export does not run.
+    """
+    worst = 0.0
+    for x in inputs:
+        try:
+            with torch.no_grad():
+                difference = largest_difference(run(x.clone()), network(x.clone()))
+        except Exception as error:
+            raise ValueError(f"the export does not run on inputs {tuple(x.shape)}: {first_line(error)}") from error
+        if difference > rounding(dtype or x.dtype):
+            raise ValueError(
+                f"the export differs from the network by {difference:.1e} of the largest answer on inputs "
+                f"{tuple(x.shape)}; no file was written"
+            )
+        worst = max(worst, difference)
+    return worst
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an exception says, or its kind."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,214 @@
+"""Writing down what a network does, layers of the library as single steps, with an example going through beside it.
+
+torch.fx records the forward code of the user. It cannot see numbers, and gives up where the code looks at a shape, as
+checks of sizes do. Here every recorded step is carried out on an example too, and questions are answered by that: so
+checks pass, loops over shapes end, and the shapes of all maps are known. Shapes that go into operations are recorded,
+not fixed: batch and size stay free where the code leaves them free.
+"""
+
+import operator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NoReturn, cast
+
+from torch import Tensor, fx, nn
+from torch.fx.node import map_arg
+from torch.fx.proxy import TraceError
+
+from sepgconv import functional
+from sepgconv.convert.refusal import refuse
+from sepgconv.nn import Sequential
+
+_ROOT = "network"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A network, step by step.
+
+    Attributes:
+        whole: a module that holds the network as a child; places in the graph are places in it.
+        graph: the steps.
+        values: what every step gave on the example.
+    """
+
+    whole: nn.Module
+    graph: fx.Graph
+    values: dict[fx.Node, Any]
+
+
+def record(network: nn.Module, example: Tensor, is_layer: Callable[[nn.Module, str], bool]) -> Recording:
+    """Write down what a network does.
+
+    Args:
+        network: in evaluation mode.
+        example: its input.
+        is_layer: whether a module, at a place, is a single step besides those of torch.nn; else its code is read.
+
+    Raises:
+        ValueError: code that cannot be written down, with its place; or what the network itself says to the example.
+    """
+    whole = _Whole(network)
+    tracer = _Tracer(example, is_layer)
+    try:
+        graph = tracer.trace(whole)
+    except Exception as error:  # noqa: BLE001 (the user's code may raise anything)
+        tracer.explain(network, example, error)
+    return Recording(whole, graph, tracer.values)
+
+
+def place(path: str) -> str:
+    """Return the place of a module in the user's network from its place in `Recording.whole`."""
+    return path.removeprefix(_ROOT).removeprefix(".")
+
+
+def attribute(root: nn.Module, path: str) -> Any:
+    """Return what is at a dotted place in a module."""
+    return operator.attrgetter(path)(root)
+
+
+class _Whole(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network  # under the name _ROOT
+
+    def forward(self, x: Tensor) -> Any:
+        return self.network(x)
+
+
+class _Tracer(fx.Tracer):
+    def __init__(self, example: Tensor, is_layer: Callable[[nn.Module, str], bool]) -> None:
+        super().__init__(autowrap_modules=(functional,))
+        self.values: dict[fx.Node, Any] = {}
+        self._example, self._is_layer = example, is_layer
+        self._running = False  # a step is being carried out: nothing is recorded
+        self._failed_at = ""
+        self._refusal: ValueError | None = None
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        try:
+            layer = self._is_layer(m, place(module_qualified_name))
+        except ValueError as refusal:
+            self._refusal = refusal
+            raise
+        return layer or super().is_leaf_module(m, module_qualified_name)
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if self._running:
+            return forward(*args, **kwargs)
+
+        def chain(input: Any) -> Any:
+            for step in cast("Sequential", m):
+                input = step(input)
+            return input
+
+        try:
+            # The forward of our own Sequential looks for steps that run faster as one.
+            return super().call_module(m, chain if type(m) is Sequential else forward, args, kwargs)
+        except Exception:
+            where = place(self.path_of_module(m))
+            self._failed_at = self._failed_at or (f"{where} ({type(m).__name__})" if where else type(m).__name__)
+            raise
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
+        return attr_val if self._running else super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Traced(node, self)
+
+    def create_proxy(self, *args: Any, **kwargs: Any) -> fx.Proxy:
+        proxy = super().create_proxy(*args, **kwargs)
+        self._running = True
+        try:
+            self.values[proxy.node] = self._carry_out(proxy.node)
+        finally:
+            self._running = False
+        return proxy
+
+    def _carry_out(self, node: fx.Node) -> Any:
+        if node.op == "placeholder":
+            return self._example.clone()  # a network may write into its input
+        if node.op == "get_attr":
+            return attribute(self.root, str(node.target))
+        args, kwargs = map_arg((node.args, node.kwargs), cast("Any", self.value))
+        if node.op == "call_module":
+            return self.root.get_submodule(str(node.target))(*args, **kwargs)
+        if node.op == "call_method":
+            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        return cast("Callable[..., Any]", node.target)(*args, **kwargs)
+
+    def value(self, node: fx.Node) -> Any:
+        """Return what a step gave on the example."""
+        if node not in self.values and node.op == "get_attr":  # a constant of the code
+            self.values[node] = attribute(self.root, str(node.target))
+        return self.values[node]
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        value = self.value(obj.node)
+        if isinstance(value, Tensor):
+            raise TraceError("the code decides by the numbers in a map, which differ from picture to picture")
+        return bool(value)
+
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        return (operator.getitem(cast("Any", obj), index) for index in range(len(self.value(obj.node))))
+
+    def explain(self, network: nn.Module, example: Tensor, error: Exception) -> NoReturn:
+        """Say why: a refusal as it is, what the network says to the example, or the place that cannot be read."""
+        if self._refusal is not None:
+            raise self._refusal
+        try:
+            network(example.clone())
+        except ValueError:
+            raise
+        except Exception as own:
+            raise ValueError(
+                f"the network does not take inputs of shape {tuple(example.shape[1:])} ({own}); give the input_shape "
+                "that it takes"
+            ) from own
+        refuse(self._failed_at or type(network).__name__, f"its code cannot be written down ({error})", error)
+
+
+class _Traced(fx.Proxy):
+    """A recorded value that also answers what torch.fx leaves open, as it is on the example."""
+
+    @property
+    def _value(self) -> Any:
+        return cast("_Tracer", self.tracer).value(self.node)
+
+    def __getattr__(self, k: str) -> Any:
+        if k.startswith("__"):
+            raise AttributeError(k)
+        if callable(getattr(self._value, k)):
+            return super().__getattr__(k)  # a method, about to be called
+        return self.tracer.create_proxy("call_function", getattr, (self, k), {})
+
+    def __len__(self) -> int:
+        return len(self._value)
+
+    def __index__(self) -> int:
+        if isinstance(self._value, Tensor):
+            raise TraceError("the code takes a number out of a map")
+        return self._value.__index__()
+
+    __int__ = __index__
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.tracer.iter(self)
+
+    def __contains__(self, item: Any) -> bool:
+        return any(bool(item == part) for part in self)
+
+    # torch.fx would record `x += y` as `x = x + y`, which is not the same where another name holds x.
+    def __iadd__(self, other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
+
+    def __isub__(self, other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", operator.isub, (self, other), {})
+
+    def __imul__(self, other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", operator.imul, (self, other), {})
+
+    def __itruediv__(self, other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", operator.itruediv, (self, other), {})

@@ -1,0 +1,148 @@
+"""`sepgconv export`: what it leaves, what it prints, and that it leaves nothing that is wrong."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+
+@pytest.fixture(scope="module")
+def finished(as_installed, tmp_path_factory) -> Path:
+    """The folder of a finished run on pictures of a file that is still there."""
+    folder = tmp_path_factory.mktemp("export")
+    generator = np.random.default_rng(0)
+    labels = np.arange(24) % 2
+    pictures = (generator.integers(0, 60, (24, 28, 28)) + 150 * labels[:, None, None]).astype(np.uint8)
+    np.savez(folder / "pictures.npz", x_train=pictures, y_train=labels, x_test=pictures, y_test=labels)
+    config = as_installed.training.TrainingConfig(
+        model="gc_p4cnn", model_config={"width": 2}, data=str(folder / "pictures.npz"), epochs=1
+    )
+    as_installed.training.train(config, folder=folder / "run", progress=False, threads=1)
+    return folder / "run"
+
+
+@pytest.fixture
+def run(as_installed, monkeypatch, capsys):
+    """Call the command line; return its exit status, standard output and standard error."""
+    from sepgconv.cli import export, main
+
+    monkeypatch.setattr(export, "_SECONDS", 0.01)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["sepgconv", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def scores(as_installed, finished):
+    """Pictures of another number and size, and what the run says to them."""
+    x = torch.rand(3, 1, 32, 36)
+    return x, as_installed.training.load_run(finished).model(x).detach()
+
+
+def difference(out: str) -> float:
+    return float(re.search(r"largest difference from the run, .*: (\S+) of the largest score", out)[1])
+
+
+def test_conv(run, finished, scores, tmp_path):
+    status, out, err = run("export", finished, "--to", "conv", "--out", tmp_path / "net.pt2", "--threads", 1)
+    assert status == 0, err
+    assert "on 24 pictures of npz:pictures and random ones" in out
+    assert "ordinary layers, for any number of pictures of any size" in out
+    assert "input: float32 pictures (batch, 1, any height, any width) in [0, 1]" in out
+    assert "1 thread" in out
+    assert f"{(tmp_path / 'net.pt2').stat().st_size:,}" in out
+    assert 0 < difference(out) < 1e-5
+    x, expected = scores
+    torch.testing.assert_close(torch.export.load(tmp_path / "net.pt2").module()(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_onnx(run, finished, scores, tmp_path):
+    words = ("export", finished, "--to", "onnx", "--out", tmp_path / "net.onnx", "--size", 30, "--opset", 20)
+    status, out, err = run(*words)
+    assert status == 0, err
+    assert "on random pictures" in out  # those of the run have another size
+    assert "ONNX, opset 20, for any number of pictures of any size" in out
+    assert 0 < difference(out) < 1e-5
+    import onnxruntime
+
+    x, expected = scores
+    session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"))
+    found = session.run(None, {"image": x.numpy()})[0]
+    torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_torch(run, finished, tmp_path):
+    status, out, err = run("export", finished, "--to", "torch", "--out", tmp_path / "net.pt2")
+    assert status == 0, err
+    assert "the network's own layers, for any number of pictures\n" in out
+    assert "(batch, 1, 28, 28)" in out
+    assert "features.1.0.pointwise" in torch.export.load(tmp_path / "net.pt2").state_dict
+
+
+def test_a_file_that_answers_otherwise_is_not_left(run, finished, tmp_path, monkeypatch):
+    class Other(nn.Module):
+        def forward(self, x):
+            return x.mean((1, 2, 3)).unsqueeze(1).expand(-1, 2) + 0.5
+
+    save, axes = torch.export.save, ({0: torch.export.Dim.AUTO, 2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO},)
+    other = torch.export.export(Other(), (torch.randn(2, 1, 28, 28),), dynamic_shapes=axes)
+    monkeypatch.setattr(torch.export, "save", lambda program, path: save(other, path))
+    status, out, err = run("export", finished, "--to", "conv", "--out", tmp_path / "net.pt2")
+    assert status == 1
+    assert out == ""
+    assert re.match(
+        r"Error: the export differs from the network by \S+ of the largest answer .* no file was written", err
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--to", "onnx", "--size", 20), "the smallest size is 28 x 28"),
+        (("--to", "conv"), "ends in .pt2"),
+        (("--to", "onnx", "--opset", 12), "opset must be 18 to 23"),
+    ],
+)
+def test_a_mistake_is_one_sentence(run, finished, tmp_path, words, sentence):
+    status, _, err = run("export", finished, *words, "--out", tmp_path / "net.onnx")
+    assert status == 1
+    assert err.startswith("Error: ")
+    assert sentence in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_run_is_refused(run, tmp_path):
+    status, _, err = run("export", tmp_path / "nowhere", "--to", "onnx", "--out", tmp_path / "net.onnx")
+    assert (status, "nowhere is no folder" in err) == (1, True)
+
+
+def test_weights_that_are_no_numbers(as_installed, run, finished, tmp_path):
+    import shutil
+
+    shutil.copytree(finished, tmp_path / "run")
+    model = as_installed.load(finished / "model")
+    with torch.no_grad():
+        model.classifier.bias[0] = float("nan")
+    as_installed.save(model, tmp_path / "run" / "model")
+    status, _, err = run("export", tmp_path / "run", "--to", "onnx", "--out", tmp_path / "net.onnx")
+    assert (status, "classifier.bias holds NaN" in err) == (1, True)
+    assert not (tmp_path / "net.onnx").exists()
+
+
+def test_help_names_the_forms():
+    words = [sys.executable, "-c", "from sepgconv.cli import main; main()", "export", "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0
+    assert all(form in done.stdout for form in ("conv", "onnx", "torch"))
