@@ -7,7 +7,7 @@ from torch import nn
 import sepgconv
 from sepgconv import functional
 from sepgconv.convert import comparison, layers, to_plain
-from sepgconv.convert.comparison import largest_difference
+from sepgconv.convert.plain.comparison import largest_difference
 from sepgconv.nn import GroupBatchNorm2d, GroupConv2d, GroupMaxPool, LiftingConv2d, SeparableGroupConv2d, Sequential
 
 pytestmark = pytest.mark.usefixtures("float64", "unchecked")

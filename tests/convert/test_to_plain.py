@@ -58,6 +58,8 @@ LAYERS = {
     "depthwise": lambda g: DepthwiseGroupConv2d(3, 3, g, padding="same", padding_mode="replicate"),
     "two-step": lambda g: TwoStepGroupConv2d(3, 2, 3, g, padding=1),
     "gc": lambda g: SeparableGroupConv2d(3, 2, 3, g, padding=1, padding_mode="circular"),
+    "gc, rank 3": lambda g: SeparableGroupConv2d(3, 2, 3, g, rank=3, padding=1, stride=2),
+    "g, rank 2": lambda g: SeparableGroupConv2d(3, 2, 3, g, sharing="g", rank=min(2, g.order), padding=1),
     "gc, strided": lambda g: SeparableGroupConv2d(3, 2, 3, g, stride=2, dilation=2, bias=False, execution="separable"),
     "gc, fourier": lambda g: SeparableGroupConv2d(3, 2, 4, g, execution="fourier", padding=2, padding_mode="reflect"),
     "gc, composed": lambda g: SeparableGroupConv2d(3, 2, 3, g, execution="composed"),

@@ -1,7 +1,5 @@
 """`sepgconv export`: the network of a run as a file that runs without this package."""
 
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,6 +8,7 @@ import typer
 
 from sepgconv.cli import options
 from sepgconv.cli.output import count, print_table
+from sepgconv.cli.timing import milliseconds
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 _COMPARED = 128  # images of the data set
 _BATCHES = (1, 128)
-_SECONDS = 2.0  # for the timing of one network on one batch
 
 
 def export(
@@ -97,9 +95,10 @@ def _print_report(run: Path, loaded: "Run", written: "Export", shape: tuple[int,
         ("the run's network", before, loaded.model),
         (written.path.name, written.bytes, _runnable(written)),
     ]
+    times = [milliseconds([network for *_, network in networks], torch.randn(batch, *shape)) for batch in _BATCHES]
     rows = [
-        (name, count(size), *(f"{_milliseconds(network, torch.randn(batch, *shape)):.2f}" for batch in _BATCHES))
-        for name, size, network in networks
+        (name, count(size), *(f"{taken[index]:.2f}" for taken in times))
+        for index, (name, size, _) in enumerate(networks)
     ]
     columns = ("", "bytes", *(f"ms, batch {batch}" for batch in _BATCHES))
     print_table(f"{loaded.record.model} from {run}", columns, rows)
@@ -111,24 +110,9 @@ def _print_report(run: Path, loaded: "Run", written: "Export", shape: tuple[int,
 def _runnable(written: "Export") -> "Callable[[Tensor], Any]":
     import torch
 
-    from sepgconv.convert.onnx import open_session
+    from sepgconv.convert.plain.onnx import open_session
 
     return open_session(written.path) if written.opset else torch.export.load(written.path).module()
-
-
-def _milliseconds(network: "Callable[[Tensor], Any]", x: "Tensor") -> float:
-    """Return the median time of a call, after one that warms up."""
-    import torch
-
-    times: list[float] = []
-    with torch.no_grad():
-        network(x)
-        begin = time.perf_counter()
-        while len(times) < 3 or (len(times) < 51 and time.perf_counter() - begin < _SECONDS):
-            start = time.perf_counter()
-            network(x)
-            times.append(1000 * (time.perf_counter() - start))
-    return statistics.median(times)
 
 
 def _kind(to: str, written: "Export") -> str:

@@ -1,9 +1,9 @@
 """Networks made of networks: as ordinary layers, separated, rebuilt on a group, from e2cnn and escnn."""
 
-from sepgconv.convert.files import Export
-from sepgconv.convert.onnx import to_onnx
-from sepgconv.convert.plain import to_plain
-from sepgconv.convert.program import to_program
+from sepgconv.convert.plain.files import Export
+from sepgconv.convert.plain.network import to_plain
+from sepgconv.convert.plain.onnx import to_onnx
+from sepgconv.convert.plain.program import to_program
 from sepgconv.convert.rebuild.network import equivariant
 from sepgconv.convert.separation import SeparatedLayer, Separation, separate
 from sepgconv.convert.steerable.fields import fields_to_maps, maps_to_fields

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config  # pyright: ignore[reportPrivateUsage] (as torch.onnx does)
 
-from sepgconv.convert.comparison import largest_difference, rounding
-from sepgconv.convert.files import Export, write_compared
-from sepgconv.convert.plain import default_shape, evaluating_copy, example_input, probes, to_plain
+from sepgconv.convert.plain.comparison import largest_difference, rounding
+from sepgconv.convert.plain.files import Export, write_compared
+from sepgconv.convert.plain.network import default_shape, evaluating_copy, example_input, probes, to_plain
 
 _OURS = "sepgconv"
 

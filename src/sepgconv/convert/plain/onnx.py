@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from sepgconv._messages import require
-from sepgconv.convert.files import Export
-from sepgconv.convert.plain import default_shape, evaluating_copy, to_plain
-from sepgconv.convert.program import export, export_file, first_line
-from sepgconv.convert.refusal import refuse
+from sepgconv.convert.plain.files import Export
+from sepgconv.convert.plain.network import default_shape, evaluating_copy, to_plain
+from sepgconv.convert.plain.program import export, export_file, first_line
+from sepgconv.convert.plain.refusal import refuse
 
 OPSETS = (18, 23)  # what torch's exporter writes
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage] (what all of them are)
 
-from sepgconv.convert.maps import PlainGraph, Value
-from sepgconv.convert.refusal import refuse
+from sepgconv.convert.plain.maps import PlainGraph, Value
+from sepgconv.convert.plain.refusal import refuse
 from sepgconv.functional import filter_action, pixel_action, pose_action
 from sepgconv.functional.kernels import dense_bank, over_poses, planar_bank
 from sepgconv.functional.mixing import dense_weight

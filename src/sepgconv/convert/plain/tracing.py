@@ -16,7 +16,7 @@ from torch.fx.node import map_arg
 from torch.fx.proxy import TraceError
 
 from sepgconv import functional
-from sepgconv.convert.refusal import refuse
+from sepgconv.convert.plain.refusal import refuse
 from sepgconv.nn import Sequential
 
 _ROOT = "network"
