@@ -1,7 +1,6 @@
 """`to_plain`: the same answers from ordinary layers of torch alone, the model untouched."""
 
 import copy
-import inspect
 import io
 
 import pytest
@@ -76,9 +75,6 @@ LAYERS = {
     "pose mean": lambda g: GroupMeanPool(),
     "dropout": lambda g: GroupDropout(0.5),
 }
-if "rank" in inspect.signature(SeparableGroupConv2d).parameters:
-    LAYERS["gc, rank 2"] = lambda g: SeparableGroupConv2d(3, 2, 3, g, rank=2, padding=1)
-    LAYERS["g, rank 2"] = lambda g: SeparableGroupConv2d(3, 2, 3, g, rank=2, sharing="g")
 
 
 @pytest.mark.parametrize("kind", LAYERS)
