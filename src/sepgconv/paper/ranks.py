@@ -93,8 +93,8 @@ def _numbers(reading: Reading) -> Table:
         rows=tuple(lines),
         notes=(
             f"Fine-tuning: the recipe of Table 1 in {EPOCHS} epochs, its learning rate of 0.01 falling after the 4th. "
-            "The rate was chosen by fine-tuning on 10,000 images: the other 2,000, seen by the group network only, gave "
-            "3.45 % with 0.01 and 9.80 % with 0.001, at rank 1 of gc.",
+            "The rate was chosen by fine-tuning on 10,000 images: the other 2,000, seen by the group network only, "
+            "gave 3.45 % with 0.01 and 9.80 % with 0.001, at rank 1 of gc.",
             "The test images took part in no choice.",
             "Full rank is 9 (4x4 kernels: 16) for gc and 4 for g, which is the trained network itself.",
         ),
