@@ -7,7 +7,7 @@ from torch import nn
 import sepgconv
 from sepgconv.convert import equivariant, from_e2cnn, separate, to_plain
 
-pytestmark = pytest.mark.usefixtures("float64", "unchecked")
+pytestmark = pytest.mark.usefixtures("unchecked")
 
 
 class Small(nn.Module):
@@ -24,7 +24,7 @@ class Small(nn.Module):
         return self.head(x.mean((-2, -1)))
 
 
-def test_an_ordinary_network_rebuilt_separated_and_exported_stays_exact(stir):
+def test_an_ordinary_network_rebuilt_separated_and_exported_stays_exact(float64, stir):
     rebuilt = stir(equivariant(Small(), "p4", input_shape=(3, 8, 8)))
     x = torch.randn(2, 3, 8, 8)
     assert sepgconv.analysis.certify(rebuilt, (3, 8, 8), "p4").exact
@@ -51,7 +51,7 @@ def test_a_model_of_e2cnn_analysed_separated_and_exported(e2cnn, stir):
         layers.GroupPooling(maps),
     ).eval()
     ours = from_e2cnn(theirs).double().eval()
-    x = torch.randn(2, 1, 9, 9)
+    x = torch.randn(2, 1, 9, 9, dtype=torch.float64)
     assert sepgconv.analysis.certify(ours, (1, 9, 9), "p4").exact
     report = sepgconv.analysis.redundancy(ours, input_shape=(1, 9, 9))
     assert len(report.ranked(rank=1)) == 2

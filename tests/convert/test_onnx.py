@@ -103,14 +103,14 @@ def test_an_operator_that_onnx_does_not_have_is_named_with_its_place(as_installe
 
 def test_a_file_that_answers_otherwise_is_not_left(as_installed, convert, tmp_path, monkeypatch):
     model = as_installed.nn.LiftingConv2d(1, 2, 3, "p4")
-    to_plain = convert.onnx.to_plain
+    to_plain = convert.plain.onnx.to_plain
 
     def wrong(*arguments, **options):
         plain = to_plain(*arguments, **options)
         next(plain.parameters()).data[0] *= 1.01
         return plain
 
-    monkeypatch.setattr(convert.onnx, "to_plain", wrong)
+    monkeypatch.setattr(convert.plain.onnx, "to_plain", wrong)
     with pytest.raises(ValueError, match="differs from the network"):
         convert.to_onnx(model, tmp_path / "net.onnx", input_shape=(1, 8, 8))
     assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,8 @@ from torch import nn
 
 import sepgconv
 from sepgconv import functional
-from sepgconv.convert import comparison, layers, to_plain
+from sepgconv.convert import to_plain
+from sepgconv.convert.plain import comparison, layers
 from sepgconv.convert.plain.comparison import largest_difference
 from sepgconv.nn import GroupBatchNorm2d, GroupConv2d, GroupMaxPool, LiftingConv2d, SeparableGroupConv2d, Sequential
 

@@ -68,6 +68,7 @@ def rendered(tmp_path_factory, make_record):
     shares = {state: generator.uniform(0.5, 1, 20).tolist() for state in ("before", "after", "shuffled")}
     network = ControlledNetwork(10, equal=True).eval()
     measures = {
+        "initial_error": {"error": 90.0},
         "redundancy": {"layers": [{"name": str(layer), **shares} for layer in range(6)]},
         "convergence": {"validation_error": [9.0, 4.0, 2.5]},
         "equivariance": {"error": 1e-15},
@@ -99,7 +100,7 @@ def test_every_page_and_picture_is_made_and_complete(complete):
     results, docs, readme = complete
     assert {path.name for path in docs.iterdir()} == {
         *(f"{name}.md" for name in EXPERIMENTS),
-        "figure1.png", "figure2a.png", "figure2b.png", "figure3a.png", "figure3b.png",
+        "figure1.png", "figure2a.png", "figure2b.png", "ranks.png", "figure3a.png", "figure3b.png",
     }  # fmt: skip
     for name, experiment in EXPERIMENTS.items():
         text = (docs / f"{name}.md").read_text()
