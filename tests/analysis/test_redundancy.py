@@ -146,8 +146,7 @@ def test_weights_that_are_not_finite_are_refused(name, value):
     model = every_kind()
     with torch.no_grad():
         model.get_parameter(name).flatten()[1] = value
-    layer, what = name.split(".")
-    with pytest.raises(ValueError, match=f"{what} of layer {layer} holds NaN or infinity"):
+    with pytest.raises(ValueError, match=f"{name} holds values that are not finite"):
         redundancy(model)
 
 

@@ -114,7 +114,7 @@ def test_mistakes_are_one_sentence_and_nothing_is_written(monkeypatch, capsys, t
         (("empty",), "empty holds no network"),
         (("other",), "not finished"),
         ((unfinished,), "is not finished"),
-        ((nan,), "weight of layer features.3.0 holds NaN or infinity"),
+        ((nan,), "features.3.0.weight holds values that are not finite"),
         ((trained, "--before", "resnet"), "has no layer in common"),
         ((trained, "--before", "nowhere"), "nowhere is no folder"),
         ((trained / "model", "--before", "initial"), "does not say how it began"),

@@ -1,5 +1,6 @@
 """`sepgconv separate` as a user types it."""
 
+import json
 import sys
 
 import numpy as np
@@ -69,6 +70,48 @@ def test_a_run_becomes_a_separable_run(separate, trained, tmp_path):
     assert f"{run.record.test_error:.2f}" in lines["test error"]
     assert {"ms for 1 picture", "ms for 128 pictures", "features.7.0"} <= set(lines)
     assert f"Written: {tmp_path / 'new'}" in out
+    made = json.loads((tmp_path / "new" / "separation.json").read_text())
+    assert (made["run"], made["sharing"], len(made["layers"])) == (str(trained), "gc", 6)
+
+
+def test_a_training_that_was_broken_off_goes_on(separate, trained, tmp_path):
+    words = (trained, "--rank", 2, "--finetune", 2, "--out", tmp_path / "new", "--threads", 1)
+    assert separate(*words)[0] == 0
+    whole = load_run(tmp_path / "new").model.state_dict()
+    for name in ("record.json", "preprocessing.safetensors", "curves.png"):
+        (tmp_path / "new" / name).unlink()
+    status, _, err = separate(*words)
+    assert (status, "already holds a run" in err, "--resume" in err) == (1, True, True)
+    status, _, err = separate(*words, "--resume")
+    assert status == 0, err
+    for key, value in load_run(tmp_path / "new").model.state_dict().items():
+        assert (value == whole[key]).all()
+
+
+def test_analyse_does_not_invent_what_a_separated_run_began_with(monkeypatch, capsys, separate, trained, tmp_path):
+    assert separate(trained, "--rank", 1, "--finetune", 1, "--out", tmp_path / "new")[0] == 0
+    for words, status, sentence in (
+        (("--before", "initial"), 1, "began with the weights of another run"),
+        ((), 0, ""),
+        (("--before", str(trained)), 0, ""),
+    ):
+        command = ["sepgconv", "analyse", str(tmp_path / "new"), *words, "--out", str(tmp_path / "page.html")]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert (stop.value.code or 0) == status
+        assert sentence in capsys.readouterr().err
+
+
+def test_what_is_not_trained_on_is_exported_as_well(monkeypatch, capsys, separate, trained, tmp_path):
+    assert separate(trained, "--rank", 1, "--finetune", 0, "--out", tmp_path / "net")[0] == 0
+    monkeypatch.setattr(
+        sys, "argv", ["sepgconv", "export", str(tmp_path / "net"), "--to", "torch", "--out", str(tmp_path / "net.pt2")]
+    )
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert not stop.value.code, capsys.readouterr().err
+    assert (tmp_path / "net.pt2").is_file()
 
 
 def test_training_begins_with_the_separated_weights(separate, trained, tmp_path):

@@ -144,6 +144,10 @@ def test_what_cannot_be_is_refused(unchecked, make, options, message):
 
 def test_weights_that_are_not_finite_are_named():
     network = trained()
+    norm = trained()
+    norm.features[0][1].bias.data[0] = torch.nan
+    with pytest.raises(ValueError, match=r"features\.0\.1\.bias holds values that are not finite"):
+        separate(norm, rank=1)
     network.features[3][0].weight.data[0] = torch.nan
-    with pytest.raises(ValueError, match=r"the weights of features\.3\.0 are not finite"):
+    with pytest.raises(ValueError, match=r"features\.3\.0\.weight holds values that are not finite"):
         separate(network, rank=1)

@@ -130,6 +130,7 @@ def test_max_pooling_is_an_operator_in_order(as_installed, shape):
     (found,) = torch.autograd.grad((pooled * weights).sum(), x)
     torch.testing.assert_close(found, torch.autograd.grad((expected * weights).sum(), x)[0])
     assert succeeds(operators.max_pool_operator, (x, flat_geometry(window)))
+    assert succeeds(operators.max_pool_operator, (x.detach().contiguous(), flat_geometry(window)))
     assert succeeds(operators.max_pool_backward_operator, (weights, at, list(shape), flat_geometry(window)))
 
 
@@ -266,3 +267,47 @@ def test_a_second_derivative_of_an_operator_is_refused(as_installed):
     (first,) = torch.autograd.grad(y.pow(2).sum(), x, create_graph=True)
     with pytest.raises(RuntimeError):
         torch.autograd.grad(first.pow(2).sum(), x)
+
+
+def layers_with_operators(package):
+    layers = package.nn
+    return {
+        "depthwise": layers.DepthwiseGroupConv2d(3, 3, "p4", padding=1),
+        "pool": layers.MaxPool2d(2),
+        "separable": layers.SeparableGroupConv2d(3, 3, 3, "p4", execution="separable"),
+        "fourier": layers.SeparableGroupConv2d(3, 3, 3, "p4", execution="fourier"),
+    }
+
+
+@pytest.mark.parametrize("transform", ["jvp", "grad", "vmap"])
+@pytest.mark.parametrize("name", ["depthwise", "pool", "separable", "fourier"])
+def test_compiled_transforms_step_aside_of_operators(as_installed, name, transform):
+    layer = layers_with_operators(as_installed)[name].double()
+    x = torch.randn(2, 3, 4, 6, 6, dtype=torch.float64)
+    function = {
+        "jvp": lambda x: torch.func.jvp(layer, (x,), (x.flip(0),))[1],
+        "grad": lambda x: torch.func.grad(lambda z: layer(z).square().sum())(x),
+        "vmap": lambda x: torch.vmap(layer)(torch.stack((x, 2 * x))),
+    }[transform]
+    expected = function(x)
+    assert expected.abs().max() > 0.1
+    torch.testing.assert_close(torch.compile(function, backend="aot_eager")(x), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("group", ["p1", "p4"])
+def test_one_picture_in_training_mode_without_gradients(as_installed, group, batch):
+    layers = as_installed.nn
+    net = layers.Sequential(
+        layers.LiftingConv2d(1, 6, 3, group, padding=1),
+        layers.GroupBatchNorm2d(6),
+        nn.ReLU(),
+        layers.MaxPool2d(3, 2, 1),
+        layers.SeparableGroupConv2d(6, 8, 3, group, rank=2, padding=1),
+        layers.GroupBatchNorm2d(8),
+        nn.ReLU(),
+    ).double()
+    x = torch.randn(batch, 1, 13, 13, dtype=torch.float64)
+    with torch.no_grad():
+        found = torch.compile(net, fullgraph=True, backend="aot_eager")(x)
+        torch.testing.assert_close(found, net(x), rtol=1e-9, atol=1e-9)

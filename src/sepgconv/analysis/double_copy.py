@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sepgconv.analysis.fields import is_field, is_of_fields
+from sepgconv.analysis.finite import refuse_not_finite
 
 
 def double_copy(model: nn.Module, caller: str) -> nn.Module:
@@ -21,16 +22,7 @@ def double_copy(model: nn.Module, caller: str) -> nn.Module:
             copied.
     """
     model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
-    for name, value in (*model.named_parameters(), *model.named_buffers()):
-        if value.is_meta:
-            raise ValueError(f"{caller}: {name} has no values (it is on the device 'meta'); load the weights first")
-        # Infinity is lawful in a buffer, as in a mask of attention; in a weight it is not.
-        wrong = value.isnan() if not isinstance(value, nn.Parameter) else ~value.isfinite()
-        if wrong.any():
-            raise ValueError(
-                f"{caller}: {name} holds values that are not finite (NaN or infinity), so nothing can be said of the "
-                f"network; take the weights of an earlier epoch or train it again"
-            )
+    refuse_not_finite(model, caller)
     # torch copies no tensor that was computed from others. e2cnn keeps such filters after eval().
     memo: dict[int, Tensor] = {
         id(value): value.detach().clone()

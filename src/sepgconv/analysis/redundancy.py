@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from sepgconv._numbers import count, percent, plural
 from sepgconv.analysis.cost import cost
+from sepgconv.analysis.finite import refuse_not_finite
 from sepgconv.analysis.kernel_symmetry import chance_invariance, kernel_invariance, map_agreement
 from sepgconv.analysis.layer_redundancy import LayerRedundancy
 from sepgconv.analysis.measured_maps import measured_agreement
@@ -146,14 +146,8 @@ def redundancy(
         ValueError: weights that are not finite (the layer is named), an unknown group, or inputs that are no images or
             too small.
     """
+    refuse_not_finite(model, "redundancy")
     found = dict(_convolutions(model))
-    for name, layer in found.items():
-        for what, parameter in layer.named_parameters(recurse=False):
-            if not torch.isfinite(parameter).all():
-                raise ValueError(
-                    f"redundancy: {what} of layer {name or type(layer).__name__} holds NaN or infinity, so nothing can "
-                    "be said of its filters; take a checkpoint from before training diverged"
-                )
     groups = {name: layer.group for name, layer in found.items() if not isinstance(layer, nn.Conv2d)}
     largest = max(groups.values(), key=lambda each: each.order, default=find_group("p1"))
     planar = find_group(group) if group is not None else largest if largest.order > 1 else find_group("p4m")
@@ -189,7 +183,7 @@ def _look(
     # Without poses "g" has nothing to share: each of its matrices is a single kernel.
     energies = tuple(separability(bank, sharing) for sharing in (SHARINGS if poses else SHARINGS[:1]))
     options = ()
-    if isinstance(layer, GroupConv2d):
+    if isinstance(layer, GroupConv2d) and poses:
         options = separation_options(name, layer, energies, macs)
     return LayerRedundancy(
         name=name,

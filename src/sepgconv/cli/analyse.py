@@ -7,7 +7,7 @@ import typer
 
 from sepgconv.cli import options
 from sepgconv.cli.data_of_runs import load_data_of
-from sepgconv.cli.networks import FoundNetwork, RunOrModel, read_network
+from sepgconv.cli.networks import SEPARATION, FoundNetwork, RunOrModel, read_network
 from sepgconv.cli.output import print_table
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def analyse(
         str | None,
         typer.Option(
             help="What to compare with: a run, a saved network, 'initial' (the weights the run began with) or 'none'. "
-            "Default: initial, where RUN is a run."
+            "Default: initial, where RUN is a run that began with weights drawn at random."
         ),
     ] = None,
     as_json: Annotated[
@@ -77,12 +77,15 @@ def _before(wanted: str | None, network: FoundNetwork, run: Path) -> "Redundancy
     from sepgconv.analysis import redundancy
     from sepgconv.training import network_before_training
 
-    if wanted == NONE or (wanted is None and network.record is None):
+    drawn = network.record is not None and not (run / SEPARATION).is_file()
+    if wanted == NONE or (wanted is None and not drawn):
         return None
     if wanted not in (None, INITIAL):
         return redundancy(read_network(Path(wanted)).model)
     if network.record is None:
         raise ValueError(f"--before initial needs a run; {run} is a saved network, which does not say how it began")
+    if not drawn:
+        raise ValueError(f"{run} began with the weights of another run; compare with that one, --before RUN")
     return redundancy(network_before_training(network.record))
 
 

@@ -58,6 +58,11 @@ def certify(
         found = find_network(model, options.model_config(width, widths, None, option), seed)
         pictures = _real_pictures(found, images, data_dir)
         certificate = _certificate(found, size, group, pictures, samples, tolerance, seed)
+        if certificate.exact and not certificate.varies:
+            raise ValueError(
+                f"{found.title} answers all pictures alike, so whether it is equivariant cannot be measured; "
+                "certify trained weights, or other pictures"
+            )
         if curve is not None:
             _draw(found, certificate, pictures, curve, seed)
         text = json.dumps({"network": found.title, **certificate.to_dict()}, indent=2, allow_nan=False)
@@ -65,7 +70,7 @@ def certify(
             from sepgconv.training.files import write_atomically
 
             write_atomically(Path(str(json_to)), f"{text}\n".encode())
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
         raise NoAnswerError(str(error)) from error
     if json_to == "-":
         print(text)
@@ -156,5 +161,4 @@ def verdict(certificate: "Certificate") -> str:
     measured = f"worst relative error {certificate.error:.1e} over all elements of {certificate.group}"
     if not certificate.exact:
         return f"Not exact ({measured}): first at {certificate.first_fault}: {certificate.reason}."
-    caution = "" if certificate.varies else "; but the output is the same for all pictures, so this says nothing"
-    return f"Exact: {measured} and {certificate.images} pictures{caution}."
+    return f"Exact: {measured} and {certificate.images} pictures."

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from sepgconv.cli import options
+from sepgconv.cli.networks import FoundNetwork, RunOrModel, read_network
 from sepgconv.cli.output import count, print_table
 from sepgconv.cli.timing import milliseconds
 
@@ -14,14 +15,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sepgconv.convert import Export
-    from sepgconv.training import Run
 
 _COMPARED = 128  # images of the data set
 _BATCHES = (1, 128)
 
 
 def export(
-    run: options.RunFolder,
+    run: RunOrModel,
     to: Annotated[
         Literal["conv", "onnx", "torch"],
         typer.Option(
@@ -31,10 +31,10 @@ def export(
         ),
     ],
     out: Annotated[Path, typer.Option(help="The file: NAME.pt2, or NAME.onnx with --to onnx.", show_default=False)],
-    size: Annotated[int | None, typer.Option(help="Side of the pictures in pixels. Default: that of the run.")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Side of the pictures. Default: that of the run.")] = None,
     data_dir: options.DataDir = None,
     opset: Annotated[int, typer.Option(help="Version of the operators of ONNX, 18 to 23.")] = 18,
-    threads: Annotated[int | None, typer.Option(help="Threads for the timings. Default: torch's choice.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads for the timings. Default: torch's.")] = None,
 ) -> None:
     """Write the network of a run as a file that runs without this package, compared with the run and timed.
 
@@ -45,15 +45,13 @@ def export(
     import torch
 
     from sepgconv.convert import to_onnx, to_program
-    from sepgconv.training import load_run
 
     if threads is not None:
         torch.set_num_threads(threads)
-    loaded = load_run(run)
-    shape: tuple[int, ...] = tuple(loaded.record.image_shape)
-    if size is not None:
-        shape = (shape[0], size, size)
-    images = _real_images(loaded, data_dir) if shape == tuple(loaded.record.image_shape) else None
+    loaded = read_network(run)
+    shape = loaded.image_shape if size is None else (loaded.image_shape[0], size, size)
+    preprocessing = _preprocessing(run, loaded)
+    images = _real_images(loaded, preprocessing, data_dir) if shape == loaded.image_shape else None
     if to == "onnx":
         written = to_onnx(loaded.model, out, input_shape=shape, opset=opset, images=images)
     else:
@@ -61,38 +59,46 @@ def export(
     _print_report(run, loaded, written, shape)
     size_too = " of any size" if "height" in written.free else ""
     print(f"{written.path}: {_kind(to, written)}, for any number of pictures{size_too}")
-    what = (
-        f"{len(images)} pictures of {loaded.record.data} and random ones" if images is not None else "random pictures"
-    )
-    print(f"largest difference from the run, on {what}: {written.difference:.1e} of the largest score")
-    print(f"input: {_input(loaded, shape, written)}")
+    what = "random pictures"
+    if images is not None and loaded.record is not None:
+        what = f"{len(images)} pictures of {loaded.record.data} and random ones"
+    print(f"largest difference from the network, on {what}: {written.difference:.1e} of the largest score")
+    print(f"input: {_input(loaded, preprocessing, shape, written)}")
 
 
-def _real_images(loaded: "Run", data_dir: Path | None) -> "Tensor | None":
+def _preprocessing(run: Path, loaded: FoundNetwork) -> str:
+    """Return the name of the preprocessing of the run's pictures; "identity" for a saved network, which has none."""
+    from sepgconv.training import load_run
+
+    return "identity" if loaded.record is None else str(load_run(run).preprocessing.name)
+
+
+def _real_images(loaded: FoundNetwork, preprocessing: str, data_dir: Path | None) -> "Tensor | None":
     """Return test images of the run's data set if its files are at hand, preprocessed as the run's network takes them.
 
     Whitened data sets are left out: their statistics would be fitted anew, which takes minutes.
     """
     from sepgconv.data import load_dataset
 
-    if loaded.preprocessing.name != "identity":
+    if loaded.record is None or preprocessing != "identity":
         return None
     try:
         dataset = load_dataset(str(loaded.record.config["data"]), data_dir=data_dir, download=False)
     except (OSError, ValueError):
         return None
     images = dataset.test.images[:_COMPARED]
-    return images if len(images) and tuple(images.shape[1:]) == tuple(loaded.record.image_shape) else None
+    return images if len(images) and tuple(images.shape[1:]) == loaded.image_shape else None
 
 
-def _print_report(run: Path, loaded: "Run", written: "Export", shape: tuple[int, ...]) -> None:
+def _print_report(run: Path, loaded: FoundNetwork, written: "Export", shape: tuple[int, ...]) -> None:
     import torch
 
     from sepgconv.training.folder import RunFolder
 
-    before = sum(file.stat().st_size for file in RunFolder(run).model.iterdir())
+    folder = run if loaded.record is None else RunFolder(run).model
+    before = sum(file.stat().st_size for file in folder.iterdir())
     networks = [
-        ("the run's network", before, loaded.model),
+        ("the network", before, loaded.model),
         (written.path.name, written.bytes, _runnable(written)),
     ]
     times = [milliseconds([network for *_, network in networks], torch.randn(batch, *shape)) for batch in _BATCHES]
@@ -101,7 +107,7 @@ def _print_report(run: Path, loaded: "Run", written: "Export", shape: tuple[int,
         for index, (name, size, _) in enumerate(networks)
     ]
     columns = ("", "bytes", *(f"ms, batch {batch}" for batch in _BATCHES))
-    print_table(f"{loaded.record.model} from {run}", columns, rows)
+    print_table(loaded.title, columns, rows)
     threads = torch.get_num_threads()
     size = "x".join(map(str, shape))
     print(f"medians, {threads} thread{'s' if threads > 1 else ''}, float32, pictures of {size}")
@@ -121,9 +127,10 @@ def _kind(to: str, written: "Export") -> str:
     return "a torch.export program of " + ("ordinary layers" if to == "conv" else "the network's own layers")
 
 
-def _input(loaded: "Run", shape: tuple[int, ...], written: "Export") -> str:
-    size = "any height, any width" if "height" in written.free else f"{shape[1]}, {shape[2]}"
+def _input(loaded: FoundNetwork, preprocessing: str, shape: tuple[int, ...], written: "Export") -> str:
+    least = getattr(loaded.model, "smallest", 1)
+    size = f"height and width of {least} or more" if "height" in written.free else f"{shape[1]}, {shape[2]}"
     pictures = f"float32 pictures (batch, {shape[0]}, {size}) in [0, 1]"
-    if loaded.preprocessing.name == "identity":
+    if preprocessing == "identity":
         return pictures
-    return f"{pictures} after the run's preprocessing, {loaded.preprocessing.name}, which is not in the file"
+    return f"{pictures} after the run's preprocessing, {preprocessing}, which is not in the file"

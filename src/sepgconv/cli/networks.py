@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from sepgconv.models import Network
     from sepgconv.training import RunRecord
 
+SEPARATION = "separation.json"  # in a run of `sepgconv separate`: what its network was made from
+
 RunOrModel = Annotated[
     Path,
     typer.Argument(

@@ -7,6 +7,7 @@ import typer
 
 from sepgconv.cli import options
 from sepgconv.cli.data_of_runs import load_data_of
+from sepgconv.cli.networks import SEPARATION
 from sepgconv.cli.output import count, millions, percent, print_table
 
 if TYPE_CHECKING:
@@ -22,7 +23,11 @@ def separate(
     sharing: Annotated[Literal["gc", "g"], typer.Option(help="What shares a spatial kernel.")] = "gc",
     rank: Annotated[
         int | None,
-        typer.Option(min=1, help="Terms of every layer; with --budget, the most that a layer may get."),
+        typer.Option(
+            min=1,
+            help="Terms of every layer, up to its full rank; with --budget, the most that a layer may get. One of the "
+            "two is needed. Many terms can make a layer larger.",
+        ),
     ] = None,
     budget: Annotated[
         float | None,
@@ -41,6 +46,7 @@ def separate(
     ] = None,
     data_dir: options.DataDir = None,
     threads: Annotated[int | None, typer.Option(min=1, help="torch's threads.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was broken off.")] = False,
     progress: Annotated[bool, typer.Option(help="Show a line for every epoch.")] = True,
 ) -> None:
     """Replace the group convolutions of a trained network by separable ones, train on, print what it saved and cost."""
@@ -49,15 +55,17 @@ def separate(
     from sepgconv import save
     from sepgconv.convert import separate as separated
     from sepgconv.training import TrainingConfig, load_run, train
+    from sepgconv.training.files import write_json
     from sepgconv.training.folder import RunFolder
 
     loaded = load_run(run)
     separation = separated(loaded.model, sharing, rank=rank, budget=budget)
     network: Any = separation.model
-    folder = out or run.with_name(f"{run.name}-{sharing}")
-    if finetune:
+    folder = out or run.resolve().with_name(f"{run.resolve().name}-{sharing}")
+    begun = RunFolder(folder).setup.is_file()
+    if finetune and not (resume and begun):
         RunFolder(folder).refuse_existing()
-    elif folder.exists():
+    elif not finetune and folder.exists():
         raise FileExistsError(f"{folder} exists; choose another folder with --out")
     data = load_data_of(loaded.record, data_dir)
     _print_layers(separation)
@@ -68,10 +76,16 @@ def separate(
         config = old.fine_tuning(model=network.name, model_config={**network.config, **shape}, epochs=finetune)
         config = config if lr is None else dataclasses.replace(config, lr=lr)
         state = network.state_dict()
+        # Where it comes from, and that its weights before the first epoch were not drawn.
+        write_json(
+            folder / SEPARATION,
+            {"run": str(run), "sharing": sharing, "layers": [dataclasses.asdict(layer) for layer in separation.layers]},
+        )
         train(
             config,
             folder=folder,
             data=data,
+            resume=resume and begun,
             prepare=lambda new: new.load_state_dict(state),
             threads=threads,
             progress=progress,

@@ -10,6 +10,7 @@ from torch import nn
 from sepgconv._messages import one_of
 from sepgconv._numbers import percent
 from sepgconv.analysis import Separability, separability
+from sepgconv.analysis.finite import refuse_not_finite
 from sepgconv.analysis.separation import separation_options, within_budget
 from sepgconv.functional import separate_kernel
 from sepgconv.functional.kernels import SHARINGS, Sharing
@@ -93,9 +94,10 @@ def separate(
             f"separate: {type(model).__name__} has no group convolution of more than one pixel, so there is nothing to "
             f"separate; such layers are sepgconv.nn.GroupConv2d"
         )
+    refuse_not_finite(model, "separate")
     # A name without counterpart is refused before anything is computed.
     name = separable_name(model.name, sharing) if isinstance(model, Network) and model.name else None
-    energies = {path: _separability(path, layer, sharing) for path, layer in layers.items()}
+    energies = {path: separability(layer.weight, sharing) for path, layer in layers.items()}
     if budget is None:
         most = rank or 1
         ranks = {path: min(most, len(energy.lost)) for path, energy in energies.items()}
@@ -117,12 +119,6 @@ def separate(
 def _group_convolutions(model: nn.Module) -> dict[str, GroupConv2d]:
     found = {name: module for name, module in model.named_modules() if type(module) is GroupConv2d}
     return {name: layer for name, layer in found.items() if layer.kernel_size != (1, 1)}
-
-
-def _separability(path: str, layer: GroupConv2d, sharing: Sharing) -> Separability:
-    if not torch.isfinite(layer.weight).all():
-        raise ValueError(f"separate: the weights of {path or 'the layer'} are not finite; was the training diverging?")
-    return separability(layer.weight, sharing)
 
 
 def _within_budget(
@@ -170,8 +166,10 @@ def _separated(layer: GroupConv2d, sharing: Sharing, rank: int) -> SeparableGrou
     # A single term has no axis of its own in the layer.
     separable.pointwise.copy_(pointwise.view_as(separable.pointwise))
     separable.depthwise.copy_(depthwise.view_as(separable.depthwise))
+    separable.requires_grad_(weight.requires_grad)
     if layer.bias is not None and separable.bias is not None:
         separable.bias.copy_(layer.bias)
+        separable.bias.requires_grad_(layer.bias.requires_grad)
     return separable.train(layer.training)
 
 

@@ -29,21 +29,26 @@ def is_transformed(grad: Tensor | None = None) -> bool:
     # All are private, but there is no public way to see them.
     functorch: Any = torch._C._functorch  # pyright: ignore
     return (
-        functorch.peek_interpreter_stack() is not None
+        torch._C._are_functorch_transforms_active()  # pyright: ignore (the one of them that the compiler reads right)
         or torch.autograd.forward_ad._current_level >= 0  # pyright: ignore[reportPrivateUsage]
         or (grad is not None and (functorch.is_batchedtensor(grad) or functorch.is_legacy_batchedtensor(grad)))
     )
 
 
-def in_compiled_code(*tensors: Tensor | None) -> bool:
+def in_compiled_code(*tensors: Tensor | None, small: bool = False) -> bool:
     """Tell whether `torch.compile` is at work and should take a hand-written operator for maps, the first tensor.
 
-    An exported program may not. Without gradients the compiler's own code is faster for maps that fit into the cache.
+    An exported program may not, nor may the transforms of `torch.func`. Without gradients the compiler's own code is
+    faster for maps that fit into the cache.
+
+    Args:
+        tensors: the maps first.
+        small: whether to take it for small maps without gradients as well.
     """
     compiles = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
-    if not compiles or not _plain_numbers(*tensors):
+    if not compiles or is_transformed() or not _plain_numbers(*tensors):
         return False
-    return torch.is_grad_enabled() or (tensors[0] is not None and tensors[0].numel() >= LARGE)
+    return small or torch.is_grad_enabled() or (tensors[0] is not None and tensors[0].numel() >= LARGE)
 
 
 def _plain_numbers(*tensors: Tensor | None) -> bool:

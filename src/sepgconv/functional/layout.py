@@ -9,6 +9,8 @@ wider image. Every layer answers in this layout, whatever that of its input; an 
 import torch
 from torch import Tensor
 
+from sepgconv.functional.derivatives import is_transformed
+
 
 def _as_image(pixels: Tensor, height: int, width: int, channels: int) -> Tensor:
     """Take numbers in the order (batch, height, width, channels), whatever their axes, as a channels_last image.
@@ -26,7 +28,8 @@ def fold_image(x: Tensor) -> Tensor:
 
 def fold_poses(x: Tensor) -> Tensor:
     """Fold a feature map into a channels_last image of pose * channel channels."""
-    if torch.compiler.is_compiling():  # the compiler makes slow loops of the way through the flattened pixels
+    # The compiler makes slow loops of the way through the flattened pixels.
+    if torch.compiler.is_compiling() and not is_transformed():
         return x.transpose(1, 2).flatten(1, 2).contiguous(memory_format=torch.channels_last)
     return _as_image(x.permute(0, 3, 4, 2, 1), x.shape[3], x.shape[4], x.shape[2] * x.shape[1])
 

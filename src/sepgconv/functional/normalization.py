@@ -73,8 +73,11 @@ def group_batch_norm(
         return unfold_poses(F.relu(normed) if relu else normed, order)
     # On GPUs torch's own kernels are good; with one pose there is nothing to join.
     joins = x.device.type == "cpu" and order > 1
-    as_operator = joins and in_compiled_code(x, running_mean, running_var, weight, bias)
+    as_operator = joins and in_compiled_code(x, running_mean, running_var, weight, bias, small=True)
     if not as_operator and not (joins and by_hand(x, running_mean, running_var, weight, bias)):
+        if order == 1:
+            normed = F.batch_norm(fold_poses(x), running_mean, running_var, weight, bias, True, momentum, eps)
+            return unfold_poses(F.relu(normed) if relu else normed, order)
         wide = fold_poses_into_width(x)
         normed = F.batch_norm(wide, running_mean, running_var, weight, bias, True, momentum, eps)
         return unfold_poses_from_width(F.relu(normed) if relu else normed, order)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sepgconv.functional.gc_convolution import GcPlan, gc_backward, gc_forward
+from sepgconv.functional.layout import fold_image
 from sepgconv.functional.maxima import max_pool_backward, max_pool_with_places, place_type
 from sepgconv.functional.pieces import like_image, pieces
 from sepgconv.functional.planar import flat_geometry, geometry_of
@@ -168,7 +169,7 @@ gc_convolution_operator.register_autograd(_convolution_gradient, setup_context=_
 @torch.library.custom_op("sepgconv::max_pool2d", mutates_args=())
 def max_pool_operator(maps: Tensor, window: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Run `max_pool_with_places`."""
-    return max_pool_with_places(maps, geometry_of(window))
+    return max_pool_with_places(fold_image(maps), geometry_of(window))
 
 
 @max_pool_operator.register_fake
