@@ -437,3 +437,45 @@ def test_the_fast_form():
     model = equivariant(lenet(), "p4", "gc", input_shape=(1, 28, 28)).eval()
     x = torch.randn(2, 1, 28, 28)
     torch.testing.assert_close(sepgconv.compile_for_inference(model)(x), model(x))
+
+
+class Twice(nn.Module):
+    """Joins maps with themselves, and computes what nobody reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.unread, self.last = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3), nn.Linear(16, 5)
+
+    def forward(self, x):
+        maps = self.inner(x)
+        self.unread(maps)
+        return self.last(torch.cat([maps, maps], 1).mean((2, 3)))
+
+
+@pytest.mark.parametrize("budget", ["parameters", "macs"])
+def test_what_is_joined_with_itself_and_what_nobody_reads(float64, budget):
+    rebuilt = equivariant(Twice(), "p4", input_shape=(3, 9, 9), budget=budget).eval()
+    x = torch.randn(2, 3, 9, 9)
+    assert rebuilt(x).shape == (2, 5)
+    assert_equivariant(rebuilt, x, "p4")
+    assert not hasattr(rebuilt, "unread")
+
+
+def test_a_limit_that_nothing_reaches_ends():
+    class Unread(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last, self.unread = nn.Conv2d(3, 8, 3), nn.Conv2d(3, 4, 3)
+
+        def forward(self, x):
+            self.unread(x)
+            return self.last(x)
+
+    assert equivariant(Unread(), "p4", input_shape=(3, 9, 9), limit=100_000)(torch.zeros(1, 3, 9, 9)).shape[1] == 8
+
+
+def test_what_does_not_run_is_named_without_a_traceback(capsys):
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+    with pytest.raises(ValueError, match=r"does not run on input_shape=\(1, 9, 9\): 0: .*to have 3 channels"):
+        equivariant(network, "p4", input_shape=(1, 9, 9))
+    assert capsys.readouterr().err == ""

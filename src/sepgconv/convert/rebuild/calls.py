@@ -18,6 +18,7 @@ COMBINING: set[Any] = {
     operator.neg, torch.add, torch.sub, torch.mul, torch.div, torch.maximum, torch.minimum, "add", "add_", "sub",
     "sub_", "mul", "mul_", "div", "div_",
 }  # fmt: skip
+IN_PLACE: set[Any] = {operator.iadd, operator.isub, operator.imul}
 CONCATENATING: set[Any] = {torch.cat, torch.concat, torch.concatenate}
 FLATTENING: set[Any] = {torch.flatten, torch.reshape, torch.squeeze, "flatten", "view", "reshape", "squeeze"}
 AVERAGING: set[Any] = {torch.mean, "mean"}
@@ -67,6 +68,11 @@ LAYERS: dict[Any, Callable[..., nn.Module]] = {
     F.dropout: _dropout,
     F.dropout2d: _dropout2d,
 }
+
+
+def name(node: fx.Node) -> str:
+    """Return the name of what a node calls, as people write it."""
+    return getattr(node.target, "__name__", str(node.target))
 
 
 def layer_of(node: fx.Node) -> nn.Module | None:

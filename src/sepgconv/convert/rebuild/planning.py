@@ -64,14 +64,13 @@ class _Planner:
         self.plan = Plan(traced.graph, {}, {}, channels=0)
 
     def run(self) -> Plan:
+        self._erase_unused()  # an auxiliary head that only the training reads is no part of the network
         for node in list(self.graph.nodes):
             try:
                 self._visit(node)
             except UnconvertibleError as error:
                 self._note(node, node, error)
-        for node in reversed(list(self.graph.nodes)):  # sizes that a replaced `view` read, and modules never used
-            if not node.users and node.op not in ("placeholder", "output"):
-                self.graph.erase_node(node)
+        self._erase_unused()  # sizes that a replaced `view` read
         self._refuse_sizes()
         if not self.problems and not any(Kind.MAPS is kind for kind in self.kinds.values()):
             self.problems.append("there is no Conv2d on the image")
@@ -79,6 +78,17 @@ class _Planner:
             raise ValueError(f"equivariant: cannot convert {'; '.join(dict.fromkeys(self.problems))}")
         self._find_fixed()
         return self.plan
+
+    def _erase_unused(self) -> None:
+        """Erase what nobody reads, but for what changes its input in place."""
+        for node in reversed(list(self.graph.nodes)):
+            if not node.users and node.op not in ("placeholder", "output") and not self._is_in_place(node):
+                self.graph.erase_node(node)
+
+    def _is_in_place(self, node: fx.Node) -> bool:
+        if node.op == "call_module":
+            return bool(getattr(self.layers[str(node.target)], "inplace", False))
+        return bool(node.kwargs.get("inplace")) or calls.name(node).endswith("_") or node.target in calls.IN_PLACE
 
     def _visit(self, node: fx.Node) -> None:
         if node.op == "placeholder":

@@ -8,6 +8,8 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.fx.proxy import TraceError
 
+from sepgconv.convert.rebuild import calls
+
 # Rows of the picture that is sent through: more than one, so that an axis of batch size is not taken for one of size 1.
 BATCH = 2
 
@@ -42,13 +44,33 @@ def trace(model: nn.Module, input_shape: tuple[int, int, int]) -> fx.GraphModule
         raise ValueError(f"equivariant: the network must take one image, its forward takes {', '.join(inputs)}")
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     picture = torch.zeros(BATCH, *input_shape, device=like.device, dtype=like.dtype)
-    try:
-        with torch.no_grad():
-            ShapeProp(traced.eval()).propagate(picture)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"equivariant: the network does not run on input_shape={input_shape}: {reason}") from error
+    with torch.no_grad():
+        try:
+            _Placed(traced.eval()).run(picture)
+        except _FailedError as error:
+            raise ValueError(f"equivariant: the network does not run on input_shape={input_shape}: {error}") from error
+        ShapeProp(traced).propagate(picture)  # which would print a traceback of a failure
     return traced
+
+
+class _FailedError(Exception):
+    """A part of a network that cannot run; says which, and why."""
+
+
+class _Placed(fx.Interpreter):
+    """Runs a graph; what fails is named."""
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.extra_traceback = False
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Run one node."""
+        try:
+            return super().run_node(n)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            reason = str(error) or type(error).__name__
+            raise _FailedError(f"{place(n)}: {reason.splitlines()[0]}") from error
 
 
 def _graph(model: nn.Module) -> fx.GraphModule:
@@ -73,5 +95,5 @@ def place(node: fx.Node) -> str:
     if node.op == "call_module":
         return str(node.target)
     stack = list(node.meta.get("nn_module_stack", {}))
-    what = getattr(node.target, "__name__", str(node.target))
-    return f"{what}() in {f'the forward of {stack[-1]}' if stack and stack[-1] else 'the forward of the model'}"
+    module = stack[-1] if stack and stack[-1] else "the model"
+    return f"{calls.name(node)}() in the forward of {module}"

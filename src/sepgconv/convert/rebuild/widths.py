@@ -38,7 +38,9 @@ def widths(plan: Plan, factor: float) -> Widths:
     of: dict[fx.Node, int] = {}
     layers: dict[str, tuple[int, int]] = {}
     for node in plan.graph.nodes:
-        given = [of[source] for source in node.all_input_nodes if source in of]
+        # What joins a map with itself reads it twice.
+        sources = calls.concatenated(node)[0] if node.target in calls.CONCATENATING else node.all_input_nodes
+        given = [of[source] for source in sources if source in of]
         if node.op == "placeholder":
             of[node] = plan.channels
         elif node.op == "call_module":
