@@ -167,7 +167,8 @@ class _Tracer(fx.Tracer):
                 f"the network does not take inputs of shape {tuple(example.shape[1:])} ({own}); give the input_shape "
                 "that it takes"
             ) from own
-        refuse(self._failed_at or type(network).__name__, f"its code cannot be written down ({error})", error)
+        reason = str(error) or f"{type(error).__name__} where a map is not a plain tensor"
+        refuse(self._failed_at or type(network).__name__, f"its code cannot be written down ({reason})", error)
 
 
 class _Traced(fx.Proxy):
