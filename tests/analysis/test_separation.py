@@ -69,16 +69,17 @@ def test_a_budget_takes_the_smallest_that_fits():
 
 
 def test_options_of_a_network_need_its_size_for_multiplications():
-    layer = torch.nn.Sequential(GroupConv2d(3, 4, 3, "p1"))
+    layer = torch.nn.Sequential(GroupConv2d(3, 4, 3, "p2"))
     assert redundancy(layer).options[0].macs_before is None
+    assert redundancy(torch.nn.Sequential(GroupConv2d(3, 4, 3, "p1"))).options == ()  # one pose: an ordinary layer
 
     class Lifted(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.conv = GroupConv2d(3, 4, 3, "p1")
+            self.conv = GroupConv2d(3, 4, 3, "p2")
 
         def forward(self, x):
-            return self.conv(x.unsqueeze(2))
+            return self.conv(x.unsqueeze(2).expand(-1, -1, 2, -1, -1))
 
     report = redundancy(Lifted(), input_shape=(3, 8, 8))
     assert report.options[0].macs_before == cost(Lifted(), (3, 8, 8)).nominal_macs == report.nominal_macs
