@@ -93,6 +93,6 @@ def averaged_axes(node: fx.Node) -> tuple[tuple[int, ...], bool]:
 def concatenated(node: fx.Node) -> tuple[list[fx.Node], int]:
     """Return what a call of `torch.cat` joins, and along which axis."""
     arguments = dict(zip(("tensors", "dim"), node.args, strict=False)) | dict(node.kwargs)
-    axis = arguments.get("dim", arguments.get("axis", 0))
+    axis: Any = arguments.get("dim", arguments.get("axis", 0))
     parts: Any = arguments["tensors"]
-    return list(parts), int(axis)  # type: ignore[arg-type]
+    return list(parts), int(axis)
