@@ -63,6 +63,7 @@ class Case:
         seconds: its share of the time budget.
         check_batch: images in the check of outputs and gradients.
         least: rounds that every contender gets, whatever the budget.
+        profiled: contenders whose profile is taken, in those of their tasks that are timed.
         setting: the point in the curves, by axis; None for a case that is in none.
     """
 
@@ -75,6 +76,7 @@ class Case:
     seconds: float
     check_batch: int = 4
     least: int = 3
+    profiled: tuple[str, ...] = ()
     setting: Mapping[str, Any] | None = None
 
     @property

@@ -3,14 +3,21 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any, get_args
 
 from benchmarks import machine, suite
+from benchmarks.profiling import Work
 from benchmarks.results import Result
 from benchmarks.series import Series
-from benchmarks.targets import Outcome, Target, outcomes
+from benchmarks.targets import Outcome, Target, find_task, outcomes
 
 SECTIONS = ("Single layers", "Networks of Table 1", "ResNet44s", "Compiled", "Memory", "Growth")
 VERDICT = {True: "yes", False: "**no**", None: ""}
+NAMED = 4  # operators in a cell
+PROFILE = """Milliseconds per step by kind of work, and the largest operators: each side alone, right after its rounds,
+every operator of torch timed by itself; what a step takes beyond its operators is the rest. Timing them disturbs steps
+of a few milliseconds.
+"""
 HOW = """Each contender is a process of its own; all of a case are alive at once and step in turn, round after round,
 the others asleep, every second round in the opposite order. Same seed, same input, float32. A time is the median over
 the rounds, in brackets the middle half of them (first to third quartile), then the number of rounds; slow contenders
@@ -85,7 +92,7 @@ def markdown(results: Mapping[str, Result], pictures: Sequence[Path]) -> str:
     parts = ["# Benchmarks\n", "Written by `python -m benchmarks` from the JSON files beside it; do not edit.\n"]
     parts += [_machines(results), "## Targets\n"]
     parts.append(table(("case", "at least", "aim", "measured", "met"), target_rows(outcomes(results))))
-    parts += ["## How it is measured\n", HOW, _what_is_slower(results)]
+    parts += [_profiles(results), "## How it is measured\n", HOW, _what_is_slower(results)]
     for section in SECTIONS:
         inside = [results[case.name] for case in suite.suite() if case.section == section and case.name in results]
         if inside or section == "Growth":
@@ -94,6 +101,40 @@ def markdown(results: Mapping[str, Result], pictures: Sequence[Path]) -> str:
             parts += [f"![time against {path.stem.removeprefix('growth-')}]({path.name})\n" for path in pictures]
         parts += [_case(result) for result in inside]
     return "\n".join(parts)
+
+
+def _profiles(results: Mapping[str, Result]) -> str:
+    """Show where the time goes in every task that has a target of time and misses it."""
+    missed = [outcome for outcome in outcomes(results) if outcome.met is False and outcome.target.task != "memory"]
+    text = ""
+    for outcome in missed:
+        result = results[outcome.target.case]
+        task = find_task(result, outcome.target.task)
+        by_label = result.profiles.get(task, {})
+        labels = [label for label in (outcome.target.ours, outcome.opponent) if label in by_label]
+        if len(labels) > 1:
+            text += f"{outcome.target.words}:\n\n" + _profile(task, {label: by_label[label] for label in labels}) + "\n"
+    return text and f"## Where the time of the missed targets goes\n\n{PROFILE}\n{text}"
+
+
+def _profile(task: str, by_label: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    rows: list[list[str]] = []
+    for work in get_args(Work):
+        row = [work]
+        for operators in by_label.values():
+            inside = [operator for operator in operators if operator["work"] == work]
+            largest = ", ".join(
+                f"{operator['operator']} {_digits(1e3 * operator['seconds'])}"
+                for operator in sorted(inside, key=lambda operator: -operator["seconds"])[:NAMED]
+                if operator["operator"]
+            )
+            row.append(_digits(1e3 * sum(operator["seconds"] for operator in inside)) if inside else "0")
+            row.append(largest)
+        rows.append(row)
+    totals = [_digits(1e3 * sum(operator["seconds"] for operator in found)) for found in by_label.values()]
+    rows.append(["sum", *(cell for total in totals for cell in (total, ""))])
+    head = [task, *(cell for label in by_label for cell in (f"{label}, ms", "of which"))]
+    return table(head, rows)
 
 
 def _machines(results: Mapping[str, Result]) -> str:

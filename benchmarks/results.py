@@ -30,6 +30,7 @@ class Result:
         skipped: contenders that could not run here, with the reason.
         tasks: by task, by contender, the timed rounds.
         memory: by task, by contender, bytes.
+        profiles: by task, by contender, operators with the seconds per step that they take (`profiling.profile_step`).
         refused: why there are no numbers; None if there are.
     """
 
@@ -44,6 +45,7 @@ class Result:
     skipped: Mapping[str, str] = field(default_factory=dict)
     tasks: Mapping[str, Mapping[str, Series]] = field(default_factory=dict)
     memory: Mapping[str, Mapping[str, Mapping[str, int | None]]] = field(default_factory=dict)
+    profiles: Mapping[str, Mapping[str, list[Mapping[str, Any]]]] = field(default_factory=dict)
     refused: str | None = None
 
 

@@ -67,9 +67,8 @@ def run_case(case: Case, settings: Settings, environment: Mapping[str, Any], sec
         result = dataclasses.replace(result, skipped=skipped, checks=checks)
         able = [contender for contender in case.contenders if contender.label not in skipped]
         left = seconds - (time.monotonic() - start)
-        result = dataclasses.replace(
-            result, tasks=_time(case, able, settings, left), memory=_weigh(case, able, settings)
-        )
+        tasks, profiles = _time(case, able, settings, left)
+        result = dataclasses.replace(result, tasks=tasks, profiles=profiles, memory=_weigh(case, able, settings))
     except (Mismatch, WorkerError) as error:
         result = dataclasses.replace(result, refused=str(error))
     return dataclasses.replace(result, seconds=round(time.monotonic() - start, 1))
@@ -97,12 +96,14 @@ def _check(case: Case, settings: Settings) -> tuple[dict[str, str], list[Mapping
 
 def _time(
     case: Case, contenders: Sequence[Contender], settings: Settings, seconds: float
-) -> dict[str, dict[str, Series]]:
+) -> tuple[dict[str, dict[str, Series]], dict[str, dict[str, list[Mapping[str, Any]]]]]:
+    """Return the rounds of every task, and the profiles, taken when the last round is over."""
     tasks = [task for task in case.tasks if task.kind != "memory"]
     if not tasks:
-        return {}
+        return {}, {}
     end = time.monotonic() + seconds
     found: dict[str, dict[str, Series]] = {}
+    profiles: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
     with contextlib.ExitStack() as stack:
         workers = {c.label: stack.enter_context(Worker(case, c, settings.threads, settings.seed)) for c in contenders}
         for index, task in enumerate(tasks):
@@ -112,7 +113,10 @@ def _time(
             weight = _WEIGHT[task.kind] / sum(_WEIGHT[later.kind] for later in tasks[index:])
             pace = Pace(max(0.0, end - time.monotonic()) * weight, min(case.least, settings.most), settings.most)
             found[task.name] = alternate({label: _stepper(workers[label]) for label in taking_part}, pace)
-    return found
+            profiled = [label for label in taking_part if label in case.profiled]
+            if profiled:
+                profiles[task.name] = {label: workers[label].ask("profile") for label in profiled}
+    return found, profiles
 
 
 def _stepper(worker: Worker) -> Callable[[int], float]:

@@ -86,7 +86,15 @@ def _references(arguments: dict[str, Any]) -> list[Contender]:
     ]
 
 
-def _network_case(name: str, width: int, words: str, contenders: list[Contender], quick: bool, seconds: float) -> Case:
+def _network_case(
+    name: str,
+    width: int,
+    words: str,
+    contenders: list[Contender],
+    quick: bool,
+    seconds: float,
+    profiled: tuple[str, ...] = (),
+) -> Case:
     return Case(
         name=f"{name}-w{width}",
         section="Networks of Table 1",
@@ -96,6 +104,7 @@ def _network_case(name: str, width: int, words: str, contenders: list[Contender]
         tasks=_network_tasks(quick),
         seconds=seconds,
         check_batch=4 if quick else 8,
+        profiled=profiled,
     )
 
 
@@ -110,7 +119,8 @@ def _targets(quick: bool) -> Iterator[Case]:
         _network("ours", OWN_P4CNN, p4),
         _network("ours", FOR_INFERENCE, gc, finish="for inference", tasks=("inference",)),
     ]
-    yield _network_case("gc_p4cnn", 30, "gc-P4CNN", contenders, quick, 110)
+    profiled = (OURS, OWN_P4CNN, REFERENCE)
+    yield _network_case("gc_p4cnn", 30, "gc-P4CNN", contenders, quick, 110, profiled)
     contenders = [
         _network("ours", OURS, p4),
         _network("ours", OURS_DEFAULT, p4, allocator="default"),
@@ -120,7 +130,8 @@ def _targets(quick: bool) -> Iterator[Case]:
         _network("ours", FOR_INFERENCE, p4, finish="for inference", tasks=("inference",)),
         _network("e2cnn", EXPORTED, p4, finish="exported", tasks=("inference",)),
     ]
-    yield _network_case("p4cnn", 10, "P4CNN", contenders, quick, 60)
+    profiled = (OURS, FOR_INFERENCE, E2CNN, E2CNN_DEFAULT, EXPORTED)
+    yield _network_case("p4cnn", 10, "P4CNN", contenders, quick, 60, profiled)
     contenders = [
         _network("ours", OURS, z2),
         _network("ours", OURS_DEFAULT, z2, allocator="default"),
@@ -147,6 +158,7 @@ def _targets(quick: bool) -> Iterator[Case]:
         tasks=(Task("forward + backward", batch), Task("inference", batch), Task("inference", 1)),
         seconds=110,
         check_batch=2,
+        profiled=(OURS, GROUP_CONV, ORDINARY_SEPARABLE, ORDINARY_SEPARABLE_LAST),
     )
     yield Case(
         name=LAYER_MEMORY,

@@ -22,6 +22,7 @@ from benchmarks.case import Case, Contender, Task
 from benchmarks.checks import Mismatch, check_contender
 from benchmarks.contenders.kinds import build, finish, lacking
 from benchmarks.memory import bytes_kept, peak_growth
+from benchmarks.profiling import profile_step
 from benchmarks.steps import make_forward, make_input, make_step
 
 MEMORY_STEPS = 3
@@ -132,6 +133,11 @@ class _Desk:
         for _ in range(steps):
             self._step()
         return (time.perf_counter() - start) / steps
+
+    def profile(self) -> list[dict[str, Any]]:
+        """Return where the time of the prepared step goes."""
+        assert self._step is not None, "prepared before"
+        return profile_step(self._step)
 
     def weigh(self, task: Task) -> dict[str, int | None]:
         """Return bytes kept for backward, bytes of input and parameters, growth of the process over some steps."""

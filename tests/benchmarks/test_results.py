@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from benchmarks import results, suite
 from benchmarks.command import app, finished, write_report
 from benchmarks.machine import SAME, environment
+from benchmarks.report import markdown
 from benchmarks.results import Result
 from benchmarks.series import Series
 from benchmarks.targets import TARGETS, outcomes
@@ -87,6 +88,23 @@ def test_targets():
     assert (second.measured, second.met) == (pytest.approx(0.5), False)
     assert (third.measured, third.met, third.missing) == (None, None, "it is on strike")
     assert {outcome.missing for outcome in rest} == {"not run"}
+
+
+def test_the_report_shows_the_profiles_of_missed_targets_only():
+    def row(milliseconds):
+        name = "passes over maps (norm, ReLU, pool, copies)"
+        return {"work": name, "operator": "clamp_min", "calls": 1.0, "seconds": milliseconds / 1e3}
+
+    task = "training step, batch 128"
+    found = network(series(0.1, 0.11, 0.1))
+    found.tasks[task][suite.OWN_P4CNN] = series(0.02, 0.02, 0.02)
+    found = dataclasses.replace(found, profiles={task: {suite.OURS: [row(70)], suite.OWN_P4CNN: [row(20)]}})
+    report = markdown({found.case: found}, [])
+    assert "## Where the time of the missed targets goes" in report
+    assert "| passes over maps (norm, ReLU, pool, copies) | 70 | clamp_min 70 | 20 | clamp_min 20 |" in report
+    assert "| sum | 70 |  | 20 |  |" in report
+    found.tasks[task][suite.OWN_P4CNN] = series(0.2, 0.2, 0.2)
+    assert "missed targets goes" not in markdown({found.case: found}, [])
 
 
 def test_a_refused_case_has_no_target():

@@ -43,6 +43,17 @@ def test_a_case_gives_times_and_weights():
     assert checked == {(label, p) for label in ("ours", "ours, separable") for p in ("float64", "float32")}
 
 
+def test_profiles_are_taken_of_those_that_are_named():
+    tasks = (Task("forward + backward", 2), Task("inference", 1))
+    case = small("ours", "GroupConv2d", "reference execution", tasks=tasks)
+    result = run_case(dataclasses.replace(case, profiled=("ours", "GroupConv2d")), SETTINGS, {}, 1.0)
+    assert result.refused is None
+    assert list(result.profiles) == ["forward + backward, batch 2", "inference, batch 1"]
+    for by_label in result.profiles.values():
+        assert list(by_label) == ["ours", "GroupConv2d"]
+        assert all(sum(row["seconds"] for row in rows) > 0 for rows in by_label.values())
+
+
 def test_a_red_gate_stops_the_case_before_any_time():
     case = CASES["gc_p4m_resnet44"]
     widths = {**case.contenders[0].arguments, "widths": (2, 3, 4)}
