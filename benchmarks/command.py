@@ -52,13 +52,15 @@ def main(
     chosen = [f"--only {shlex.quote(only)}"] * (only != "*") + ["--quick"] * quick
     command = " ".join(["python -m benchmarks", *chosen, f"--threads {threads} --budget {budget:g}"])
     here = machine.environment(threads=threads, quick=quick, seed=settings.seed, command=command)
+    planned = sum(case.seconds for case in cases)
     if resume:
         done = finished(out, here)
         cases = [case for case in cases if case.name not in done]
         console.print(f"{len(done)} cases are done, {len(cases)} are left.")
     elif only == "*":
         remove_old(out)
-    refused = run_all(cases, settings, here, 60 * budget, out, console)
+    share = sum(case.seconds for case in cases) / planned  # of the budget, for those that are left
+    refused = run_all(cases, settings, here, 60 * budget * share, out, console)
     write_report(out, console)
     if refused:
         console.print(f"No numbers for {', '.join(refused)}: see above.", style="bold red")

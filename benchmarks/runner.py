@@ -15,6 +15,7 @@ from benchmarks.results import Result
 from benchmarks.series import Series
 from benchmarks.worker import Worker, WorkerError
 
+PROFILE_SECONDS = 3.0  # that a profile takes, out of the time of its case
 # A training step takes about three times as long as an inference.
 _WEIGHT = {"training step": 3, "forward + backward": 3, "inference": 1, "memory": 1}
 
@@ -101,7 +102,10 @@ def _time(
     tasks = [task for task in case.tasks if task.kind != "memory"]
     if not tasks:
         return {}, {}
-    end = time.monotonic() + seconds
+    profiled = {
+        task: [c.label for c in contenders if c.label in case.profiled and c.takes_part(task)] for task in tasks
+    }
+    end = time.monotonic() + seconds - PROFILE_SECONDS * sum(map(len, profiled.values()))
     found: dict[str, dict[str, Series]] = {}
     profiles: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
     with contextlib.ExitStack() as stack:
@@ -113,9 +117,8 @@ def _time(
             weight = _WEIGHT[task.kind] / sum(_WEIGHT[later.kind] for later in tasks[index:])
             pace = Pace(max(0.0, end - time.monotonic()) * weight, min(case.least, settings.most), settings.most)
             found[task.name] = alternate({label: _stepper(workers[label]) for label in taking_part}, pace)
-            profiled = [label for label in taking_part if label in case.profiled]
-            if profiled:
-                profiles[task.name] = {label: workers[label].ask("profile") for label in profiled}
+            if profiled[task]:
+                profiles[task.name] = {label: workers[label].ask("profile") for label in profiled[task]}
     return found, profiles
 
 
