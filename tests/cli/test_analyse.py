@@ -121,6 +121,7 @@ def test_mistakes_are_one_sentence_and_nothing_is_written(monkeypatch, capsys, t
         ((trained / "model", "--pictures", 3), "--pictures needs a run"),
         ((trained, "--out", "empty"), "--out must be a file, empty is a folder"),
         ((trained, "--json", "report.html"), "give them two names"),
+        ((trained, "--json", "weights.pt/numbers.json"), "weights.pt"),
     ]
     for words, sentence in cases:
         status, out, err = run(monkeypatch, capsys, *words)

@@ -60,6 +60,14 @@ def test_info_prints_the_counts_of_the_paper(monkeypatch, capsys):
     assert total == ["total", "24,640", "13,006,860", "16,506,060"]
 
 
+def test_an_option_takes_a_number_for_each_layer(monkeypatch, capsys):
+    once = run(monkeypatch, capsys, "info", "gc_p4cnn", "--width", "4", "-o", "rank=2")
+    each = run(monkeypatch, capsys, "info", "gc_p4cnn", "--width", "4", "-o", "rank=2,2,2,2,2,2")
+    other = run(monkeypatch, capsys, "info", "gc_p4cnn", "--width", "4", "-o", "rank=1,2,2,2,2,2")
+    assert once[0] == each[0] == other[0] == 0, each
+    assert once[1] != other[1]
+
+
 def test_version(monkeypatch, capsys):
     import sepgconv
 

@@ -112,6 +112,7 @@ def test_a_file_that_answers_otherwise_is_not_left(run, finished, tmp_path, monk
         (("--to", "onnx", "--size", 20), "the smallest size is 28 x 28"),
         (("--to", "conv"), "ends in .pt2"),
         (("--to", "onnx", "--opset", 12), "opset must be 18 to 23"),
+        (("--to", "conv", "--opset", 18), "leave it out with --to conv"),
     ],
 )
 def test_a_mistake_is_one_sentence(run, finished, tmp_path, words, sentence):

@@ -457,3 +457,16 @@ def test_another_pose_order_is_noticed(e2cnn):
         weight.copy_(weight[:, :, [0, 1, 2, 3, 4, 7, 6, 5]])
     with pytest.raises(AssertionError):
         assert_same(broken(x), expected)
+
+
+def test_what_was_frozen_stays_frozen(e2cnn):
+    space = e2cnn[0].Rot2dOnR2(4)
+    images, maps_ = fields(e2cnn, space, "trivial", 1), fields(e2cnn, space, "regular", 2)
+    for frozen in ("weights", "bias"):
+        layer = conv(e2cnn, images, maps_, 3)
+        getattr(layer, frozen).requires_grad_(False)
+        converted = from_e2cnn(layer)
+        assert converted.weight.requires_grad == (frozen != "weights")
+        assert converted.bias.requires_grad == (frozen != "bias")
+    norm = e2cnn[1].InnerBatchNorm(maps_).requires_grad_(False)
+    assert not any(parameter.requires_grad for parameter in from_e2cnn(norm).parameters())

@@ -41,6 +41,14 @@ def test_what_goes_wrong_leaves_the_old_file_and_no_part(tmp_path, monkeypatch, 
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_an_error_names_the_file_and_not_its_part(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    fail_to_rename(monkeypatch, PermissionError(errno.EACCES, "Permission denied", str(tmp_path / ".file.part")))
+    with pytest.raises(PermissionError) as caught:
+        files.write_atomically(path, b"new")
+    assert caught.value.filename == str(path)
+
+
 def test_the_content_is_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
     path = tmp_path / "file"
     synced = []

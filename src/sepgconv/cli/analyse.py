@@ -57,6 +57,8 @@ def analyse(
     files = {out: page.encode()}
     if as_json is not None:
         files[as_json] = (json.dumps(report.to_dict(), allow_nan=False) + "\n").encode()
+    for path in files:  # a place that cannot be is found out before the first file is there
+        path.parent.mkdir(parents=True, exist_ok=True)
     for path, content in files.items():
         write_atomically(path, content)
     print(report.summary)

@@ -33,7 +33,9 @@ def export(
     out: Annotated[Path, typer.Option(help="The file: NAME.pt2, or NAME.onnx with --to onnx.", show_default=False)],
     size: Annotated[int | None, typer.Option(min=1, help="Side of the pictures. Default: that of the run.")] = None,
     data_dir: options.DataDir = None,
-    opset: Annotated[int, typer.Option(help="Version of the operators of ONNX, 18 to 23.")] = 18,
+    opset: Annotated[
+        int | None, typer.Option(help="With --to onnx: version of its operators, 18 to 23. Default: 18.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads for the timings. Default: torch's.")] = None,
 ) -> None:
     """Write the network of a run as a file that runs without this package, compared with the run and timed.
@@ -45,7 +47,10 @@ def export(
     import torch
 
     from sepgconv.convert import to_onnx, to_program
+    from sepgconv.convert.plain.onnx import OPSETS
 
+    if opset is not None and to != "onnx":
+        raise ValueError(f"--opset is the version of ONNX's operators; leave it out with --to {to}")
     if threads is not None:
         torch.set_num_threads(threads)
     loaded = read_network(run)
@@ -53,7 +58,7 @@ def export(
     preprocessing = _preprocessing(run, loaded)
     images = _real_images(loaded, preprocessing, data_dir) if shape == loaded.image_shape else None
     if to == "onnx":
-        written = to_onnx(loaded.model, out, input_shape=shape, opset=opset, images=images)
+        written = to_onnx(loaded.model, out, input_shape=shape, opset=opset or OPSETS[0], images=images)
     else:
         written = to_program(loaded.model, out, plain=to == "conv", input_shape=shape, images=images)
     _print_report(run, loaded, written, shape)

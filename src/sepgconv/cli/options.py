@@ -53,5 +53,13 @@ def model_config(width: int | None, widths: str | None, group: str | None, optio
         key, equals, value = option.partition("=")
         if not (key and equals):
             raise ValueError(f"--option must be KEY=VALUE, as in head=invariant; got {option!r}")
-        config[key] = int(value) if value.isdecimal() else value
+        config[key] = _value(value)
     return config
+
+
+def _value(text: str) -> int | list[int] | str:
+    """Read a number, several with commas, as in rank=0,2,2, or a word."""
+    if text.isdecimal():
+        return int(text)
+    parts = text.split(",")
+    return [int(part) for part in parts] if all(part.isdecimal() for part in parts) else text

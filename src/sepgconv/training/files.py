@@ -25,8 +25,10 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-    except BaseException:  # also Ctrl-C: nothing half-written stays behind
+    except BaseException as error:  # also Ctrl-C: nothing half-written stays behind
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and str(error.filename) == str(part):  # the user knows the file by its own name
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     _sync_folder(path.parent)
 

@@ -67,6 +67,8 @@ def _conv(module: Any) -> nn.Module:
             per_pose = bias.detach()[values].view(target.channels, target.group.order)
             _check_close(per_pose, per_pose[:, :1].expand_as(per_pose), "bias differs between poses")
             converted.bias.copy_(per_pose.mean(1))
+            converted.bias.requires_grad_(module.bias.requires_grad)
+    converted.weight.requires_grad_(module.weights.requires_grad)  # what was frozen stays frozen
     return converted
 
 
@@ -112,6 +114,8 @@ def _norm(module: Any) -> nn.Module:
         if value.is_floating_point():
             norm = norm.to(value)  # device and dtype
     norm.load_state_dict(state)
+    for name, parameter in theirs.named_parameters():
+        norm.get_parameter(name).requires_grad_(parameter.requires_grad)
     return norm
 
 
