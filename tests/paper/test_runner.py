@@ -2,10 +2,12 @@ import dataclasses
 from concurrent.futures import Future
 
 import pytest
+import torch
 
 from sepgconv.paper import EXPERIMENTS, Job, Outcome, append_record, choose, plan, read_records, run
 from sepgconv.paper.estimate import MACS_PER_SECOND, PASSES, estimate, work
 from sepgconv.paper.runner import adopt, missing
+from sepgconv.training.environment import device_name
 
 TABLE1 = EXPERIMENTS["table1"]
 
@@ -130,6 +132,14 @@ def test_estimates_come_from_the_nearest_records(record):
     same = [record(dataclasses.replace(large, seed=seed), seconds=seconds) for seed, seconds in ((2, 50.0), (3, 70.0))]
     assert estimate(large, [other, *same]) == 60.0
     assert estimate(large, [record(small, None, status="diverged", seconds=1.0)]) == pytest.approx(guess, rel=0.02)
+
+
+def test_estimates_leave_out_what_a_run_waited_for_the_processor(record):
+    (cell,) = choose(TABLE1, seeds=(1,), only=["gc_p4cnn-w30"])
+    here = device_name(torch.device("cpu"))
+    for device, cpu_seconds, expected in ((here, 40.0, 40.0), (here, 300.0, 100.0), ("a GPU", 40.0, 100.0)):
+        same = record(cell, seconds=100.0, cpu_seconds=cpu_seconds, device=device)
+        assert estimate(cell, [same]) == expected
 
 
 def test_estimates_know_images_epochs_and_held_out_images():

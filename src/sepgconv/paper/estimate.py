@@ -6,10 +6,13 @@ import statistics
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+import torch
+
 from sepgconv.analysis import cost
 from sepgconv.models import create_model
 from sepgconv.paper.cells import Cell
 from sepgconv.paper.store import FINISHED, Record
+from sepgconv.training.environment import device_name
 
 # Training images of the data sets that cells name; of another, this many.
 TRAINING_IMAGES: Mapping[str, int] = MappingProxyType(
@@ -36,14 +39,15 @@ def estimate(cell: Cell, records: Sequence[Record]) -> float:
 
     Records of the same row give their mean. Others of the same network give their seconds for a unit of work; all
     records together do for a network without any; a constant, for one CPU thread, where there are none. Records of
-    different devices are not told apart, so this is a rough figure where they are mixed.
+    different devices are not told apart, so this is a rough figure where they are mixed. Of runs on a CPU like this
+    one, what they waited for other processes does not count.
 
     Args:
         cell: the cell.
         records: of any cells.
     """
     timed = [r for r in records if r["status"] == FINISHED and r["seconds"] and r["epochs"]]
-    if same := [record["seconds"] for record in timed if record["row"] == cell.row]:
+    if same := [_seconds(record) for record in timed if record["row"] == cell.row]:
         return statistics.fmean(same)
     todo = work(cell)
     if not todo:
@@ -55,10 +59,17 @@ def estimate(cell: Cell, records: Sequence[Record]) -> float:
     return todo / MACS_PER_SECOND
 
 
+def _seconds(record: Record) -> float:
+    """Return what a run took, less what it waited for a busy processor, which is known of CPU runs only."""
+    spent = record.get("cpu_seconds")
+    on_cpu = record["device"] == device_name(torch.device("cpu"))
+    return min(record["seconds"], spent) if spent and on_cpu else record["seconds"]
+
+
 def _rate(record: Record) -> float | None:
     """Return the seconds for each multiply-accumulate of a record's training; None where it does not say."""
     images, macs = (record.get("images") or {}).get("train"), record.get("executed_macs")
-    return record["seconds"] / (PASSES * images * record["epochs"] * macs) if images and macs else None
+    return _seconds(record) / (PASSES * images * record["epochs"] * macs) if images and macs else None
 
 
 def _macs(cell: Cell) -> int:
