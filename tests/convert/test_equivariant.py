@@ -416,6 +416,29 @@ def test_bad_input(model, arguments, words):
         equivariant(model, **given)
 
 
+@pytest.mark.parametrize(
+    "pool",
+    [
+        lambda x: F.avg_pool2d(x, x.size(2)),
+        lambda x: F.avg_pool2d(x, kernel_size=x.size()[2:]),
+        lambda x: F.avg_pool2d(x, (x.shape[-2], x.shape[-1])),
+        lambda x: F.adaptive_avg_pool2d(x, [1, 1]),
+        lambda x: F.adaptive_max_pool2d(x, [1, 1]),
+    ],
+)
+def test_pools_over_the_whole_map_however_they_are_written(pool):
+    model = Calls(lambda s, x, y: s.head(torch.flatten(pool(y), 1)), head=nn.Linear(4, 2))
+    converted = equivariant(model, "p4", input_shape=(3, 8, 8))
+    assert_equivariant(converted, torch.randn(2, 3, 8, 8), "p4")
+    assert converted(torch.randn(2, 3, 10, 12)).shape == (2, 2)
+
+
+def test_a_computed_window_that_is_not_the_whole_map_is_refused():
+    model = Calls(lambda s, x, y: F.avg_pool2d(y, y.size(2) // 2))
+    with pytest.raises(ValueError, match=r"avg_pool2d\(\) in the forward of the model: this call has no counterpart"):
+        equivariant(model, "p4", input_shape=(3, 8, 8))
+
+
 def test_joined_maps_that_no_longer_fit_are_named():
     model = Calls(lambda s, x, y: s.b(y) + torch.cat([s.c(y), s.d(y)], 1), b=nn.Conv2d(4, 6, 3), c=nn.Conv2d(4, 3, 3),
                   d=nn.Conv2d(4, 3, 3))  # fmt: skip

@@ -43,11 +43,15 @@ def _avg_pool(input: Any, *arguments: Any, **keywords: Any) -> nn.Module:
 
 
 def _adaptive_pool(input: Any, output_size: Any) -> nn.Module:
-    return nn.AdaptiveAvgPool2d(output_size)
+    return nn.AdaptiveAvgPool2d(_size(output_size))
 
 
 def _adaptive_max_pool(input: Any, output_size: Any, return_indices: bool = False) -> nn.Module:
-    return nn.AdaptiveMaxPool2d(output_size, return_indices)
+    return nn.AdaptiveMaxPool2d(_size(output_size), return_indices)
+
+
+def _size(size: Any) -> Any:
+    return tuple(size) if isinstance(size, list) else size
 
 
 def _dropout(input: Any, p: float = 0.5, training: Any = True, inplace: bool = False) -> nn.Module:
@@ -75,10 +79,20 @@ def name(node: fx.Node) -> str:
     return getattr(node.target, "__name__", str(node.target))
 
 
-def layer_of(node: fx.Node) -> nn.Module | None:
-    """Return the layer that a call stands for, or None."""
+def layer_of(node: fx.Node, shape: tuple[int, ...]) -> nn.Module | None:
+    """Return the layer that a call stands for, or None.
+
+    An average whose window is computed, as in `F.avg_pool2d(x, x.size(2))`, stands for one over the whole map if it
+    gives one pixel.
+
+    Args:
+        node: the call.
+        shape: of what it gives.
+    """
     if node.op != "call_function" or node.target not in LAYERS:
         return None
+    if node.target is F.avg_pool2d and len(node.all_input_nodes) > 1:
+        return nn.AdaptiveAvgPool2d(1) if shape[2:] == (1, 1) else None
     return LAYERS[node.target](*node.args, **node.kwargs)
 
 

@@ -139,7 +139,7 @@ class _Planner:
     def _call(self, node: fx.Node) -> None:
         sources = [source for source in node.all_input_nodes if self.kinds.get(source) is not None]
         kinds = {self.kinds[source] for source in sources}
-        layer, called = calls.layer_of(node), node.target
+        layer, called = calls.layer_of(node, shape(node)), node.target
         if called in calls.SIZES or not sources:
             self.kinds[node] = None
         elif layer is not None:
