@@ -59,21 +59,3 @@ def test_a_model_of_e2cnn_analysed_separated_and_exported(e2cnn, stir):
     torch.testing.assert_close(separation.model(x), ours(x), rtol=1e-9, atol=1e-9)
     plain = to_plain(separation.model, input_shape=(1, 9, 9))
     torch.testing.assert_close(plain(x), ours(x), rtol=1e-9, atol=1e-9)
-
-
-def test_a_forward_that_speaks_of_geometric_tensors_is_refused_with_a_reason(e2cnn):
-    spaces, layers = e2cnn
-    space = spaces.Rot2dOnR2(4)
-    image = layers.FieldType(space, [space.trivial_repr])
-    maps = layers.FieldType(space, 2 * [space.regular_repr])
-
-    class Theirs(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.lift, self.pool = layers.R2Conv(image, maps, 3), layers.GroupPooling(maps)
-
-        def forward(self, x):
-            return self.pool(self.lift(layers.GeometricTensor(x, image))).tensor
-
-    with pytest.raises(ValueError, match=r"cannot be converted: its code cannot be written down \(\S+"):
-        to_plain(from_e2cnn(Theirs().eval()), input_shape=(1, 9, 9))

@@ -10,7 +10,7 @@ from torch import nn
 
 import sepgconv
 from sepgconv import nn as snn
-from sepgconv.convert import fields_to_maps, from_e2cnn, from_escnn, maps_to_fields
+from sepgconv.convert import fields_to_maps, from_e2cnn, from_escnn, maps_to_fields, to_onnx, to_plain
 from sepgconv.convert.steerable.dropout import FieldDropout
 from sepgconv.functional import act
 from sepgconv.testing import assert_equivariant
@@ -304,8 +304,8 @@ class TestSequentialModules:
         assert converted[0] is converted[2]
 
 
-def own_modules(e2cnn, width=2):
-    lib = e2cnn[1]
+def own_modules(e2cnn, width=2, space=None):
+    lib, space = e2cnn[1], space or e2cnn[0].Rot2dOnR2(4)
 
     class Block(lib.EquivariantModule):
         def __init__(self, given):
@@ -323,7 +323,6 @@ def own_modules(e2cnn, width=2):
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
-            space = e2cnn[0].Rot2dOnR2(4)
             self.image, given = fields(e2cnn, space, "trivial", 1), fields(e2cnn, space, "regular", width)
             self.features = lib.SequentialModule(
                 conv(e2cnn, self.image, given, 3, padding=1), Block(given), lib.PointwiseAvgPool(given, 2)
@@ -350,6 +349,22 @@ class TestModulesWithAForwardOfTheirOwn:
         assert not any(type(m).__name__ in ("R2Conv", "InnerBatchNorm") for m in converted.modules())
         assert converted.head is not model.head
         assert_equivariant(converted, x, "p4")
+
+    @pytest.mark.parametrize("space", ["Rot2dOnR2", "FlipRot2dOnR2"])
+    def test_it_is_written_down_in_ordinary_layers(self, e2cnn, space):
+        """A forward that checks and wraps tensors is read all the same; nothing of e2cnn is left."""
+        model = own_modules(e2cnn, space=getattr(e2cnn[0], space)(4)).eval()
+        plain = to_plain(from_e2cnn(model), input_shape=(1, 8, 8))
+        for size in ((8, 8), (6, 10)):
+            x = torch.randn(2, 1, *size)
+            assert_same(plain(x), model(x), 1e-5)
+        assert all(type(m).__module__.startswith(("torch.nn", "torch.fx")) for m in plain.modules())
+
+    def test_it_is_exported(self, e2cnn, tmp_path):
+        pytest.importorskip("onnxruntime")
+        written = to_onnx(from_e2cnn(own_modules(e2cnn).eval()), tmp_path / "net.onnx", input_shape=(1, 8, 8))
+        assert written.difference < 1e-5
+        assert written.free == ("batch", "height", "width")
 
     def test_the_bridge_wants_its_field_type(self, e2cnn):
         converted = from_e2cnn(own_modules(e2cnn))

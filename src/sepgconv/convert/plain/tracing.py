@@ -118,6 +118,10 @@ class _Tracer(fx.Tracer):
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Traced(node, self)
 
+    def create_arg(self, a: Any) -> Any:
+        # A recorded value passes for a tensor, also where torch.fx looks for parameters.
+        return a.node if type(a) is _Traced else super().create_arg(a)
+
     def create_proxy(self, *args: Any, **kwargs: Any) -> fx.Proxy:
         proxy = super().create_proxy(*args, **kwargs)
         self._running = True
@@ -177,6 +181,11 @@ class _Traced(fx.Proxy):
     @property
     def _value(self) -> Any:
         return cast("_Tracer", self.tracer).value(self.node)
+
+    @property
+    def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride] (what `isinstance` asks for)
+        """The class of what it stands for, where that is a tensor: code that checks its inputs sees one."""
+        return Tensor if isinstance(self._value, Tensor) else _Traced
 
     def __getattr__(self, k: str) -> Any:
         if k.startswith("__"):

@@ -41,13 +41,18 @@ class Fields:
 
     def from_theirs(self, x: Tensor) -> Tensor:
         """Return (batch, channels of theirs, ...) as ours: with an axis of poses after the channels where regular."""
-        x = x if self.index == tuple(range(len(self.index))) else x[:, torch.tensor(self.index, device=x.device)]
+        x = _reordered(x, self.index)
         return x.unflatten(1, (self.channels, self.group.order)) if self.regular else x
 
     def to_theirs(self, x: Tensor) -> Tensor:
         """Undo `from_theirs`."""
         x = x.flatten(1, 2) if self.regular else x
-        return x[:, torch.tensor(self.index, device=x.device).argsort()]
+        return _reordered(x, tuple(sorted(range(len(self.index)), key=lambda channel: self.index[channel])))
+
+
+def _reordered(x: Tensor, channels: tuple[int, ...]) -> Tensor:
+    in_order = channels == tuple(range(len(channels)))
+    return x if in_order else x.index_select(1, torch.tensor(channels, device=x.device))
 
 
 def read_fields(field_type: Any) -> Fields:
