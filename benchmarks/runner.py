@@ -15,6 +15,7 @@ from benchmarks.results import Result
 from benchmarks.series import Series
 from benchmarks.worker import Worker, WorkerError
 
+GRACE = 0.05  # of the budget, after whose end a case may still begin
 PROFILE_SECONDS = 3.0  # that a profile takes, out of the time of its case
 # A training step takes about three times as long as an inference.
 _WEIGHT = {"training step": 3, "forward + backward": 3, "inference": 1, "memory": 1}
@@ -32,16 +33,18 @@ class Settings:
 class Budget:
     """The time of a run, shared among the cases that are left in proportion to their planned seconds.
 
-    What checks and process starts of a case take comes out of its share, what a case leaves over goes to the rest.
+    What checks and process starts of a case take comes out of its share, what a case leaves over goes to the rest. Slow
+    contenders need their fewest rounds in any case, so cases may end late; a little of that does not cost the last ones.
     """
 
     def __init__(self, seconds: float, cases: Sequence[Case]) -> None:
         self._end = time.monotonic() + seconds
+        self._grace = GRACE * seconds
         self._planned = {case.name: case.seconds for case in cases}
 
     def spent(self) -> bool:
-        """Return whether there is no time left."""
-        return time.monotonic() >= self._end
+        """Return whether there is no time left for another case."""
+        return time.monotonic() >= self._end + self._grace
 
     def take(self, case: Case) -> float:
         """Return the seconds of the next case."""

@@ -104,3 +104,13 @@ def test_the_budget_is_shared_by_planned_seconds():
     assert budget.take(b) == pytest.approx(40, abs=0.5)  # a took no time: all of it is left
     assert not budget.spent()
     assert Budget(0.0, [a]).spent()
+
+
+def test_a_case_that_begins_a_little_late_is_not_left_out(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("benchmarks.runner.time.monotonic", lambda: now[0])
+    budget = Budget(40.0, [LAYER])
+    for passed, spent in ((40.0, False), (41.9, False), (42.0, True)):
+        now[0] = 100.0 + passed
+        assert budget.spent() == spent
+    assert budget.take(LAYER) == 0.0
