@@ -34,7 +34,7 @@ class Budget:
     """The time of a run, shared among the cases that are left in proportion to their planned seconds.
 
     What checks and process starts of a case take comes out of its share, what a case leaves over goes to the rest. Slow
-    contenders need their fewest rounds in any case, so cases may end late; a little of that does not cost the last ones.
+    contenders need their fewest rounds in any case, so cases may end late, and a little of that does not cost the last.
     """
 
     def __init__(self, seconds: float, cases: Sequence[Case]) -> None:
