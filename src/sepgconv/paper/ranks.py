@@ -96,7 +96,8 @@ def _numbers(reading: Reading) -> Table:
             "The rate was chosen by fine-tuning on 10,000 images: the other 2,000, seen by the group network only, "
             "gave 3.45 % with 0.01 and 9.80 % with 0.001, at rank 1 of gc.",
             "The test images took part in no choice.",
-            "Full rank is 9 (4x4 kernels: 16) for gc and 4 for g, which is the trained network itself.",
+            "Full rank is 9 (4x4 kernels: 16) for gc and 4 for g, which is the trained network itself: that row shows what "
+            "fine-tuning alone does.",
         ),
     )
 
