@@ -91,6 +91,8 @@ def _picture(file: str, caption: str, axis: str, curves: dict[str, list[list[flo
 
 def draw(figure: "Figure", content: Any) -> None:
     """Draw curves of the error with bars of one standard deviation, both axes logarithmic."""
+    from matplotlib.ticker import LogLocator, StrMethodFormatter
+
     axes = figure.subplots()
     for name, points in content["curves"].items():
         if points:
@@ -98,6 +100,10 @@ def draw(figure: "Figure", content: Any) -> None:
             axes.errorbar(x, mean, yerr=deviation, marker="o", capsize=3, label=name)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):  # numbers as people read them, also where the axis is shorter than a decade
+        axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+        axis.set_minor_formatter("")
     axes.set_xlabel(content["axis"])
     axes.set_ylabel("test error in %")
     axes.grid(alpha=0.3, which="both")
