@@ -100,7 +100,8 @@ def test_every_page_and_picture_is_made_and_complete(complete):
     results, docs, readme = complete
     assert {path.name for path in docs.iterdir()} == {
         *(f"{name}.md" for name in EXPERIMENTS),
-        "figure1.png", "figure2a.png", "figure2b.png", "ranks.png", "ranks-untrained.png", "figure3a.png", "figure3b.png",
+        "figure1.png", "figure2a.png", "figure2b.png", "figure3a.png", "figure3b.png", "ranks.png",
+        "ranks-untrained.png",
     }  # fmt: skip
     for name, experiment in EXPERIMENTS.items():
         text = (docs / f"{name}.md").read_text()
