@@ -20,7 +20,7 @@ Work = Literal[
     "small tensors and views",
     "Python, autograd, dispatch: the rest",
 ]
-LONGEST = 1.0  # seconds of steps, plain and once more timed by operator
+LONGEST = 0.4  # seconds of steps, plain and once more timed by operator
 FEWEST, MOST = 3, 100  # steps
 LARGE = 2**16  # numbers; what has fewer costs its call, not its memory
 KEPT = 0.01  # operators with a smaller share of the step are summed up

@@ -16,7 +16,7 @@ from benchmarks.series import Series
 from benchmarks.worker import Worker, WorkerError
 
 GRACE = 0.05  # of the budget, after whose end a case may still begin
-PROFILE_SECONDS = 3.0  # that a profile takes, out of the time of its case
+PROFILE_SECONDS = 1.2  # that a profile takes, out of the time of its case
 # A training step takes about three times as long as an inference.
 _WEIGHT = {"training step": 3, "forward + backward": 3, "inference": 1, "memory": 1}
 

@@ -131,7 +131,7 @@ def _targets(quick: bool) -> Iterator[Case]:
         _network("e2cnn", EXPORTED, p4, finish="exported", tasks=("inference",)),
     ]
     profiled = (OURS, FOR_INFERENCE, E2CNN, E2CNN_DEFAULT, EXPORTED)
-    yield _network_case("p4cnn", 10, "P4CNN", contenders, quick, 60, profiled)
+    yield _network_case("p4cnn", 10, "P4CNN", contenders, quick, 75, profiled)
     contenders = [
         _network("ours", OURS, z2),
         _network("ours", OURS_DEFAULT, z2, allocator="default"),
@@ -217,7 +217,7 @@ def _compiled(quick: bool) -> Iterator[Case]:
                 _network("ours", FOR_INFERENCE, arguments, finish="for inference", tasks=("inference",)),
             ),
             tasks=_network_tasks(quick),
-            seconds=75,
+            seconds=60,
             check_batch=4 if quick else 128,  # that of the training step, so that the compiler's work is found again
         )
 
