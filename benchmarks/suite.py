@@ -140,7 +140,8 @@ def _targets(quick: bool) -> Iterator[Case]:
         _network("ordinary", PLAIN_LAST, {**z2, "memory": "channels_last"}),
         _network("ours", FOR_INFERENCE, z2, finish="for inference", tasks=("inference",)),
     ]
-    yield _network_case("z2cnn", 20, "Z2CNN", contenders, quick, 30)
+    profiled = (OURS, PLAIN, PLAIN_DEFAULT)
+    yield _network_case("z2cnn", 20, "Z2CNN", contenders, quick, 35, profiled)
     layer, pixels, batch = _layer_arguments(quick), 8 if quick else 32, 2 if quick else 8
     yield Case(
         name=LAYER,
