@@ -19,6 +19,7 @@ from sepgconv.report import render_redundancy
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not on the PATH: pages are not looked at")
 
+ATTEMPTS = 3
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -93,10 +94,13 @@ def look(folder: Path, width: int, height: int, *words: str, page: str = "page.h
     (folder / "frame.html").write_text(frame, encoding="utf-8")
     shot = folder / f"{width}.png"
     window = (f"--window-size={max(width, 500)},{height}", "--virtual-time-budget=20000", *words)
-    dom = chromium(folder, *window, "--dump-dom", page="frame.html")
-    chromium(folder, *window, f"--screenshot={shot}", page="frame.html")
-    found = re.search(r'data-found="([^"]+)"', dom)
+    # Virtual time does not wait for the message from the frame, which a busy machine may deliver too late.
+    for _ in range(ATTEMPTS):
+        dom = chromium(folder, *window, "--dump-dom", page="frame.html")
+        if found := re.search(r'data-found="([^"]+)"', dom):
+            break
     assert found, "the page did not load"
+    chromium(folder, *window, f"--screenshot={shot}", page="frame.html")
     with Image.open(shot) as picture:
         return json.loads(found.group(1).replace("&quot;", '"')), picture.convert("RGB").crop((0, 0, width, height))
 
