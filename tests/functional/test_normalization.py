@@ -174,7 +174,10 @@ class TestNormAndReluAsOneStep:
         torch.testing.assert_close(torch.func.jacfwd(normed)(x), jacobian)
         torch.testing.assert_close(torch.func.jacrev(normed)(x), jacobian)
         leaves = (x.clone().requires_grad_(), weight, bias)
-        run = lambda x, w, b: group_batch_norm(x, None, None, w, b, training=True, relu=relu)  # noqa: E731
+
+        def run(x, w, b):
+            return group_batch_norm(x, None, None, w, b, training=True, relu=relu)
+
         assert torch.autograd.gradcheck(run, leaves)
         assert torch.autograd.gradgradcheck(run, leaves)
 
