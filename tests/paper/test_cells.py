@@ -19,7 +19,8 @@ CELL = Cell(model="gc_p4cnn", model_config={"width": 30})
         {"images": 600},
         {"recipe": "default"},
         {"overrides": {"lr": 0.02}},
-        {"initialisation": "published"},
+        {"initialisation": "sepgconv"},
+        {"initialisation": "separated"},
     ],
     ids=str,
 )
@@ -52,10 +53,20 @@ def test_the_recipe_is_a_label_and_its_values_count():
         model="gc_p4cnn",
         model_config={"width": 30},
         recipe="default",
+        initialisation="published",
         overrides={**values, "hold_out": False},
     )
     assert same.config.recipe != CELL.config.recipe
     assert same.fingerprint == CELL.fingerprint
+
+
+def test_an_initialisation_is_the_recipes_unless_it_is_named():
+    assert CELL.specification()["initialisation"] == "published" == CELL.config.initialisation
+    assert dataclasses.replace(CELL, initialisation="published").fingerprint == CELL.fingerprint
+    assert dataclasses.replace(CELL, recipe="default").config.initialisation == "sepgconv"
+    separated = dataclasses.replace(CELL, initialisation="separated")
+    assert separated.config.initialisation == "sepgconv"
+    assert "separated" in separated.label
 
 
 def test_a_preset_that_changes_makes_other_cells(monkeypatch):

@@ -44,6 +44,15 @@ def test_choosing_by_seed_and_label():
         choose(TABLE1, only=["nothing"])
 
 
+def test_a_row_may_have_seeds_of_its_own():
+    beyond = EXPERIMENTS["beyond"]
+    (row,) = [row for row in beyond.rows if row.seeds and row.cell.model == "z2cnn"]
+    cells = [cell for cell in beyond.cells() if cell.row == row.cell.row]
+    assert [cell.seed for cell in cells] == [1]
+    assert [cell.seed for cell in beyond.cells()] == sorted(cell.seed for cell in beyond.cells())
+    assert any(cell.row == row.cell.row for cell in beyond.cells((2,)))  # who names a seed gets it
+
+
 def test_a_trial_is_another_cell():
     (trial,) = choose(TABLE1, seeds=(1,), only=["gc_p4cnn-w30"], images=100, epochs=2, data="rotated_digits")
     assert (trial.images, trial.config.epochs, trial.data) == (100, 2, "rotated_digits")

@@ -7,8 +7,9 @@ import torch
 
 from sepgconv.convert import separate
 from sepgconv.paper import read_records, run_job
+from sepgconv.paper.cells import SEPARATED
 from sepgconv.paper.ranks import FULL, ROWS, SCRATCH_ROWS, SEPARATED_ROWS
-from sepgconv.paper.separated import SEPARATED, group_cell
+from sepgconv.paper.separated import group_cell
 from sepgconv.training import load_run
 
 

@@ -13,6 +13,7 @@ def test_the_paper_recipe_is_that_of_table_1():
     config = TrainingConfig.from_recipe("paper", **SOME)
     assert (config.optimizer, config.lr, config.weight_decay, config.batch_size) == ("adam", 0.01, 1e-5, 256)
     assert (config.epochs, config.augmentation, config.hold_out, config.recipe) == (50, "none", False, "paper")
+    assert config.initialisation == "published"
     rates = [config.learning_rate(epoch) for epoch in range(50)]
     assert rates == pytest.approx([0.01] * 40 + [0.001] * 10)
 
@@ -22,6 +23,7 @@ def test_the_cifar_recipes_are_those_of_table_2(recipe, augmentation):
     config = TrainingConfig.from_recipe(recipe, **SOME)
     assert (config.optimizer, config.momentum, config.weight_decay, config.batch_size) == ("sgd", 0.9, 1e-5, 128)
     assert (config.epochs, config.augmentation, config.hold_out) == (300, augmentation, False)
+    assert config.initialisation == "published"
     rates = [config.learning_rate(epoch) for epoch in range(300)]
     assert rates == pytest.approx([0.05] * 50 + [0.005] * 50 + [0.0005] * 50 + [0.00005] * 150)
 
@@ -48,6 +50,12 @@ def test_every_recipe_survives_json(recipe):
 def test_overrides_replace_the_recipe_and_none_leaves_it():
     config = TrainingConfig.from_recipe("paper", **SOME, lr=0.5, epochs=None)
     assert (config.lr, config.epochs) == (0.5, 50)
+
+
+def test_an_unknown_initialisation_is_refused_and_the_known_ones_named():
+    assert TrainingConfig(**SOME).initialisation == "sepgconv"
+    with pytest.raises(ValueError, match=r"initialisation 'he'.*sepgconv, published"):
+        TrainingConfig(**SOME, initialisation="he")
 
 
 def test_the_model_config_is_a_copy():

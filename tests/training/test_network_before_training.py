@@ -1,13 +1,15 @@
 import dataclasses
 
 import numpy as np
+import pytest
 import torch
 
 from sepgconv.data import load_dataset
 from sepgconv.training import RunRecord, TrainingConfig, initial_network, network_before_training, train
 
 
-def test_the_weights_are_those_the_run_began_with(tmp_path):
+@pytest.mark.parametrize("initialisation", ["sepgconv", "published"])
+def test_the_weights_are_those_the_run_began_with(tmp_path, initialisation):
     arrays = {}
     for part in ("train", "test"):
         arrays[f"x_{part}"] = np.random.default_rng(0).integers(0, 255, (20, 28, 28)).astype(np.uint8)
@@ -15,7 +17,13 @@ def test_the_weights_are_those_the_run_began_with(tmp_path):
     np.savez(tmp_path / "pictures.npz", **arrays)
     data = load_dataset(str(tmp_path / "pictures.npz"))
     config = TrainingConfig(
-        model="gc_p4cnn", data=data.name, model_config={"width": 3, "group": "p4m"}, epochs=1, seed=5, batch_size=8
+        model="gc_p4cnn",
+        data=data.name,
+        model_config={"width": 3, "group": "p4m"},
+        epochs=1,
+        seed=5,
+        batch_size=8,
+        initialisation=initialisation,
     )
     train(config, folder=tmp_path / "run", data=data, threads=1, progress=False)
     record = RunRecord.read(tmp_path / "run" / "record.json")

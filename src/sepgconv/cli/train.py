@@ -26,6 +26,13 @@ def train(
     augmentation: Annotated[
         str | None, typer.Option(help="none, turn, quarter-turn, flip or crop-flip, instead of the recipe's.")
     ] = None,
+    initialisation: Annotated[
+        str | None,
+        typer.Option(
+            help="How weights are drawn, instead of the recipe's: sepgconv (filters as by He et al.) or published "
+            "(the smaller weights of the paper)."
+        ),
+    ] = None,
     hold_out: Annotated[
         bool | None,
         typer.Option(
@@ -71,6 +78,7 @@ def train(
         batch_size=batch_size,
         lr=lr,
         augmentation=augmentation,
+        initialisation=initialisation,
         hold_out=hold_out,
         seed=seed,
     )

@@ -1,6 +1,7 @@
 """The networks of the paper, by name, and their storage."""
 
 from sepgconv.models.blocks import group_convolution
+from sepgconv.models.initialisation import INITIALISATIONS, initialise
 from sepgconv.models.network import Network
 from sepgconv.models.registry import MODELS, Entry, create_model, list_models, model_entry, separable_name
 from sepgconv.models.resnet44 import ResNet44, ResNet44Config
@@ -8,6 +9,7 @@ from sepgconv.models.rotmnist_cnn import RotMNISTCNN, RotMNISTCNNConfig
 from sepgconv.models.storage import load, save
 
 __all__ = [
+    "INITIALISATIONS",
     "MODELS",
     "Entry",
     "Network",
@@ -17,6 +19,7 @@ __all__ = [
     "RotMNISTCNNConfig",
     "create_model",
     "group_convolution",
+    "initialise",
     "list_models",
     "load",
     "model_entry",

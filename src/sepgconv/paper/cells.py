@@ -12,6 +12,8 @@ from sepgconv.training import TrainingConfig
 
 Task = Literal["train", "controlled", "equivariance"]
 
+SEPARATED = "separated"  # an initialisation
+
 # Raised when cells mean something else than before, so that older records are no longer theirs.
 PROTOCOL = 1
 
@@ -32,8 +34,8 @@ class Cell:
         images: how many training images are used. Default: all.
         recipe: a name in `sepgconv.training.RECIPES`.
         overrides: fields of the `TrainingConfig` that differ from the recipe.
-        initialisation: a name in `sepgconv.paper.initialisation.INITIALISATIONS`, or "separated": the trained group
-            network of the same width, data and seed, separated at the ranks of this one.
+        initialisation: a name that `sepgconv.models.initialise` takes, or "separated": the trained group network of the
+            same width, data and seed, separated at the ranks of this one. Default: the recipe's.
         task: "train"; "controlled", the experiment of Figure 1; "equivariance", nothing is trained.
         measures: names in `sepgconv.paper.measures.MEASURES`: what is measured on the trained network.
     """
@@ -45,7 +47,7 @@ class Cell:
     images: int | None = None
     recipe: str = "paper"
     overrides: Mapping[str, Any] = field(default_factory=lambda: {})
-    initialisation: str = "sepgconv"
+    initialisation: str | None = None
     task: Task = "train"
     measures: tuple[str, ...] = ()
 
@@ -57,6 +59,7 @@ class Cell:
         """The training's complete config."""
         return TrainingConfig.from_recipe(
             self.recipe,
+            initialisation="sepgconv" if self.initialisation == SEPARATED else self.initialisation,
             model=self.model,
             data=self.data,
             model_config=dict(self.model_config),
@@ -79,7 +82,7 @@ class Cell:
         differences = [f"{key}-{value}" for key, value in self.overrides.items() if key != "milestones"]
         parts = [self.model + size, *options, *differences, self.data.rsplit("/", 1)[-1]]
         parts += [f"{self.images}-images"] if self.images else []
-        parts += [self.initialisation] if self.initialisation != "sepgconv" else []
+        parts += [self.initialisation] if self.initialisation and self.task == "train" else []
         parts += ["augmented"] if self.recipe.endswith("+") else []
         parts += [self.task] if self.task != "train" else []
         return "-".join([*parts, f"seed{self.seed}"])
@@ -89,11 +92,12 @@ class Cell:
         config = self.config.to_dict()
         config["model_config"] = _all_options(self)
         del config["recipe"]  # a label; the values count
+        drawn = config.pop("initialisation")  # stands beside it, where "separated" has its place too
         return {
             "protocol": PROTOCOL,
             "task": self.task,
             "images": self.images,
-            "initialisation": self.initialisation,
+            "initialisation": self.initialisation or drawn,
             "config": config,
         }
 

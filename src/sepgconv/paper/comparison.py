@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sepgconv.paper import statistics
-from sepgconv.paper.cells import with_seed
 from sepgconv.paper.experiments import Experiment, Row
 from sepgconv.paper.report import Table
 from sepgconv.paper.statistics import Group, groups, origin, whole
@@ -35,7 +34,7 @@ def compare(
     Args:
         title: of the table.
         rows: in order.
-        seeds: with which each should be run; records with others count too, and are shown.
+        seeds: with which each should be run that has none of its own; records with others count too, and are shown.
         reading: the records.
         notes: sentences below the table, beside those on where the records come from.
     """
@@ -48,7 +47,7 @@ def compare(
         for group in found:
             lines.append(_line(row, group))
             used.extend(group.records)
-    wanted = {with_seed(row.cell, seed).fingerprint for row in rows for seed in seeds}
+    wanted = {cell.fingerprint for row in rows for cell in row.cells(seeds)}
     done = sum(record["fingerprint"] in wanted for record in used)
     everything = (
         f"{done} of {len(wanted)} cells.",

@@ -1,6 +1,6 @@
 """What a table or figure consists of: rows, seeds, and a report made from records."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sepgconv.paper.cells import Cell, with_seed
@@ -16,11 +16,17 @@ class Row:
         title: what the report calls it.
         cell: its cells, but for the seed.
         published: the paper's value, as printed there; empty where the paper has none.
+        seeds: with which it is run by default, where they are others than the experiment's.
     """
 
     title: str
     cell: Cell
     published: str = ""
+    seeds: tuple[int, ...] | None = None
+
+    def cells(self, seeds: Sequence[int]) -> tuple[Cell, ...]:
+        """Return the row's cells, one for each of its own seeds, or else of those that are given."""
+        return tuple(with_seed(self.cell, seed) for seed in self.seeds or seeds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +49,9 @@ class Experiment:
         """Return every cell, the first seed of all rows first, so that a half-finished table compares like with like.
 
         Args:
-            seeds: instead of the experiment's own.
+            seeds: instead of the experiment's and its rows' own.
         """
-        return tuple(with_seed(row.cell, seed) for seed in seeds or self.seeds for row in self.rows)
+        if seeds is not None:
+            return tuple(with_seed(row.cell, seed) for seed in seeds for row in self.rows)
+        wanted = [cell for row in self.rows for cell in row.cells(self.seeds)]
+        return tuple(sorted(wanted, key=lambda cell: cell.seed))

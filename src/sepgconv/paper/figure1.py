@@ -17,7 +17,12 @@ WIDTH = 10
 
 
 def _row(title: str, filters: str) -> Row:
-    cell = Cell(model="controlled_p4cnn", model_config={"width": WIDTH, "filters": filters}, task="controlled")
+    cell = Cell(
+        model="controlled_p4cnn",
+        model_config={"width": WIDTH, "filters": filters},
+        initialisation="sepgconv",
+        task="controlled",
+    )
     return Row(title=title, cell=cell)
 
 

@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from statistics import fmean, stdev
 
-from sepgconv.paper.cells import Cell
+from sepgconv.paper.cells import SEPARATED, Cell
 from sepgconv.paper.comparison import NOT_RUN, compare
 from sepgconv.paper.experiments import Experiment, Row
 from sepgconv.paper.figure3 import draw
 from sepgconv.paper.report import Picture, Report, Table
-from sepgconv.paper.separated import SEPARATED
 from sepgconv.paper.statistics import Group, error, groups, whole
 from sepgconv.paper.store import FINISHED, Reading
 
@@ -20,7 +19,9 @@ EPOCHS = 5
 # The recipe's 50 epochs with a milestone after the 40th, in proportion.
 FINE_TUNING = {"epochs": EPOCHS, "milestones": [4]}
 
-FULL = Row(title=f"P4CNN, w {WIDTH}", cell=Cell(model="p4cnn", model_config={"width": WIDTH}))
+FULL = Row(
+    title=f"P4CNN, w {WIDTH}", cell=Cell(model="p4cnn", model_config={"width": WIDTH}, initialisation="sepgconv")
+)
 
 
 def _row(sharing: str, rank: int, *, separated: bool) -> Row:
@@ -28,7 +29,9 @@ def _row(sharing: str, rank: int, *, separated: bool) -> Row:
     config = {"width": WIDTH} if rank == 1 else {"width": WIDTH, "rank": rank}
     title, model = f"{sharing}-P4CNN, w {WIDTH}, rank {rank}", f"{sharing}_p4cnn"
     if not separated:
-        return Row(title=f"{title}, from scratch", cell=Cell(model=model, model_config=config))
+        return Row(
+            title=f"{title}, from scratch", cell=Cell(model=model, model_config=config, initialisation="sepgconv")
+        )
     cell = Cell(
         model=model, model_config=config, overrides=FINE_TUNING, initialisation=SEPARATED, measures=("initial_error",)
     )

@@ -9,8 +9,6 @@ from sepgconv.models import list_models
 from sepgconv.nn import SeparableGroupConv2d
 from sepgconv.paper.cells import Cell
 
-SEPARATED = "separated"  # the initialisation's name
-
 
 def group_cell(cell: Cell) -> Cell:
     """Return the cell that trains the group network which a separated one begins as: same width, data and seed.

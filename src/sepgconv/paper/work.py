@@ -16,11 +16,10 @@ from torch import nn
 from sepgconv.analysis import cost
 from sepgconv.data import Dataset, load_dataset, take_images
 from sepgconv.models import create_model
-from sepgconv.paper.cells import COMPARABLE_VERSIONS, Cell
+from sepgconv.paper.cells import COMPARABLE_VERSIONS, SEPARATED, Cell
 from sepgconv.paper.controlled import train_controlled
-from sepgconv.paper.initialisation import INITIALISATIONS
 from sepgconv.paper.measures import MEASURES, Trained, output_error
-from sepgconv.paper.separated import SEPARATED, group_cell, take_separated
+from sepgconv.paper.separated import group_cell, take_separated
 from sepgconv.paper.store import DIVERGED, FINISHED, Record, append_record, read_records, work_folder
 from sepgconv.training import DivergedError, RunRecord, initial_network, load_run, read_history, train
 from sepgconv.training.environment import device_name, git_commit, versions
@@ -129,10 +128,10 @@ def _train(job: Job) -> Record:
     return _line(job, {**record, "measures": _measure(job, data, prepare)})
 
 
-def _preparation(job: Job, data: Dataset) -> Callable[[nn.Module], None]:
-    """Return what sets the weights that a cell's training begins with; a network to begin as is trained first."""
+def _preparation(job: Job, data: Dataset) -> Callable[[nn.Module], None] | None:
+    """Return what replaces the weights that a cell's config draws; a network to begin as is trained first."""
     if job.cell.initialisation != SEPARATED:
-        return INITIALISATIONS[job.cell.initialisation]
+        return None
     base = dataclasses.replace(job, cell=group_cell(job.cell))
     with _claim(base):  # waits for another process that trains it
         train(
@@ -147,11 +146,12 @@ def _preparation(job: Job, data: Dataset) -> Callable[[nn.Module], None]:
     return functools.partial(take_separated, trained=load_run(base.folder).model)
 
 
-def _measure(job: Job, data: Dataset, prepare: Callable[[nn.Module], None]) -> dict[str, Any]:
+def _measure(job: Job, data: Dataset, prepare: Callable[[nn.Module], None] | None) -> dict[str, Any]:
     if not job.cell.measures:
         return {}
     initial = initial_network(job.cell.config, data)
-    prepare(initial)
+    if prepare is not None:
+        prepare(initial)
     trained, history = load_run(job.folder).model, read_history(RunFolder(job.folder).history)
     return {name: MEASURES[name](Trained(trained, initial, history, data.test)) for name in job.cell.measures}
 

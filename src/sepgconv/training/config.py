@@ -10,6 +10,7 @@ from typing import Any
 
 from sepgconv._messages import unknown_name
 from sepgconv.data import list_augmentations
+from sepgconv.models import INITIALISATIONS
 
 
 def _is_number(value: object) -> bool:
@@ -50,6 +51,7 @@ _ACCEPTED: Mapping[str, _Rule] = {
     "data": _NAME,
     "model_config": ("a mapping that JSON can hold", _is_json_object),
     "recipe": _NAME,
+    "initialisation": _NAME,
     "optimizer": _one_of("adam", "sgd"),
     "lr": _POSITIVE,
     "momentum": ("a number from 0 to below 1", lambda value: _is_number(value) and 0 <= value < 1),
@@ -72,6 +74,8 @@ def _check(values: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} must be {expected}, got {value!r}")
     if (augmentation := values.get("augmentation", "none")) not in list_augmentations():
         raise ValueError(unknown_name("augmentation", augmentation, list_augmentations()))
+    if (initialisation := values.get("initialisation", "sepgconv")) not in INITIALISATIONS:
+        raise ValueError(unknown_name("initialisation", initialisation, INITIALISATIONS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +90,7 @@ class TrainingConfig:
         model_config: what `sepgconv.create_model` gets beside the name, as in `{"width": 30}`; channels and classes
             come from the data where they are left out.
         recipe: the recipe the values come from; a label, the values count.
+        initialisation: how the weights are drawn, a name that `sepgconv.models.initialise` takes. Default: "sepgconv".
         optimizer: "adam" or "sgd". Default: "adam".
         lr: learning rate of the first epoch. Default: 0.01.
         momentum: of "sgd"; "adam" does not use it. Default: 0.9.
@@ -108,6 +113,7 @@ class TrainingConfig:
     data: str
     model_config: dict[str, Any] = field(default_factory=lambda: {})
     recipe: str = "default"
+    initialisation: str = "sepgconv"
     optimizer: str = "adam"
     lr: float = 0.01
     momentum: float = 0.9
@@ -197,6 +203,7 @@ class TrainingConfig:
 
 
 _PAPER_CIFAR10: Mapping[str, Any] = {
+    "initialisation": "published",
     "optimizer": "sgd",
     "lr": 0.05,
     "momentum": 0.9,
@@ -219,6 +226,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         # that.
         "paper": MappingProxyType(
             {
+                "initialisation": "published",
                 "optimizer": "adam",
                 "lr": 0.01,
                 "weight_decay": 1e-5,

@@ -13,7 +13,7 @@ from torch import nn
 from sepgconv._messages import require
 from sepgconv.analysis import CostReport, cost
 from sepgconv.data import Dataset, Split, augmentation, load_dataset
-from sepgconv.models import create_model, save
+from sepgconv.models import create_model, initialise, save
 from sepgconv.training.config import TrainingConfig
 from sepgconv.training.curves import draw_curves
 from sepgconv.training.environment import device_name, git_commit, versions
@@ -169,22 +169,26 @@ def initial_network(config: TrainingConfig, dataset: Dataset) -> nn.Module:
         if config.model_config.get(key, value) != value:
             raise ValueError(f"model_config has {key}={config.model_config[key]}, but {dataset.name} has {value}")
     torch.manual_seed(config.seed)
-    return create_model(config.model, **found | config.model_config)
+    network = create_model(config.model, **found | config.model_config)
+    initialise(network, config.initialisation)
+    return network
 
 
 def network_before_training(record: RunRecord) -> nn.Module:
     """Return the network with the weights that a finished run began with, drawn again from its seed.
 
-    They are the same where torch draws the same numbers as then (`record.versions` names its version) and the run drew
-    its weights as the layers do: what `train(prepare=...)` changed is not in the record. No data is read, and torch's
-    global generator is left as it was.
+    They are the same where torch draws the same numbers as then (`record.versions` names its version) and the run had
+    no `train(prepare=...)`: what that changed is not in the record. No data is read, and torch's global generator is
+    left as it was.
 
     Args:
         record: the run's.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(record.seed)
-        return create_model(record.model, **record.model_config)
+        network = create_model(record.model, **record.model_config)
+        initialise(network, record.config.get("initialisation", "sepgconv"))  # records of older versions lack it
+        return network
 
 
 def _final_errors(trainer: "Trainer", model: nn.Module, parts: dict[str, Split | None]) -> dict[str, float | None]:

@@ -1,0 +1,61 @@
+"""How the weights of a network are drawn: as its layers draw them, or as the paper's authors did."""
+
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from torch import nn
+
+from sepgconv._messages import unknown_name
+from sepgconv.nn import DepthwiseGroupConv2d, GroupConv2d, LiftingConv2d, SeparableGroupConv2d
+
+
+def _as_layers_do(network: nn.Module) -> None:
+    """Leave the weights as the layers drew them."""
+
+
+def _as_published(network: nn.Module) -> None:
+    # Of the full convolutions the paper says nothing; torch draws its own by the same rule.
+    for layer in network.modules():
+        if isinstance(layer, SeparableGroupConv2d):
+            _draw(layer, layer.in_channels, layer.pointwise, layer.depthwise)
+        elif isinstance(layer, LiftingConv2d | GroupConv2d):
+            _draw(layer, layer.in_channels, layer.weight)
+        elif isinstance(layer, DepthwiseGroupConv2d):
+            _draw(layer, 1, layer.weight)
+
+
+def _draw(
+    layer: DepthwiseGroupConv2d | GroupConv2d | LiftingConv2d | SeparableGroupConv2d,
+    channels: int,
+    *weights: nn.Parameter,
+) -> None:
+    bound = 1 / math.sqrt(channels * layer.kernel_size[0] * layer.kernel_size[1])
+    for weight in weights:
+        nn.init.uniform_(weight, -bound, bound)
+
+
+INITIALISATIONS: Mapping[str, Callable[[nn.Module], None]] = MappingProxyType(
+    {"sepgconv": _as_layers_do, "published": _as_published}
+)
+
+
+def initialise(network: nn.Module, name: str) -> None:
+    """Draw the weights of a new network.
+
+    Args:
+        network: as `create_model` made it; it is changed in place.
+        name: "sepgconv" leaves the weights as its layers drew them: filters, of separable layers the composed ones,
+            have the variance of He et al. (2015), whatever the group, so that a network without normalisation learns
+            too. "published" draws the weights of every convolution, and both factors of separable ones, uniformly in
+            ±1 / sqrt(c k^2), where c is the number of channels that a filter reads: the rule that the paper's authors
+            used (METHOD section 6), and torch's own. It ignores the group's order, and the output of a separable
+            layer of 32 channels is about 30 times too small. Batch norm hides that, but smaller weights turn further
+            with a step of Adam of the same size, which the recipe "paper" relies on.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if name not in INITIALISATIONS:
+        raise ValueError(unknown_name("initialisation", name, INITIALISATIONS))
+    INITIALISATIONS[name](network)
