@@ -85,6 +85,7 @@ def test_version(monkeypatch, capsys):
         (("train", "p4cnn", "--data", "rotmnst"), "did you mean 'rotmnist'"),
         (("train", "p4cnn", "--recipe", "papr"), "did you mean 'paper'"),
         (("train", "p4cn"), "did you mean 'p4cnn'"),
+        (("train", "p4cnn", "--initialisation", "publishd"), "did you mean 'published'"),
         (("train", "p4cnn", "--devices", "foo"), "devices=foo"),
         (("train", "p4cnn", "--devices", "0"), "devices=0"),
         (("evaluate", "nowhere"), "nowhere"),
@@ -104,12 +105,14 @@ def test_a_mistake_is_one_sentence_without_traceback(words, sentence, monkeypatc
 def test_train_evaluate_predict(monkeypatch, capsys, tmp_path, pictures):
     folder, picture = tmp_path / "run", tmp_path / "bright.png"
     words = ("train", "gc_p4cnn", "--width", 4, "--data", pictures, "--epochs", 4, "--out", folder, "--quiet")
+    words += ("--initialisation", "published")
     status, out, err = run(monkeypatch, capsys, *words, "--threads", 1)
     assert status == 0, err
     assert "test error" in out
     record = json.loads((folder / "record.json").read_text())
     assert record["data"] == "npz:pictures"
     assert record["epochs"] == 4
+    assert record["config"]["initialisation"] == "published"
 
     status, out, err = run(monkeypatch, capsys, "evaluate", folder)
     assert status == 0, err

@@ -115,6 +115,16 @@ def test_another_config_is_refused_and_every_difference_named(stopped, config, b
     assert {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()} == files
 
 
+def test_a_run_begun_before_an_option_existed_can_go_on(stopped, config, bars):
+    setup = json.loads((stopped / "config.json").read_text())
+    assert setup["config"].pop("initialisation") == "sepgconv"
+    (stopped / "config.json").write_text(json.dumps(setup))
+    other = dataclasses.replace(config, initialisation="published")
+    with pytest.raises(ValueError, match="initialisation was 'sepgconv', is 'published'"):
+        train(other, folder=stopped, data=bars, resume=True, progress=False)
+    assert train(config, folder=stopped, data=bars, resume=True, progress=False).epochs == 4
+
+
 def test_another_precision_is_refused(stopped, config, bars):
     with pytest.raises(ValueError, match="precision was '32-true', is 'bf16-mixed'"):
         train(config, folder=stopped, data=bars, resume=True, precision="bf16-mixed", progress=False)

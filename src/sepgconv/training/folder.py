@@ -7,6 +7,9 @@ from typing import Any
 
 from sepgconv.training.files import read_json, write_json
 
+# Options that the configs of older versions lack, and how it was without them.
+_ONCE_UNSAID = {"initialisation": "sepgconv"}
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -101,6 +104,8 @@ class RunFolder:
                 f"{self.root} holds no run to resume (no {self.setup.name}); start it without resume (--resume)"
             )
         begun = read_json(self.setup)
+        if isinstance(begun.get("config"), dict):
+            begun["config"] = {**_ONCE_UNSAID, **begun["config"]}
         differences = [line for part in setup for line in _differences(part, begun.get(part), setup[part])]
         if differences:
             raise ValueError(
