@@ -104,8 +104,8 @@ def test_a_mistake_is_one_sentence_without_traceback(words, sentence, monkeypatc
 
 def test_train_evaluate_predict(monkeypatch, capsys, tmp_path, pictures):
     folder, picture = tmp_path / "run", tmp_path / "bright.png"
-    words = ("train", "gc_p4cnn", "--width", 4, "--data", pictures, "--epochs", 4, "--out", folder, "--quiet")
-    words += ("--initialisation", "published")
+    words = ("train", "gc_p4cnn", "--width", 4, "--data", pictures, "--epochs", 4, "--out", folder)
+    words += ("--initialisation", "published", "--quiet")
     status, out, err = run(monkeypatch, capsys, *words, "--threads", 1)
     assert status == 0, err
     assert "test error" in out
