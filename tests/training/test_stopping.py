@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sepgconv.training import CheckpointError, DivergedError, TrainingConfig, files, train
+from sepgconv.training.checkpoint import AtomicCheckpointIO
 from sepgconv.training.module import Classifier
 
 
@@ -167,6 +168,21 @@ def test_ctrl_c_while_the_checkpoint_is_written(start, checkpoint, monkeypatch, 
 
     in_batch(monkeypatch, 2, 2, reached.append)
     monkeypatch.setattr(files.os, "fsync", fsync)
+    with pytest.raises(KeyboardInterrupt) as e:
+        start()
+    check_what_is_left(start, checkpoint, str(e.value), undisturbed, read_weights, monkeypatch)
+
+
+def test_ctrl_c_when_the_checkpoint_was_just_written(start, checkpoint, monkeypatch, undisturbed, read_weights):
+    """It is on the disk and not yet counted."""
+    real = AtomicCheckpointIO.save_checkpoint
+
+    def save_checkpoint(self, state, path, storage_options=None):
+        real(self, state, path, storage_options)
+        if state["epoch"] == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", save_checkpoint)
     with pytest.raises(KeyboardInterrupt) as e:
         start()
     check_what_is_left(start, checkpoint, str(e.value), undisturbed, read_weights, monkeypatch)

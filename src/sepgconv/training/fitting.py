@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from sepgconv.training.callbacks import EpochKeeper
-from sepgconv.training.checkpoint import AtomicCheckpointIO
+from sepgconv.training.checkpoint import AtomicCheckpointIO, completed_epochs
 from sepgconv.training.config import TrainingConfig
 from sepgconv.training.errors import CheckpointError, DivergedError
 from sepgconv.training.folder import RunFolder
@@ -108,13 +108,13 @@ def fit(
         with quiet_lightning():
             trainer.fit(classifier, datamodule=batches, ckpt_path=folder.checkpoint if keeper.epoch else None)
     except DivergedError as error:
-        left = folder.what_is_left(keeper.epoch, epochs)
+        left = _what_is_left(folder, keeper, epochs)
         raise DivergedError(
             f"{error}; training stopped: {left}; the same config would diverge again, so train with a lower learning "
             "rate in another folder"
         ) from error
     except (CheckpointError, SystemExit) as error:
-        stopped = f"training stopped: {folder.what_is_left(keeper.epoch, epochs)}; {folder.how_to_go_on()}"
+        stopped = f"training stopped: {_what_is_left(folder, keeper, epochs)}; {folder.how_to_go_on()}"
         if isinstance(error, CheckpointError):
             raise CheckpointError(f"{error}; {stopped}") from error
         # Lightning turns Ctrl-C into an exit without a word.
@@ -126,6 +126,14 @@ def fit(
     finally:
         if signal.getsignal(signal.SIGINT) is not handler:
             signal.signal(signal.SIGINT, handler)  # Lightning leaves Ctrl-C switched off
+
+
+def _what_is_left(folder: RunFolder, keeper: EpochKeeper, epochs: int) -> str:
+    # Ctrl-C may come when a checkpoint is already on the disk and not yet counted: the disk is right.
+    try:
+        return folder.what_is_left(completed_epochs(folder.checkpoint), epochs)
+    except (OSError, ValueError):
+        return folder.what_is_left(keeper.epoch, epochs)
 
 
 def _part_processes() -> None:
