@@ -103,6 +103,21 @@ def test_a_damaged_line_is_named_and_its_cell_runs_again(paper, tmp_path):
     assert len(read_records(file).records) == 1
 
 
+def test_a_cell_that_another_process_finished_meanwhile_is_no_problem(paper, tmp_path, record, monkeypatch):
+    from sepgconv.paper import Outcome
+
+    def elsewhere(job, *, write):
+        if write:
+            append_record(job.file, record(job.cell, data="rotated_digits"))
+        return Outcome(ending="elsewhere", problem="another process is at it")
+
+    monkeypatch.setattr("sepgconv.paper.run_job", lambda job: elsewhere(job, write=False))
+    status, _, err = paper("table1", *TRIAL)
+    assert (status, "1 cell was not run" in err) == (1, True)
+    monkeypatch.setattr("sepgconv.paper.run_job", lambda job: elsewhere(job, write=True))
+    assert paper("table1", *TRIAL)[0] == 0
+
+
 def test_missing_data_are_one_sentence_and_exit_status_1(paper, tmp_path):
     words = ("--data", "cifar10-jpeg75", "--data-dir", tmp_path, "--only", "C10", "--seeds", 1, "--epochs", 1)
     status, _, err = paper("table2", *words[:4], "--only", "resnet44", *words[6:])
@@ -129,6 +144,7 @@ def test_long_cells_can_be_left_out(paper):
         (("table1", "--workers", "0"), "--workers"),
         (("table1", "--executor", "slurm"), "slurm"),
         (("table1", "--address", "auto"), "--address auto is for --executor ray"),
+        (("table1", "--gpus", "0.5"), "--gpus 0.5 is for --executor ray"),
     ],
 )
 def test_a_mistake_is_a_sentence(words, sentence, paper, tmp_path):
@@ -140,6 +156,11 @@ def test_a_mistake_is_a_sentence(words, sentence, paper, tmp_path):
 
 
 def test_render_writes_the_pages(paper, tmp_path):
+    status, _, err = paper("render", "--docs", tmp_path / "docs", "--readme", tmp_path / "none.md")
+    assert status == 1
+    assert "no folder of records" in err
+    assert not (tmp_path / "docs").exists()
+    (tmp_path / "results").mkdir()
     status, out, _ = paper("render", "--docs", tmp_path / "docs", "--readme", tmp_path / "none.md")
     assert status == 0
     assert (tmp_path / "docs" / "table1.md").is_file()

@@ -44,6 +44,20 @@ def test_choosing_by_seed_and_label():
         choose(TABLE1, only=["nothing"])
 
 
+def test_on_a_substitute_its_own_rows_are_run():
+    table2 = EXPERIMENTS["table2"]
+    cells = choose(table2, seeds=(1,), data="cifar10-lossless-subset")
+    assert len(cells) == 8
+    assert all((cell.images, cell.data) == (None, "cifar10-lossless-subset") for cell in cells)  # too few for a fifth
+    assert len(choose(table2, seeds=(1,), data="cifar10-jpeg75")) == 10
+
+
+def test_cells_that_a_trial_makes_equal_are_run_once():
+    figure3 = EXPERIMENTS["figure3"]
+    cells = choose(figure3, seeds=(1,), images=100)
+    assert len({cell.fingerprint for cell in cells}) == len(cells) == 26
+
+
 def test_a_row_may_have_seeds_of_its_own():
     beyond = EXPERIMENTS["beyond"]
     (row,) = [row for row in beyond.rows if row.seeds and row.cell.model == "z2cnn"]

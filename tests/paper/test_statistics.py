@@ -49,6 +49,51 @@ def test_a_row_says_all_that_is_asked(records):
         assert part in notes
 
 
+@pytest.mark.parametrize("name", ["figure1", "figure2", "figure3", "beyond", "ranks"])
+def test_no_number_is_of_two_data_sets(name, record):
+    """Seed 2 was run on other images than seed 1: each is told alone, by the name of its data."""
+    experiment = EXPERIMENTS[name]
+    shares = {state: [0.25, 0.75] for state in ("before", "after", "shuffled")}
+    similarity = {key: [0.5] * 10 for key in ("second_filters", "second_symmetry", "second_maps", "third_filters")}
+    found = []
+    for cell in (cell for row in experiment.rows if row.seeds is None for cell in row.cells((1, 2))):
+        measures = {
+            "redundancy": {"layers": [shares] * 6},
+            "convergence": {"validation_error": [2.0 if cell.seed == 1 else 9.0]},
+            "equivariance": {"error": 1e-15},
+            "initial_error": {"error": 90.0},
+            "similarity": {**similarity, "shown": {}},
+        }
+        if cell.data != "noise":
+            data = f"{cell.data}-{'generated' if cell.seed == 1 else 'official'}"
+            found.append(record(cell, float(cell.seed), data=data, measures=measures))
+    report = experiment.report(reading(found))
+    for table in report.tables:
+        for line in table.rows:
+            assert "1.50" not in line, (table.title, line)  # the mean of both
+            assert not any("1.5 " in text for text in line)
+    texts = [line[0] for table in report.tables for line in table.rows] + [table.title for table in report.tables]
+    for picture in report.pictures:
+        if isinstance(picture.content, dict) and "curves" in picture.content:
+            texts += picture.content["curves"]
+            for curve in picture.content["curves"].values():
+                assert len({tuple(point) for point in curve}) == len({point[0] for point in curve}) or name == "ranks"
+                assert {point[1] for point in curve} in ({1.0}, {2.0}, {90.0})
+    if name != "figure1":
+        assert any("official" in text for text in texts)
+    else:
+        assert sum("official" in text for text in texts) == 4  # two rows of two networks
+
+
+def test_a_substitutes_record_is_shown_once_and_beside_no_number_of_the_paper(record):
+    table2 = EXPERIMENTS["table2"]
+    cell = next(row.cell for row in table2.substitutes if row.cell.data == "cifar10-jpeg75")
+    found = reading([record(cell)])
+    assert other_records(table2, found) is None
+    on_it = table2.report(found).tables[1]
+    assert {line[on_it.columns.index("paper %")] for line in on_it.rows} == {"other images"}
+
+
 def test_a_diverged_seed_is_shown_and_enters_no_mean(records, record):
     lost = record(with_seed(ROW.cell, 3), None, status="diverged", epochs=2, problem="the loss is nan in epoch 3")
     table, (row,) = line([*records[:2], lost, *records[3:]])

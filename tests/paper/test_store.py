@@ -34,7 +34,7 @@ def test_a_cell_is_written_once_and_again_only_with_more_measures(file, record):
     assert len(file.read_text().splitlines()) == 1
     measured = Cell(model="gc_p4cnn", model_config={"width": 30}, measures=("redundancy",))
     assert read_records(file).find(measured) is None
-    append_record(file, record(measured, measures={"redundancy": {}}))
+    append_record(file, record(measured, measures={"redundancy": {"layers": []}}))
     assert read_records(file).find(measured) is not None
     assert len(read_records(file).of_row(CELL.row)) == 1  # once in every mean
 
@@ -56,8 +56,22 @@ DAMAGES = {
     "model or seed": lambda line: json.dumps({**json.loads(line), "seed": 9}).encode(),
     "7 epochs": lambda line: json.dumps({**json.loads(line), "epochs": 7}).encode(),
     "unknown status": lambda line: json.dumps({**json.loads(line), "status": "great"}).encode(),
-    "its cell is none": lambda line: json.dumps({**json.loads(line), "cell": None}).encode(),
-    "wrong type": lambda line: json.dumps({**json.loads(line), "versions": "0.1.0"}).encode(),
+    "cell and versions must be objects": lambda line: json.dumps({**json.loads(line), "cell": None}).encode(),
+    "must be objects": lambda line: json.dumps({**json.loads(line), "versions": "0.1.0"}).encode(),
+    "it lacks protocol": lambda line: json.dumps({**json.loads(line), "cell": {"config": {}}}).encode(),
+    "nested": lambda line: b"[" * 200_000,
+    "seconds must be a number": lambda line: json.dumps({**json.loads(line), "seconds": None}).encode(),
+    "seconds must be a number, 0": lambda line: line.replace(b'"seconds": 60.0', b'"seconds": 1e999'),
+    "parameters must be a whole number": lambda line: json.dumps({**json.loads(line), "parameters": "x"}).encode(),
+    "nominal_macs must be": lambda line: json.dumps({**json.loads(line), "nominal_macs": "x"}).encode(),
+    "data must be a string": lambda line: json.dumps({**json.loads(line), "data": None}).encode(),
+    "device must be a string": lambda line: json.dumps({**json.loads(line), "device": None}).encode(),
+    "commit must be a string": lambda line: json.dumps({**json.loads(line), "commit": 5}).encode(),
+    "cpu_seconds must be": lambda line: json.dumps({**json.loads(line), "cpu_seconds": "x"}).encode(),
+    "measures must be an object": lambda line: json.dumps({**json.loads(line), "measures": []}).encode(),
+    "redundancy lacks layers": lambda line: json.dumps(
+        {**json.loads(line), "measures": {"redundancy": {}}}
+    ).encode(),
 }  # fmt: skip
 
 
@@ -72,7 +86,7 @@ def test_a_damaged_line_is_named_and_left_out_and_its_cell_runs_again(reason, fi
     reading = read_records(file)
     (sentence,) = reading.damaged
     assert f"{file}, line 2 is damaged" in sentence
-    if reason not in ("cut", "not JSON", "not UTF-8", "no object"):
+    if reason not in ("cut", "not JSON", "not UTF-8", "no object", "nested"):
         assert reason in sentence
     assert [reading.find(with_seed(CELL, seed)) is not None for seed in (1, 2, 3)] == [True, False, True]
     append_record(file, record(with_seed(CELL, 2)))
@@ -96,6 +110,22 @@ def test_records_of_another_version_are_kept_apart(versions, file, record):
     assert reading.find(CELL) is None
     assert reading.of_row(CELL.row) == []
     assert [r["versions"] for r in reading.apart] == [versions]
+
+
+def test_what_a_task_measures_must_be_there(file, record):
+    for task, measure in (("controlled", "similarity"), ("equivariance", "equivariance")):
+        with pytest.raises(ValueError, match=f"lacks the measure {measure}"):
+            append_record(file, record(Cell(model="gc_p4cnn", model_config={"width": 30}, task=task)))
+
+
+def test_a_record_of_another_protocol_may_look_otherwise(file, record):
+    """It is told apart before anything else in it is read."""
+    line = record(CELL)
+    line["cell"] = {"protocol": 7, "config": {"what": "ever"}}
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(line) + "\n")
+    reading = read_records(file)
+    assert (reading.records, len(reading.apart), reading.damaged) == ({}, 1, ())
 
 
 def test_records_of_another_protocol_are_kept_apart(file, record, monkeypatch):

@@ -134,11 +134,21 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_cell_begins_anew(stopped):
 def test_a_run_that_another_version_finished_begins_anew(trial, job):
     this = job(trial())
     assert run_job(this).ending == "finished"
-    assert can_resume(this.folder)
+    assert can_resume(this.folder, this.cell.config)
     path = this.folder / "record.json"
     path.write_text(path.read_text().replace('"sepgconv": "0.1.0"', '"sepgconv": "0.0.1"'))
-    assert not can_resume(this.folder)
+    assert not can_resume(this.folder, this.cell.config)
     assert not this.folder.exists()
+
+
+def test_a_run_begun_with_another_config_is_put_aside(stopped, monkeypatch):
+    """As when a name in the config means something else than it did."""
+    monkeypatch.undo()
+    setup = json.loads((stopped.folder / "config.json").read_text())
+    setup["config"]["lr"] = 0.5
+    (stopped.folder / "config.json").write_text(json.dumps(setup))
+    assert run_job(stopped).ending == "finished"
+    assert len(list(stopped.folder.parent.glob("*.aside-*"))) == 1
 
 
 def test_convergence_and_equivariance_are_measured(trial, job):

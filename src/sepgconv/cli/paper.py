@@ -64,17 +64,23 @@ def paper(
     Each finished cell is a line of results/<name>.jsonl. Running again does only what is missing; a cell that was
     broken off goes on from its checkpoint (in results/.work). `render` makes the pages from the records.
     """
-    from sepgconv.paper import EXPERIMENTS, Job, choose, find_experiment, plan, run
+    from sepgconv.paper import EXPERIMENTS, Job, choose, find_experiment, plan, read_records, run
     from sepgconv.paper.render.files import render
     from sepgconv.paper.runner import adopt, damage, missing
 
     if what == "render":
+        if not results.is_dir():
+            raise ValueError(
+                f"{results} is no folder of records, so there is nothing to render; name it with --results"
+            )
         _warn(damage(results, tuple(EXPERIMENTS)))
         for path in render(results, docs, readme if readme.exists() else None):
             print(path)
         return
     if address is not None and executor != "ray":
         raise ValueError(f"--address {address} is for --executor ray; add that, or leave the address out")
+    if gpus and executor != "ray":
+        raise ValueError(f"--gpus {gpus:g} is for --executor ray; other workers take a GPU each, as many as there are")
     experiments = list(EXPERIMENTS.values()) if what == "all" else [find_experiment(what)]
     numbers = None if seeds is None else parse_seeds(seeds)
     if what == "all" and only:
@@ -108,11 +114,17 @@ def paper(
                     f"The records in {results} are complete lines, the cells that ran have their checkpoints; the same "
                     "command goes on from there."
                 ) from None
-            problems += [f"{job.cell.label}: {o.problem or o.ending}" for job, o in outcomes.items() if _bad(o.ending)]
+            known = read_records(results / f"{experiment.name}.jsonl")  # another process may have finished some
+            problems += [
+                f"{job.cell.label}: {outcome.problem or outcome.ending}"
+                for job, outcome in outcomes.items()
+                if _bad(outcome.ending) and known.find(job.cell) is None
+            ]
         _print_report(experiment, results)
     if problems:
         shown = "; ".join(_once(problems))
-        raise RuntimeError(f"{len(problems)} cells were not run: {shown}")
+        number = "1 cell was" if len(problems) == 1 else f"{len(problems)} cells were"
+        raise RuntimeError(f"{number} not run: {shown}")
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

@@ -9,7 +9,8 @@ from sepgconv.paper.cells import Cell
 from sepgconv.paper.comparison import NOT_RUN, compare
 from sepgconv.paper.experiments import Experiment, Row
 from sepgconv.paper.report import Report, Table
-from sepgconv.paper.store import FINISHED, Reading
+from sepgconv.paper.statistics import error, seeds, titled
+from sepgconv.paper.store import Reading
 from sepgconv.paper.table1 import ROWS as TABLE1_ROWS
 from sepgconv.paper.table2 import FIFTH
 
@@ -123,19 +124,20 @@ def _table(title: str, rows: Sequence[Row], reading: Reading, notes: tuple[str, 
 def _initialisation(reading: Reading) -> Table:
     lines: list[tuple[str, ...]] = []
     for row in INITIALISATION_ROWS:
-        found = [r for r in reading.of_row(row.cell.row) if r["status"] == FINISHED and "convergence" in r["measures"]]
-        needed = [epochs_to(GOAL, record["measures"]["convergence"]["validation_error"]) for record in found]
-        reached = [epochs for epochs in needed if epochs is not None]
-        if found:
+        measured = [record for record in reading.of_row(row.cell.row) if "convergence" in record["measures"]]
+        found = titled(row.title, measured)
+        for title, group in found.items():
+            curves = [record["measures"]["convergence"]["validation_error"] for record in group.finished]
+            needed = [epochs_to(GOAL, curve) for curve in curves]
+            reached = [epochs for epochs in needed if epochs is not None]
             epochs = ", ".join("never" if epochs is None else str(epochs) for epochs in needed)
             mean = f"{statistics.fmean(reached):.1f}" if len(reached) == len(needed) else "-"
-            final = statistics.fmean(record["test_error"] for record in found)
-            lines.append((row.title, epochs, mean, f"{final:.2f}"))
-        else:
-            lines.append((row.title, NOT_RUN, "-", NOT_RUN))
+            lines.append((title, seeds(group), epochs, mean, error(group)))
+        if not found:
+            lines.append((row.title, NOT_RUN, NOT_RUN, "-", NOT_RUN))
     return Table(
         title=f"Epochs until the error on the 2,000 held-out images is {GOAL:g} % or less",
-        columns=("network", "epochs, by seed", "mean", "final test error %"),
+        columns=("network", "seeds", "epochs, by seed", "mean", "final test error %"),
         rows=tuple(lines),
     )
 

@@ -15,7 +15,7 @@ COLUMNS = (
 )  # fmt: skip
 NOT_RUN = "not run"
 # On these, a number of ours may stand beside the paper's: the same images, or the same task on images made alike.
-COMPARABLE_DATA = ("rotmnist-official", "rotmnist-generated", "cifar10")
+COMPARABLE_DATA = ("rotmnist", "rotmnist-official", "rotmnist-generated", "cifar10")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ def compare(
     for row in rows:
         found = groups(reading.of_row(row.cell.row))
         if not found:
-            lines.append((row.title, row.cell.data, NOT_RUN, "-", "-", NOT_RUN, row.published or "-", "-"))
+            lines.append((row.title, row.cell.data, NOT_RUN, "-", "-", NOT_RUN, _published(row, row.cell.data), "-"))
         for group in found:
             lines.append(_line(row, group))
             used.extend(group.records)
@@ -74,7 +74,7 @@ def kept_apart(reading: Reading) -> tuple[str, ...]:
 
 def other_records(experiment: Experiment, reading: Reading) -> Table | None:
     """Return a table of the records in an experiment's file that are of none of its rows, such as trials; or None."""
-    rows = {row.cell.row for row in experiment.rows}
+    rows = {row.cell.row for row in (*experiment.rows, *experiment.substitutes)}
     found = [record for record in reading.records.values() if record["row"] not in rows]
     if not found:
         return None
@@ -85,19 +85,17 @@ def other_records(experiment: Experiment, reading: Reading) -> Table | None:
             str(record["data"]),
             str((record.get("images") or {}).get("train", "-")),
             str(record["epochs"]),
+            str(record["cell"].get("initialisation", "-")),
             str(record["seed"]),
             record["status"] if record["test_error"] is None else f"{record['test_error']:.2f}",
         )
         for record in found
     ]
-    columns = ("network", "width", "data", "images", "epochs", "seed", "test error %")
+    columns = ("network", "width", "data", "images", "epochs", "initialisation", "seed", "test error %")
     return Table(title="Other configs and trials, in no mean", columns=columns, rows=tuple(sorted(lines)), left=3)
 
 
 def _line(row: Row, group: Group) -> tuple[str, ...]:
-    published = row.published or "-"
-    if row.published and group.data not in COMPARABLE_DATA:
-        published = "other images"
     return (
         row.title,
         group.data,
@@ -105,9 +103,15 @@ def _line(row: Row, group: Group) -> tuple[str, ...]:
         whole(group.the("parameters")),
         statistics.macs(group),
         statistics.error(group),
-        published,
+        _published(row, group.data),
         statistics.seconds(group),
     )
+
+
+def _published(row: Row, data: str) -> str:
+    if not row.published:
+        return "-"
+    return row.published if data in COMPARABLE_DATA else "other images"
 
 
 def _problems(records: Sequence[Record]) -> list[str]:

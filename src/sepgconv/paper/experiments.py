@@ -38,12 +38,14 @@ class Experiment:
         rows: what is run.
         seeds: with which seeds, by default.
         report: from records to tables and pictures.
+        substitutes: rows on other data sets, which are run when their data set is asked for.
     """
 
     name: str
     rows: tuple[Row, ...]
     seeds: tuple[int, ...]
     report: Callable[[Reading], Report]
+    substitutes: tuple[Row, ...] = ()
 
     def cells(self, seeds: tuple[int, ...] | None = None) -> tuple[Cell, ...]:
         """Return every cell, the first seed of all rows first, so that a half-finished table compares like with like.

@@ -7,7 +7,8 @@ from sepgconv.paper.cells import Cell
 from sepgconv.paper.comparison import compare
 from sepgconv.paper.experiments import Experiment, Row
 from sepgconv.paper.report import Picture, Report, Table
-from sepgconv.paper.store import FINISHED, Reading, Record
+from sepgconv.paper.statistics import Group, titled
+from sepgconv.paper.store import Reading
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,33 +40,31 @@ MEASURES = (
 def report(reading: Reading) -> Report:
     """Return the runs, the similarities, and a picture of filters and maps."""
     runs = compare("The runs", ROWS, SEEDS, reading).table
-    found = {
-        row.title: [record for record in reading.of_row(row.cell.row) if record["status"] == FINISHED] for row in ROWS
-    }
+    equal, free = (titled(row.title, reading.of_row(row.cell.row)) for row in ROWS)
     parts: list[Table | Picture | str] = [
         "A p4 network without activation functions; its first layer is one fixed filter that no turn changes. All "
         "other filters begin equal along the poses, and the first half of the channels of layer 2 with kernels that no "
-        "turn changes. Expected: layer 2 stays equal along the poses; symmetric kernels stay symmetric and have equal "
-        "maps; the filters of layer 3 that read them stay equal along the poses, those that read the others do not.",
+        "turn changes. Expected: layer 2 stays equal along the poses; where its kernels stay symmetric, their maps are "
+        "equal and the filters of layer 3 that read them stay equal along the poses; those that read others do not.",
         runs,
     ]
-    if any(found.values()):
+    if equal or free:
         parts.append(
             Table(
                 title="Mean cosine similarity after training, 1 for equal",
                 columns=("network", "channels of layer 2", *(name for _, name in MEASURES)),
-                rows=tuple(line for title, records in found.items() for line in _lines(title, records)),
+                rows=tuple(line for title, group in (equal | free).items() for line in _lines(title, group)),
                 left=2,
                 notes=("Smallest to largest over channels and seeds in brackets.",),
             )
         )
-    if found[EQUAL.title]:
-        first = found[EQUAL.title][0]
+    if equal:
+        first = next(iter(equal.values())).finished[0]
         parts.append(
             Picture(
                 file="figure1.png",
                 caption=f"Filters and maps of the controlled experiment, seed {first['seed']}: a channel of layer 2 "
-                "that is symmetric and one that is not",
+                "that began symmetric and one that did not",
                 content=first["measures"]["similarity"]["shown"],
                 draw=draw,
                 size=(9.0, 6.0),
@@ -74,16 +73,14 @@ def report(reading: Reading) -> Report:
     return Report(title="Figure 1: symmetric filters and what follows from them", parts=tuple(parts))
 
 
-def _lines(title: str, records: list[Record]) -> list[tuple[str, ...]]:
-    if not records:
-        return []
+def _lines(title: str, group: Group) -> list[tuple[str, ...]]:
     half = WIDTH // 2
     parts = (("first half (symmetric)", slice(0, half)), ("second half (not)", slice(half, None)))
     lines: list[tuple[str, ...]] = []
     for part, channels in parts:
         cells: list[str] = []
         for measure, _ in MEASURES:
-            values = [value for r in records for value in r["measures"]["similarity"][measure][channels]]
+            values = [value for r in group.finished for value in r["measures"]["similarity"][measure][channels]]
             cells.append(f"{statistics.fmean(values):.3f} [{min(values):.3f}, {max(values):.3f}]")
         lines.append((title, part, *cells))
     return lines
@@ -93,7 +90,7 @@ def draw(figure: "Figure", content: Any) -> None:
     """Draw, for a symmetric channel and another, the kernels and maps of layer 2 and the kernels of layer 3."""
     grid = figure.subplots(6, 4)
     names = ("layer 2 filter", "layer 2 map", "layer 3 filter")
-    for half, title in enumerate(("symmetric", "not symmetric")):
+    for half, title in enumerate(("began symmetric", "did not")):
         for line, key in enumerate(("second_filters", "second_maps", "third_filters")):
             values = content[key][half]
             low = min(min(row) for pose in values for row in pose)

@@ -1,13 +1,15 @@
 """Figure 2: how much of a filter's variance along the poses one kernel explains (METHOD section 5)."""
 
 import statistics
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sepgconv.paper.cells import Cell
 from sepgconv.paper.comparison import compare, kept_apart
 from sepgconv.paper.experiments import Experiment, Row
 from sepgconv.paper.report import Picture, Report, Table
-from sepgconv.paper.store import FINISHED, Reading, Record
+from sepgconv.paper.statistics import seeds, titled
+from sepgconv.paper.store import Reading, Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,28 +36,27 @@ def report(reading: Reading) -> Report:
         runs,
     ]
     for number, row in enumerate(ROWS):
-        found = [r for r in reading.of_row(row.cell.row) if r["status"] == FINISHED and "redundancy" in r["measures"]]
-        if not found:
-            continue
-        layers = _layers(found)
-        parts += [
-            Table(
-                title=f"{row.title}: mean share of the first component in %, {len(found)} seeds",
-                columns=("layer", "sets of kernels", *(name for _, name in STATES)),
-                rows=tuple(_line(name, shares) for name, shares in layers.items()),
-                notes=kept_apart(reading),
-            ),
-            Picture(
-                file=f"figure2{'ab'[number]}.png",
-                caption=f"{row.title}: share of variance of the first principal component, by layer",
-                content=layers,
-                draw=draw,
-            ),
-        ]
+        measured = [record for record in reading.of_row(row.cell.row) if "redundancy" in record["measures"]]
+        for another, (title, group) in enumerate(titled(row.title, measured).items()):
+            layers = _layers(group.finished)
+            parts += [
+                Table(
+                    title=f"{title}: mean share of the first component in %, seeds {seeds(group)}",
+                    columns=("layer", "sets of kernels", *(name for _, name in STATES)),
+                    rows=tuple(_line(name, shares) for name, shares in layers.items()),
+                    notes=kept_apart(reading),
+                ),
+                Picture(
+                    file=f"figure2{'ab'[number]}{f'-{group.data}' if another else ''}.png",
+                    caption=f"{title}: share of variance of the first principal component, by layer",
+                    content=layers,
+                    draw=draw,
+                ),
+            ]
     return Report(title="Figure 2: redundancy of filters along the poses", parts=tuple(parts))
 
 
-def _layers(records: list[Record]) -> dict[str, dict[str, list[float]]]:
+def _layers(records: Sequence[Record]) -> dict[str, dict[str, list[float]]]:
     """Return the shares of every layer, all seeds together, by state."""
     layers: dict[str, dict[str, list[float]]] = {}
     for record in records:

@@ -51,14 +51,12 @@ def report(reading: Reading) -> Report:
         compare(title, rows, SEEDS, reading).table
         for title, rows in (("a: training images", IMAGES_ROWS), ("b: model size", WIDTH_ROWS))
     ]
-    curves = {
-        title: _points(reading, [(n, _images_row(title, model, width, n)) for n in IMAGES])
-        for title, model, width in NETWORKS
-    }
-    sizes = {
-        title: _points(reading, [(None, row) for row in WIDTH_ROWS if row.cell.model == model])
-        for title, model, _ in WIDTHS
-    }
+    curves: dict[str, list[list[float]]] = {}
+    for title, model, width in NETWORKS:
+        curves |= curves_of(title, reading, [(n, _images_row(title, model, width, n)) for n in IMAGES])
+    sizes: dict[str, list[list[float]]] = {}
+    for title, model, _ in WIDTHS:
+        sizes |= curves_of(title, reading, [(None, row) for row in WIDTH_ROWS if row.cell.model == model])
     missing = [row.title for row in WIDTH_ROWS if not groups(reading.of_row(row.cell.row))]
     return Report(
         title="Figure 3: test error against training images and parameters",
@@ -72,20 +70,30 @@ def report(reading: Reading) -> Report:
     )
 
 
-def _points(reading: Reading, rows: Sequence[tuple[int | None, Row]]) -> list[list[float]]:
-    """Return [position, mean, standard deviation] of each row that was run; the position may be the parameters."""
-    points: list[list[float]] = []
+def curves_of(title: str, reading: Reading, rows: Sequence[tuple[int | None, Row]]) -> dict[str, list[list[float]]]:
+    """Return [position, mean, standard deviation] of each row that was run, by title; one curve for each data set.
+
+    Args:
+        title: of the curve; with the data set's name in it where there are several.
+        reading: the records.
+        rows: with their positions; None stands for the number of parameters.
+    """
+    curves: dict[str, list[list[float]]] = {}
     for position, row in rows:
         for group in groups(reading.of_row(row.cell.row)):
             x = group.the("parameters") if position is None else position
             if group.mean is not None:
-                points.append([float(x), round(group.mean, 4), round(group.deviation or 0.0, 4)])
-    return points
+                point = [float(x), round(group.mean, 4), round(group.deviation or 0.0, 4)]
+                curves.setdefault(group.data, []).append(point)
+    return {title if len(curves) == 1 else f"{title}, {data}": points for data, points in sorted(curves.items())}
 
 
 def _picture(file: str, caption: str, axis: str, curves: dict[str, list[list[float]]]) -> Picture:
     return Picture(
-        file=file, caption=f"{caption}, {len(SEEDS)} seeds", content={"axis": axis, "curves": curves}, draw=draw
+        file=file,
+        caption=f"{caption}, mean and standard deviation over seeds",
+        content={"axis": axis, "curves": curves},
+        draw=draw,
     )
 
 

@@ -68,7 +68,10 @@ def choose(
     Raises:
         ValueError: nothing is left.
     """
-    cells = [_altered(cell, images, epochs, data) for cell in experiment.cells(seeds)]
+    if substitutes := tuple(row for row in experiment.substitutes if row.cell.data == data):
+        experiment = dataclasses.replace(experiment, rows=substitutes)
+    altered = [_altered(cell, images, epochs, data) for cell in experiment.cells(seeds)]
+    cells = list({cell.fingerprint: cell for cell in altered}.values())  # two may have differed in their images only
     chosen = tuple(cell for cell in cells if not only or any(_matches(cell.label, pattern) for pattern in only))
     if not chosen:
         labels = ", ".join(cell.label for cell in cells[: len(experiment.rows)])

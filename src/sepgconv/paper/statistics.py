@@ -62,6 +62,12 @@ def groups(records: Iterable[Record]) -> list[Group]:
     return [Group(tuple(found[data])) for data in sorted(found)]
 
 
+def titled(title: str, records: Iterable[Record]) -> dict[str, Group]:
+    """Return the groups of what finished by title; with the data set's name in it where there are several."""
+    found = [group for group in groups(records) if group.finished]
+    return {title if len(found) == 1 else f"{title}, {group.data}": group for group in found}
+
+
 def error(group: Group) -> str:
     """Write the error in percent: mean ± standard deviation."""
     if group.mean is None:

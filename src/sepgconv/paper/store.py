@@ -2,9 +2,10 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from filelock import FileLock
@@ -69,10 +70,10 @@ def read_records(path: Path) -> Reading:
             continue
         try:
             record = _parse(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             damaged.append(f"{path}, line {number} is damaged ({error}); it is left out and its cell counts as not run")
             continue
-        if record["versions"].get("sepgconv") in COMPARABLE_VERSIONS and record["cell"]["protocol"] == PROTOCOL:
+        if _is_comparable(record):
             records[record["fingerprint"]] = record
         else:
             apart.append(record)
@@ -112,30 +113,97 @@ def _parse(line: bytes) -> Record:
     record = json.loads(line, parse_constant=_no_constant)
     if not isinstance(record, dict):
         raise ValueError(f"expected a JSON object, got a {type(record).__name__}")
-    if missing := [name for name in REQUIRED if name not in record]:
-        raise ValueError(f"it lacks {', '.join(missing)}")
-    _check_consistency(record)
+    _require(record, REQUIRED)
+    if not (isinstance(record["cell"], Mapping) and isinstance(record["versions"], Mapping)):
+        raise ValueError("cell and versions must be objects")
+    _require(record["cell"], ("protocol", "config"))
+    if _is_comparable(record):
+        _check_consistency(record)
     return record
 
 
+def _require(values: Mapping[str, Any], names: Sequence[str]) -> None:
+    if missing := [name for name in names if name not in values]:
+        raise ValueError(f"it lacks {', '.join(missing)}")
+
+
+def _is_comparable(record: Record) -> bool:
+    """Return whether a record is of this protocol and of a version that gives the same numbers."""
+    version, protocol = record["versions"].get("sepgconv"), record["cell"]["protocol"]
+    return version in COMPARABLE_VERSIONS and protocol == PROTOCOL
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+
+
+def _is_count(value: object) -> bool:
+    return _is_number(value) and isinstance(value, int)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str)
+
+
+# What a field must be, and whether it may be null or missing.
+_TYPES: Mapping[str, tuple[Callable[[object], bool], str, bool]] = MappingProxyType(
+    {
+        "data": (_is_name, "a string", False),
+        "device": (_is_name, "a string", False),
+        "commit": (_is_name, "a string", True),
+        "seed": (_is_count, "a whole number", False),
+        "epochs": (_is_count, "a whole number", False),
+        "parameters": (_is_count, "a whole number", True),
+        "nominal_macs": (_is_count, "a whole number", True),
+        "executed_macs": (_is_count, "a whole number", True),
+        "seconds": (_is_number, "a number, 0 or more", False),
+        "cpu_seconds": (_is_number, "a number, 0 or more", True),
+        "measures": (lambda value: isinstance(value, Mapping), "an object", False),
+    }
+)
+# What each measure holds.
+_MEASURED: Mapping[str, str] = MappingProxyType(
+    {
+        "redundancy": "layers",
+        "convergence": "validation_error",
+        "equivariance": "error",
+        "initial_error": "error",
+        "similarity": "shown",
+    }
+)
+
+
+# What a task always measures.
+_OF_TASK: Mapping[str, str] = MappingProxyType({"controlled": "similarity", "equivariance": "equivariance"})
+
+
+def _check_types(record: Record) -> None:
+    for name, (accepts, expected, optional) in _TYPES.items():
+        value = record.get(name)
+        if not (accepts(value) or (optional and value is None)):
+            raise ValueError(f"{name} must be {expected}, got {value!r}")
+    for name, values in record["measures"].items():
+        if name in _MEASURED and not (isinstance(values, Mapping) and _MEASURED[name] in values):
+            raise ValueError(f"the measure {name} lacks {_MEASURED[name]}")
+
+
 def _check_consistency(record: Record) -> None:
-    cell = record["cell"]
+    cell, config = record["cell"], record["cell"]["config"]
     try:
         same = record["fingerprint"] == fingerprint(cell) and record["row"] == row_fingerprint(cell)
-        config: dict[str, Any] = cell["config"]
-        protocol, measured, versions = cell["protocol"], record["measures"], record["versions"]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"its cell is none ({error})") from error
     if not same:
         raise ValueError("its fingerprint is not that of its cell")
-    if not (isinstance(protocol, int) and isinstance(measured, Mapping) and isinstance(versions, Mapping)):
-        raise ValueError("protocol, measures or versions are of the wrong type")
+    _check_types(record)
     if record["model"] != config["model"] or record["seed"] != config["seed"]:
         raise ValueError("model or seed are not those of its cell")
     if record["status"] == DIVERGED:
         return
     if record["status"] != FINISHED:
         raise ValueError(f"unknown status {record['status']!r}")
+    if (measured := _OF_TASK.get(cell["task"])) and measured not in record["measures"]:
+        raise ValueError(f"it lacks the measure {measured}")
     if cell["task"] == "equivariance":
         return
     error, epochs = record["test_error"], record["epochs"]

@@ -26,8 +26,9 @@ ROWS = tuple(
 
 NOTES = (
     "Recipe: Adam, learning rate 0.01, x0.1 after epoch 40, weight decay 1e-5, batch 256, all 12,000 training images.",
-    "Weights begin as in the paper, to which the recipe's learning rate belongs: every convolution, and both factors "
-    "of separable ones, uniform in ±1 / sqrt(c k^2). The same networks with our initialisation: see beyond.",
+    "Weights begin by the rule of the paper's authors, to which the recipe's learning rate belongs: uniform in "
+    "±1 / sqrt(c k^2). It is known of both factors of separable layers and taken for every convolution here; biases "
+    "begin at zero. The same networks with our initialisation: see beyond.",
     "rotmnist-generated has the task of Rotated MNIST but not its images: MNIST's digits, turned by angles of our own. "
     "The paper used the official images.",
     "Nominal MACs are the paper's formulas; executed ones are those of the execution that was chosen (composed filters "

@@ -21,7 +21,7 @@ from sepgconv.paper.controlled import train_controlled
 from sepgconv.paper.measures import MEASURES, Trained, output_error
 from sepgconv.paper.separated import group_cell, take_separated
 from sepgconv.paper.store import DIVERGED, FINISHED, Record, append_record, read_records, work_folder
-from sepgconv.training import DivergedError, RunRecord, initial_network, load_run, read_history, train
+from sepgconv.training import DivergedError, RunRecord, TrainingConfig, initial_network, load_run, read_history, train
 from sepgconv.training.environment import device_name, git_commit, versions
 from sepgconv.training.folder import RunFolder
 
@@ -117,7 +117,7 @@ def _train(job: Job) -> Record:
             cell.config,
             folder=job.folder,
             data=data,
-            resume=can_resume(job.folder),
+            resume=can_resume(job.folder, cell.config),
             progress=False,
             threads=job.threads,
             accelerator=job.accelerator,
@@ -138,7 +138,7 @@ def _preparation(job: Job, data: Dataset) -> Callable[[nn.Module], None] | None:
             base.cell.config,
             folder=base.folder,
             data=data,
-            resume=can_resume(base.folder),
+            resume=can_resume(base.folder, base.cell.config),
             progress=False,
             threads=job.threads,
             accelerator=job.accelerator,
@@ -163,7 +163,7 @@ def _controlled(job: Job) -> Record:
             job.cell.config,
             folder=job.folder,
             data=data,
-            resume=can_resume(job.folder),
+            resume=can_resume(job.folder, job.cell.config),
             threads=job.threads,
             accelerator=job.accelerator,
         )
@@ -206,10 +206,11 @@ def _load_once(name: str, data_dir: Path | None) -> Dataset:
     return load_dataset(name, data_dir=data_dir)
 
 
-def can_resume(folder: Path) -> bool:
+def can_resume(folder: Path, config: TrainingConfig) -> bool:
     """Return whether a run was begun in a folder and can go on.
 
-    One with an unreadable checkpoint, or finished by another version of this package, is put aside and begins anew.
+    One with an unreadable checkpoint, begun with another config or finished by another version of this package, is put
+    aside and begins anew.
     """
     from sepgconv.training.checkpoint import completed_epochs  # imports Lightning
 
@@ -217,6 +218,7 @@ def can_resume(folder: Path) -> bool:
     if not files.setup.is_file():
         return False
     try:
+        files.refuse_other({"config": config.to_dict()})
         completed_epochs(files.checkpoint)
         if not files.record.is_file() or RunRecord.read(files.record).versions["sepgconv"] in COMPARABLE_VERSIONS:
             return True
