@@ -1,13 +1,14 @@
 """Figure 3: Rotated MNIST, error against training images (a) and against parameters (b)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from sepgconv.paper.cells import Cell
 from sepgconv.paper.comparison import compare
 from sepgconv.paper.experiments import Experiment, Row
 from sepgconv.paper.report import Picture, Report
-from sepgconv.paper.statistics import groups
+from sepgconv.paper.statistics import Group, groups
 from sepgconv.paper.store import Reading
 
 if TYPE_CHECKING:
@@ -70,21 +71,27 @@ def report(reading: Reading) -> Report:
     )
 
 
-def curves_of(title: str, reading: Reading, rows: Sequence[tuple[int | None, Row]]) -> dict[str, list[list[float]]]:
+def curves_of(
+    title: str,
+    reading: Reading,
+    rows: Sequence[tuple[int | None, Row]],
+    errors: Callable[[Group], list[float]] = lambda group: group.errors,
+) -> dict[str, list[list[float]]]:
     """Return [position, mean, standard deviation] of each row that was run, by title; one curve for each data set.
 
     Args:
         title: of the curve; with the data set's name in it where there are several.
         reading: the records.
         rows: with their positions; None stands for the number of parameters.
+        errors: what is averaged, in percent. Default: the test errors of the last epoch.
     """
     curves: dict[str, list[list[float]]] = {}
     for position, row in rows:
         for group in groups(reading.of_row(row.cell.row)):
             x = group.the("parameters") if position is None else position
-            if group.mean is not None:
-                point = [float(x), round(group.mean, 4), round(group.deviation or 0.0, 4)]
-                curves.setdefault(group.data, []).append(point)
+            if values := errors(group):
+                deviation = stdev(values) if len(values) > 1 else 0.0
+                curves.setdefault(group.data, []).append([float(x), round(fmean(values), 4), round(deviation, 4)])
     return {title if len(curves) == 1 else f"{title}, {data}": points for data, points in sorted(curves.items())}
 
 

@@ -1,7 +1,7 @@
 """Beyond the paper: a trained P4CNN separated at ranks 1 to 4, trained on, and beside it the same from scratch."""
 
 from collections.abc import Callable
-from statistics import fmean, stdev
+from statistics import fmean
 
 from sepgconv.paper.cells import SEPARATED, Cell
 from sepgconv.paper.comparison import NOT_RUN, compare
@@ -55,7 +55,8 @@ def report(reading: Reading) -> Report:
     curves |= curves_of("P4CNN", reading, [(None, FULL)])
     untrained: dict[str, list[list[float]]] = {}
     for sharing in SHARINGS:
-        untrained |= _untrained(f"{sharing}, separated", reading, [SEPARATED_ROWS[sharing, rank] for rank in RANKS])
+        rows = [(None, SEPARATED_ROWS[sharing, rank]) for rank in RANKS]
+        untrained |= curves_of(f"{sharing}, separated", reading, rows, errors=_initial)
     pictures = (
         _picture("ranks.png", f"Test error against parameters for ranks 1 to {RANKS[-1]}", curves),
         _picture("ranks-untrained.png", "The same, and what separating alone gives", curves | untrained),
@@ -66,17 +67,6 @@ def report(reading: Reading) -> Report:
 
 def _picture(file: str, caption: str, curves: dict[str, list[list[float]]]) -> Picture:
     return Picture(file=file, caption=caption, content={"axis": "parameters", "curves": curves}, draw=draw)
-
-
-def _untrained(title: str, reading: Reading, rows: list[Row]) -> dict[str, list[list[float]]]:
-    """Return the same of the networks as they were separated, before they were trained on."""
-    curves: dict[str, list[list[float]]] = {}
-    for group in (group for row in rows for group in groups(reading.of_row(row.cell.row))):
-        if errors := _initial(group):
-            deviation = stdev(errors) if len(errors) > 1 else 0.0
-            point = [float(group.the("parameters")), round(fmean(errors), 4), round(deviation, 4)]
-            curves.setdefault(group.data, []).append(point)
-    return {title if len(curves) == 1 else f"{title}, {data}": points for data, points in sorted(curves.items())}
 
 
 def _numbers(reading: Reading) -> Table:
