@@ -62,6 +62,7 @@ DAMAGES = {
     "nested": lambda line: b"[" * 200_000,
     "seconds must be a number": lambda line: json.dumps({**json.loads(line), "seconds": None}).encode(),
     "seconds must be a number, 0": lambda line: line.replace(b'"seconds": 60.0', b'"seconds": 1e999'),
+    "too large": lambda line: line.replace(b'"parameters": 1000', b'"parameters": 1' + b"0" * 400),
     "parameters must be a whole number": lambda line: json.dumps({**json.loads(line), "parameters": "x"}).encode(),
     "nominal_macs must be": lambda line: json.dumps({**json.loads(line), "nominal_macs": "x"}).encode(),
     "data must be a string": lambda line: json.dumps({**json.loads(line), "data": None}).encode(),

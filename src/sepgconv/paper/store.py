@@ -70,7 +70,7 @@ def read_records(path: Path) -> Reading:
             continue
         try:
             record = _parse(line)
-        except (ValueError, RecursionError) as error:
+        except (ValueError, OverflowError, RecursionError) as error:
             damaged.append(f"{path}, line {number} is damaged ({error}); it is left out and its cell counts as not run")
             continue
         if _is_comparable(record):
