@@ -124,6 +124,25 @@ def test_it_is_generated_from_mnist_without_a_download(
     assert torch.equal(again.test.images, dataset.test.images)
 
 
+def test_either_kind_can_be_asked_for_alone(tmp_path: Path, sources: Sources):
+    data = tmp_path / "data"
+    put(data, sources, tmp_path, mnist=True)
+    with pytest.raises(
+        FileNotFoundError, match=r"^rotmnist-official needs mnist_rotation_new\.zip: no intact"
+    ) as caught:
+        load_rotmnist(data, download=False, images="official", sources=sources)
+    assert "train-images" not in str(caught.value)  # nothing that would not help
+    put(data, sources, tmp_path, archive=True)
+    check_official(load_rotmnist(data, download=False, images="official", sources=sources))
+    assert load_rotmnist(data, download=False, images="generated", sources=sources).name == "rotmnist-generated"
+    (data / sources.mnist[0].name).unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"^rotmnist-generated needs the four files of MNIST: no intact train-"
+    ) as caught:
+        load_rotmnist(data, download=False, images="generated", sources=sources)
+    assert sources.archive.name not in str(caught.value)
+
+
 def test_the_official_archive_is_downloaded_before_mnist(tmp_path: Path, sources: Sources, server):
     content = (tmp_path / "away" / sources.archive.name).read_bytes()
     remote = dataclasses.replace(sources, archive=server.publish(sources.archive.name, content))

@@ -116,6 +116,20 @@ def test_two_kinds_of_images_are_two_lines(records):
     }
 
 
+def test_runs_that_name_their_kind_of_images_stand_in_the_same_table(records, record):
+    """Where generated images were used already, the official ones are another line; no seed counts twice."""
+    official = [record(dataclasses.replace(ROW.cell, data="rotmnist-official", seed=seed), 40.0) for seed in (1, 2)]
+    again = record(dataclasses.replace(ROW.cell, data="rotmnist-generated", seed=5), 90.0)
+    table, rows = line([again, *official, *records])
+    assert {row["data"]: (row["seeds"], row["test error %"]) for row in rows} == {
+        "rotmnist-generated": ("1-5", "1.76 ± 0.096"),
+        "rotmnist-official": ("1-2", "40.00 ± 0.000"),
+    }
+    assert {row["paper %"] for row in rows} == {ROW.published}
+    assert "5 of 35 cells." in table.notes
+    assert other_records(EXPERIMENTS["table1"], reading([again, *official, *records])) is None
+
+
 def test_another_config_or_version_enters_no_mean(tmp_path, records, record):
     """The negative control is the first assertion of the last three: without them the mean is what it is."""
     file = tmp_path / "table1.jsonl"

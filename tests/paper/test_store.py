@@ -24,7 +24,7 @@ def test_a_record_comes_back(file, record):
     assert len(file.read_text().splitlines()) == 2
     reading = read_records(file)
     assert reading.find(CELL) == record(CELL)
-    assert [r["test_error"] for r in reading.of_row(CELL.row)] == [2.0, 3.0]
+    assert [r["test_error"] for r in reading.of_row(CELL)] == [2.0, 3.0]
     assert reading.find(with_seed(CELL, 3)) is None
 
 
@@ -36,7 +36,7 @@ def test_a_cell_is_written_once_and_again_only_with_more_measures(file, record):
     assert read_records(file).find(measured) is None
     append_record(file, record(measured, measures={"redundancy": {"layers": []}}))
     assert read_records(file).find(measured) is not None
-    assert len(read_records(file).of_row(CELL.row)) == 1  # once in every mean
+    assert len(read_records(file).of_row(CELL)) == 1  # once in every mean
 
 
 def without(record, key):
@@ -109,7 +109,7 @@ def test_records_of_another_version_are_kept_apart(versions, file, record):
     append_record(file, record(CELL, versions=versions))
     reading = read_records(file)
     assert reading.find(CELL) is None
-    assert reading.of_row(CELL.row) == []
+    assert reading.of_row(CELL) == []
     assert [r["versions"] for r in reading.apart] == [versions]
 
 
@@ -172,7 +172,7 @@ def slow_writes(monkeypatch):
 @pytest.mark.usefixtures("slow_writes")
 def test_writers_at_the_same_time_lose_nothing(file, record):
     append_from_threads(file, [record(with_seed(CELL, seed)) for seed in range(1, 11)])
-    assert len(read_records(file).of_row(CELL.row)) == 10
+    assert len(read_records(file).of_row(CELL)) == 10
 
 
 @pytest.mark.usefixtures("slow_writes")
@@ -181,7 +181,7 @@ def test_without_the_lock_they_would(file, record, monkeypatch):
     monkeypatch.setattr(store_module, "FileLock", lambda path: contextlib.nullcontext())
     monkeypatch.setattr(threading, "excepthook", lambda arguments: None)  # they also take each other's parts
     append_from_threads(file, [record(with_seed(CELL, seed)) for seed in range(1, 11)])
-    assert len(read_records(file).of_row(CELL.row)) < 10
+    assert len(read_records(file).of_row(CELL)) < 10
 
 
 def test_a_writer_that_dies_leaves_the_file_whole(file, record, monkeypatch):

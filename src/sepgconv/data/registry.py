@@ -34,6 +34,16 @@ _DATASETS = {
         28,
         lambda data_dir, download: load_rotmnist(data_dir, download=download),
     ),
+    "rotmnist-official": _Entry(
+        "Rotated MNIST, the official files only",
+        28,
+        lambda data_dir, download: load_rotmnist(data_dir, download=download, images="official"),
+    ),
+    "rotmnist-generated": _Entry(
+        "Rotated MNIST, generated from MNIST only: the same task, not the same images",
+        28,
+        lambda data_dir, download: load_rotmnist(data_dir, download=download, images="generated"),
+    ),
     "cifar10": _Entry(
         "CIFAR-10, 50,000 / 10,000, 32x32 RGB, contrast-normalised and ZCA-whitened",
         32,

@@ -1,11 +1,13 @@
-"""`rotmnist`: Rotated MNIST, the official files where they can be had, else generated from MNIST."""
+"""`rotmnist`: Rotated MNIST, the official files where they can be had, else generated from MNIST; or one of the two."""
 
 import math
 import warnings
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -22,6 +24,9 @@ from sepgconv.data.turning import random_angles, turn_images
 _SEED = 20070620
 _SUBFOLDERS = ("rotmnist", "mnist_rotation_new", "mnist", "MNIST/raw")
 _CLASSES = tuple("0123456789")
+_FOUR = "the four files of MNIST"
+
+Images: TypeAlias = Literal["official", "generated"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,9 @@ PUBLISHED = Sources(
 )
 
 
-def load_rotmnist(data_dir: Path | None, *, download: bool, sources: Sources = PUBLISHED) -> Dataset:
+def load_rotmnist(
+    data_dir: Path | None, *, download: bool, images: Images | None = None, sources: Sources = PUBLISHED
+) -> Dataset:
     """Load Rotated MNIST: 28x28 grey, 10,000 train, 2,000 validation and 50,000 test images.
 
     Taken is the first that exists of: the official archive or its two tables on disk; MNIST on disk (generated); the
@@ -73,6 +80,7 @@ def load_rotmnist(data_dir: Path | None, *, download: bool, sources: Sources = P
     Args:
         data_dir: where the files may be; see `sepgconv.data.download`.
         download: whether the network may be used.
+        images: "official" or "generated" alone. Default: either.
         sources: which files, with which checksums.
 
     Raises:
@@ -80,27 +88,53 @@ def load_rotmnist(data_dir: Path | None, *, download: bool, sources: Sources = P
         ValueError: a file is not what it should be.
     """
     places = search_places(data_dir, _SUBFOLDERS)
+    kinds: tuple[Images, ...] = ("official", "generated") if images is None else (images,)
+    for kind in kinds:
+        if dataset := _FIND[kind](sources, places):
+            return dataset
+    problems = [] if download else ["downloading was not allowed"]
+    for kind in kinds if download else ():
+        try:
+            dataset = _FETCH[kind](sources, places)
+        except DownloadError as error:
+            problems.append(str(error))
+        else:
+            if problems:
+                warnings.warn(f"{problems[0]}; Rotated MNIST is generated from MNIST instead", stacklevel=2)
+            return dataset
+    name = "rotmnist" if images is None else f"rotmnist-{images}"
+    wanted = {"official": (sources.archive.name, (sources.archive,)), "generated": (_FOUR, tuple(sources.mnist))}
+    needed = f"{'either ' if len(kinds) > 1 else ''}{' or '.join(wanted[kind][0] for kind in kinds)}"
+    files = [file for kind in kinds for file in wanted[kind][1]]
+    raise FileNotFoundError(f"{name} needs {needed}: {missing_files(files, places, '; '.join(problems))}")
+
+
+def _find_official(sources: Sources, places: Places) -> Dataset | None:
     if archive := find_intact(sources.archive, places):
         return _from_archive(archive, sources)
-    if tables := _find_tables(sources, places):
-        return _official([_read_table(path, path) for path in tables], sources)
-    if paths := find_mnist(sources.mnist, places):
-        return _generate(paths, sources)
-    reason = "downloading was not allowed"
-    if download:
-        try:
-            return _from_archive(fetch(sources.archive, places), sources)
-        except DownloadError as error:
-            reason = str(error)
-        try:
-            paths = fetch_mnist(sources.mnist, places)
-        except DownloadError as error:
-            reason = f"{reason}; {error}"
-        else:
-            warnings.warn(f"{reason}; Rotated MNIST is generated from MNIST instead", stacklevel=2)
-            return _generate(paths, sources)
-    needed = missing_files((sources.archive, *sources.mnist), places, reason)
-    raise FileNotFoundError(f"rotmnist needs either {sources.archive.name} or the four files of MNIST: {needed}")
+    tables = _find_tables(sources, places)
+    return _official([_read_table(path, path) for path in tables], sources) if tables else None
+
+
+def _find_generated(sources: Sources, places: Places) -> Dataset | None:
+    paths = find_mnist(sources.mnist, places)
+    return _generate(paths, sources) if paths else None
+
+
+def _fetch_official(sources: Sources, places: Places) -> Dataset:
+    return _from_archive(fetch(sources.archive, places), sources)
+
+
+def _fetch_generated(sources: Sources, places: Places) -> Dataset:
+    return _generate(fetch_mnist(sources.mnist, places), sources)
+
+
+_FIND: Mapping[Images, Callable[[Sources, Places], Dataset | None]] = MappingProxyType(
+    {"official": _find_official, "generated": _find_generated}
+)
+_FETCH: Mapping[Images, Callable[[Sources, Places], Dataset]] = MappingProxyType(
+    {"official": _fetch_official, "generated": _fetch_generated}
+)
 
 
 def _find_tables(sources: Sources, places: Places) -> list[Path] | None:

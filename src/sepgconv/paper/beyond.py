@@ -125,7 +125,7 @@ def _table(title: str, rows: Sequence[Row], reading: Reading, notes: tuple[str, 
 def _initialisation(reading: Reading) -> Table:
     lines: list[tuple[str, ...]] = []
     for row in INITIALISATION_ROWS:
-        measured = [record for record in reading.of_row(row.cell.row) if "convergence" in record["measures"]]
+        measured = [record for record in reading.of_row(row.cell) if "convergence" in record["measures"]]
         found = titled(row.title, measured)
         for title, group in found.items():
             curves = [record["measures"]["convergence"]["validation_error"] for record in group.finished]
@@ -151,7 +151,7 @@ def epochs_to(goal: float, errors: Sequence[float]) -> int | None:
 def _equivariance(reading: Reading) -> Table:
     lines: list[tuple[str, ...]] = []
     for row in EQUIVARIANCE_ROWS:
-        found = [record["measures"]["equivariance"]["error"] for record in reading.of_row(row.cell.row)]
+        found = [record["measures"]["equivariance"]["error"] for record in reading.of_row(row.cell)]
         values = f"{min(found):.1e} to {max(found):.1e}" if found else NOT_RUN
         lines.append((row.title, values, str(len(found))))
     return Table(

@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 from sepgconv.models import model_entry
@@ -16,6 +17,9 @@ SEPARATED = "separated"  # an initialisation
 
 # Raised when cells mean something else than before, so that older records are no longer theirs.
 PROTOCOL = 1
+
+# Names of data that may load one or the other kind of images, whatever files there are, and the names of the kinds.
+KINDS: Mapping[str, tuple[str, ...]] = MappingProxyType({"rotmnist": ("rotmnist-official", "rotmnist-generated")})
 
 # Versions of this package that give the same numbers, but for rounding. Records of others are kept apart. Whoever
 # changes the version decides whether the new one belongs here.
@@ -110,6 +114,12 @@ class Cell:
     def row(self) -> str:
         """Tells this cell from all others but those that differ in the seed only."""
         return row_fingerprint(self.specification())
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The fingerprints of the rows that are reported as this one: its own, and those of a kind of its data."""
+        kinds = (dataclasses.replace(self, data=data) for data in KINDS.get(self.data, ()))
+        return (self.row, *(cell.row for cell in kinds))
 
 
 def fingerprint(specification: Mapping[str, Any]) -> str:

@@ -41,7 +41,7 @@ def compare(
     lines: list[tuple[str, ...]] = []
     used: list[Record] = []
     for row in rows:
-        found = groups(reading.of_row(row.cell.row))
+        found = groups(reading.of_row(row.cell))
         if not found:
             lines.append((row.title, row.cell.data, NOT_RUN, "-", "-", NOT_RUN, _published(row, row.cell.data), "-"))
         for group in found:
@@ -74,7 +74,7 @@ def kept_apart(reading: Reading) -> tuple[str, ...]:
 
 def other_records(experiment: Experiment, reading: Reading) -> Table | None:
     """Return a table of the records in an experiment's file that are of none of its rows, such as trials; or None."""
-    rows = {row.cell.row for row in (*experiment.rows, *experiment.substitutes)}
+    rows = {name for row in (*experiment.rows, *experiment.substitutes) for name in row.cell.rows}
     found = [record for record in reading.records.values() if record["row"] not in rows]
     if not found:
         return None

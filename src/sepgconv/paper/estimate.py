@@ -16,7 +16,14 @@ from sepgconv.training.environment import device_name
 
 # Training images of the data sets that cells name; of another, this many.
 TRAINING_IMAGES: Mapping[str, int] = MappingProxyType(
-    {"rotmnist": 12_000, "cifar10": 50_000, "cifar10-jpeg75": 50_000, "cifar10-lossless-subset": 8_068}
+    {
+        "rotmnist": 12_000,
+        "rotmnist-official": 12_000,
+        "rotmnist-generated": 12_000,
+        "cifar10": 50_000,
+        "cifar10-jpeg75": 50_000,
+        "cifar10-lossless-subset": 8_068,
+    }
 )
 _UNKNOWN = 1_000
 # Where nothing was recorded: multiply-accumulates a second of one CPU thread in training, a middle over the networks of

@@ -40,7 +40,7 @@ MEASURES = (
 def report(reading: Reading) -> Report:
     """Return the runs, the similarities, and a picture of filters and maps."""
     runs = compare("The runs", ROWS, SEEDS, reading).table
-    equal, free = (titled(row.title, reading.of_row(row.cell.row)) for row in ROWS)
+    equal, free = (titled(row.title, reading.of_row(row.cell)) for row in ROWS)
     parts: list[Table | Picture | str] = [
         "A p4 network without activation functions; its first layer is one fixed filter that no turn changes. All "
         "other filters begin equal along the poses, and the first half of the channels of layer 2 with kernels that no "

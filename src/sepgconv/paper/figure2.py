@@ -36,7 +36,7 @@ def report(reading: Reading) -> Report:
         runs,
     ]
     for number, row in enumerate(ROWS):
-        measured = [record for record in reading.of_row(row.cell.row) if "redundancy" in record["measures"]]
+        measured = [record for record in reading.of_row(row.cell) if "redundancy" in record["measures"]]
         for another, (title, group) in enumerate(titled(row.title, measured).items()):
             layers = _layers(group.finished)
             parts += [

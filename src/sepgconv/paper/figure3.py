@@ -58,7 +58,7 @@ def report(reading: Reading) -> Report:
     sizes: dict[str, list[list[float]]] = {}
     for title, model, _ in WIDTHS:
         sizes |= curves_of(title, reading, [(None, row) for row in WIDTH_ROWS if row.cell.model == model])
-    missing = [row.title for row in WIDTH_ROWS if not groups(reading.of_row(row.cell.row))]
+    missing = [row.title for row in WIDTH_ROWS if not groups(reading.of_row(row.cell))]
     return Report(
         title="Figure 3: test error against training images and parameters",
         parts=(
@@ -87,7 +87,7 @@ def curves_of(
     """
     curves: dict[str, list[list[float]]] = {}
     for position, row in rows:
-        for group in groups(reading.of_row(row.cell.row)):
+        for group in groups(reading.of_row(row.cell)):
             x = group.the("parameters") if position is None else position
             if values := errors(group):
                 deviation = stdev(values) if len(values) > 1 else 0.0

@@ -108,12 +108,12 @@ def _numbers(reading: Reading) -> Table:
 
 
 def _of(reading: Reading, row: Row, write: Callable[[Group], str]) -> str:
-    return " / ".join(write(group) for group in groups(reading.of_row(row.cell.row))) or NOT_RUN
+    return " / ".join(write(group) for group in groups(reading.of_row(row.cell))) or NOT_RUN
 
 
 def _parameters_of(reading: Reading, sharing: str, rank: int) -> str:
     rows = (SEPARATED_ROWS[sharing, rank], SCRATCH_ROWS[sharing, rank])
-    found = [group for row in rows for group in groups(reading.of_row(row.cell.row))]
+    found = [group for row in rows for group in groups(reading.of_row(row.cell))]
     return whole(found[0].the("parameters")) if found else NOT_RUN
 
 

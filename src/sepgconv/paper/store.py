@@ -43,9 +43,12 @@ class Reading:
         record = self.records.get(cell.fingerprint)
         return record if record is not None and answers(record, cell) else None
 
-    def of_row(self, row: str) -> list[Record]:
-        """Return the records of a row, by seed."""
-        return sorted((r for r in self.records.values() if r["row"] == row), key=lambda record: record["seed"])
+    def of_row(self, cell: Cell) -> list[Record]:
+        """Return the records of a cell's row, by seed; of each kind of images one for a seed."""
+        rows = {row: place for place, row in enumerate(cell.rows)}
+        found = sorted((r for r in self.records.values() if r["row"] in rows), key=lambda r: rows[r["row"]])
+        first = {(record["seed"], record["data"]): record for record in reversed(found)}
+        return [first[key] for key in sorted(first)]
 
 
 def answers(record: Record, cell: Cell) -> bool:
