@@ -55,7 +55,7 @@ def paper(
     epochs: Annotated[
         int | None, typer.Option(help="A trial: train so many epochs. Its records are kept apart.")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="Another data set, as cifar10-jpeg75 for table2.")] = None,
+    data: Annotated[str | None, typer.Option(help="Another data set, as rotmnist-official for table1.")] = None,
     docs: Annotated[Path, typer.Option(help="render: folder for pages and pictures.")] = Path("docs/results"),
     readme: Annotated[Path, typer.Option(help="render: the README that holds the table.")] = Path("README.md"),
 ) -> None:
