@@ -24,12 +24,31 @@ def test_multiples_of_one_kernel_have_one_component():
     assert pose_components(torch.randn(5, 3, 4, 3, 3))[:, 0].max() < 0.99  # negative control
 
 
-def test_constant_kernels_have_no_share():
-    weight = torch.randn(2, 1, 4, 3, 3)
+def test_standardised_shares_are_those_of_correlations():
+    weight = torch.randn(2, 3, 4, 3, 3, dtype=torch.float64)
+    for shares, kernels in zip(pose_components(weight, standardise=True), weight.flatten(0, 1).flatten(2), strict=True):
+        torch.testing.assert_close(shares, torch.linalg.eigvalsh(torch.corrcoef(kernels)).flip(0) / 4)
+
+
+def test_sizes_of_kernels_matter_only_where_they_are_not_standardised():
+    weight = torch.randn(5, 3, 4, 3, 3)
+    resized = weight * torch.tensor([100.0, 1.0, -1.0, 0.01]).view(4, 1, 1)
+    assert pose_components(resized)[:, 0].min() > 0.99  # one kernel is nearly all, and resembles none
+    torch.testing.assert_close(
+        pose_components(resized, standardise=True), pose_components(weight, standardise=True), rtol=1e-5, atol=1e-6
+    )
+    assert pose_components(weight, standardise=True)[:, 0].max() < 0.9
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+def test_constant_kernels_have_no_share(standardise: bool):
+    weight = torch.randn(3, 1, 4, 3, 3)
     weight[0] = 0.1
-    shares = pose_components(weight)
+    weight[1, 0, :2] = 0.1
+    shares = pose_components(weight, standardise=standardise)
     assert shares[0].isnan().all()
-    assert not shares[1].isnan().any()
+    torch.testing.assert_close(shares[1, :2].sum(), torch.tensor(1.0, dtype=torch.float64))  # of two that vary
+    assert not shares[2].isnan().any()
 
 
 def test_rows_add_up_and_descend():

@@ -4,7 +4,7 @@ import torch
 from sepgconv import create_model
 from sepgconv.data import Split
 from sepgconv.paper.beyond import epochs_to
-from sepgconv.paper.measures import Trained, initial_error, output_error, redundancy
+from sepgconv.paper.measures import Trained, initial_error, output_error, redundancy, standardised_redundancy
 
 
 def training(trained, initial):
@@ -33,6 +33,19 @@ def test_redundancy_sees_kernels_that_are_multiples_of_one():
         assert min(layer["after"]) > 0.999
         assert sum(layer["before"]) / 9 < 0.95
         assert sum(layer["shuffled"]) / 9 < 0.95
+
+
+def test_a_kernel_larger_than_the_others_is_no_redundancy_once_they_are_standardised():
+    model = create_model("p4cnn", width=3)
+    with torch.no_grad():
+        for module in model.modules():
+            if getattr(module, "weight", torch.empty(0)).ndim == 5:
+                module.weight[:, :, 0] *= 100
+    found = training(model, create_model("p4cnn", width=3))
+    for plain, standardised in zip(redundancy(found)["layers"], standardised_redundancy(found)["layers"], strict=True):
+        assert min(plain["after"]) > 0.95
+        assert sum(standardised["after"]) / 9 < 0.7
+        assert sum(standardised["before"]) / 9 < 0.7
 
 
 @pytest.mark.parametrize(("group", "sets"), [("p4", 4), ("p4m", 4)])

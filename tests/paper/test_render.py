@@ -70,6 +70,7 @@ def rendered(tmp_path_factory, make_record):
     measures = {
         "initial_error": {"error": 90.0},
         "redundancy": {"layers": [{"name": str(layer), **shares} for layer in range(6)]},
+        "standardised_redundancy": {"layers": [{"name": str(layer), **shares} for layer in range(6)]},
         "convergence": {"validation_error": [9.0, 4.0, 2.5]},
         "equivariance": {"error": 1e-15},
         "similarity": similarities(network, torch.rand(3, 1, 28, 28)),

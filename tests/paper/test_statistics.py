@@ -59,6 +59,7 @@ def test_no_number_is_of_two_data_sets(name, record):
     for cell in (cell for row in experiment.rows if row.seeds is None for cell in row.cells((1, 2))):
         measures = {
             "redundancy": {"layers": [shares] * 6},
+            "standardised_redundancy": {"layers": [shares] * 6},
             "convergence": {"validation_error": [2.0 if cell.seed == 1 else 9.0]},
             "equivariance": {"error": 1e-15},
             "initial_error": {"error": 90.0},

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 
-def pose_components(weight: Tensor) -> Tensor:
+def pose_components(weight: Tensor, *, standardise: bool = False) -> Tensor:
     """Return the share of variance of each principal component of every set of kernels along the poses.
 
     For each pair of output and input channel, the |G| kernels are the features and their k^2 pixels the samples, as in
@@ -13,6 +13,9 @@ def pose_components(weight: Tensor) -> Tensor:
 
     Args:
         weight: a filter bank (out, in, |G|, k, k), as `GroupConv2d.weight` or `SeparableGroupConv2d.compose()`.
+        standardise: scale every kernel to unit variance first, as is usual where features differ in scale. Otherwise
+            one kernel that is much larger than the others is already most of the variance, whatever their shapes; the
+            paper does not scale. A constant kernel counts as zero.
 
     Returns:
         (out * in, |G|), float64, every row descending with the sum 1; NaN where all kernels of a set are constant.
@@ -24,11 +27,14 @@ def pose_components(weight: Tensor) -> Tensor:
         raise ValueError(f"pose_components: expected a filter bank (out, in, |G|, k, k), got {tuple(weight.shape)}")
     sets = weight.detach().double().flatten(0, 1).flatten(2)  # (out * in, |G|, k * k)
     centred = sets - sets.mean(-1, keepdim=True)
-    variances = torch.linalg.eigvalsh(centred @ centred.mT).clamp(min=0).flip(-1)
     # What is left of constant kernels is rounding, and shares of it would mean nothing.
-    total = variances.sum(-1, keepdim=True)
-    smallest = torch.finfo(torch.float32).eps * sets.square().sum((-1, -2)).unsqueeze(-1)
-    return torch.where(total > smallest, variances / total, torch.nan)
+    squares = centred.square().sum(-1, keepdim=True)
+    smallest = torch.finfo(torch.float32).eps * sets.square().sum(-1, keepdim=True)
+    if standardise:
+        centred = torch.where(squares > smallest, centred / squares.sqrt(), 0.0)
+    variances = torch.linalg.eigvalsh(centred @ centred.mT).clamp(min=0).flip(-1)
+    varies = squares.sum(-2) > smallest.sum(-2)
+    return torch.where(varies, variances / variances.sum(-1, keepdim=True), torch.nan)
 
 
 def shuffle_kernels(weight: Tensor, generator: torch.Generator) -> Tensor:

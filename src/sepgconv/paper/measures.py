@@ -40,18 +40,12 @@ def redundancy(training: Trained) -> dict[str, Any]:
     "before" and "after" the training, and "shuffled", the control: the trained kernels dealt anew among channels and
     poses of their layer. Sets of constant kernels are left out.
     """
-    before = {name: layer.weight for name, layer in _group_convolutions(training.initial).items()}
-    generator = torch.Generator().manual_seed(0)
-    layers = [
-        {
-            "name": name,
-            "before": _first_shares(before[name]),
-            "after": _first_shares(layer.weight),
-            "shuffled": _first_shares(shuffle_kernels(layer.weight, generator)),
-        }
-        for name, layer in _group_convolutions(training.network).items()
-    ]
-    return {"layers": layers}
+    return _shares_by_layer(training, standardise=False)
+
+
+def standardised_redundancy(training: Trained) -> dict[str, Any]:
+    """Return the same with every kernel scaled to unit variance first."""
+    return _shares_by_layer(training, standardise=True)
 
 
 def convergence(training: Trained) -> dict[str, Any]:
@@ -90,8 +84,23 @@ def _group_convolutions(model: nn.Module) -> dict[str, GroupConv2d]:
     return {name: layer for name, layer in found.items() if layer.kernel_size[0] > 1}
 
 
-def _first_shares(weight: Tensor) -> list[float]:
-    shares = pose_components(weight)[:, 0]
+def _shares_by_layer(training: Trained, *, standardise: bool) -> dict[str, Any]:
+    before = {name: layer.weight for name, layer in _group_convolutions(training.initial).items()}
+    generator = torch.Generator().manual_seed(0)
+    layers = [
+        {
+            "name": name,
+            "before": _first_shares(before[name], standardise),
+            "after": _first_shares(layer.weight, standardise),
+            "shuffled": _first_shares(shuffle_kernels(layer.weight, generator), standardise),
+        }
+        for name, layer in _group_convolutions(training.network).items()
+    ]
+    return {"layers": layers}
+
+
+def _first_shares(weight: Tensor, standardise: bool) -> list[float]:
+    shares = pose_components(weight, standardise=standardise)[:, 0]
     return [round(float(share), _DECIMALS) for share in shares[~shares.isnan()]]
 
 
@@ -100,6 +109,7 @@ Measure = Callable[[Trained], dict[str, Any]]
 MEASURES: Mapping[str, Measure] = MappingProxyType(
     {
         "redundancy": redundancy,
+        "standardised_redundancy": standardised_redundancy,
         "convergence": convergence,
         "equivariance": equivariance,
         "initial_error": initial_error,

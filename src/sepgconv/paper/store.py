@@ -168,6 +168,7 @@ _TYPES: Mapping[str, tuple[Callable[[object], bool], str, bool]] = MappingProxyT
 _MEASURED: Mapping[str, str] = MappingProxyType(
     {
         "redundancy": "layers",
+        "standardised_redundancy": "layers",
         "convergence": "validation_error",
         "equivariance": "error",
         "initial_error": "error",
