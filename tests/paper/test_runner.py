@@ -99,7 +99,11 @@ def test_a_record_without_the_measures_is_not_enough(tmp_path, record):
     cell = EXPERIMENTS["figure2"].cells((1,))[0]
     append_record(tmp_path / "table1.jsonl", record(cell))  # the same training, as Table 1 has it
     assert plan([cell], "figure2", tmp_path)[0].record is None
-    append_record(tmp_path / "figure2.jsonl", record(cell, measures={"redundancy": {"layers": []}}))
+    measures = {"redundancy": {"layers": []}}
+    append_record(tmp_path / "figure2.jsonl", record(cell, measures=measures))  # as it was before there were two
+    assert plan([cell], "figure2", tmp_path)[0].record is None
+    measures |= {"standardised_redundancy": {"layers": []}}
+    append_record(tmp_path / "figure2.jsonl", record(cell, measures=measures))
     assert plan([cell], "figure2", tmp_path)[0].record is not None
 
 
