@@ -19,6 +19,7 @@ from sepgconv.paper.render.files import BEGIN, END, pages, readme_table, readme_
 from sepgconv.paper.render.pictures import CONTENT
 
 ROOT = Path(__file__).parents[2]
+MAIN = "the README of the project"
 LIMIT = 2.0  # grey levels, the mean over a picture: another machine may smooth an edge otherwise
 
 
@@ -32,7 +33,7 @@ def stale(results: Path, docs: Path, readme: Path) -> list[str]:
         if not same(made[name], (docs / name).read_bytes()):
             wrong.append(name)
     text = readme.read_text(encoding="utf-8")
-    return wrong if readme_with(text, readme_table(results)) == text else [*wrong, readme.name]
+    return wrong if readme_with(text, readme_table(results)) == text else [*wrong, MAIN]
 
 
 def same_text(made: bytes, committed: bytes) -> bool:
@@ -100,7 +101,7 @@ def complete(rendered, tmp_path):
 def test_every_page_and_picture_is_made_and_complete(complete):
     results, docs, readme = complete
     assert {path.name for path in docs.iterdir()} == {
-        *(f"{name}.md" for name in EXPERIMENTS),
+        "README.md", *(f"{name}.md" for name in EXPERIMENTS),
         "figure1.png", "figure2a.png", "figure2b.png", "figure3a.png", "figure3b.png", "ranks.png",
         "ranks-untrained.png",
     }  # fmt: skip
@@ -127,7 +128,7 @@ def change_error(results, docs, readme):
     lines = (results / "table1.jsonl").read_text().splitlines()
     lines[0] = lines[0].replace('"test_error": 2.0', '"test_error": 2.4')
     (results / "table1.jsonl").write_text("\n".join(lines) + "\n")
-    return ["README.md", "table1.md"]
+    return [MAIN, "table1.md"]
 
 
 def change_share(results, docs, readme):
@@ -141,7 +142,7 @@ def change_share(results, docs, readme):
 def lose_record(results, docs, readme):
     lines = (results / "figure3.jsonl").read_text().splitlines()
     (results / "figure3.jsonl").write_text("\n".join(lines[1:]) + "\n")
-    return ["figure3.md", "figure3a.png", "figure3b.png"]
+    return ["README.md", "figure3.md", "figure3a.png", "figure3b.png"]
 
 
 def edit_page(results, docs, readme):
@@ -151,7 +152,7 @@ def edit_page(results, docs, readme):
 
 def edit_readme(results, docs, readme):
     readme.write_text(readme.read_text().replace("gc-P4CNN", "gc-P5CNN", 1))
-    return ["README.md"]
+    return [MAIN]
 
 
 def edit_picture(results, docs, readme):
@@ -188,6 +189,19 @@ def test_without_records_pages_say_not_run(tmp_path):
     made = pages(tmp_path / "nowhere")
     for name in EXPERIMENTS:
         assert "not run" in made[f"{name}.md"].decode()
+
+
+def test_the_index_links_every_page_and_counts_its_cells(complete):
+    results, docs, _ = complete
+    cells = EXPERIMENTS["table1"].cells()
+    lines = (results / "table1.jsonl").read_text().splitlines()
+    (results / "table1.jsonl").write_text("\n".join(lines[1:]) + "\n")
+    text = pages(results)["README.md"].decode()
+    for name in EXPERIMENTS:
+        assert f"({name}.md) | `{name}` |" in text
+        assert (docs / f"{name}.md").is_file()
+    assert f"| `table1` | {len(cells) - 1} | {len(cells)} |" in text
+    assert f"| `figure2` | {(full := len(EXPERIMENTS['figure2'].cells()))} | {full} |" in text
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from sepgconv.paper.catalogue import EXPERIMENTS
 from sepgconv.paper.comparison import other_records
 from sepgconv.paper.render.markdown import markdown, table_markdown
 from sepgconv.paper.render.pictures import png
+from sepgconv.paper.report import Report, Table
 from sepgconv.paper.store import read_records
 from sepgconv.training.files import write_atomically
 
@@ -14,20 +15,36 @@ BEGIN, END = "<!-- table1: made by `sepgconv paper render` -->", "<!-- table1: e
 
 
 def pages(results: Path) -> dict[str, bytes]:
-    """Return every page and picture, by file name, from the records in a folder.
+    """Return every page and picture, by file name, from the records in a folder; README.md lists the pages.
 
     Args:
         results: the folder; a file that is missing has no records.
     """
     files: dict[str, bytes] = {}
-    for name, experiment in EXPERIMENTS.items():
+    lines: list[tuple[str, ...]] = []
+    for name, experiment in sorted(EXPERIMENTS.items()):
         reading = read_records(results / f"{name}.jsonl")
         report, others = experiment.report(reading), other_records(experiment, reading)
         if others:
             report = dataclasses.replace(report, parts=(*report.parts, others))
         files[f"{name}.md"] = markdown(report, f"results/{name}.jsonl").encode()
         files |= {picture.file: png(picture) for picture in report.pictures}
+        cells = experiment.cells()
+        done = sum(reading.find(cell) is not None for cell in cells)
+        lines.append((f"[{report.title}]({name}.md)", f"`{name}`", str(done), str(len(cells))))
+    files["README.md"] = markdown(_index(lines), "results/*.jsonl").encode()
     return files
+
+
+def _index(lines: list[tuple[str, ...]]) -> Report:
+    commands = (
+        "`sepgconv paper NAME` runs what is missing, `sepgconv paper NAME --dry-run` lists it with an estimate of time."
+    )
+    table = Table(
+        title="Pages", columns=("page", "name", "cells run", "of"), rows=tuple(lines), left=2,
+        notes=("A cell is one training, or measurement, with one seed.",),
+    )  # fmt: skip
+    return Report(title="The paper's tables and figures, run again", parts=(commands, table))
 
 
 def readme_table(results: Path) -> str:
