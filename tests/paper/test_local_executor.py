@@ -14,7 +14,8 @@ from sepgconv.paper import Outcome, read_records, run, run_job
 from sepgconv.paper.executors import local
 from sepgconv.paper.executors.local import LocalExecutor
 
-# Imported by name in the worker processes. The second epoch of seed 1 kills its process, once.
+# Imported by name in the worker processes. The second epoch of seed 1 kills its process, once; that of seed 2
+# does so with the signal that a process may answer.
 DYING = """
 import os, signal
 from sepgconv.paper import run_job
@@ -26,9 +27,11 @@ def work(job):
     def begin(self):
         with (job.results / f"epochs-{job.cell.seed}").open("a") as file:
             file.write(str(self.current_epoch))
-        if job.cell.seed == 1 and self.current_epoch == 1 and not (job.results / "died").exists():
-            (job.results / "died").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+        number = {1: signal.SIGKILL, 2: signal.SIGTERM}.get(job.cell.seed)
+        died = job.results / f"died-{job.cell.seed}"
+        if number and self.current_epoch == 1 and not died.exists():
+            died.touch()
+            os.kill(os.getpid(), number)
         start(self)
 
     job.results.mkdir(exist_ok=True)
@@ -43,14 +46,14 @@ def test_a_cell_whose_process_dies_goes_on_from_its_checkpoint_and_the_others_go
     monkeypatch.syspath_prepend(tmp_path)
     import dying_worker
 
-    jobs = [job(trial(seed=seed, overrides={"epochs": 3})) for seed in (1, 2)]
+    jobs = [job(trial(seed=seed, overrides={"epochs": 3})) for seed in (1, 2, 3)]
     with LocalExecutor(1, work=dying_worker.work) as pool:
-        outcomes = run(jobs, [1.0] * 2, pool, progress=False)
-    assert [outcomes[each].ending for each in jobs] == ["finished"] * 2
-    assert (tmp_path / "results" / "died").exists()
-    epochs = [(tmp_path / "results" / f"epochs-{seed}").read_text() for seed in (1, 2)]
-    assert epochs == ["0112", "012"]
-    assert len(read_records(jobs[0].file).records) == 2
+        outcomes = run(jobs, [1.0] * 3, pool, progress=False)
+    assert [outcomes[each].ending for each in jobs] == ["finished"] * 3
+    assert all((tmp_path / "results" / f"died-{seed}").exists() for seed in (1, 2))
+    epochs = [(tmp_path / "results" / f"epochs-{seed}").read_text() for seed in (1, 2, 3)]
+    assert epochs == ["0112", "0112", "012"]
+    assert len(read_records(jobs[0].file).records) == 3
 
 
 class _DeadPool:
@@ -144,14 +147,20 @@ def test_a_worker_has_one_gpu_and_leaves_ctrl_c_to_its_parent(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     handler = signal.getsignal(signal.SIGINT)
     try:
-        local._begin(3)
+        local._begin("3")
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, handler)
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     devices = [worker._device for worker in LocalExecutor(4, devices=2)._workers]
-    assert devices == [0, 1, 0, 1]
+    assert devices == ["0", "1", "0", "1"]
+    assert [worker._device for worker in LocalExecutor(2)._workers] == [None, None]
+
+
+def test_workers_stay_on_the_gpus_that_the_user_allows(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,MIG-7")
+    assert [worker._device for worker in LocalExecutor(3, devices=2)._workers] == ["2", "MIG-7", "2"]
 
 
 def test_what_was_queued_when_the_executor_ends_is_not_begun(trial, job):

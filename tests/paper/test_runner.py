@@ -1,15 +1,17 @@
 import dataclasses
 from concurrent.futures import Future
+from threading import Timer
 
 import pytest
 import torch
 
-from sepgconv.paper import EXPERIMENTS, Job, Outcome, append_record, choose, plan, read_records, run
+from sepgconv.paper import EXPERIMENTS, Job, Outcome, append_record, choose, plan, run, run_job
 from sepgconv.paper.estimate import MACS_PER_SECOND, PASSES, estimate, work
-from sepgconv.paper.runner import adopt, missing
+from sepgconv.paper.runner import missing
+from sepgconv.paper.store import read_table
 from sepgconv.training.environment import device_name
 
-TABLE1 = EXPERIMENTS["table1"]
+TABLE1, FIGURE3 = EXPERIMENTS["table1"], EXPERIMENTS["figure3"]
 
 
 class Immediately:
@@ -24,7 +26,7 @@ class Immediately:
         if job.cell.seed not in self.hold:
             try:
                 future.set_result(self.work(job))
-            except OSError as error:
+            except (OSError, SystemExit) as error:
                 future.set_exception(error)
         return future
 
@@ -53,8 +55,7 @@ def test_on_a_substitute_its_own_rows_are_run():
 
 
 def test_cells_that_a_trial_makes_equal_are_run_once():
-    figure3 = EXPERIMENTS["figure3"]
-    cells = choose(figure3, seeds=(1,), images=100)
+    cells = choose(FIGURE3, seeds=(1,), images=100)
     assert len({cell.fingerprint for cell in cells}) == len(cells) == 26
 
 
@@ -83,16 +84,28 @@ def test_only_missing_cells_are_left(tmp_path, record):
     assert [entry.seconds for entry in planned[:3]] == [60.0] * 3
 
 
-def test_a_record_of_another_table_is_copied_and_a_dry_look_writes_nothing(tmp_path, record):
-    cell = next(
-        c for c in EXPERIMENTS["figure3"].cells((1,)) if c.fingerprint in {d.fingerprint for d in TABLE1.cells()}
-    )
+def test_a_record_of_another_table_counts_and_is_not_copied(tmp_path, record):
+    cell = next(c for c in FIGURE3.cells((1,)) if c.fingerprint in {d.fingerprint for d in TABLE1.cells()})
     append_record(tmp_path / "table1.jsonl", record(cell))
-    planned = plan([cell], "figure3", tmp_path)
-    assert planned[0].record is not None
+    assert plan([cell], "figure3", tmp_path)[0].record == record(cell)
+    ran = run_job(Job(cell=cell, table="figure3", results=tmp_path))  # as if another process had just finished it
+    assert (ran.ending, ran.error) == ("finished", 2.0)
     assert not (tmp_path / "figure3.jsonl").exists()
-    adopt(planned, "figure3", tmp_path)
-    assert read_records(tmp_path / "figure3.jsonl").find(cell) == record(cell)
+    assert any("1 of 45 cells." in table.notes for table in FIGURE3.report(read_table(tmp_path, "figure3")).tables)
+    (tmp_path / "table1.jsonl").unlink()  # whoever takes a record away gets the cell run again
+    assert plan([cell], "figure3", tmp_path)[0].record is None
+
+
+def test_a_run_on_a_kind_of_images_is_one_on_the_data_that_it_is_a_kind_of(tmp_path, record):
+    cell = TABLE1.cells((1,))[0]
+    official, generated = (dataclasses.replace(cell, data=f"rotmnist-{kind}") for kind in ("official", "generated"))
+    append_record(tmp_path / "table1.jsonl", record(cell))  # found the generated images
+    states = [entry.record is not None for entry in plan([cell, official, generated], "table1", tmp_path)]
+    assert states == [True, False, True]
+    (tmp_path / "table1.jsonl").unlink()
+    append_record(tmp_path / "table1.jsonl", record(official))
+    states = [entry.record is not None for entry in plan([cell, official, generated], "table1", tmp_path)]
+    assert states == [True, True, False]
 
 
 def test_a_record_without_the_measures_is_not_enough(tmp_path, record):
@@ -111,13 +124,31 @@ def test_one_cell_that_fails_does_not_stop_the_others(tmp_path):
     def work(job):
         if job.cell.model == "p4cnn":
             raise OSError("the machine is gone")
+        if job.cell.model == "z2cnn":
+            raise SystemExit("asked to stop")
         return Outcome(ending="finished")
 
     jobs = jobs_of(TABLE1.cells((1,)), tmp_path)
     outcomes = run(jobs, [1.0] * 7, Immediately(work), progress=False)
-    assert [outcome.ending for outcome in outcomes.values()].count("finished") == 6
-    (failed,) = [outcome for outcome in outcomes.values() if outcome.ending == "failed"]
-    assert failed.problem == "OSError: the machine is gone"
+    assert [outcome.ending for outcome in outcomes.values()].count("finished") == 5
+    failed = sorted(outcome.problem for outcome in outcomes.values() if outcome.ending == "failed")
+    assert failed == ["OSError: the machine is gone", "SystemExit: asked to stop"]
+
+
+def test_a_damaged_history_does_not_stop_the_bar(tmp_path):
+    jobs = jobs_of(TABLE1.cells((1,))[:2], tmp_path)
+    jobs[1].folder.mkdir(parents=True)
+    (jobs[1].folder / "metrics.csv").write_text("epoch,train_loss\nhalf,a\n")
+    pool = Immediately(lambda job: Outcome(ending="finished"), hold=(1,))
+    submit = pool.submit
+
+    def one_after_the_other(job):
+        future = submit(job)
+        Timer(0.1 + 0.1 * (job is jobs[1]), future.set_result, [Outcome(ending="finished")]).start()
+        return future
+
+    pool.submit = one_after_the_other
+    assert all(outcome.ending == "finished" for outcome in run(jobs, [1.0] * 2, pool, progress=False).values())
 
 
 def test_where_data_are_missing_the_queued_cells_on_them_are_not_begun(tmp_path):

@@ -64,9 +64,10 @@ def paper(
     Each finished cell is a line of results/<name>.jsonl. Running again does only what is missing; a cell that was
     broken off goes on from its checkpoint (in results/.work). `render` makes the pages from the records.
     """
-    from sepgconv.paper import EXPERIMENTS, Job, choose, find_experiment, plan, read_records, run
+    from sepgconv.paper import EXPERIMENTS, Job, choose, find_experiment, plan, run
     from sepgconv.paper.render.files import render
-    from sepgconv.paper.runner import adopt, damage, missing
+    from sepgconv.paper.runner import damage, missing
+    from sepgconv.paper.store import read_table
 
     if what == "render":
         if not results.is_dir():
@@ -100,7 +101,6 @@ def paper(
         if dry_run:
             _print_plan(experiment, planned, left, min(count, max(1, len(left))))
             continue
-        adopt(planned, experiment.name, results)
         jobs = [
             Job(cell=p.cell, table=experiment.name, results=results.absolute(), data_dir=files, threads=each)
             for p in left
@@ -114,7 +114,7 @@ def paper(
                     f"The records in {results} are complete lines, the cells that ran have their checkpoints; the same "
                     "command goes on from there."
                 ) from None
-            known = read_records(results / f"{experiment.name}.jsonl")  # another process may have finished some
+            known = read_table(results, experiment.name)  # another process may have finished some
             problems += [
                 f"{job.cell.label}: {outcome.problem or outcome.ending}"
                 for job, outcome in outcomes.items()
@@ -198,9 +198,10 @@ def _print_plan(experiment: "Experiment", planned: "list[Planned]", to_run: "lis
 def _print_report(experiment: "Experiment", results: Path) -> None:
     from sepgconv.paper import read_records
     from sepgconv.paper.comparison import other_records
+    from sepgconv.paper.store import read_table
 
-    reading = read_records(results / f"{experiment.name}.jsonl")
-    others = other_records(experiment, reading)
+    reading = read_table(results, experiment.name)
+    others = other_records(experiment, read_records(results / f"{experiment.name}.jsonl"))
     for table in (*experiment.report(reading).tables, *([others] if others else [])):
         print_table(table.title, table.columns, table.rows, left=table.left)
         for note in table.notes:

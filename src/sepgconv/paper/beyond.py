@@ -125,8 +125,7 @@ def _table(title: str, rows: Sequence[Row], reading: Reading, notes: tuple[str, 
 def _initialisation(reading: Reading) -> Table:
     lines: list[tuple[str, ...]] = []
     for row in INITIALISATION_ROWS:
-        measured = [record for record in reading.of_row(row.cell) if "convergence" in record["measures"]]
-        found = titled(row.title, measured)
+        found = titled(row.title, reading.of_row(row.cell))
         for title, group in found.items():
             curves = [record["measures"]["convergence"]["validation_error"] for record in group.finished]
             needed = [epochs_to(GOAL, curve) for curve in curves]

@@ -121,6 +121,12 @@ class Cell:
         kinds = (dataclasses.replace(self, data=data) for data in KINDS.get(self.data, ()))
         return (self.row, *(cell.row for cell in kinds))
 
+    @property
+    def kin(self) -> "tuple[Cell, ...]":
+        """The cells that may be the same run: on a kind of this one's data, or on what that is a kind of."""
+        names = (*KINDS.get(self.data, ()), *(name for name, kinds in KINDS.items() if self.data in kinds))
+        return tuple(dataclasses.replace(self, data=name) for name in names)
+
 
 def fingerprint(specification: Mapping[str, Any]) -> str:
     """Return the fingerprint of what `Cell.specification` gave, or of its JSON read back."""

@@ -7,7 +7,7 @@ from sepgconv.paper import statistics
 from sepgconv.paper.experiments import Experiment, Row
 from sepgconv.paper.report import Table
 from sepgconv.paper.statistics import Group, groups, origin, whole
-from sepgconv.paper.store import Reading, Record
+from sepgconv.paper.store import DIVERGED, Reading, Record
 
 COLUMNS = (
     "network", "data", "seeds", "parameters", "MACs, nominal / executed (M)", "test error %", "paper %",
@@ -47,10 +47,8 @@ def compare(
         for group in found:
             lines.append(_line(row, group))
             used.extend(group.records)
-    wanted = {cell.fingerprint for row in rows for cell in row.cells(seeds)}
-    done = sum(record["fingerprint"] in wanted for record in used)
     everything = (
-        f"{done} of {len(wanted)} cells.",
+        *_counts(rows, seeds, reading),
         *origin(used),
         *notes,
         *_problems(used),
@@ -59,6 +57,23 @@ def compare(
     return Comparison(
         table=Table(title=title, columns=COLUMNS, rows=tuple(lines), left=3, notes=everything), records=tuple(used)
     )
+
+
+def _counts(rows: Sequence[Row], seeds: Sequence[int], reading: Reading) -> tuple[str, ...]:
+    """Say how many cells have a record; where there are several kinds of images, for each."""
+    wanted = sum(len(row.cells(seeds)) for row in rows)
+    found: dict[str, list[Record]] = {}
+    for row in rows:
+        ours = {cell.seed for cell in row.cells(seeds)}
+        for record in reading.of_row(row.cell):
+            if record["seed"] in ours:
+                found.setdefault(record["data"], []).append(record)
+    sentences: list[str] = []
+    for data, records in sorted(found.items()):
+        lost = sum(record["status"] == DIVERGED for record in records)
+        which = f"{data}: " if len(found) > 1 else ""
+        sentences.append(f"{which}{len(records)} of {wanted} cells{f', {lost} of them diverged' if lost else ''}.")
+    return tuple(sentences) or (f"0 of {wanted} cells.",)
 
 
 def kept_apart(reading: Reading) -> tuple[str, ...]:

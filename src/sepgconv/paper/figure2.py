@@ -45,8 +45,7 @@ def report(reading: Reading) -> Report:
         runs,
     ]
     for number, row in enumerate(ROWS):
-        measured = [record for record in reading.of_row(row.cell) if set(_MEASURES) <= set(record["measures"])]
-        for another, (title, group) in enumerate(titled(row.title, measured).items()):
+        for another, (title, group) in enumerate(titled(row.title, reading.of_row(row.cell)).items()):
             scales = {words: _layers(group.finished, measure) for measure, words in SCALES}
             parts += [_table(f"{title}, seeds {seeds(group)}, {words}", scales[words], reading) for words in scales]
             parts.append(

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from sepgconv.paper.cells import Cell
 from sepgconv.paper.estimate import estimate
 from sepgconv.paper.experiments import Experiment
-from sepgconv.paper.store import Reading, Record, answers, append_record, read_records
+from sepgconv.paper.store import Reading, Record, read_records, read_table
 from sepgconv.paper.work import Job, Outcome
 from sepgconv.training import read_history
 from sepgconv.training.folder import RunFolder
@@ -81,23 +81,13 @@ def choose(
 
 def plan(cells: Sequence[Cell], table: str, results: Path) -> list[Planned]:
     """Return how each cell stands; a record in another table's file counts, too. Nothing is written."""
-    own = read_records(results / f"{table}.jsonl")
-    others = [read_records(path) for path in sorted(results.glob("*.jsonl")) if path.stem != table]
-    everything = [record for reading in (own, *others) for record in reading.records.values()]
+    reading = read_table(results, table)
+    everything = tuple(reading.records.values())
     planned: list[Planned] = []
     for cell in cells:
-        record = own.find(cell) or next((r for r in everything if answers(r, cell)), None)
+        record = reading.find(cell)
         planned.append(Planned(cell, record, record["seconds"] if record else estimate(cell, everything)))
     return planned
-
-
-def adopt(planned: Sequence[Planned], table: str, results: Path) -> None:
-    """Copy records that other tables' files have of these cells into this one's, so that it is complete by itself."""
-    file = results / f"{table}.jsonl"
-    known = read_records(file)
-    for entry in planned:
-        if entry.record is not None and known.find(entry.cell) is None:
-            append_record(file, entry.record)
 
 
 def run(
@@ -158,7 +148,7 @@ def _matches(label: str, pattern: str) -> bool:
 def _outcome(future: "Future[Outcome]") -> Outcome:
     try:
         return future.result()
-    except Exception as error:  # noqa: BLE001 (of an executor: its process or machine is lost; the others go on)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (its process or machine is lost; the others go on)
         return Outcome(
             ending="failed", problem=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         )
@@ -180,8 +170,11 @@ def _share_done(job: Job) -> float:
     """Return which part of a cell's epochs is complete, also from earlier attempts."""
     if job.cell.task == "equivariance":
         return 0.0
-    history = read_history(RunFolder(job.folder).history)
-    return history[-1]["epoch"] / job.cell.config.epochs if history else 0.0
+    try:
+        history = read_history(RunFolder(job.folder).history)
+        return history[-1]["epoch"] / job.cell.config.epochs if history else 0.0
+    except (OSError, ValueError, KeyError):  # the bar is no reason to stop; the cell itself will say what is wrong
+        return 0.0
 
 
 def missing(planned: Sequence[Planned]) -> list[Planned]:

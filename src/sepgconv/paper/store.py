@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from filelock import FileLock
 
-from sepgconv.paper.cells import COMPARABLE_VERSIONS, PROTOCOL, Cell, fingerprint, row_fingerprint
+from sepgconv.paper.cells import COMPARABLE_VERSIONS, KINDS, PROTOCOL, Cell, fingerprint, row_fingerprint
 from sepgconv.training.files import write_atomically
 
 Record: TypeAlias = dict[str, Any]
@@ -39,22 +39,28 @@ class Reading:
     damaged: tuple[str, ...] = ()
 
     def find(self, cell: Cell) -> Record | None:
-        """Return the record of a cell, if it has one with everything the cell measures."""
-        record = self.records.get(cell.fingerprint)
-        return record if record is not None and answers(record, cell) else None
+        """Return the record of a cell, if it has one with everything the cell measures.
+
+        A run on "rotmnist" is one on the kind of images that it found, and the other way round.
+        """
+        if (own := self.records.get(cell.fingerprint)) is not None and _is_measured(own, cell):
+            return own
+        found = (record for kin in cell.kin if (record := self.records.get(kin.fingerprint)) is not None)
+        kinds = KINDS.get(cell.data, (cell.data,))
+        return next((record for record in found if record["data"] in kinds and _is_measured(record, cell)), None)
 
     def of_row(self, cell: Cell) -> list[Record]:
-        """Return the records of a cell's row, by seed; of each kind of images one for a seed."""
+        """Return the complete records of a cell's row, by seed; of each kind of images one for a seed."""
         rows = {row: place for place, row in enumerate(cell.rows)}
-        found = sorted((r for r in self.records.values() if r["row"] in rows), key=lambda r: rows[r["row"]])
+        complete = (r for r in self.records.values() if r["row"] in rows and _is_measured(r, cell))
+        found = sorted(complete, key=lambda r: rows[r["row"]])
         first = {(record["seed"], record["data"]): record for record in reversed(found)}
         return [first[key] for key in sorted(first)]
 
 
-def answers(record: Record, cell: Cell) -> bool:
-    """Return whether a record is a cell's and complete; a diverged one has nothing to measure and is complete."""
-    measured = set(cell.measures) <= set(record["measures"]) or record["status"] == DIVERGED
-    return record["fingerprint"] == cell.fingerprint and measured
+def _is_measured(record: Record, cell: Cell) -> bool:
+    """Return whether a record is complete for a cell; a diverged one has nothing to measure and is."""
+    return set(cell.measures) <= set(record["measures"]) or record["status"] == DIVERGED
 
 
 def read_records(path: Path) -> Reading:
@@ -81,6 +87,27 @@ def read_records(path: Path) -> Reading:
         else:
             apart.append(record)
     return Reading(records, tuple(apart), tuple(damaged))
+
+
+def read_table(results: Path, table: str) -> Reading:
+    """Read a table's file, and the records of the other tables' behind its own: a cell that two share is run once.
+
+    Args:
+        results: the folder of records.
+        table: name of the table or figure; what is kept apart or damaged is told of its own file only.
+
+    Raises:
+        OSError: a file is there but cannot be read.
+    """
+    own = read_records(results / f"{table}.jsonl")
+    records: dict[str, Record] = {}
+    for path in sorted(results.glob("*.jsonl")):
+        if path.stem != table:
+            for fingerprint, record in read_records(path).records.items():
+                known = records.get(fingerprint)
+                if known is None or set(known["measures"]) < set(record["measures"]):
+                    records[fingerprint] = record
+    return Reading(records | own.records, own.apart, own.damaged)
 
 
 def append_record(path: Path, record: Record) -> None:

@@ -20,7 +20,7 @@ from sepgconv.paper.cells import COMPARABLE_VERSIONS, SEPARATED, Cell
 from sepgconv.paper.controlled import train_controlled
 from sepgconv.paper.measures import MEASURES, Trained, output_error
 from sepgconv.paper.separated import group_cell, take_separated
-from sepgconv.paper.store import DIVERGED, FINISHED, Record, append_record, read_records, work_folder
+from sepgconv.paper.store import DIVERGED, FINISHED, Record, append_record, read_table, work_folder
 from sepgconv.training import DivergedError, RunRecord, TrainingConfig, initial_network, load_run, read_history, train
 from sepgconv.training.environment import device_name, git_commit, versions
 from sepgconv.training.folder import RunFolder
@@ -85,7 +85,7 @@ def run_job(job: Job) -> Outcome:
     """
     try:
         with _claim(job).acquire(timeout=0):
-            done = read_records(job.file).find(job.cell)
+            done = read_table(job.results, job.table).find(job.cell)
             if done is None:
                 done = _TASKS[job.cell.task](job)
                 append_record(job.file, done)

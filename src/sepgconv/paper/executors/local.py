@@ -16,13 +16,13 @@ from sepgconv.paper.work import Job, Outcome, run_job
 ATTEMPTS = 3  # of a cell whose process dies
 
 
-def _begin(device: int | None) -> None:
+def _begin(device: str | None) -> None:
     """Set a new process up: Ctrl-C is the parent's, the end of the parent is ours, and so is one GPU."""
     from sepgconv._allocator import tune_allocator
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if device is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(device)
+        os.environ["CUDA_VISIBLE_DEVICES"] = device
     tune_allocator()
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -30,10 +30,16 @@ def _begin(device: int | None) -> None:
         threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
+def _visible_gpus(count: int) -> list[str]:
+    """Return the names of the first GPUs that this process may use, as a process below it must call them."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return allowed.split(",")[:count] if allowed else [str(index) for index in range(count)]
+
+
 class _Worker:
     """One process at a time, begun anew when it dies."""
 
-    def __init__(self, device: int | None) -> None:
+    def __init__(self, device: str | None) -> None:
         self._device = device
         self._pool: ProcessPoolExecutor | None = None
         self._process_id: int | None = None
@@ -52,6 +58,9 @@ class _Worker:
                 return self._pool.submit(work, job).result()
             except BrokenProcessPool:  # the process is gone, and its number may soon be another's
                 self._process_id = None
+                self.end()
+            except SystemExit:  # SIGTERM came to the process alone, and training ended itself
+                self.kill()
                 self.end()
         return Outcome(
             ending="failed",
@@ -80,14 +89,15 @@ class LocalExecutor:
 
     Args:
         workers: how many processes.
-        devices: GPUs to divide among them, one each; 0 for none.
+        devices: how many GPUs to divide among them, one each, of those that CUDA_VISIBLE_DEVICES allows; 0 for none.
         work: what a process does with a job; for tests.
     """
 
     def __init__(self, workers: int, *, devices: int = 0, work: Callable[[Job], Outcome] = run_job) -> None:
         self._threads = ThreadPoolExecutor(workers)
         self._work = work
-        self._workers = [_Worker(index % devices if devices else None) for index in range(workers)]
+        names = _visible_gpus(devices)
+        self._workers = [_Worker(names[index % devices] if devices else None) for index in range(workers)]
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         self._stopped = threading.Event()
         for worker in self._workers:

@@ -8,7 +8,7 @@ from sepgconv.paper.comparison import other_records
 from sepgconv.paper.render.markdown import markdown, table_markdown
 from sepgconv.paper.render.pictures import png
 from sepgconv.paper.report import Report, Table
-from sepgconv.paper.store import read_records
+from sepgconv.paper.store import read_records, read_table
 from sepgconv.training.files import write_atomically
 
 BEGIN, END = "<!-- table1: made by `sepgconv paper render` -->", "<!-- table1: end -->"
@@ -23,16 +23,19 @@ def pages(results: Path) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     lines: list[tuple[str, ...]] = []
     for name, experiment in sorted(EXPERIMENTS.items()):
-        reading = read_records(results / f"{name}.jsonl")
-        report, others = experiment.report(reading), other_records(experiment, reading)
+        reading = read_table(results, name)
+        report = experiment.report(reading)
+        others = other_records(experiment, read_records(results / f"{name}.jsonl"))
         if others:
             report = dataclasses.replace(report, parts=(*report.parts, others))
-        files[f"{name}.md"] = markdown(report, f"results/{name}.jsonl").encode()
+        files[f"{name}.md"] = markdown(
+            report, f"`results/{name}.jsonl` and, for cells that other tables have too, their files"
+        ).encode()
         files |= {picture.file: png(picture) for picture in report.pictures}
         cells = experiment.cells()
         done = sum(reading.find(cell) is not None for cell in cells)
         lines.append((f"[{report.title}]({name}.md)", f"`{name}`", str(done), str(len(cells))))
-    files["README.md"] = markdown(_index(lines), "results/*.jsonl").encode()
+    files["README.md"] = markdown(_index(lines), "`results/*.jsonl`").encode()
     return files
 
 
@@ -49,7 +52,7 @@ def _index(lines: list[tuple[str, ...]]) -> Report:
 
 def readme_table(results: Path) -> str:
     """Return the table of the README: Table 1 with all its notes."""
-    (table,) = EXPERIMENTS["table1"].report(read_records(results / "table1.jsonl")).tables
+    (table,) = EXPERIMENTS["table1"].report(read_table(results, "table1")).tables
     return table_markdown(table)
 
 

@@ -8,9 +8,9 @@ def markdown(report: Report, records: str) -> str:
 
     Args:
         report: the report.
-        records: where its records are, as the page should say.
+        records: where its records are, as the page should say, in Markdown.
     """
-    made = f"Made by `sepgconv paper render` from `{records}`; do not edit."
+    made = f"Made by `sepgconv paper render` from {records}; do not edit."
     return "\n\n".join([f"# {report.title}", made, *(_part(part) for part in report.parts)]) + "\n"
 
 
