@@ -69,6 +69,20 @@ def test_dry_run_of_everything_shows_what_is_missing(paper, tmp_path, record):
     assert "table1: 1 of 35 cells" in out
 
 
+def test_all_runs_what_matches_as_it_is_run(paper):
+    """`--only` sees the labels of the altered cells, and tables without one are passed over."""
+    words = ("all", "--dry-run", "--seeds", 1)
+    status, out, err = paper(*words, "--data", "rotmnist-official", "--only", "z2cnn-w20-rotmnist-official")
+    assert (status, err) == (0, "")
+    assert [line.split(":")[0] for line in out.splitlines() if " cells" in line and "to run" not in line] == [
+        "table1", "figure3", "beyond",
+    ]  # fmt: skip
+    assert "noise" not in out
+    assert "cifar10" not in out
+    status, _, err = paper(*words, "--images", 100, "--only", "rotmnist-seed1")
+    assert (status, "no cell matches rotmnist-seed1" in err) == (1, True)
+
+
 def test_a_trial_runs_resumes_and_is_kept_apart(paper, tmp_path):
     status, out, err = paper("table1", *TRIAL)
     assert status == 0, err
@@ -128,7 +142,7 @@ def test_missing_data_are_one_sentence_and_exit_status_1(paper, tmp_path):
 
 def test_long_cells_can_be_left_out(paper):
     _, out, _ = paper("figure3", "--dry-run", "--seeds", 1, "--longest", 5)
-    assert "39 cells" not in out
+    assert "39 cells to run" not in out
     (sentence,) = [line for line in out.splitlines() if "cells to run" in line]
     assert 5 < int(sentence.split()[0]) < 20
 
@@ -140,7 +154,9 @@ def test_long_cells_can_be_left_out(paper):
         (("table1", "--only", "nothing"), "no cell of table1 matches nothing"),
         (("table1", "--seeds", "one"), "--seeds must be whole numbers"),
         (("table1", "--epochs", "0"), "epochs must be a whole number above 0"),
+        (("table2", "--data", "rotmnist-official"), "no cell of table2 can be run on rotmnist-official"),
         (("all", "--only", "nothing"), "no cell matches nothing"),
+        (("all", "--epochs", "0"), "epochs must be a whole number above 0"),
         (("table1", "--workers", "0"), "--workers"),
         (("table1", "--executor", "slurm"), "slurm"),
         (("table1", "--address", "auto"), "--address auto is for --executor ray"),

@@ -3,10 +3,13 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import Future
+from threading import Timer
+from time import sleep
 
 import pytest
 
-from sepgconv.paper import read_records
+from sepgconv.paper import Outcome, read_records, run
 from sepgconv.paper.executors import ray as ray_module
 
 SCRIPT = """
@@ -41,6 +44,38 @@ def test_cells_run_as_tasks_of_a_cluster(tmp_path):
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == ["finished"] * 3
     assert len(read_records(tmp_path / "results" / "table1.jsonl").records) == 3
+
+
+class FakeTask:
+    """Stands in for a task of Ray and for the reference to its result, which comes when the test says so."""
+
+    def __init__(self):
+        self.results = []
+
+    def remote(self, job):
+        self.results.append(Future())
+        return self
+
+    def future(self):
+        return self.results[-1]
+
+
+def test_what_ray_may_have_begun_is_not_cancelled(monkeypatch, trial, job):
+    monkeypatch.setattr(ray_module, "require", lambda *args, **kwargs: FakeRay())
+    pool = ray_module.RayExecutor(address=None, workers=1, threads=1, gpus=0.0)
+    pool._task = FakeTask()
+    jobs = [job(trial(seed=seed)) for seed in (1, 2, 3)]
+
+    def end():
+        first, second, third = pool._task.results
+        first.set_result(Outcome(ending="no data", problem="which files"))
+        sleep(0.2)  # the others run on, on machines that have the files
+        second.set_result(Outcome(ending="finished"))
+        third.set_exception(RuntimeError("the machine is gone"))
+
+    Timer(0.2, end).start()
+    outcomes = run(jobs, [1.0] * 3, pool, progress=False)
+    assert [outcomes[each].ending for each in jobs] == ["no data", "finished", "failed"]
 
 
 class FakeRay:

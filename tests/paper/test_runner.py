@@ -54,9 +54,19 @@ def test_on_a_substitute_its_own_rows_are_run():
     assert len(choose(table2, seeds=(1,), data="cifar10-jpeg75")) == 10
 
 
+def test_digits_do_not_replace_other_pictures():
+    beyond = choose(EXPERIMENTS["beyond"], data="rotmnist-official")
+    assert {cell.data for cell in beyond} == {"rotmnist-official", "noise"}
+    assert "cifar10-jpeg75" not in {cell.data for cell in choose(TABLE1, data="rotated_digits")}
+    for name, data, usual in (("table2", "rotmnist-official", "cifar10"), ("table1", "cifar10-jpeg75", "rotmnist")):
+        with pytest.raises(ValueError, match=f"no cell of {name} can be run on {data}; its data are {usual}$"):
+            choose(EXPERIMENTS[name], data=data)
+    assert {cell.data for cell in choose(TABLE1, data="pictures/of/mine")} == {"pictures/of/mine"}
+
+
 def test_cells_that_a_trial_makes_equal_are_run_once():
     cells = choose(FIGURE3, seeds=(1,), images=100)
-    assert len({cell.fingerprint for cell in cells}) == len(cells) == 26
+    assert len({cell.fingerprint for cell in cells}) == len(cells) == 27
 
 
 def test_a_row_may_have_seeds_of_its_own():

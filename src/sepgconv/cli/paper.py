@@ -12,7 +12,7 @@ from sepgconv.cli import options
 from sepgconv.cli.output import print_table
 
 if TYPE_CHECKING:
-    from sepgconv.paper import Experiment
+    from sepgconv.paper import Cell, Experiment
     from sepgconv.paper.executors.local import LocalExecutor
     from sepgconv.paper.executors.ray import RayExecutor
     from sepgconv.paper.runner import Planned
@@ -36,9 +36,14 @@ def paper(
         bool, typer.Option("--dry-run", help="List the cells and how long they may take; run none.")
     ] = False,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Cells at a time. Default: one for each core or GPU.")
+        int | None,
+        typer.Option(
+            min=1, help="Cells at a time. Default: one for each core or GPU. A cluster at --address knows its own."
+        ),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of each. Default: the cores, divided.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of each. Default: the cores, divided; on Ray one.")
+    ] = None,
     executor: Annotated[
         Literal["local", "ray"], typer.Option(help="Processes of this machine, or a Ray cluster.")
     ] = "local",
@@ -66,7 +71,7 @@ def paper(
     """
     from sepgconv.paper import EXPERIMENTS, Job, choose, find_experiment, plan, run
     from sepgconv.paper.render.files import render
-    from sepgconv.paper.runner import damage, missing
+    from sepgconv.paper.runner import NothingChosenError, damage, missing
     from sepgconv.paper.store import read_table
 
     if what == "render":
@@ -84,20 +89,29 @@ def paper(
         raise ValueError(f"--gpus {gpus:g} is for --executor ray; other workers take a GPU each, as many as there are")
     experiments = list(EXPERIMENTS.values()) if what == "all" else [find_experiment(what)]
     numbers = None if seeds is None else parse_seeds(seeds)
-    if what == "all" and only:
-        experiments = [experiment for experiment in experiments if _any_match(experiment, numbers, only)]
-        if not experiments:
-            raise ValueError(f"no cell matches {', '.join(only)}; --dry-run lists them")
-    _warn(damage(results, [experiment.name for experiment in experiments]))
+    # All are chosen before the first is run, which may take hours.
+    chosen: dict[str, tuple[Cell, ...]] = {}
+    for experiment in experiments:
+        try:
+            chosen[experiment.name] = choose(
+                experiment, seeds=numbers, only=only or (), images=images, epochs=epochs, data=data
+            )
+        except NothingChosenError:
+            if what != "all":
+                raise
+    if not chosen:
+        raise ValueError(f"no cell matches {', '.join(only or [str(data)])}; --dry-run lists them")
+    _warn(damage(results, tuple(chosen)))
     files = None if data_dir is None else data_dir.absolute()
     problems: list[str] = []
-    for experiment in experiments:
-        cells = choose(experiment, seeds=numbers, only=only or (), images=images, epochs=epochs, data=data)
+    for name, cells in chosen.items():
+        experiment = EXPERIMENTS[name]
         planned = plan(cells, experiment.name, results)
         left = [p for p in missing(planned) if longest is None or p.seconds <= 60 * longest]
         # Few cells get no more threads each than many: the last digits of a training depend on how many it has.
         count = workers or _workers()
-        each = threads or max(1, _cores() // count)
+        # On Ray they are processors that a task asks for, of machines that need not be like this one.
+        each = threads or (1 if executor == "ray" else max(1, _cores() // count))
         if dry_run:
             _print_plan(experiment, planned, left, min(count, max(1, len(left))))
             continue
@@ -142,15 +156,6 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     if not found:
         raise ValueError(f"--seeds names no seed: {text!r}")
     return tuple(dict.fromkeys(found))
-
-
-def _any_match(experiment: "Experiment", seeds: tuple[int, ...] | None, only: list[str]) -> bool:
-    from sepgconv.paper import choose
-
-    try:
-        return bool(choose(experiment, seeds=seeds, only=only))
-    except ValueError:
-        return False
 
 
 def _executor(kind: str, workers: int, threads: int, address: str | None, gpus: float) -> "LocalExecutor | RayExecutor":

@@ -18,12 +18,12 @@ SEEDS = (1, 2, 3)
 IMAGES = (600, 1200, 2400, 4800, 12_000)
 # The three networks of about 25,000 parameters.
 NETWORKS = (("P4CNN", "p4cnn", 10), ("g-P4CNN", "g_p4cnn", 17), ("gc-P4CNN", "gc_p4cnn", 30))
-# From METHOD section 3: the ends of each range, and widths between them at about equal ratios.
+# From METHOD section 3: the ends of each range, and widths between them at about equal ratios; and Table 1's.
 WIDTHS = (
     ("Z2CNN", "z2cnn", (10, 20, 32, 57, 100)),
     ("c-Z2CNN", "c_z2cnn", (25, 57, 88, 166, 311)),
     ("P4CNN", "p4cnn", (5, 10, 16, 28, 50)),
-    ("g-P4CNN", "g_p4cnn", (8, 17, 27, 48, 85)),
+    ("g-P4CNN", "g_p4cnn", (8, 10, 17, 27, 48, 85)),
     ("gc-P4CNN", "gc_p4cnn", (10, 30, 62, 94, 126, 158)),
 )
 ALL = 12_000

@@ -20,6 +20,11 @@ from sepgconv.training import read_history
 from sepgconv.training.folder import RunFolder
 
 TICK = 1.0  # seconds between looks at the running cells
+FAMILIES = ("rotmnist", "cifar10")  # how the names of data sets begin that can stand for one another
+
+
+class NothingChosenError(ValueError):
+    """No cell of an experiment is what was asked for."""
 
 
 @runtime_checkable
@@ -63,19 +68,27 @@ def choose(
         only: patterns; a cell stays if its label contains one or matches one with * and ?. Default: all stay.
         images: train on so many images only: a trial, whose records are kept apart from the real ones.
         epochs: train so many epochs only; the same.
-        data: another data set.
+        data: another data set, for the cells on one of its kind: one of digits does not replace CIFAR-10. A data set of
+            the user's own replaces any.
 
     Raises:
-        ValueError: nothing is left.
+        NothingChosenError: nothing is left.
+        ValueError: a trial has no sense, as one of 0 epochs.
     """
     if substitutes := tuple(row for row in experiment.substitutes if row.cell.data == data):
         experiment = dataclasses.replace(experiment, rows=substitutes)
-    altered = [_altered(cell, images, epochs, data) for cell in experiment.cells(seeds)]
+    fitting = [cell for cell in experiment.cells(seeds) if data is None or _can_be_on(data, cell)]
+    if not fitting:
+        usual = ", ".join(sorted({row.cell.data for row in experiment.rows}))
+        raise NothingChosenError(f"no cell of {experiment.name} can be run on {data}; its data are {usual}")
+    altered = [_altered(cell, images, epochs, data) for cell in fitting]
     cells = list({cell.fingerprint: cell for cell in altered}.values())  # two may have differed in their images only
     chosen = tuple(cell for cell in cells if not only or any(_matches(cell.label, pattern) for pattern in only))
     if not chosen:
         labels = ", ".join(cell.label for cell in cells[: len(experiment.rows)])
-        raise ValueError(f"no cell of {experiment.name} matches {', '.join(only)}; the labels are {labels} and so on")
+        raise NothingChosenError(
+            f"no cell of {experiment.name} matches {', '.join(only)}; the labels are {labels} and so on"
+        )
     return chosen
 
 
@@ -132,6 +145,11 @@ def run(
                 task, completed=done, description=f"{len(outcomes)} of {len(jobs)} cells  {', '.join(begun[:2])}"
             )
     return outcomes
+
+
+def _can_be_on(data: str, cell: Cell) -> bool:
+    of_data, of_cell = (next((f for f in FAMILIES if name.startswith(f)), None) for name in (data, cell.data))
+    return of_data in (None, of_cell) or cell.task == "equivariance"
 
 
 def _altered(cell: Cell, images: int | None, epochs: int | None, data: str | None) -> Cell:

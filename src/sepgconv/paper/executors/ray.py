@@ -1,8 +1,9 @@
 """Cells as tasks of a Ray cluster, one cell a task. Needs the extra "cluster"."""
 
+import functools
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
 from sepgconv._messages import require
 from sepgconv.paper.work import Job, Outcome, run_job
@@ -36,8 +37,14 @@ class RayExecutor:
         self._task = task.options(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES)
 
     def submit(self, job: Job) -> Future[Outcome]:
-        """Queue a job; Ray runs it when a machine has room, and again, from its checkpoint, if that machine dies."""
-        return cast("Future[Outcome]", self._task.remote(job).future())
+        """Queue a job; Ray runs it when a machine has room, and again, from its checkpoint, if that machine dies.
+
+        The future cannot be cancelled: it does not know whether Ray has begun the task, on whatever machine.
+        """
+        future: Future[Outcome] = Future()
+        future.set_running_or_notify_cancel()
+        self._task.remote(job).future().add_done_callback(functools.partial(_pass_on, future))
+        return future
 
     def __enter__(self) -> "RayExecutor":
         return self
@@ -47,3 +54,10 @@ class RayExecutor:
     ) -> None:
         """Leave the cluster; one started here ends, and with it what still runs."""
         self._ray.shutdown()
+
+
+def _pass_on(future: "Future[Outcome]", done: "Future[Outcome]") -> None:
+    if (problem := done.exception()) is not None:
+        future.set_exception(problem)
+    else:
+        future.set_result(done.result())
