@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from sepgconv.convert import separate
-from sepgconv.paper import read_records, run_job
-from sepgconv.paper.cells import SEPARATED
+from sepgconv.paper import plan, read_records, run_job
+from sepgconv.paper.cells import SEPARATED, with_seed
+from sepgconv.paper.estimate import estimate
 from sepgconv.paper.ranks import FULL, ROWS, SCRATCH_ROWS, SEPARATED_ROWS
 from sepgconv.paper.separated import group_cell
-from sepgconv.training import load_run
+from sepgconv.paper.work import run_folder
+from sepgconv.training import DivergedError, load_run
 
 
 def test_a_cell_trains_the_group_network_first_and_begins_as_it_separated(trial, job):
@@ -61,3 +63,31 @@ def test_ranks_decide_parameters():
     ]
     assert counts[:2] == [3_420, 6_430]
     assert torch.tensor(counts[:4]).diff().min() > 0
+
+
+def test_the_estimate_has_the_network_that_is_separated_once_and_only_if_it_is_not_there(tmp_path):
+    cells = [with_seed(SEPARATED_ROWS["gc", rank].cell, 2) for rank in (1, 2)]
+    first, second = (entry.seconds for entry in plan(cells, "ranks", tmp_path))
+    alone = [estimate(cell, []) for cell in (*cells, group_cell(cells[0]))]
+    assert first == pytest.approx(alone[0] + alone[2])
+    assert second == pytest.approx(alone[1])
+    planned = plan([group_cell(cells[0]), *cells], "ranks", tmp_path)
+    assert [entry.seconds for entry in planned] == pytest.approx([alone[2], *alone[:2]])
+    assert not (tmp_path / ".work").exists()  # nothing is written
+    folder = run_folder(group_cell(cells[0]), tmp_path)
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text("{}")
+    assert [entry.seconds for entry in plan(cells, "ranks", tmp_path)] == pytest.approx(alone[:2])
+
+
+def test_a_network_to_be_separated_that_diverges_is_recorded(trial, job, monkeypatch):
+    from sepgconv.paper import work
+
+    def diverge(config, **kwargs):
+        raise DivergedError(f"the loss of {config.model} is nan")
+
+    monkeypatch.setattr(work, "train", diverge)
+    cell = trial(model="g_p4cnn", initialisation=SEPARATED)
+    assert run_job(job(cell)).ending == "diverged"
+    record = read_records(job(cell).file).find(cell)
+    assert record["problem"] == "the loss of p4cnn is nan"

@@ -6,6 +6,7 @@ from filelock import FileLock
 
 from sepgconv.paper import read_records, run_job
 from sepgconv.paper import work as work_module
+from sepgconv.paper.statistics import origin
 from sepgconv.paper.work import can_resume
 from sepgconv.training import DivergedError, train
 
@@ -134,11 +135,49 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_cell_begins_anew(stopped):
 def test_a_run_that_another_version_finished_begins_anew(trial, job):
     this = job(trial())
     assert run_job(this).ending == "finished"
-    assert can_resume(this.folder, this.cell.config)
+    assert can_resume(this.folder, this.cell.config, "rotated_digits")
     path = this.folder / "record.json"
     path.write_text(path.read_text().replace('"sepgconv": "0.1.0"', '"sepgconv": "0.0.1"'))
-    assert not can_resume(this.folder, this.cell.config)
+    assert not can_resume(this.folder, this.cell.config, "rotated_digits")
     assert not this.folder.exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda setup: setup["versions"].update(sepgconv="0.0.1"),
+        lambda setup: setup["data"].update(data="rotmnist-official"),
+        lambda setup: setup.pop("data"),
+    ],
+    ids=["version", "data", "unknown data"],
+)
+def test_a_run_begun_with_another_version_or_on_other_images_begins_anew(change, stopped):
+    """As when the official images are found after a training on generated ones was broken off."""
+    setup = json.loads((stopped.folder / "config.json").read_text())
+    assert setup["versions"]["sepgconv"] == "0.1.0"
+    change(setup)
+    (stopped.folder / "config.json").write_text(json.dumps(setup))
+    assert run_job(stopped).ending == "finished"
+    assert len(list(stopped.folder.parent.glob("*.aside-*"))) == 1
+
+
+def test_a_run_that_does_not_say_its_version_is_of_the_first(stopped):
+    setup = json.loads((stopped.folder / "config.json").read_text())
+    del setup["versions"]
+    (stopped.folder / "config.json").write_text(json.dumps(setup))
+    assert can_resume(stopped.folder, stopped.cell.config, "rotated_digits")
+
+
+def test_measures_of_a_finished_run_name_their_own_commit(trial, job, monkeypatch):
+    assert run_job(job(trial(model="p4cnn"))).ending == "finished"  # as a table that measures nothing runs it
+    monkeypatch.setattr(work_module, "git_commit", lambda: "another")
+    cell = trial(model="p4cnn", measures=("redundancy",))
+    assert run_job(job(cell, table="later")).ending == "finished"
+    record = read_records(job(cell, table="later").file).find(cell)
+    assert record["measures_commit"] == "another" != record["commit"]
+    assert read_records(job(cell).file).find(trial(model="p4cnn"))["measures_commit"] is None
+    assert f"commit {record['commit'][:12]}" in origin([record])[1]
+    assert origin([record])[1].endswith("of what was measured afterwards another.")
 
 
 def test_a_run_begun_with_another_config_is_put_aside(stopped, monkeypatch):

@@ -53,9 +53,18 @@ def report(reading: Reading) -> Report:
             Table(
                 title="Mean cosine similarity after training, 1 for equal",
                 columns=("network", "channels of layer 2", *(name for _, name in MEASURES)),
-                rows=tuple(line for title, group in (equal | free).items() for line in _lines(title, group)),
+                rows=tuple(
+                    line
+                    for found, symmetric in ((equal, True), (free, False))
+                    for title, group in found.items()
+                    for line in _lines(title, group, symmetric=symmetric)
+                ),
                 left=2,
-                notes=("Smallest to largest over channels and seeds in brackets.",),
+                notes=(
+                    "Smallest to largest over channels and seeds in brackets.",
+                    "Nothing holds kernels of layer 2 symmetric in training; how far they stayed so, their likeness "
+                    "to their turned copies says.",
+                ),
             )
         )
     if equal:
@@ -73,9 +82,10 @@ def report(reading: Reading) -> Report:
     return Report(title="Figure 1: symmetric filters and what follows from them", parts=tuple(parts))
 
 
-def _lines(title: str, group: Group) -> list[tuple[str, ...]]:
+def _lines(title: str, group: Group, *, symmetric: bool) -> list[tuple[str, ...]]:
     half = WIDTH // 2
-    parts = (("first half (symmetric)", slice(0, half)), ("second half (not)", slice(half, None)))
+    names = ("first half, began symmetric", "second half, did not") if symmetric else ("first half", "second half")
+    parts = zip(names, (slice(0, half), slice(half, None)), strict=True)
     lines: list[tuple[str, ...]] = []
     for part, channels in parts:
         cells: list[str] = []

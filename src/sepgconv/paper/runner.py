@@ -11,11 +11,12 @@ from typing import Protocol, runtime_checkable
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from sepgconv.paper.cells import Cell
+from sepgconv.paper.cells import SEPARATED, Cell
 from sepgconv.paper.estimate import estimate
 from sepgconv.paper.experiments import Experiment
+from sepgconv.paper.separated import group_cell
 from sepgconv.paper.store import Reading, Record, read_records, read_table
-from sepgconv.paper.work import Job, Outcome
+from sepgconv.paper.work import Job, Outcome, run_folder
 from sepgconv.training import read_history
 from sepgconv.training.folder import RunFolder
 
@@ -96,10 +97,21 @@ def plan(cells: Sequence[Cell], table: str, results: Path) -> list[Planned]:
     """Return how each cell stands; a record in another table's file counts, too. Nothing is written."""
     reading = read_table(results, table)
     everything = tuple(reading.records.values())
+    found = [(cell, reading.find(cell)) for cell in cells]
+    trained = {cell.fingerprint for cell, record in found if record is None}
     planned: list[Planned] = []
-    for cell in cells:
-        record = reading.find(cell)
-        planned.append(Planned(cell, record, record["seconds"] if record else estimate(cell, everything)))
+    for cell, record in found:
+        seconds = record["seconds"] if record else estimate(cell, everything)
+        if (
+            record is None
+            and cell.initialisation == SEPARATED
+            and (base := group_cell(cell)).fingerprint not in trained
+        ):
+            # The first to need the network that is separated trains it, too, unless its run is still there.
+            trained.add(base.fingerprint)
+            if not RunFolder(run_folder(base, results)).record.is_file():
+                seconds += estimate(base, everything)
+        planned.append(Planned(cell, record, seconds))
     return planned
 
 

@@ -129,12 +129,18 @@ def origin(records: Sequence[Record]) -> tuple[str, ...]:
     versions = sorted(
         {f"sepgconv {r['versions'].get('sepgconv')}, torch {r['versions'].get('torch')}" for r in records}
     )
-    commits = sorted({str(record["commit"] or "unknown")[:12] + _mark(record["commit"]) for record in records})
+    commits = _commits(record["commit"] for record in records)
+    measured = _commits(record["measures_commit"] for record in records if record.get("measures_commit"))
+    of_measures = f", of what was measured afterwards {measured}" if measured not in ("", commits) else ""
     return (
         f"Data: {names('data')}. Epochs: {names('epochs')}; the error is that of the last epoch on the test images.",
         f"Device: {names('device')}; threads: {names('threads') or 'unknown'}. {'; '.join(versions)}; "
-        f"commit {', '.join(commits)}.",
+        f"commit {commits}{of_measures}.",
     )
+
+
+def _commits(commits: Iterable[str | None]) -> str:
+    return ", ".join(sorted({str(commit or "unknown")[:12] + _mark(commit) for commit in commits}))
 
 
 def _mark(commit: str | None) -> str:

@@ -123,6 +123,7 @@ def append_record(path: Path, record: Record) -> None:
     line = json.dumps(record, allow_nan=False).encode()
     _parse(line)
     path.parent.mkdir(parents=True, exist_ok=True)
+    work_folder(path.parent).mkdir(exist_ok=True)
     with FileLock(work_folder(path.parent) / f"{path.name}.lock"):
         known = read_records(path).records.get(record["fingerprint"])
         if known is not None and set(record["measures"]) <= set(known["measures"]):
@@ -133,10 +134,8 @@ def append_record(path: Path, record: Record) -> None:
 
 
 def work_folder(results: Path) -> Path:
-    """Return the folder for what is not a result: run folders and locks. It is made if it is missing."""
-    folder = results / ".work"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    """Return the folder for what is not a result: run folders and locks. It need not exist."""
+    return results / ".work"
 
 
 def _parse(line: bytes) -> Record:
@@ -181,6 +180,7 @@ _TYPES: Mapping[str, tuple[Callable[[object], bool], str, bool]] = MappingProxyT
         "data": (_is_name, "a string", False),
         "device": (_is_name, "a string", False),
         "commit": (_is_name, "a string", True),
+        "measures_commit": (_is_name, "a string", True),
         "seed": (_is_count, "a whole number", False),
         "epochs": (_is_count, "a whole number", False),
         "parameters": (_is_count, "a whole number", True),

@@ -23,6 +23,7 @@ from sepgconv.paper.separated import group_cell, take_separated
 from sepgconv.paper.store import DIVERGED, FINISHED, Record, append_record, read_table, work_folder
 from sepgconv.training import DivergedError, RunRecord, TrainingConfig, initial_network, load_run, read_history, train
 from sepgconv.training.environment import device_name, git_commit, versions
+from sepgconv.training.files import read_json
 from sepgconv.training.folder import RunFolder
 
 Ending = Literal["finished", "diverged", "elsewhere", "no data", "failed"]
@@ -56,7 +57,7 @@ class Job:
     @property
     def folder(self) -> Path:
         """The folder of the training run, with its checkpoint."""
-        return work_folder(self.results) / f"{self.cell.label}-{self.cell.fingerprint}"
+        return run_folder(self.cell, self.results)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +101,11 @@ def run_job(job: Job) -> Outcome:
         return Outcome(ending="failed", problem=f"{type(error).__name__}: {error}")
 
 
+def run_folder(cell: Cell, results: Path) -> Path:
+    """Return the folder of a cell's training run; it need not exist."""
+    return work_folder(results) / f"{cell.label}-{cell.fingerprint}"
+
+
 def _claim(job: Job) -> FileLock:
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(job.folder.with_name(f"{job.folder.name}.lock"))
@@ -111,13 +117,13 @@ class _MissingDataError(Exception):
 
 def _train(job: Job) -> Record:
     cell, data = job.cell, _load(job)
-    prepare = _preparation(job, data)
     try:
+        prepare = _preparation(job, data)
         record = train(
             cell.config,
             folder=job.folder,
             data=data,
-            resume=can_resume(job.folder, cell.config),
+            resume=can_resume(job.folder, cell.config, data.name),
             progress=False,
             threads=job.threads,
             accelerator=job.accelerator,
@@ -125,7 +131,9 @@ def _train(job: Job) -> Record:
         ).to_dict()
     except DivergedError as error:
         return _diverged(job, data, str(error))
-    return _line(job, {**record, "measures": _measure(job, data, prepare)})
+    measures = _measure(job, data, prepare)
+    # The run may be of an earlier commit: what is measured may have come later.
+    return _line(job, {**record, "measures": measures, "measures_commit": git_commit() if measures else None})
 
 
 def _preparation(job: Job, data: Dataset) -> Callable[[nn.Module], None] | None:
@@ -138,7 +146,7 @@ def _preparation(job: Job, data: Dataset) -> Callable[[nn.Module], None] | None:
             base.cell.config,
             folder=base.folder,
             data=data,
-            resume=can_resume(base.folder, base.cell.config),
+            resume=can_resume(base.folder, base.cell.config, data.name),
             progress=False,
             threads=job.threads,
             accelerator=job.accelerator,
@@ -163,7 +171,7 @@ def _controlled(job: Job) -> Record:
             job.cell.config,
             folder=job.folder,
             data=data,
-            resume=can_resume(job.folder, job.cell.config),
+            resume=can_resume(job.folder, job.cell.config, data.name),
             threads=job.threads,
             accelerator=job.accelerator,
         )
@@ -206,11 +214,16 @@ def _load_once(name: str, data_dir: Path | None) -> Dataset:
     return load_dataset(name, data_dir=data_dir)
 
 
-def can_resume(folder: Path, config: TrainingConfig) -> bool:
+def can_resume(folder: Path, config: TrainingConfig, data: str) -> bool:
     """Return whether a run was begun in a folder and can go on.
 
-    One with an unreadable checkpoint, begun with another config or finished by another version of this package, is put
-    aside and begins anew.
+    One with an unreadable checkpoint, begun with another config, on other data or with a version of this package that
+    gives other numbers, is put aside and begins anew.
+
+    Args:
+        folder: the run's.
+        config: what it should be.
+        data: the data set's own name, as in "rotmnist-generated", which may depend on the files that are there.
     """
     from sepgconv.training.checkpoint import completed_epochs  # imports Lightning
 
@@ -220,12 +233,25 @@ def can_resume(folder: Path, config: TrainingConfig) -> bool:
     try:
         files.refuse_other({"config": config.to_dict()})
         completed_epochs(files.checkpoint)
-        if not files.record.is_file() or RunRecord.read(files.record).versions["sepgconv"] in COMPARABLE_VERSIONS:
+        used = [_begun_with(files)]
+        if files.record.is_file():
+            used.append(RunRecord.read(files.record).versions["sepgconv"])
+        if set(used) <= set(COMPARABLE_VERSIONS) and _begun_on(files) == data:
             return True
-    except ValueError:
+    except (ValueError, KeyError):
         pass
     folder.rename(folder.with_name(f"{folder.name}.aside-{time.time_ns()}"))
     return False
+
+
+def _begun_with(files: RunFolder) -> str:
+    # A folder that does not say is of the first version, which wrote none down.
+    return read_json(files.setup).get("versions", {}).get("sepgconv", COMPARABLE_VERSIONS[0])
+
+
+def _begun_on(files: RunFolder) -> str:
+    data = read_json(files.setup)["data"]
+    return data["data"] if isinstance(data, dict) else data  # of the controlled experiment
 
 
 def _line(job: Job, values: Record) -> Record:

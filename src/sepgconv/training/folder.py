@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sepgconv.training.environment import versions
 from sepgconv.training.files import read_json, write_json
 
 # Options that the configs of older versions lack, and how it was without them.
@@ -23,7 +24,7 @@ class RunFolder:
 
     @property
     def setup(self) -> Path:
-        """The config, the precision and the data of the run; written before the first epoch."""
+        """The config, the precision, the data and the versions of the run; written before the first epoch."""
         return self.root / "config.json"
 
     @property
@@ -79,7 +80,7 @@ class RunFolder:
             )
 
     def begin(self, setup: Mapping[str, Any]) -> None:
-        """Make the folder and note what the run is.
+        """Make the folder and note what the run is, and the versions that it was begun with.
 
         Args:
             setup: "config", "precision" and "data", each in types that JSON keeps.
@@ -87,7 +88,7 @@ class RunFolder:
         Raises:
             OSError: it could not be written.
         """
-        write_json(self.setup, setup)
+        write_json(self.setup, {**setup, "versions": versions()})
 
     def refuse_other(self, setup: Mapping[str, Any]) -> None:
         """Make sure that what is to be resumed is the run that was begun.
