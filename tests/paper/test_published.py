@@ -52,9 +52,7 @@ def test_figure_3_has_the_published_ranges_and_shares_cells_with_table_1():
         assert (min(widths), max(widths)) == (smallest, largest)
     rows = [row.cell.row for row in EXPERIMENTS["figure3"].rows]
     assert len(rows) == len(set(rows))
-    assert {row.cell.row for row in EXPERIMENTS["table1"].rows} - {
-        row.cell.row for row in IMAGES_ROWS + WIDTH_ROWS
-    } == {row.cell.row for row in EXPERIMENTS["table1"].rows if (row.cell.model, row.cell.width) == ("g_p4cnn", 10)}
+    assert {row.cell.row for row in EXPERIMENTS["table1"].rows} <= {row.cell.row for row in IMAGES_ROWS + WIDTH_ROWS}
 
 
 def test_table_2_begins_with_the_fifth_and_has_both_augmentations():

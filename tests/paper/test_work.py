@@ -177,7 +177,8 @@ def test_measures_of_a_finished_run_name_their_own_commit(trial, job, monkeypatc
     assert record["measures_commit"] == "another" != record["commit"]
     assert read_records(job(cell).file).find(trial(model="p4cnn"))["measures_commit"] is None
     assert f"commit {record['commit'][:12]}" in origin([record])[1]
-    assert origin([record])[1].endswith("of what was measured afterwards another.")
+    assert origin([record], [record])[1].endswith("of what was measured afterwards another.")
+    assert "another" not in origin([record])[1]  # where only the error is shown
 
 
 def test_a_run_begun_with_another_config_is_put_aside(stopped, monkeypatch):

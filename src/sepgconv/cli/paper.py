@@ -42,7 +42,11 @@ def paper(
         ),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of each. Default: the cores, divided; on Ray one.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Threads of each; their number changes the last digits. Default: the cores, divided; on Ray one.",
+        ),
     ] = None,
     executor: Annotated[
         Literal["local", "ray"], typer.Option(help="Processes of this machine, or a Ray cluster.")

@@ -40,6 +40,7 @@ def compare(
     """
     lines: list[tuple[str, ...]] = []
     used: list[Record] = []
+    measured: list[Record] = []
     for row in rows:
         found = groups(reading.of_row(row.cell))
         if not found:
@@ -47,9 +48,10 @@ def compare(
         for group in found:
             lines.append(_line(row, group))
             used.extend(group.records)
+            measured.extend(group.records if row.cell.measures else ())
     everything = (
         *_counts(rows, seeds, reading),
-        *origin(used),
+        *origin(used, measured),
         *notes,
         *_problems(used),
         *kept_apart(reading),

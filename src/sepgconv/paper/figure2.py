@@ -15,7 +15,7 @@ from sepgconv.paper.store import Reading, Record
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SEEDS = (1, 2, 3)
+SEEDS = (3, 4, 5)  # of Table 1, whose trained P4CNNs are taken where they are still there
 # Measure, and what is done to the kernels before.
 SCALES = (("redundancy", "kernels as they are"), ("standardised_redundancy", "every kernel scaled to unit variance"))
 _MEASURES = tuple(measure for measure, _ in SCALES)

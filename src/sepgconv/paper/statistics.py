@@ -118,8 +118,13 @@ def macs(group: Group) -> str:
     return " / ".join("-" if count is None else f"{count / 1e6:,.2f}" for count in counts)
 
 
-def origin(records: Sequence[Record]) -> tuple[str, ...]:
-    """Say where records come from: data, devices, threads, epochs, versions, commits; a sentence each."""
+def origin(records: Sequence[Record], measured: Sequence[Record] = ()) -> tuple[str, ...]:
+    """Say where records come from: data, devices, threads, epochs, versions, commits; a sentence each.
+
+    Args:
+        records: all.
+        measured: those of which more than the error is shown, which may be the work of a later commit.
+    """
     if not records:
         return ("Nothing was run yet.",)
 
@@ -130,8 +135,8 @@ def origin(records: Sequence[Record]) -> tuple[str, ...]:
         {f"sepgconv {r['versions'].get('sepgconv')}, torch {r['versions'].get('torch')}" for r in records}
     )
     commits = _commits(record["commit"] for record in records)
-    measured = _commits(record["measures_commit"] for record in records if record.get("measures_commit"))
-    of_measures = f", of what was measured afterwards {measured}" if measured not in ("", commits) else ""
+    later = _commits(record["measures_commit"] for record in measured if record.get("measures_commit"))
+    of_measures = f", of what was measured afterwards {later}" if later not in ("", commits) else ""
     return (
         f"Data: {names('data')}. Epochs: {names('epochs')}; the error is that of the last epoch on the test images.",
         f"Device: {names('device')}; threads: {names('threads') or 'unknown'}. {'; '.join(versions)}; "
