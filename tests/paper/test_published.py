@@ -55,7 +55,18 @@ def test_figure_3_has_the_published_ranges_and_shares_cells_with_table_1():
     assert {row.cell.row for row in EXPERIMENTS["table1"].rows} <= {row.cell.row for row in IMAGES_ROWS + WIDTH_ROWS}
 
 
-def test_table_2_begins_with_the_fifth_and_has_both_augmentations():
+def test_table_2_begins_with_all_seeds_of_the_fifth():
+    """A GPU that is lent for a while should give p4m and gc-p4m of the same seeds before anything else."""
+    for seeds in (None, (3, 1, 2)):
+        cells = EXPERIMENTS["table2"].cells(seeds)
+        order = [(cell.model, cell.seed) for cell in cells if cell.images == 10_000]
+        models = ("p4m_resnet44", "gc_p4m_resnet44")
+        assert order == [(model, seed) for seed in seeds or (1, 2, 3) for model in models]
+        assert [cell.images for cell in cells[:7]] == [10_000] * 6 + [None]
+        assert len(cells) == 30
+
+
+def test_table_2_has_both_augmentations():
     cells = EXPERIMENTS["table2"].cells((1,))
     assert [cell.model for cell in cells[:2]] == ["p4m_resnet44", "gc_p4m_resnet44"]
     assert {cell.images for cell in cells[:2]} == {10_000}

@@ -75,7 +75,9 @@ class Classifier(LightningModule):
                 f"(learning rate {self.config.learning_rate(self.current_epoch):g})"
             )
         self._tallies["train"].add(scores, labels, total)
-        self.log("loss", total.detach() / len(labels), prog_bar=True, logger=False)
+        # Lightning waits for the device for each number that goes to a bar, also where none is drawn.
+        if self.trainer.progress_bar_callback is not None:
+            self.log("loss", total.detach() / len(labels), prog_bar=True, logger=False)
         return total * self.trainer.world_size / size
 
     def on_validation_start(self) -> None:

@@ -126,6 +126,9 @@ def train(
             files.begin(setup)
         fit(trainer, Classifier(model, config), batches, files, keeper)
         parts = {"train": learned, "validation": held_out, "test": dataset.test}
+        device = trainer.strategy.root_device
+        if device.type != "cpu":
+            costs = cost(model.to(device), dataset.image_shape)  # layers may run otherwise there
         with _told_how_to_finish(files, config.epochs):
             errors = _final_errors(trainer, model, parts)
             record = _record(trainer, keeper, setup, dataset, model, costs, errors, commit)
