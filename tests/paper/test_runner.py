@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sepgconv.paper import EXPERIMENTS, Job, Outcome, append_record, choose, plan, run, run_job
-from sepgconv.paper.estimate import MACS_PER_SECOND, PASSES, estimate, work
+from sepgconv.paper.estimate import GPU_MACS_PER_SECOND, MACS_PER_SECOND, PASSES, estimate, work
 from sepgconv.paper.runner import missing
 from sepgconv.paper.store import read_table
 from sepgconv.training.environment import device_name
@@ -209,6 +209,16 @@ def test_estimates_leave_out_what_a_run_waited_for_the_processor(record):
     for device, cpu_seconds, expected in ((here, 40.0, 40.0), (here, 300.0, 100.0), ("a GPU", 40.0, 100.0)):
         same = record(cell, seconds=100.0, cpu_seconds=cpu_seconds, device=device)
         assert estimate(cell, [same]) == expected
+
+
+def test_estimates_on_a_gpu_take_nothing_from_processors(record, monkeypatch):
+    (cell,) = choose(TABLE1, seeds=(1,), only=["gc_p4cnn-w30"])
+    on_cpu = record(cell, seconds=1000.0)
+    assert estimate(cell, [on_cpu]) == 1000.0
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: "a GPU")
+    assert estimate(cell, [on_cpu]) == work(cell) / GPU_MACS_PER_SECOND
+    assert estimate(cell, [on_cpu, record(cell, seconds=10.0, device="a GPU")]) == 10.0
 
 
 def test_estimates_know_images_epochs_and_held_out_images():

@@ -54,8 +54,8 @@ class ResNet44Config:
 class PreActivationBlock(nn.Module):
     """BN-ReLU-conv3x3-BN-ReLU-conv3x3 beside a shortcut, which is a full 1x1 group convolution where sizes differ.
 
-    Full convolutions have a bias. Separable ones have none: the parameter counts that the paper prints (1.78 M and 1.88
-    M) leave no room for them, and the batch norm that follows every path takes any constant away again. Where each has
+    Full convolutions have a bias. Separable ones have none: the 1.88 M parameters that the paper prints for gc leave no
+    room for them, and the batch norm that follows every path takes any constant away again. Where each has
     a rank of its own, they have one all the same, so that a trained full network can become such a one as it is.
 
     Args:

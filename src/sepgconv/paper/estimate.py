@@ -29,6 +29,8 @@ _UNKNOWN = 1_000
 # Where nothing was recorded: multiply-accumulates a second of one CPU thread in training, a middle over the networks of
 # Table 1, which range from 13 to 35 (float32, batch 256). A training step costs three passes.
 MACS_PER_SECOND = 2e10
+# The same of one NVIDIA H200, on which p4m- and gc-p4m-ResNet44 trained at once, at 1.7e13 and 1.1e13.
+GPU_MACS_PER_SECOND = 1.5e13
 PASSES = 3
 
 
@@ -45,15 +47,20 @@ def estimate(cell: Cell, records: Sequence[Record]) -> float:
     """Return the seconds that a cell may take, checkpoints and all.
 
     Records of the same row give their mean. Others of the same network give their seconds for a unit of work; all
-    records together do for a network without any; a constant, for one CPU thread, where there are none. Records of
-    different devices are not told apart, so this is a rough figure where they are mixed. Of runs on a CPU like this
-    one, what they waited for other processes does not count.
+    records together do for a network without any; a constant where there are none. On a GPU, where work takes a
+    hundredth of the time, only records of such a one count; on a CPU those of another CPU do, too, where there are none
+    of such a one. Of runs on a CPU like this one, what they waited for other processes does not count.
 
     Args:
         cell: the cell.
         records: of any cells.
     """
-    timed = [r for r in records if r["status"] == FINISHED and r["seconds"] and r["epochs"]]
+    on_gpu = torch.cuda.is_available()
+    here = device_name(torch.device("cuda" if on_gpu else "cpu"))
+    complete = [r for r in records if r["status"] == FINISHED and r["seconds"] and r["epochs"]]
+    timed = [r for r in complete if r["device"] == here]
+    if not timed and not on_gpu:
+        timed = complete
     if same := [_seconds(record) for record in timed if record["row"] == cell.row]:
         return statistics.fmean(same)
     todo = work(cell)
@@ -63,7 +70,7 @@ def estimate(cell: Cell, records: Sequence[Record]) -> float:
     for pool in (network, timed):
         if rates := [rate for record in pool if (rate := _rate(record)) is not None]:
             return todo * statistics.median(rates)
-    return todo / MACS_PER_SECOND
+    return todo / (GPU_MACS_PER_SECOND if on_gpu else MACS_PER_SECOND)
 
 
 def _seconds(record: Record) -> float:

@@ -60,8 +60,13 @@ ROWS = rows()
 
 NOTES = (
     "Recipe: SGD, momentum 0.9, learning rate 0.05, x0.1 after epochs 50, 100 and 150, 300 epochs, batch 128, weight "
-    "decay 1e-5; contrast normalisation and ZCA whitening, fitted on the first nine tenths of all training images, "
-    "also where only 10,000 are learned from.",
+    "decay 1e-5; contrast normalisation (to norm 55) and ZCA whitening (bias 0.1), fitted on the first nine tenths of "
+    "all training images, also where only 10,000 are learned from.",
+    "Weights begin by the rule of the paper's authors, as in Table 1. The second convolution of a block is added "
+    "unnormalised, so with that rule the residual branches of separable networks begin near zero, those of full ones "
+    "do not.",
+    "Separable convolutions have no biases: the batch norm after each would take them away.",
+    "On a GPU convolutions multiply in TF32, torch's default, and runs repeat to within noise only.",
     "The paper's ResNet44 and p4m-ResNet44 are its authors' reruns; Cohen & Welling report 9.45 / 5.61 and "
     "6.46 / 4.94.",
 )
