@@ -39,6 +39,7 @@ class Trainer:
     strategy = Strategy()
     current_epoch = 3
     training = True
+    progress_bar_callback: object | None = None
 
     def __init__(self, world_size=1):
         self.world_size = world_size
@@ -67,6 +68,19 @@ def test_the_loss_is_the_mean_cross_entropy_and_the_error_in_percent(monkeypatch
     model.validation_step((images[3:], labels[3:], 5), 0)
     assert model.figures()["train_error"] == 50.0
     assert (model.figures()["validation_error"]) == 0.0
+
+
+def test_the_loss_is_logged_for_a_bar_and_not_without(monkeypatch):
+    """Every number that is logged for a bar makes the processor wait for the device."""
+    monkeypatch.setattr(Classifier, "trainer", property(lambda self: self._trainer))
+    model, logged = classifier(), []
+    model.log = lambda name, *args, **options: logged.append((name, options["prog_bar"]))
+    batch = (torch.randn(4, 2), torch.tensor([0, 1, 2, 0]), 4)
+    model.training_step(batch, 0)
+    assert logged == []
+    monkeypatch.setattr(model._trainer, "progress_bar_callback", object())
+    model.training_step(batch, 1)
+    assert logged == [("loss", True)]
 
 
 def test_the_mean_over_unequal_shares_is_the_mean_over_the_images(monkeypatch):
