@@ -117,6 +117,14 @@ def test_a_damaged_line_is_named_and_its_cell_runs_again(paper, tmp_path):
     assert len(read_records(file).records) == 1
 
 
+def test_a_damaged_line_of_another_table_is_named_too(paper, tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "table1.jsonl").write_text('{"half')
+    status, _, err = paper("figure3", "--dry-run", "--seeds", 1)
+    assert status == 0
+    assert "table1.jsonl, line 1 is damaged" in err
+
+
 def test_a_cell_that_another_process_finished_meanwhile_is_no_problem(paper, tmp_path, record, monkeypatch):
     from sepgconv.paper import Outcome
 

@@ -105,7 +105,7 @@ def paper(
                 raise
     if not chosen:
         raise ValueError(f"no cell matches {', '.join(only or [str(data)])}; --dry-run lists them")
-    _warn(damage(results, tuple(chosen)))
+    _warn(damage(results, tuple(EXPERIMENTS)))  # of all: a lost record of another table may be run again here
     files = None if data_dir is None else data_dir.absolute()
     problems: list[str] = []
     for name, cells in chosen.items():
