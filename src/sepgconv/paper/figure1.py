@@ -20,7 +20,7 @@ WIDTH = 10
 def _row(title: str, filters: str) -> Row:
     cell = Cell(
         model="controlled_p4cnn",
-        model_config={"width": WIDTH, "filters": filters},
+        model_config={"width": WIDTH, "filters": filters, "precision": "float64"},
         initialisation="sepgconv",
         task="controlled",
     )
