@@ -162,6 +162,7 @@ def test_long_cells_can_be_left_out(paper):
         (("table1", "--only", "nothing"), "no cell of table1 matches nothing"),
         (("table1", "--seeds", "one"), "--seeds must be whole numbers"),
         (("table1", "--epochs", "0"), "epochs must be a whole number above 0"),
+        (("table1", "--data", "rotmnist-offical", "--dry-run"), "did you mean 'rotmnist-official'"),
         (("table2", "--data", "rotmnist-official"), "no cell of table2 can be run on rotmnist-official"),
         (("all", "--only", "nothing"), "no cell matches nothing"),
         (("all", "--epochs", "0"), "epochs must be a whole number above 0"),

@@ -78,7 +78,7 @@ def test_similarity_of_equal_and_opposite_kernels():
     network = ControlledNetwork(2, equal=True).eval()
     with torch.no_grad():
         network.second.weight[1, 0, 1::2] = -network.second.weight[1, 0, 0]
-    found = similarities(network, torch.rand(3, 1, 28, 28, dtype=torch.float64))["second_filters"]
+    found = similarities(network, torch.rand(3, 1, 28, 28))["second_filters"]
     assert found == pytest.approx([1.0, -1 / 3], abs=1e-4)
 
 

@@ -42,7 +42,7 @@ def test_a_row_says_all_that_is_asked(records):
     assert row == {
         "network": "gc-P4CNN, w 30", "data": "rotmnist-generated", "seeds": "1-5", "parameters": "1,000",
         "MACs, nominal / executed (M)": "2.00 / 3.00", "test error %": "1.76 ± 0.096", "paper %": "1.74 ± 0.070",
-        "s a run (of the processor)": "60",
+        "seconds a run (CPU)": "60",
     }  # fmt: skip
     notes = " ".join(table.notes)
     for part in ("5 of 35 cells", "rotmnist-generated", "Epochs: 50", "a processor", "sepgconv 0.1.0", "0123456789ab"):
@@ -144,12 +144,75 @@ def test_another_config_or_version_enters_no_mean(tmp_path, records, record):
     table = compare("", ROWS, SEEDS, found).table
     (row,) = [row for row in table.rows if row[0] == ROW.title]
     assert row[5] == "1.76 ± 0.096"
-    assert any("Kept apart, in no mean: 1 records of version 0.0.1" in note for note in table.notes)
+    assert any("Kept apart, in no mean: 1 record of version 0.0.1" in note for note in table.notes)
     others = other_records(EXPERIMENTS["table1"], found)
     assert [row[-1] for row in others.rows] == ["90.00"]
     assert other_records(EXPERIMENTS["table1"], reading(records)) is None
     append_record(file, record(with_seed(ROW.cell, 6), 90.0))  # of this config and version: it does count
     assert compare("", ROWS, SEEDS, read_records(file)).table.rows[-1][5] != "1.76 ± 0.096"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_notes_count_in_english(count, records):
+    lines = tuple(f"line {number} is damaged" for number in range(count))
+    notes = compare("", ROWS, SEEDS, reading([], damaged=lines, apart=tuple(records[:count]))).table.notes
+    ending = "1 damaged line was left out." if count == 1 else "2 damaged lines were left out."
+    assert ending in notes
+    assert any(f"{count} record{'s' * (count > 1)} of version 0.1.0" in note for note in notes)
+
+
+def test_table_1_says_how_far_it_is_from_the_paper(record):
+    """Ours less the paper's of each row on each kind of images, smallest to largest."""
+    from sepgconv.paper.table1 import findings, report
+
+    found = [record(row.cell, float(row.published.split()[0]) + 0.1 * place) for place, row in enumerate(ROWS)]
+    official = record(dataclasses.replace(ROW.cell, data="rotmnist-official"), 1.0)
+    (table,) = report(reading([*found, official])).tables
+    assert "Our means less the paper's on rotmnist-generated: +0.00 to +0.60 points." in table.notes
+    assert "Our means less the paper's on rotmnist-official: -0.74 to -0.74 points." in table.notes
+    ranked = findings(reading(found))[0]
+    assert ranked.index("gc-P4CNN, w 30: 2.34 (1.74)") < ranked.index("Z2CNN, w 20: 5.20 (5.20)")
+    assert findings(Reading()) == ()
+
+
+def test_a_cell_of_table_1_has_the_papers_value_wherever_it_stands():
+    published = {row.cell.row: row.published for row in ROWS}
+    for name in ("figure3", "beyond"):
+        stands = {row.cell.row: row.published for row in EXPERIMENTS[name].rows if row.cell.row in published}
+        assert stands == {row: published[row] for row in stands}
+        assert len(stands) == (3 if name == "figure3" else 7) or set(stands) == set(published)
+
+
+def test_one_run_has_no_bar_of_a_deviation(record):
+    from sepgconv.paper.figure3 import WIDTH_ROWS, curves_of
+
+    row = WIDTH_ROWS[0]
+    one, two = ([record(with_seed(row.cell, seed), 2.0 + seed) for seed in seeds] for seeds in ((1,), (1, 2)))
+    assert curves_of("", reading(one), [(600, row)]) == {"": [[600.0, 3.0, None]]}
+    assert curves_of("", reading(two), [(600, row)]) == {"": [[600.0, 3.5, 0.7071]]}
+
+
+def test_differences_of_figure_2_spread_over_seeds(record):
+    """Two seeds of ten sets each: what counts is that there are two."""
+    figure2 = EXPERIMENTS["figure2"]
+    cell = figure2.rows[0].cell
+    found = []
+    for seed, after in ((3, 0.6), (4, 0.7)):
+        shares = {"before": [0.4] * 10, "after": [after] * 10, "shuffled": [0.5] * 10}
+        measures = {key: {"layers": [shares]} for key in cell.measures}
+        found.append(record(with_seed(cell, seed), measures=measures))
+    table = next(table for table in figure2.report(reading(found)).tables if "seeds 3-4" in table.title)
+    assert table.rows == (("layer 2", "20", "40.0", "65.0", "50.0", "+15.0 ± 7.1"),)
+    table = next(table for table in figure2.report(reading(found[:1])).tables if "seed 3" in table.title)
+    assert table.rows[0][-1] == "+10.0"
+
+
+def test_a_row_whose_seeds_all_diverged_is_called_that(record):
+    from sepgconv.paper.beyond import INITIALISATION_ROWS
+
+    lost = record(INITIALISATION_ROWS[0].cell, None, status="diverged", epochs=2, problem="the loss is nan")
+    table = next(t for t in EXPERIMENTS["beyond"].report(reading([lost])).tables if "Epochs until" in t.title)
+    assert [row[1] for row in table.rows] == ["diverged", "not run", "not run", "not run"]
 
 
 def test_seconds_of_different_devices_stay_apart(records):

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from sepgconv.paper import Cell, append_record, read_records
+from sepgconv.paper import record as record_module
 from sepgconv.paper import store as store_module
 from sepgconv.paper.cells import with_seed
 
@@ -39,6 +40,10 @@ def test_a_cell_is_written_once_and_again_only_with_more_measures(file, record):
     assert len(read_records(file).of_row(CELL)) == 1  # once in every mean
 
 
+def with_measure(line, **measures):
+    return json.dumps({**json.loads(line), "measures": measures}).encode()
+
+
 def without(record, key):
     return {name: value for name, value in record.items() if name != key}
 
@@ -70,9 +75,13 @@ DAMAGES = {
     "commit must be a string": lambda line: json.dumps({**json.loads(line), "commit": 5}).encode(),
     "cpu_seconds must be": lambda line: json.dumps({**json.loads(line), "cpu_seconds": "x"}).encode(),
     "measures must be an object": lambda line: json.dumps({**json.loads(line), "measures": []}).encode(),
-    "redundancy lacks layers": lambda line: json.dumps(
-        {**json.loads(line), "measures": {"redundancy": {}}}
-    ).encode(),
+    "images must be an object": lambda line: json.dumps({**json.loads(line), "images": "x"}).encode(),
+    "redundancy must hold layers": lambda line: with_measure(line, redundancy={}),
+    "lists of numbers before, after": lambda line: with_measure(line, redundancy={"layers": [{"before": [0.5]}]}),
+    "validation_error, a list": lambda line: with_measure(line, convergence={"validation_error": [2.0, None]}),
+    "initial_error must hold error": lambda line: with_measure(line, initial_error={"error": "90"}),
+    "similarity must hold": lambda line: with_measure(line, similarity={"shown": {}}),
+    "its fingerprint is": lambda line: json.dumps({**json.loads(line), "cell": {"protocol": 1, "config": {}}}).encode(),
 }  # fmt: skip
 
 
@@ -134,7 +143,7 @@ def test_records_of_another_protocol_are_kept_apart(file, record, monkeypatch):
     from sepgconv.paper import cells
 
     monkeypatch.setattr(cells, "PROTOCOL", 2)
-    monkeypatch.setattr(store_module, "PROTOCOL", 2)
+    monkeypatch.setattr(record_module, "PROTOCOL", 2)
     reading = read_records(file)
     assert reading.records == {}
     assert len(reading.apart) == 1

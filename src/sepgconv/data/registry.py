@@ -107,13 +107,24 @@ def load_dataset(
                 f"{name} has images of {entry.side}x{entry.side}; image_size={image_size} is for your own pictures only"
             )
         return entry.load(None if data_dir is None else Path(data_dir), download)
+    check_name(name)
     if name == _FOLDER:
         if data_dir is None:
             raise ValueError("the data set 'folder' needs data_dir: the folder of class folders, or an .npz file")
         return _load_path(Path(data_dir), image_size)
-    if "/" in name or os.sep in name or name.endswith(".npz") or (name and Path(name).exists()):
-        return _load_path(Path(name), image_size)
-    raise ValueError(f"{unknown_name('data set', name, list_datasets())}; or give the path of a folder or an .npz file")
+    return _load_path(Path(name), image_size)
+
+
+def check_name(name: str) -> None:
+    """Refuse what is neither a data set's name nor a path; whether its files are there is not looked at.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    is_path = "/" in name or os.sep in name or name.endswith(".npz") or (name and Path(name).exists())
+    if not (name in list_datasets() or is_path):
+        known = unknown_name("data set", name, list_datasets())
+        raise ValueError(f"{known}; or give the path of a folder or an .npz file")
 
 
 def _load_path(path: Path, image_size: int | None) -> Dataset:

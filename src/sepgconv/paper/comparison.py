@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sepgconv._numbers import plural
 from sepgconv.paper import statistics
 from sepgconv.paper.experiments import Experiment, Row
+from sepgconv.paper.record import DIVERGED, Record
 from sepgconv.paper.report import Table
 from sepgconv.paper.statistics import Group, groups, origin, whole
-from sepgconv.paper.store import DIVERGED, Reading, Record
+from sepgconv.paper.store import Reading
 
 COLUMNS = (
     "network", "data", "seeds", "parameters", "MACs, nominal / executed (M)", "test error %", "paper %",
-    "s a run (of the processor)",
+    "seconds a run (CPU)",
 )  # fmt: skip
 NOT_RUN = "not run"
 # On these, a number of ours may stand beside the paper's: the same images, or the same task on images made alike.
@@ -83,9 +85,12 @@ def kept_apart(reading: Reading) -> tuple[str, ...]:
     notes: list[str] = []
     if reading.apart:
         versions = sorted({str(record["versions"].get("sepgconv")) for record in reading.apart})
-        notes.append(f"Kept apart, in no mean: {len(reading.apart)} records of version {', '.join(versions)}.")
+        notes.append(
+            f"Kept apart, in no mean: {plural(len(reading.apart), 'record')} of version {', '.join(versions)}."
+        )
     if reading.damaged:
-        notes.append(f"{len(reading.damaged)} damaged lines were left out.")
+        number = len(reading.damaged)
+        notes.append(f"{plural(number, 'damaged line')} {'was' if number == 1 else 'were'} left out.")
     return tuple(notes)
 
 

@@ -156,7 +156,7 @@ def train_controlled(
         "versions": versions(),
         "images": {"train": len(learned), "test": len(data.test)},
         "config": config.to_dict(),
-        "measures": {"similarity": similarities(network, data.test.images[:100].to(dtype))},
+        "measures": {"similarity": similarities(network, data.test.images[:100])},
     }
 
 
@@ -173,7 +173,7 @@ def similarities(network: ControlledNetwork, images: Tensor) -> dict[str, Any]:
         images: (n, 1, 28, 28); the maps are measured on all and shown for the first.
     """
     with torch.no_grad():
-        maps = network.second_maps(images)
+        maps = network.second_maps(images.to(network.second.weight.dtype))
         second, third = network.second.weight, network.third.weight
         action = pixel_action(network.second.group, (3, 3))
         turned = transform_kernel(second[:, 0, 0], action)  # (out, |G|, k, k)

@@ -11,7 +11,8 @@ import torch
 from sepgconv.analysis import cost
 from sepgconv.models import create_model
 from sepgconv.paper.cells import Cell
-from sepgconv.paper.store import FINISHED, Record
+from sepgconv.paper.controlled import ControlledNetwork
+from sepgconv.paper.record import FINISHED, Record
 from sepgconv.training.environment import device_name
 
 # Training images of the data sets that cells name; of another, this many.
@@ -88,8 +89,13 @@ def _rate(record: Record) -> float | None:
 
 def _macs(cell: Cell) -> int:
     if cell.task == "controlled":
-        return 26**2 * 9 + cell.config.model_config["width"] * 4 * 24**2 * 9 * 4  # its first two layers
+        return _controlled_macs(cell.config.model_config["width"])
     return _executed_macs(cell.model, json.dumps(dict(cell.model_config), sort_keys=True))
+
+
+@functools.cache
+def _controlled_macs(width: int) -> int:
+    return cost(ControlledNetwork(width, equal=False), (1, 28, 28)).executed_macs
 
 
 @functools.cache

@@ -42,10 +42,14 @@ def report(reading: Reading) -> Report:
     runs = compare("The runs", ROWS, SEEDS, reading).table
     equal, free = (titled(row.title, reading.of_row(row.cell)) for row in ROWS)
     parts: list[Table | Picture | str] = [
-        "A p4 network without activation functions; its first layer is one fixed filter that no turn changes. All "
-        "other filters begin equal along the poses, and the first half of the channels of layer 2 with kernels that no "
-        "turn changes. Expected: layer 2 stays equal along the poses; where its kernels stay symmetric, their maps are "
-        "equal and the filters of layer 3 that read them stay equal along the poses; those that read others do not.",
+        "A p4 network without activation functions: only two 2 x 2 max pools and the maximum over the poses before the "
+        "classifier are not linear. Its first layer is one fixed filter that no turn changes. All other filters begin "
+        "equal along the poses, and the first half of the channels of layer 2 with kernels that no turn changes. "
+        "Expected: layer 2 stays equal along the poses; its symmetric kernels stay symmetric, their maps are equal in "
+        "all poses, and the filters of layer 3 that read them stay equal along the poses; those that read the others "
+        "do not.",
+        "Trained in float64. A symmetric kernel gets a symmetric gradient, but in float32 Adam makes asymmetry of its "
+        "rounding, several percent within a hundred steps.",
         runs,
     ]
     if equal or free:
@@ -62,8 +66,7 @@ def report(reading: Reading) -> Report:
                 left=2,
                 notes=(
                     "Smallest to largest over channels and seeds in brackets.",
-                    "Nothing holds kernels of layer 2 symmetric in training; how far they stayed so, their likeness "
-                    "to their turned copies says.",
+                    "Of maps, each less its mean, so that the empty background does not count; on 100 test images.",
                 ),
             )
         )
@@ -72,8 +75,8 @@ def report(reading: Reading) -> Report:
         parts.append(
             Picture(
                 file="figure1.png",
-                caption=f"Filters and maps of the controlled experiment, seed {first['seed']}: a channel of layer 2 "
-                "that began symmetric and one that did not",
+                caption=f"Filters and maps of the controlled experiment, seed {first['seed']}, of a channel of layer 2 "
+                "that began symmetric and of one that did not; each row has a scale of its own, the same for its poses",
                 content=first["measures"]["similarity"]["shown"],
                 draw=draw,
                 size=(9.0, 6.0),
@@ -99,7 +102,7 @@ def _lines(title: str, group: Group, *, symmetric: bool) -> list[tuple[str, ...]
 def draw(figure: "Figure", content: Any) -> None:
     """Draw, for a symmetric channel and another, the kernels and maps of layer 2 and the kernels of layer 3."""
     grid = figure.subplots(6, 4)
-    names = ("layer 2 filter", "layer 2 map", "layer 3 filter")
+    names = ("layer 2 filter", "its map", "a layer 3 filter\nthat reads it")
     for half, title in enumerate(("began symmetric", "did not")):
         for line, key in enumerate(("second_filters", "second_maps", "third_filters")):
             values = content[key][half]

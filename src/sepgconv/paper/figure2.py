@@ -1,6 +1,5 @@
 """Figure 2: how much of a filter's variance along the poses one kernel explains (METHOD section 5)."""
 
-import math
 import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -8,9 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from sepgconv.paper.cells import Cell
 from sepgconv.paper.comparison import compare, kept_apart
 from sepgconv.paper.experiments import Experiment, Row
+from sepgconv.paper.record import Record
 from sepgconv.paper.report import Picture, Report, Table
-from sepgconv.paper.statistics import seeds, titled
-from sepgconv.paper.store import Reading, Record
+from sepgconv.paper.statistics import Group, seeds, titled
+from sepgconv.paper.store import Reading
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,21 +38,31 @@ def report(reading: Reading) -> Report:
         "For each pair of output and input channel, the kernels along the poses are the features and their pixels the "
         "samples of a principal component analysis; the share of variance of the first component is 1 where they are "
         "multiples of one kernel. All filters of all layers after the input layer.",
-        "Control: the trained kernels of a layer dealt anew among its channels and poses. What is above it comes of "
-        "the pose axis; what is not comes of kernels that resemble each other all over the layer, or differ in size: a "
-        "kernel much larger than those beside it is most of their variance, whatever their shapes. The paper does not "
-        "scale; the second table tells shape from size.",
+        "The paper compares before and after training. The control here is what it does not have: the trained kernels "
+        "of a layer dealt anew among its channels and poses. Only what is above it is redundancy along the poses; the "
+        "rest comes of kernels that resemble each other all over the layer, or differ in size: a kernel much larger "
+        "than those beside it is most of their variance, whatever their shapes. The second table of each network, "
+        "where all kernels are scaled to the same variance, tells shape from size.",
+        *(
+            _finding(title, group)
+            for row in ROWS
+            for title, group in titled(row.title, reading.of_row(row.cell)).items()
+        ),
         runs,
+        f"Seeds {SEEDS[0]} to {SEEDS[-1]} are those of Table 1 whose trained networks were still there when the second "
+        "measure was added.",
     ]
     for number, row in enumerate(ROWS):
         for another, (title, group) in enumerate(titled(row.title, reading.of_row(row.cell)).items()):
-            scales = {words: _layers(group.finished, measure) for measure, words in SCALES}
-            parts += [_table(f"{title}, seeds {seeds(group)}, {words}", scales[words], reading) for words in scales]
+            which = f"{title}, {'seed' if len(group.finished) == 1 else 'seeds'} {seeds(group)}"
+            parts += [_table(f"{which}, {words}", group, measure, reading) for measure, words in SCALES]
             parts.append(
                 Picture(
                     file=f"figure2{'ab'[number]}{f'-{group.data}' if another else ''}.png",
-                    caption=f"{title}: share of variance of the first principal component, by layer",
-                    content=scales,
+                    caption=f"{title}: share of variance of the first principal component, by layer, of all sets of "
+                    "kernels and seeds; boxes have the median and the quartiles, whiskers reach to 1.5 times the box, "
+                    "sets beyond are not drawn",
+                    content={words: _layers(group.finished, measure) for measure, words in SCALES},
                     draw=draw,
                     size=(9.0, 8.0),
                 )
@@ -71,25 +81,44 @@ def _layers(records: Sequence[Record], measure: str) -> dict[str, Shares]:
     return layers
 
 
-def _table(title: str, layers: dict[str, Shares], reading: Reading) -> Table:
+def _table(title: str, group: Group, measure: str, reading: Reading) -> Table:
+    by_seed = [_layers([record], measure) for record in group.finished]
     return Table(
         title=f"{title}: mean share of the first component in %",
         columns=("layer", "sets of kernels", *(name for _, name in STATES), "after less dealt anew"),
-        rows=tuple(_line(name, shares) for name, shares in layers.items()),
-        notes=("Of the difference: ± its standard error over the sets.", *kept_apart(reading)),
+        rows=tuple(
+            (name, f"{len(shares['after']):,}", *_means(shares), _difference([layers[name] for layers in by_seed]))
+            for name, shares in _layers(group.finished, measure).items()
+        ),
+        notes=(
+            "Of the difference: mean ± standard deviation over seeds; the sets of one network are not independent.",
+            *kept_apart(reading),
+        ),
     )
 
 
-def _line(name: str, shares: Shares) -> tuple[str, ...]:
-    means = [f"{100 * statistics.fmean(shares[state]):.1f}" if shares[state] else "-" for state, _ in STATES]
-    return (name, f"{len(shares['after']):,}", *means, _difference(shares["after"], shares["shuffled"]))
+def _means(shares: Shares) -> list[str]:
+    return [f"{100 * statistics.fmean(shares[state]):.1f}" if shares[state] else "-" for state, _ in STATES]
 
 
-def _difference(ours: Sequence[float], control: Sequence[float]) -> str:
-    if min(len(ours), len(control)) < 2:
+def _difference(by_seed: Sequence[Shares]) -> str:
+    """Write how much larger a layer's share is than the control's; ± its standard deviation over seeds."""
+    complete = [shares for shares in by_seed if shares["after"] and shares["shuffled"]]
+    found = [100 * (statistics.fmean(shares["after"]) - statistics.fmean(shares["shuffled"])) for shares in complete]
+    if not found:
         return "-"
-    error = math.sqrt(statistics.variance(ours) / len(ours) + statistics.variance(control) / len(control))
-    return f"{100 * (statistics.fmean(ours) - statistics.fmean(control)):+.1f} ± {100 * error:.1f}"
+    mean = f"{statistics.fmean(found):+.1f}"
+    return mean if len(found) == 1 else f"{mean} ± {statistics.stdev(found):.1f}"
+
+
+def _finding(title: str, group: Group) -> str:
+    """Say in a sentence what the tables of a network say."""
+    parts: list[str] = []
+    for measure, words in SCALES:
+        layers = _layers(group.finished, measure).values()
+        before, after, dealt = _means({state: [s for shares in layers for s in shares[state]] for state, _ in STATES})
+        parts.append(f"{words}, {before} % before and {after} % after training, dealt anew {dealt} %")
+    return f"**{title}**, mean over all layers: {'; '.join(parts)}."
 
 
 def draw(figure: "Figure", content: Any) -> None:

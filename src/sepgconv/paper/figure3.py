@@ -1,8 +1,9 @@
 """Figure 3: Rotated MNIST, error against training images (a) and against parameters (b)."""
 
+import math
 from collections.abc import Callable, Sequence
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sepgconv.paper.cells import Cell
 from sepgconv.paper.comparison import compare
@@ -10,9 +11,12 @@ from sepgconv.paper.experiments import Experiment, Row
 from sepgconv.paper.report import Picture, Report
 from sepgconv.paper.statistics import Group, groups
 from sepgconv.paper.store import Reading
+from sepgconv.paper.table1 import PUBLISHED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+Curves: TypeAlias = dict[str, list[list[float | None]]]  # by title: position, mean, standard deviation
 
 SEEDS = (1, 2, 3)
 IMAGES = (600, 1200, 2400, 4800, 12_000)
@@ -32,12 +36,17 @@ ALL = 12_000
 def _images_row(title: str, model: str, width: int, images: int) -> Row:
     # All images are no choice of images: the cell is that of Table 1.
     cell = Cell(model=model, model_config={"width": width}, images=None if images == ALL else images)
-    return Row(title=f"{title}, w {width}, {images:,} images", cell=cell)
+    published = PUBLISHED.get((model, width), "") if images == ALL else ""
+    return Row(title=f"{title}, w {width}, {images:,} images", cell=cell, published=published)
 
 
 IMAGES_ROWS = tuple(_images_row(*network, images) for images in reversed(IMAGES) for network in NETWORKS)
 WIDTH_ROWS = tuple(
-    Row(title=f"{title}, w {width}", cell=Cell(model=model, model_config={"width": width}))
+    Row(
+        title=f"{title}, w {width}",
+        cell=Cell(model=model, model_config={"width": width}),
+        published=PUBLISHED.get((model, width), ""),
+    )
     for title, model, widths in WIDTHS
     for width in widths
 )
@@ -46,16 +55,28 @@ _FIRST = {row.cell.row for row in IMAGES_ROWS}
 ROWS = (*IMAGES_ROWS, *(row for row in WIDTH_ROWS if row.cell.row not in _FIRST))
 
 
+_PLOTTED = "The paper gives numbers for the networks of its Table 1 only, the others as points of a plot."
+IMAGES_NOTES = (
+    "Every run has 50 epochs, as in Table 1, so 600 images are 150 steps and 12,000 are 2,350. Each seed draws its own "
+    "part of the images.",
+    _PLOTTED,
+)
+WIDTH_NOTES = (_PLOTTED,)
+
+
 def report(reading: Reading) -> Report:
     """Return both parts, each as a table and a picture."""
     tables = [
-        compare(title, rows, SEEDS, reading).table
-        for title, rows in (("a: training images", IMAGES_ROWS), ("b: model size", WIDTH_ROWS))
+        compare(title, rows, SEEDS, reading, notes=notes).table
+        for title, rows, notes in (
+            ("a: training images", IMAGES_ROWS, IMAGES_NOTES),
+            ("b: model size", WIDTH_ROWS, WIDTH_NOTES),
+        )
     ]
-    curves: dict[str, list[list[float]]] = {}
+    curves: Curves = {}
     for title, model, width in NETWORKS:
         curves |= curves_of(title, reading, [(n, _images_row(title, model, width, n)) for n in IMAGES])
-    sizes: dict[str, list[list[float]]] = {}
+    sizes: Curves = {}
     for title, model, _ in WIDTHS:
         sizes |= curves_of(title, reading, [(None, row) for row in WIDTH_ROWS if row.cell.model == model])
     missing = [row.title for row in WIDTH_ROWS if not groups(reading.of_row(row.cell))]
@@ -76,8 +97,10 @@ def curves_of(
     reading: Reading,
     rows: Sequence[tuple[int | None, Row]],
     errors: Callable[[Group], list[float]] = lambda group: group.errors,
-) -> dict[str, list[list[float]]]:
+) -> Curves:
     """Return [position, mean, standard deviation] of each row that was run, by title; one curve for each data set.
+
+    One run has the deviation None.
 
     Args:
         title: of the curve; with the data set's name in it where there are several.
@@ -85,17 +108,17 @@ def curves_of(
         rows: with their positions; None stands for the number of parameters.
         errors: what is averaged, in percent. Default: the test errors of the last epoch.
     """
-    curves: dict[str, list[list[float]]] = {}
+    curves: Curves = {}
     for position, row in rows:
         for group in groups(reading.of_row(row.cell)):
             x = group.the("parameters") if position is None else position
             if values := errors(group):
-                deviation = stdev(values) if len(values) > 1 else 0.0
-                curves.setdefault(group.data, []).append([float(x), round(fmean(values), 4), round(deviation, 4)])
+                deviation = round(stdev(values), 4) if len(values) > 1 else None
+                curves.setdefault(group.data, []).append([float(x), round(fmean(values), 4), deviation])
     return {title if len(curves) == 1 else f"{title}, {data}": points for data, points in sorted(curves.items())}
 
 
-def _picture(file: str, caption: str, axis: str, curves: dict[str, list[list[float]]]) -> Picture:
+def _picture(file: str, caption: str, axis: str, curves: Curves) -> Picture:
     return Picture(
         file=file,
         caption=f"{caption}, mean and standard deviation over seeds",
@@ -112,7 +135,9 @@ def draw(figure: "Figure", content: Any) -> None:
     for name, points in content["curves"].items():
         if points:
             x, mean, deviation = zip(*points, strict=True)
-            axes.errorbar(x, mean, yerr=deviation, marker="o", capsize=3, label=name)
+            # One run has no deviation, and gets no bar.
+            bars = [math.nan if value is None else value for value in deviation]
+            axes.errorbar(x, mean, yerr=bars, marker="o", capsize=3, label=name)
     axes.set_xscale("log")
     axes.set_yscale("log")
     for axis in (axes.xaxis, axes.yaxis):  # numbers as people read them, also where the axis is shorter than a decade

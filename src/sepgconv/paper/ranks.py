@@ -6,10 +6,11 @@ from statistics import fmean
 from sepgconv.paper.cells import SEPARATED, Cell
 from sepgconv.paper.comparison import NOT_RUN, compare
 from sepgconv.paper.experiments import Experiment, Row
-from sepgconv.paper.figure3 import curves_of, draw
+from sepgconv.paper.figure3 import Curves, curves_of, draw
+from sepgconv.paper.record import FINISHED
 from sepgconv.paper.report import Picture, Report, Table
 from sepgconv.paper.statistics import Group, error, groups, whole
-from sepgconv.paper.store import FINISHED, Reading
+from sepgconv.paper.store import Reading
 
 SEEDS = (1, 2, 3)
 RANKS = (1, 2, 3, 4)
@@ -46,7 +47,7 @@ ROWS = (FULL, *SCRATCH_ROWS.values(), *SEPARATED_ROWS.values())
 
 def report(reading: Reading) -> Report:
     """Return the curve, its numbers, and the runs."""
-    curves: dict[str, list[list[float]]] = {}
+    curves: Curves = {}
     for title, rows in (
         (f"separated, {EPOCHS} epochs more", SEPARATED_ROWS),
         ("from scratch, 50 epochs", SCRATCH_ROWS),
@@ -54,7 +55,7 @@ def report(reading: Reading) -> Report:
         for sharing in SHARINGS:
             curves |= curves_of(f"{sharing}, {title}", reading, [(None, rows[sharing, rank]) for rank in RANKS])
     curves |= curves_of("P4CNN", reading, [(None, FULL)])
-    untrained: dict[str, list[list[float]]] = {}
+    untrained: Curves = {}
     for sharing in SHARINGS:
         rows = [(None, SEPARATED_ROWS[sharing, rank]) for rank in RANKS]
         untrained |= curves_of(f"{sharing}, separated", reading, rows, errors=_initial)
@@ -66,7 +67,7 @@ def report(reading: Reading) -> Report:
     return Report(title="A trained network separated", parts=(*pictures, _numbers(reading), runs))
 
 
-def _picture(file: str, caption: str, curves: dict[str, list[list[float]]]) -> Picture:
+def _picture(file: str, caption: str, curves: Curves) -> Picture:
     return Picture(file=file, caption=caption, content={"axis": "parameters", "curves": curves}, draw=draw)
 
 
@@ -101,7 +102,7 @@ def _numbers(reading: Reading) -> Table:
             f"Fine-tuning: the recipe of Table 1 in {EPOCHS} epochs, its learning rate of 0.01 falling after the 4th. "
             "The rate was chosen by fine-tuning on 10,000 images: the other 2,000, seen by the group network only, had "
             "a smaller error with it than with 0.001.",
-            "The test images took part in no choice.",
+            "The test images took no part in that.",
             "Full rank is 9 (4x4 kernels: 16) for gc and 4 for g, which is the trained network itself: that row shows "
             "what fine-tuning alone does.",
         ),

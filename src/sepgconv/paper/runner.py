@@ -11,11 +11,13 @@ from typing import Protocol, runtime_checkable
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from sepgconv.data.registry import check_name
 from sepgconv.paper.cells import SEPARATED, Cell
 from sepgconv.paper.estimate import estimate
 from sepgconv.paper.experiments import Experiment
+from sepgconv.paper.record import Record
 from sepgconv.paper.separated import group_cell
-from sepgconv.paper.store import Reading, Record, read_records, read_table
+from sepgconv.paper.store import Reading, read_records, read_table
 from sepgconv.paper.work import Job, Outcome, run_folder
 from sepgconv.training import read_history
 from sepgconv.training.folder import RunFolder
@@ -74,8 +76,10 @@ def choose(
 
     Raises:
         NothingChosenError: nothing is left.
-        ValueError: a trial has no sense, as one of 0 epochs.
+        ValueError: an unknown data set; a trial has no sense, as one of 0 epochs.
     """
+    if data is not None:
+        check_name(data)
     if substitutes := tuple(row for row in experiment.substitutes if row.cell.data == data):
         experiment = dataclasses.replace(experiment, rows=substitutes)
     fitting = [cell for cell in experiment.cells(seeds) if data is None or _can_be_on(data, cell)]

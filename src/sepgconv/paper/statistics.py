@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sepgconv.paper.store import DIVERGED, FINISHED, Record
+from sepgconv.paper.record import DIVERGED, FINISHED, Record
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _numbers(records: Sequence[Record]) -> str:
 
 
 def seconds(group: Group) -> str:
-    """Write the seconds of a run and, in parentheses, those of the processor; the mean, for each device apart."""
+    """Write the seconds of a run by the clock and, in parentheses, of the CPU; the mean, for each device apart."""
     by_device: dict[str, list[Record]] = {}
     for record in group.finished:
         by_device.setdefault(record["device"], []).append(record)
@@ -137,10 +137,14 @@ def origin(records: Sequence[Record], measured: Sequence[Record] = ()) -> tuple[
     commits = _commits(record["commit"] for record in records)
     later = _commits(record["measures_commit"] for record in measured if record.get("measures_commit"))
     of_measures = f", of what was measured afterwards {later}" if later not in ("", commits) else ""
+    seconds = "Seconds: by the clock"
+    if any(record.get("cpu_seconds") is not None for record in records):
+        seconds += "; in parentheses those of the CPU, which compare where runs shared a machine, as most of these did"
     return (
         f"Data: {names('data')}. Epochs: {names('epochs')}; the error is that of the last epoch on the test images.",
         f"Device: {names('device')}; threads: {names('threads') or 'unknown'}. {'; '.join(versions)}; "
         f"commit {commits}{of_measures}.",
+        f"{seconds}.",
     )
 
 

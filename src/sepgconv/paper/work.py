@@ -19,8 +19,9 @@ from sepgconv.models import create_model
 from sepgconv.paper.cells import COMPARABLE_VERSIONS, SEPARATED, Cell
 from sepgconv.paper.controlled import train_controlled
 from sepgconv.paper.measures import MEASURES, Trained, output_error
+from sepgconv.paper.record import DIVERGED, FINISHED, Record
 from sepgconv.paper.separated import group_cell, take_separated
-from sepgconv.paper.store import DIVERGED, FINISHED, Record, append_record, read_table, work_folder
+from sepgconv.paper.store import append_record, read_table, work_folder
 from sepgconv.training import DivergedError, RunRecord, TrainingConfig, initial_network, load_run, read_history, train
 from sepgconv.training.environment import device_name, git_commit, versions
 from sepgconv.training.files import read_json

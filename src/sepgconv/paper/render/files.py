@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+from sepgconv.paper import table1
 from sepgconv.paper.catalogue import EXPERIMENTS
 from sepgconv.paper.comparison import other_records
 from sepgconv.paper.render.markdown import markdown, table_markdown
@@ -35,11 +36,25 @@ def pages(results: Path) -> dict[str, bytes]:
         cells = experiment.cells()
         done = sum(reading.find(cell) is not None for cell in cells)
         lines.append((f"[{report.title}]({name}.md)", f"`{name}`", str(done), str(len(cells))))
-    files["README.md"] = markdown(_index(lines), "`results/*.jsonl`").encode()
+    findings = table1.findings(read_table(results, "table1"))
+    files["README.md"] = markdown(_index(lines, findings), "`results/*.jsonl`").encode()
     return files
 
 
-def _index(lines: list[tuple[str, ...]]) -> Report:
+def _index(lines: list[tuple[str, ...]], findings: tuple[str, ...]) -> Report:
+    what = (
+        "What the paper (A. Lengyel and J. van Gemert, *Exploiting Learned Symmetries in Group Equivariant "
+        "Convolutions*, ICIP 2021, [arXiv:2106.04914](https://arxiv.org/abs/2106.04914)) reports, run again with this "
+        "package, and what goes beyond it. Every number is ours, from a committed record, unless it is called the "
+        "paper's."
+    )
+    words = (
+        "Z2CNN is an ordinary network, P4CNN one that knows quarter turns (p4; p4m: mirrors, too). g- before a name "
+        "means separable filters with one spatial kernel for all poses, gc- one for all poses and all input channels, "
+        "c- the latter in an ordinary network, where it is depthwise-separable; w is the width in channels. ± is the "
+        "standard deviation (n - 1) over seeds, each of which is a whole training. rotmnist-generated are MNIST's "
+        "digits turned by angles of our own, as many as in Rotated MNIST, whose official files were not at hand."
+    )
     commands = (
         "`sepgconv paper NAME` runs what is missing, `sepgconv paper NAME --dry-run` lists it with an estimate of time."
     )
@@ -47,7 +62,7 @@ def _index(lines: list[tuple[str, ...]]) -> Report:
         title="Pages", columns=("page", "name", "cells run", "of"), rows=tuple(lines), left=2,
         notes=("A cell is one training, or measurement, with one seed.",),
     )  # fmt: skip
-    return Report(title="The paper's tables and figures, run again", parts=(commands, table))
+    return Report(title="The paper's tables and figures, run again", parts=(what, words, *findings, commands, table))
 
 
 def readme_table(results: Path) -> str:
