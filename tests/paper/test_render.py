@@ -225,6 +225,27 @@ def test_the_index_links_every_page_and_counts_its_cells(complete):
         assert (docs / f"{name}.md").is_file()
     assert f"| `table1` | {len(cells) - 1} | {len(cells)} |" in text
     assert f"| `figure2` | {(full := len(EXPERIMENTS['figure2'].cells()))} | {full} |" in text
+    assert "substitutes" not in text
+
+
+def test_the_index_counts_cells_on_substitutes_apart(complete, make_record):
+    results, *_ = complete
+    table2 = EXPERIMENTS["table2"]
+    for cell in table2.substitute_cells()[:2]:
+        append_record(results / "table2.jsonl", make_record(cell, 30.0, table="table2"))
+    text = pages(results)["README.md"].decode()
+    assert f"| `table2` | {(full := len(table2.cells()))} | {full} |" in text
+    assert "table2: 2 more cells on substitutes for its images." in text
+
+
+def test_a_short_training_on_a_substitute_is_called_that(complete, make_record):
+    results, *_ = complete
+    for cell in EXPERIMENTS["table2"].substitute_cells():
+        append_record(results / "table2.jsonl", make_record(cell, 30.0, table="table2"))
+    text = pages(results)["table2.md"].decode()
+    on_jpeg, on_subset = text.split("**cifar10-jpeg75:")[1].split("**cifar10-lossless-subset:")
+    assert "110 epochs: the same recipe ended early" in on_jpeg
+    assert "110 epochs" not in on_subset
 
 
 @pytest.mark.parametrize(

@@ -64,3 +64,7 @@ class Experiment:
                 (row.turn, place, with_seed(row.cell, seed)) for place, seed in enumerate(seeds) for row in self.rows
             ]
         return tuple(cell for _, _, cell in sorted(wanted, key=lambda entry: entry[:2]))
+
+    def substitute_cells(self) -> tuple[Cell, ...]:
+        """Return the cells of rows on other data sets, with the experiment's seeds or their own."""
+        return tuple(cell for row in self.substitutes for cell in row.cells(self.seeds))

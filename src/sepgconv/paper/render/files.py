@@ -1,15 +1,18 @@
 """Where rendered reports go: `docs/results/` and the README."""
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 
+from sepgconv._numbers import plural
 from sepgconv.paper import table1
 from sepgconv.paper.catalogue import EXPERIMENTS
+from sepgconv.paper.cells import Cell
 from sepgconv.paper.comparison import other_records
 from sepgconv.paper.render.markdown import markdown, table_markdown
 from sepgconv.paper.render.pictures import png
 from sepgconv.paper.report import Report, Table
-from sepgconv.paper.store import read_records, read_table
+from sepgconv.paper.store import Reading, read_records, read_table
 from sepgconv.training.files import write_atomically
 
 BEGIN, END = "<!-- table1: made by `sepgconv paper render` -->", "<!-- table1: end -->"
@@ -23,6 +26,7 @@ def pages(results: Path) -> dict[str, bytes]:
     """
     files: dict[str, bytes] = {}
     lines: list[tuple[str, ...]] = []
+    notes = ["A cell is one training, or measurement, with one seed."]
     for name, experiment in sorted(EXPERIMENTS.items()):
         reading = read_table(results, name)
         report = experiment.report(reading)
@@ -34,14 +38,20 @@ def pages(results: Path) -> dict[str, bytes]:
         ).encode()
         files |= {picture.file: png(picture) for picture in report.pictures}
         cells = experiment.cells()
-        done = sum(reading.find(cell) is not None for cell in cells)
+        done, elsewhere = _run(cells, reading), _run(experiment.substitute_cells(), reading)
         lines.append((f"[{report.title}]({name}.md)", f"`{name}`", str(done), str(len(cells))))
+        if elsewhere:
+            notes.append(f"{name}: {plural(elsewhere, 'more cell')} on substitutes for its images.")
     findings = table1.findings(read_table(results, "table1"))
-    files["README.md"] = markdown(_index(lines, findings), "`results/*.jsonl`").encode()
+    files["README.md"] = markdown(_index(lines, notes, findings), "`results/*.jsonl`").encode()
     return files
 
 
-def _index(lines: list[tuple[str, ...]], findings: tuple[str, ...]) -> Report:
+def _run(cells: Iterable[Cell], reading: Reading) -> int:
+    return sum(reading.find(cell) is not None for cell in cells)
+
+
+def _index(lines: list[tuple[str, ...]], notes: list[str], findings: tuple[str, ...]) -> Report:
     what = (
         "What the paper (A. Lengyel and J. van Gemert, *Exploiting Learned Symmetries in Group Equivariant "
         "Convolutions*, ICIP 2021, [arXiv:2106.04914](https://arxiv.org/abs/2106.04914)) reports, run again with this "
@@ -60,7 +70,7 @@ def _index(lines: list[tuple[str, ...]], findings: tuple[str, ...]) -> Report:
     )
     table = Table(
         title="Pages", columns=("page", "name", "cells run", "of"), rows=tuple(lines), left=2,
-        notes=("A cell is one training, or measurement, with one seed.",),
+        notes=tuple(notes),
     )  # fmt: skip
     return Report(title="The paper's tables and figures, run again", parts=(what, words, *findings, commands, table))
 
