@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
 PIPED_WIDTH = 120  # columns
+_SPACING = 3  # columns between two of the box
 
 
 def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], *, left: int = 1) -> None:
@@ -18,14 +20,25 @@ def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]
         rows: cells.
         left: how many columns, from the first, are text and aligned left; the others are numbers.
     """
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    for index, heading in enumerate(columns):
-        table.add_column(heading, justify="left" if index < left else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
+    columns, rows = tuple(columns), [tuple(row) for row in rows]
     console = Console()
     # A pipe or a file has no width of its own; rich would assume 80 columns and fold wide tables.
-    Console(width=None if console.is_terminal else PIPED_WIDTH).print(table)
+    width = console.width if console.is_terminal else PIPED_WIDTH
+    texts = [(heading, *(row[index] for row in rows)) for index, heading in enumerate(columns)]
+    words = sum(max(cell_len(word) for text in column for word in (text.split() or [""])) for column in texts)
+    # rich takes room from the widest columns and would break a long name where other columns have spaces to break at.
+    whole_words = words + _SPACING * len(columns) < width
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for index, heading in enumerate(columns):
+        table.add_column(
+            heading,
+            justify="left" if index < left else "right",
+            overflow="fold",
+            no_wrap=whole_words and not any(" " in text for text in texts[index]),
+        )
+    for row in rows:
+        table.add_row(*row)
+    Console(width=width).print(table)
 
 
 def count(number: int) -> str:
