@@ -48,3 +48,39 @@ def test_a_dataset_refuses_unequal_shapes():
 def test_a_dataset_refuses_classes_that_are_not_distinct(classes: tuple[str, ...]):
     with pytest.raises(ValueError, match="expected distinct class names"):
         Dataset("toy", classes, split(), split(), split(), nn.Identity())
+
+
+def changed(title: str, kind: str) -> Dataset:
+    """The data set of the test below with one value changed in one tensor."""
+    splits = {name: split(count) for name, count in (("train", 5), ("validation", 2), ("test", 3))}
+    tensor = getattr(splits[title], kind)
+    tensor[1] = torch.nextafter(torch.tensor(0.0), torch.tensor(1.0)) if kind == "images" else 1 - tensor[1]
+    return Dataset("toy", ("a", "b"), *splits.values(), nn.Identity())
+
+
+def test_the_digest_is_that_of_the_content_alone():
+    dataset = Dataset("toy", ("a", "b"), split(5), split(2), split(3), nn.Identity())
+    digest = dataset.digest()
+    assert len(digest) == 64
+    assert int(digest, 16) > 0
+    again = Dataset("other name", ("a", "b"), split(5), split(2), split(3), nn.Identity(), skipped=("x.png",))
+    assert again.digest() == digest == dataset.digest()
+    # Strides are no content.
+    strided = Split(torch.zeros(5, 1, 5, 4).transpose(2, 3), torch.arange(10)[::2] // 2 % 2)
+    assert Dataset("toy", ("a", "b"), strided, split(2), split(3), nn.Identity()).digest() == digest
+
+
+def test_one_changed_value_changes_the_digest():
+    same = Dataset("toy", ("a", "b"), split(5), split(2), split(3), nn.Identity()).digest()
+    found = {
+        changed(title, kind).digest() for title in ("train", "validation", "test") for kind in ("images", "labels")
+    }
+    assert len(found | {same}) == 7
+    others = [
+        Dataset("toy", ("b", "a"), split(5), split(2), split(3), nn.Identity()),  # order of the classes
+        Dataset("toy", ("a", "b", "c"), split(5), split(2), split(3), nn.Identity()),
+        Dataset("toy", ("a", "b"), split(5), split(3), split(2), nn.Identity()),  # parts exchanged
+        Dataset("toy", ("ab",), split(5, 1), split(2, 1), split(3, 1), nn.Identity()),
+        Dataset("toy", ("a", "b"), *(split(n, shape=(1, 5, 4)) for n in (5, 2, 3)), nn.Identity()),  # another shape
+    ]
+    assert len({dataset.digest() for dataset in others} | {same}) == 6
