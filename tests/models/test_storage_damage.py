@@ -1,9 +1,12 @@
 """Folders that cannot be read: what is missing, damaged, foreign, hostile or of the future is named and refused."""
 
+import errno
 import json
 import os
 import pickle
+import random
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -187,3 +190,80 @@ def test_weights_of_another_kind_are_refused(saved):
     rewrite(folder, state=state, header=False)
     with pytest.raises(ValueError, match=r"model\.safetensors"):
         sepgconv.load(folder)
+
+
+def flipped(content, bit):
+    return content[: bit // 8] + bytes([content[bit // 8] ^ 1 << bit % 8]) + content[bit // 8 + 1 :]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_flipped_bit_is_named_or_changes_nothing(saved, file, assert_same_network):
+    """Neither format has a checksum of its own; a flipped bit of a weight gave other answers without a word."""
+    model, folder = saved
+    whole = (folder / file).read_bytes()
+    bits = random.Random(0).sample(range(8 * len(whole)), 60)
+    noticed = 0
+    for bit in bits:
+        (folder / file).write_bytes(flipped(whole, bit))
+        try:
+            assert_same_network(sepgconv.load(folder), model)
+        except ValueError as error:
+            noticed += file in str(error)
+            assert file in str(error), error  # noqa: PT017
+    assert noticed > 45
+
+
+def test_a_bit_of_a_weight_of_an_older_version_is_read_with_a_warning(saved):
+    """It kept no digest, so nothing can notice; whoever reads it is told."""
+    model, folder = saved
+    described = json.loads((folder / "config.json").read_text())
+    save_file(
+        load_file(folder / "model.safetensors"), folder / "model.safetensors", {"sepgconv": json.dumps(described)}
+    )
+    with pytest.warns(UserWarning, match=r"net/model\.safetensors was written by an older version.+no digest"):
+        found = sepgconv.load(folder)
+    sepgconv.save(found, folder)
+    assert torch.equal(sepgconv.load(folder).classifier.bias, model.classifier.bias)
+
+
+@pytest.mark.parametrize("change", ["name", "dtype", "shape", "place", "metadata"])
+def test_the_digest_covers_all_that_the_header_says(saved, change):
+    _, folder = saved
+    path = folder / "model.safetensors"
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header, numbers = json.loads(content[8 : 8 + length]), content[8 + length :]
+    a, b = "features.0.0.bias", "features.1.0.bias"
+    if change == "name":
+        header[a], header[b] = header[b], header[a]
+    elif change == "dtype":
+        header[a]["dtype"] = "I64"
+    elif change == "shape":
+        header[a]["shape"] = [*header[a]["shape"], 1]
+    elif change == "place":
+        header[a]["data_offsets"], header[b]["data_offsets"] = header[b]["data_offsets"], header[a]["data_offsets"]
+    else:
+        header["__metadata__"]["note"] = "added later"
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + numbers)
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged \(its contents are not those that its digest"):
+        sepgconv.load(folder)
+
+
+def test_what_may_not_be_read_is_not_called_damaged(saved, monkeypatch):
+    _, folder = saved
+    read = Path.read_bytes
+
+    def refuse(self):
+        if self.suffix == ".safetensors":
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return read(self)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(PermissionError, match=r"Permission denied: .+model\.safetensors"):
+        sepgconv.load(folder)
+
+
+def test_a_path_that_is_no_text_can_be_written_and_read(stirred_model, tmp_path, assert_same_network):
+    model = stirred_model("gc_p4cnn")
+    assert_same_network(sepgconv.load(sepgconv.save(model, tmp_path / os.fsdecode(b"caf\xe9"))), model)

@@ -1,21 +1,21 @@
 """A network in a folder: `config.json` says how it is built, `model.safetensors` holds its weights."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
-from safetensors.torch import load_file
-from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from sepgconv._files import write_together
 from sepgconv.models.network import Network
 from sepgconv.models.registry import create_model
+from sepgconv.models.sealed import read_sealed, to_sealed_bytes
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+HEADER = "sepgconv"  # in the metadata of the weights: what the config holds
 FORMAT = 1
 
 
@@ -49,13 +49,15 @@ def save(model: nn.Module, folder: str | Path) -> Path:
     folder = Path(folder)
     # The config travels in the header of the weights too, so that a pair that does not belong together is noticed.
     text = json.dumps({"format": FORMAT, "name": model.name, "config": model.config}, indent=2)
-    weights = to_safetensors(state, metadata={"sepgconv": text})
+    weights = to_sealed_bytes(state, {HEADER: text})
     write_together({folder / WEIGHTS: weights, folder / CONFIG: f"{text}\n".encode()})
     return folder
 
 
 def load(folder: str | Path) -> Network:
     """Read back what `save` wrote; neither file can execute code, and no random number is drawn.
+
+    The digest of all that the files hold is compared. Older versions wrote none: such a network is read with a warning.
 
     Args:
         folder: holds `config.json` and `model.safetensors`.
@@ -65,14 +67,30 @@ def load(folder: str | Path) -> Network:
 
     Raises:
         FileNotFoundError: one of the two files is missing.
+        OSError: one cannot be read, as without the permission to.
         ValueError: a file is damaged, of a newer format, or the two do not belong together.
     """
-    folder = Path(folder)
+    model, sealed = read_model(Path(folder))
+    if not sealed:
+        warnings.warn(
+            f"{Path(folder) / WEIGHTS} was written by an older version, which kept no digest: damage to its numbers "
+            "cannot be noticed; sepgconv.save of what was read adds one",
+            stacklevel=2,
+        )
+    return model
+
+
+def read_model(folder: Path) -> tuple[Network, bool]:
+    """Read a network as `load` does; say also whether it is as sure as it can be: with a digest, or of another tool.
+
+    Raises:
+        OSError, ValueError: as `load`.
+    """
     for file in (CONFIG, WEIGHTS):
         if not (folder / file).is_file():
             raise FileNotFoundError(f"{folder} holds no {file}; expected a folder written by sepgconv.save")
     try:
-        described: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        described: dict[str, Any] = json.loads((folder / CONFIG).read_bytes())
         written = described["format"]
         if isinstance(written, int) and not isinstance(written, bool) and written > FORMAT:
             raise _NewerFormatError(
@@ -86,19 +104,21 @@ def load(folder: str | Path) -> Network:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{folder / CONFIG} is damaged or was not written by sepgconv.save ({error})") from error
     try:
-        with safetensors.safe_open(folder / WEIGHTS, framework="pt") as file:
-            header = (file.metadata() or {}).get("sepgconv")
-        state = load_file(folder / WEIGHTS)
+        weights = read_sealed(folder / WEIGHTS)
+        header = weights.metadata.get(HEADER)
         belongs = header is None or json.loads(header) == described
-    except (safetensors.SafetensorError, OSError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{folder / WEIGHTS} is damaged ({error}); fetch or train it again") from error
     if not belongs:
-        raise ValueError(f"{folder}: {CONFIG} and {WEIGHTS} were not written together; save or fetch the network again")
-    differing = _difference(model, state)
+        blame = f" ({WEIGHTS} is intact, so {CONFIG} is damaged or of another network)" if weights.sealed else ""
+        raise ValueError(
+            f"{folder}: {CONFIG} and {WEIGHTS} were not written together{blame}; save or fetch the network again"
+        )
+    differing = _difference(model, weights.state)
     if differing:
         raise ValueError(f"{folder}: {WEIGHTS} does not belong to {CONFIG}: {differing}")
-    model.load_state_dict(state, assign=True)
-    return model.eval()
+    model.load_state_dict(weights.state, assign=True)
+    return model.eval(), weights.sealed or header is None
 
 
 class _NewerFormatError(ValueError):
