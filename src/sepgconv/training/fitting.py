@@ -5,7 +5,6 @@ import contextlib
 import gc
 import logging
 import signal
-import sys
 import warnings
 from collections.abc import Generator
 
@@ -16,6 +15,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from sepgconv._terminal import watched
 from sepgconv.training.callbacks import EpochKeeper
 from sepgconv.training.checkpoint import AtomicCheckpointIO, completed_epochs
 from sepgconv.training.config import TrainingConfig
@@ -53,7 +53,7 @@ def build_trainer(
     Raises:
         ValueError: there are no such devices.
     """
-    bar = progress and sys.stderr.isatty()
+    bar = progress and watched()
     callbacks: list[Callback] = [keeper]
     if bar:
         callbacks.append(TQDMProgressBar())

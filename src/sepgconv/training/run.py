@@ -1,7 +1,6 @@
 """One training run from config to record: `train`."""
 
 import contextlib
-import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -11,6 +10,7 @@ from safetensors.torch import save as to_safetensors
 from torch import nn
 
 from sepgconv._messages import require
+from sepgconv._terminal import say
 from sepgconv.analysis import CostReport, cost
 from sepgconv.data import Dataset, Split, augmentation, load_dataset
 from sepgconv.models import create_model, initialise, save
@@ -273,7 +273,7 @@ def _told_how_to_finish(files: RunFolder, epochs: int) -> Generator[None, None, 
 
 def _say(sentence: str, wanted: bool) -> None:
     if wanted:
-        print(sentence, file=sys.stderr)
+        say(sentence)
 
 
 @contextlib.contextmanager
