@@ -2,7 +2,6 @@
 
 import os
 import sys
-import warnings
 
 __all__ = ["main"]
 
@@ -15,26 +14,51 @@ def main() -> None:
     Ctrl-C ends it with status 130. Set SEPGCONV_DEBUG=1 to see the traceback of an error instead of the sentence.
     """
     from sepgconv._allocator import tune_allocator
-    from sepgconv._messages import require
-    from sepgconv.cli.errors import NoAnswerError
+    from sepgconv._terminal import guarded, say
 
     tune_allocator()
-    warnings.formatwarning = _one_line
+    with guarded():
+        try:
+            status = _run()
+        except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:
+            if os.environ.get("SEPGCONV_DEBUG"):
+                raise
+            say(f"Error: {_sentence(error)}")
+            status = _status(error)
+        sys.exit(status)
+
+
+def _run() -> int:
+    from sepgconv._messages import require
+    from sepgconv._terminal import say
+    from sepgconv.cli.errors import StoppedError
+
     try:
         require("typer", extra="train", purpose="the command line")
         from sepgconv.cli.app import app
 
         app()
-    except KeyboardInterrupt as stop:
-        print(f"\nStopped. {stop}".rstrip(), file=sys.stderr)
-        sys.exit(130)
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
-        if os.environ.get("SEPGCONV_DEBUG"):
-            raise
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, NoAnswerError) else 1)
+    except (KeyboardInterrupt, StoppedError) as stop:
+        say("")  # the terminal has written ^C
+        say(f"Stopped. {stop}".rstrip())
+        return 130
+    except SystemExit as end:  # a sentence, as on SIGTERM, may hold names; Python would print it as it is
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        say(end.code)
+        return 1
+    return 0
 
 
-def _one_line(message: Warning | str, *place: object, **line: object) -> str:
-    """Format a warning for people who did not write the code it comes from."""
-    return f"Warning: {message}\n"
+def _status(error: BaseException) -> int:
+    from sepgconv.cli.errors import NoAnswerError
+
+    return 2 if isinstance(error, NoAnswerError) else 1
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return f"out of memory{f': {error}' if str(error) else ''}; smaller batches, images or files need less"
+    if isinstance(error, RecursionError):
+        return f"something is nested too deeply ({error})"
+    return str(error) or type(error).__name__

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sepgconv._terminal import show
 from sepgconv.cli import options
 from sepgconv.cli.data_of_runs import load_data_of
 from sepgconv.cli.networks import SEPARATION, FoundNetwork, RunOrModel, read_network
@@ -61,10 +62,10 @@ def analyse(
         path.parent.mkdir(parents=True, exist_ok=True)
     for path, content in files.items():
         write_atomically(path, content)
-    print(report.summary)
+    show(report.summary)
     _print_ranking(report)
     for path in files:
-        print(f"Written: {path}")
+        show(f"Written: {path}")
 
 
 def _refuse_places(out: Path, as_json: Path | None) -> None:

@@ -1,16 +1,20 @@
 """The typer application: every command, registered once."""
 
+import contextlib
 import functools
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from sepgconv import __version__
+from sepgconv._terminal import show
+from sepgconv._text import visible
 from sepgconv.cli.analyse import analyse
 from sepgconv.cli.certify import certify
 from sepgconv.cli.demo import demo
+from sepgconv.cli.errors import StoppedError
 from sepgconv.cli.evaluate import evaluate
 from sepgconv.cli.export import export
 from sepgconv.cli.info import info
@@ -20,8 +24,38 @@ from sepgconv.cli.predict import predict
 from sepgconv.cli.separate import separate
 from sepgconv.cli.train import train
 
+
+class Commands(TyperGroup):
+    """The commands; what typer says of words that were typed shows them and does not obey them."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Read the words before the command."""
+        with _shown_as_typed():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Read the words of the command, and run it."""
+        with _shown_as_typed():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _shown_as_typed() -> Generator[None, None, None]:
+    try:
+        yield
+    except Exception as error:
+        # Found by what they can do: from one version of typer to the next these classes are click's or its own. Help,
+        # which comes as such an error, too, has its lines from us.
+        if hasattr(error, "format_message"):
+            words: Any = error
+            message = visible(words.format_message(), keep="\n")
+            words.format_message = lambda: message
+        raise
+
+
 app = typer.Typer(
     name="sepgconv",
+    cls=Commands,
     help="Separable group-equivariant convolutions: networks that know that a turned picture is the same picture.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -33,7 +67,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> bool:
     if wanted:
-        print(f"sepgconv {__version__}")
+        show(f"sepgconv {__version__}")
         raise typer.Exit
     return wanted
 
@@ -48,15 +82,14 @@ def _options(  # pyright: ignore[reportUnusedFunction] (typer calls it)
 
 
 def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
-    """Say on Ctrl-C what the command has to say of it, as where to go on; typer itself would stop in silence."""
+    """Pass on what the command has to say on Ctrl-C, as where to go on; typer itself would stop in silence."""
 
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> None:
         try:
             command(*arguments, **options)
         except KeyboardInterrupt as stop:
-            print(f"\nStopped. {stop}".rstrip(), file=sys.stderr)
-            raise typer.Exit(130) from None
+            raise StoppedError(str(stop)) from None
 
     return run
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sepgconv._terminal import show, show_data
 from sepgconv.cli import options
 from sepgconv.cli.data_of_runs import load_data_of
 from sepgconv.cli.errors import NoAnswerError
@@ -70,12 +71,14 @@ def certify(
             from sepgconv._files import write_atomically
 
             write_atomically(Path(str(json_to)), f"{text}\n".encode())
+        if json_to == "-":
+            show_data(text)
+        else:
+            _print(found.title, certificate)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         raise NoAnswerError(str(error)) from error
-    if json_to == "-":
-        print(text)
-    else:
-        _print(found.title, certificate)
+    except MemoryError as error:
+        raise NoAnswerError(f"out of memory: {error}") from error
     if not certificate.exact:
         raise typer.Exit(1)
 
@@ -153,7 +156,7 @@ def _print(title: str, certificate: "Certificate") -> None:
         rows,
         left=4,
     )
-    print(verdict(certificate))
+    show(verdict(certificate))
 
 
 def verdict(certificate: "Certificate") -> str:

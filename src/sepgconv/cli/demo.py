@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from sepgconv._terminal import show
 from sepgconv.cli.output import count, millions, percent, print_table
 
 EPOCHS = 12
@@ -32,9 +33,7 @@ def demo(
     for model, width in CONTENDERS:
         folder = runs[model] = out / model
         _remove_earlier_run(folder)
-        print(
-            f"Training {model} (width {width}) on {len(digits.train):,} turned digits, {epochs} epochs ...", flush=True
-        )
+        show(f"Training {model} (width {width}) on {len(digits.train):,} turned digits, {epochs} epochs ...")
         config = TrainingConfig(
             model=model, data="rotated_digits", model_config={"width": width}, epochs=epochs, seed=seed
         )
@@ -56,7 +55,7 @@ def demo(
     )
     picture = out / "turned_digit.png"
     draw_turned_digit({name: load_run(folder).model for name, folder in runs.items()}, digits.test.images[0], picture)
-    print(f"A digit and the same digit turned, with their feature maps: {picture}")
+    show(f"A digit and the same digit turned, with their feature maps: {picture}")
 
 
 def _remove_earlier_run(folder: Path) -> None:

@@ -1,5 +1,9 @@
-"""NoAnswerError: a command whose exit status 1 is an answer could give none."""
+"""How a command can end that is no answer: NoAnswerError, StoppedError."""
 
 
 class NoAnswerError(ValueError):
     """What was asked could not be found out; the command line then ends with exit status 2, as on a wrong option."""
+
+
+class StoppedError(Exception):
+    """Ctrl-C, with what the command has to say of it; typer would make an end without a word of a KeyboardInterrupt."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from sepgconv._terminal import show
 from sepgconv.cli import options
 from sepgconv.cli.networks import FoundNetwork, RunOrModel, read_network
 from sepgconv.cli.output import count, print_table
@@ -63,12 +64,12 @@ def export(
         written = to_program(loaded.model, out, plain=to == "conv", input_shape=shape, images=images)
     _print_report(run, loaded, written, shape)
     size_too = " of any size" if "height" in written.free else ""
-    print(f"{written.path}: {_kind(to, written)}, for any number of pictures{size_too}")
+    show(f"{written.path}: {_kind(to, written)}, for any number of pictures{size_too}")
     what = "random pictures"
     if images is not None and loaded.record is not None:
         what = f"{len(images)} pictures of {loaded.record.data} and random ones"
-    print(f"largest difference from the network, on {what}: {written.difference:.1e} of the largest score")
-    print(f"input: {_input(loaded, preprocessing, shape, written)}")
+    show(f"largest difference from the network, on {what}: {written.difference:.1e} of the largest score")
+    show(f"input: {_input(loaded, preprocessing, shape, written)}")
 
 
 def _preprocessing(run: Path, loaded: FoundNetwork) -> str:
@@ -115,7 +116,7 @@ def _print_report(run: Path, loaded: FoundNetwork, written: "Export", shape: tup
     print_table(loaded.title, columns, rows)
     threads = torch.get_num_threads()
     size = "x".join(map(str, shape))
-    print(f"medians, {threads} thread{'s' if threads > 1 else ''}, float32, pictures of {size}")
+    show(f"medians, {threads} thread{'s' if threads > 1 else ''}, float32, pictures of {size}")
 
 
 def _runnable(written: "Export") -> "Callable[[Tensor], Any]":

@@ -6,13 +6,16 @@ from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from sepgconv._text import visible
 
 PIPED_WIDTH = 120  # columns
 _SPACING = 3  # columns between two of the box
 
 
 def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], *, left: int = 1) -> None:
-    """Print a table on standard output.
+    """Print a table on standard output; every text is shown as it is, whatever it holds.
 
     Args:
         title: above it.
@@ -20,7 +23,8 @@ def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]
         rows: cells.
         left: how many columns, from the first, are text and aligned left; the others are numbers.
     """
-    columns, rows = tuple(columns), [tuple(row) for row in rows]
+    # rich reads marks such as [red] and :smile: in plain strings, and passes on what a terminal obeys.
+    columns, rows = tuple(map(visible, columns)), [tuple(map(visible, row)) for row in rows]
     console = Console()
     # A pipe or a file has no width of its own; rich would assume 80 columns and fold wide tables.
     width = console.width if console.is_terminal else PIPED_WIDTH
@@ -28,16 +32,16 @@ def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]
     words = sum(max(cell_len(word) for text in column for word in (text.split() or [""])) for column in texts)
     # rich takes room from the widest columns and would break a long name where other columns have spaces to break at.
     whole_words = words + _SPACING * len(columns) < width
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title=Text(visible(title), style="table.title"), title_justify="left", box=SIMPLE_HEAD)
     for index, heading in enumerate(columns):
         table.add_column(
-            heading,
+            Text(heading),
             justify="left" if index < left else "right",
             overflow="fold",
             no_wrap=whole_words and not any(" " in text for text in texts[index]),
         )
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     Console(width=width).print(table)
 
 

@@ -1,13 +1,13 @@
 """`sepgconv paper`: run the paper's tables and figures, and render them from their records."""
 
 import os
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from sepgconv._terminal import say, show
 from sepgconv.cli import options
 from sepgconv.cli.output import print_table
 
@@ -85,7 +85,7 @@ def paper(
             )
         _warn(damage(results, tuple(EXPERIMENTS)))
         for path in render(results, docs, readme if readme.exists() else None):
-            print(path)
+            show(path)
         return
     if address is not None and executor != "ray":
         raise ValueError(f"--address {address} is for --executor ray; add that, or leave the address out")
@@ -200,7 +200,7 @@ def _print_plan(experiment: "Experiment", planned: "list[Planned]", to_run: "lis
     if left:
         # No shorter than its longest cell, however many workers there are.
         total = max(sum(left) / workers, max(left))
-        print(
+        show(
             f"{len(left)} cells to run, {_duration(sum(left))} of work; "
             f"about {_duration(total)} with {workers} at a time"
         )
@@ -216,8 +216,8 @@ def _print_report(experiment: "Experiment", results: Path) -> None:
     for table in (*experiment.report(reading).tables, *([others] if others else [])):
         print_table(table.title, table.columns, table.rows, left=table.left)
         for note in table.notes:
-            print(f"- {note}")
-        print()
+            show(f"- {note}")
+        show("")
 
 
 def _duration(seconds: float) -> str:
@@ -238,4 +238,4 @@ def _once(problems: Iterable[str]) -> list[str]:
 
 def _warn(sentences: Iterable[str]) -> None:
     for sentence in sentences:
-        print(f"Warning: {sentence}", file=sys.stderr)
+        say(f"Warning: {sentence}")

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from sepgconv._terminal import show_data
 from sepgconv.cli import options
 from sepgconv.cli.output import print_table
 
@@ -43,7 +44,7 @@ def predict(
         answers.append((path, loaded.classes[best], float(probabilities[best])))
     if as_json:
         for path, name, probability in answers:
-            print(json.dumps({"image": str(path), "class": name, "probability": round(probability, 6)}))
+            show_data(json.dumps({"image": str(path), "class": name, "probability": round(probability, 6)}))
     elif answers:
         rows = [(str(path), name, f"{probability:.3f}") for path, name, probability in answers]
         print_table(f"{loaded.record.model} from {run}", ("picture", "class", "probability"), rows, left=2)

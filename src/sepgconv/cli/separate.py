@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from sepgconv._terminal import show
 from sepgconv.cli import options
 from sepgconv.cli.data_of_runs import load_data_of
 from sepgconv.cli.networks import SEPARATION
@@ -94,7 +95,7 @@ def separate(
     else:
         save(network, folder)
     _print_comparison(networks, loaded, data)
-    print(f"Written: {folder}")
+    show(f"Written: {folder}")
 
 
 def _print_layers(separation: "Separation") -> None:

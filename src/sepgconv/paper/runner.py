@@ -10,7 +10,10 @@ from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
+from sepgconv._terminal import standard_error
+from sepgconv._text import visible
 from sepgconv.data.registry import check_name
 from sepgconv.paper.cells import SEPARATED, Cell
 from sepgconv.paper.estimate import estimate
@@ -134,8 +137,8 @@ def run(
     """
     shares = dict(zip(jobs, seconds, strict=True))
     bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeElapsedColumn(),
-        TimeRemainingColumn(), console=Console(stderr=True), disable=not progress,
+        TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:.0f} %"),
+        TimeElapsedColumn(), TimeRemainingColumn(), console=Console(file=standard_error()), disable=not progress,
     )  # fmt: skip
     outcomes: dict[Job, Outcome] = {}
     with bar:
@@ -152,13 +155,15 @@ def run(
                         waiting.remove(other)
                         outcomes[futures[other]] = Outcome(ending="no data")
                 if progress:
-                    bar.console.print(_sentence(job, outcomes[job]), markup=False, highlight=False)
+                    bar.console.print(Text(visible(_sentence(job, outcomes[job]))))
             running = {job: _share_done(job) for job in shares if job not in outcomes}
             begun = [job.cell.label for job, share in running.items() if share]
             done = sum(share for job, share in shares.items() if job in outcomes)
             done += sum(shares[job] * share for job, share in running.items())
             bar.update(
-                task, completed=done, description=f"{len(outcomes)} of {len(jobs)} cells  {', '.join(begun[:2])}"
+                task,
+                completed=done,
+                description=visible(f"{len(outcomes)} of {len(jobs)} cells  {', '.join(begun[:2])}"),
             )
     return outcomes
 

@@ -5,7 +5,7 @@ Importing this package does not import Lightning; `train` does.
 
 from sepgconv.training.config import RECIPES, TrainingConfig
 from sepgconv.training.environment import is_main_process
-from sepgconv.training.errors import CheckpointError, DivergedError
+from sepgconv.training.errors import CheckpointError, DivergedError, LostProcessError
 from sepgconv.training.evaluation import Run, evaluate, load_run
 from sepgconv.training.history import read_history
 from sepgconv.training.record import RunRecord
@@ -15,6 +15,7 @@ __all__ = [
     "RECIPES",
     "CheckpointError",
     "DivergedError",
+    "LostProcessError",
     "Run",
     "RunRecord",
     "TrainingConfig",

@@ -1,6 +1,5 @@
 """What happens at the end of every epoch: its figures are logged and its checkpoint is written."""
 
-import sys
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -9,6 +8,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
+from sepgconv._terminal import say
 from sepgconv.training.environment import peak_memory_bytes
 from sepgconv.training.errors import CheckpointError, DivergedError
 from sepgconv.training.history import Row
@@ -98,7 +98,7 @@ class EpochKeeper(Callback):
             logger.log_metrics(row, step=self.epoch)
             logger.save()
         if self._progress and trainer.is_global_zero:
-            print(_sentence(row, trainer.max_epochs), file=sys.stderr)
+            say(_sentence(row, trainer.max_epochs))
 
 
 def _is_finite(module: nn.Module) -> bool:

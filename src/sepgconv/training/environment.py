@@ -1,6 +1,7 @@
 """What a record says about where a run ran: commit, versions, device, memory."""
 
 import importlib.metadata
+import os
 import platform
 import subprocess
 import sys
@@ -22,6 +23,21 @@ def is_main_process() -> bool:
     from lightning.pytorch.utilities import rank_zero_only  # seconds to import, and only a training has it by then
 
     return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def refuse_damaged_ranks() -> None:
+    """Make sure that Lightning can be imported, which reads the number of its process in the environment.
+
+    Raises:
+        ValueError: a variable is no whole number.
+    """
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"):
+        value = os.environ.get(name)
+        if value is not None and not value.strip().isdecimal():
+            raise ValueError(
+                f"the environment variable {name} must be the number of a process, as launchers set it, it is "
+                f"{value!r}; unset it"
+            )
 
 
 def git_commit() -> str | None:

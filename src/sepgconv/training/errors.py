@@ -7,3 +7,7 @@ class DivergedError(RuntimeError):
 
 class CheckpointError(OSError):
     """A file of the run could not be written, a full disk for example; its last good checkpoint is untouched."""
+
+
+class LostProcessError(RuntimeError):
+    """Another process of a run on several devices has ended, killed for example; the last good checkpoint is there."""

@@ -5,24 +5,29 @@ import contextlib
 import gc
 import logging
 import signal
-import sys
 import warnings
 from collections.abc import Generator
+from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from sepgconv._terminal import watched
 from sepgconv.training.callbacks import EpochKeeper
 from sepgconv.training.checkpoint import AtomicCheckpointIO, completed_epochs
 from sepgconv.training.config import TrainingConfig
+from sepgconv.training.devices import checked_devices
 from sepgconv.training.errors import CheckpointError, DivergedError
 from sepgconv.training.folder import RunFolder
 from sepgconv.training.logs import HistoryLogger
 from sepgconv.training.module import Classifier, EpochBatches
+from sepgconv.training.stopping import StopTogether
 
 
 def build_trainer(
@@ -30,7 +35,7 @@ def build_trainer(
     folder: RunFolder,
     keeper: EpochKeeper,
     *,
-    devices: int | str = 1,
+    devices: int | str | list[int] = 1,
     num_nodes: int = 1,
     precision: str = "32-true",
     accelerator: str = "auto",
@@ -53,8 +58,16 @@ def build_trainer(
     Raises:
         ValueError: there are no such devices.
     """
-    bar = progress and sys.stderr.isatty()
-    callbacks: list[Callback] = [keeper]
+    devices = checked_devices(devices, accelerator, num_nodes)
+    alone = (devices, num_nodes) == (1, 1)
+    plugins: list[Any] = [AtomicCheckpointIO()]
+    if alone:
+        # A task number in the environment (SLURM_PROCID, RANK and so on) may be that of one run among many: this one
+        # has a single process all the same, which logs and writes. Lightning would believe the number.
+        plugins.append(LightningEnvironment())
+        rank_zero_only.rank = 0  # pyright: ignore[reportFunctionMemberAccess]  # Lightning's own way
+    bar = progress and watched()
+    callbacks: list[Callback] = [keeper, StopTogether()]
     if bar:
         callbacks.append(TQDMProgressBar())
     if threads is not None:
@@ -69,12 +82,12 @@ def build_trainer(
                 num_nodes=num_nodes,
                 # Not "auto" for several: in a notebook that would train in forks, whose state never comes back to
                 # `train`.
-                strategy="auto" if (devices, num_nodes) == (1, 1) else "ddp",
+                strategy="auto" if alone else "ddp",
                 precision=precision,  # pyright: ignore[reportArgumentType]  # Lightning checks the name, with a good message
                 max_epochs=config.epochs,
                 logger=[HistoryLogger(folder.history), board],
                 callbacks=callbacks,
-                plugins=[AtomicCheckpointIO()],
+                plugins=plugins,
                 default_root_dir=folder.root,
                 enable_checkpointing=False,  # the keeper's
                 enable_progress_bar=bar,
@@ -108,13 +121,13 @@ def fit(
         with quiet_lightning():
             trainer.fit(classifier, datamodule=batches, ckpt_path=folder.checkpoint if keeper.epoch else None)
     except DivergedError as error:
-        left = _what_is_left(folder, keeper, epochs)
+        left = what_is_left(folder, keeper, epochs)
         raise DivergedError(
             f"{error}; training stopped: {left}; the same config would diverge again, so train with a lower learning "
             "rate in another folder"
         ) from error
     except (CheckpointError, SystemExit) as error:
-        stopped = f"training stopped: {_what_is_left(folder, keeper, epochs)}; {folder.how_to_go_on()}"
+        stopped = f"training stopped: {what_is_left(folder, keeper, epochs)}; {folder.how_to_go_on()}"
         if isinstance(error, CheckpointError):
             raise CheckpointError(f"{error}; {stopped}") from error
         # Lightning turns Ctrl-C into an exit without a word.
@@ -128,7 +141,8 @@ def fit(
             signal.signal(signal.SIGINT, handler)  # Lightning leaves Ctrl-C switched off
 
 
-def _what_is_left(folder: RunFolder, keeper: EpochKeeper, epochs: int) -> str:
+def what_is_left(folder: RunFolder, keeper: EpochKeeper, epochs: int) -> str:
+    """Say which checkpoint a run leaves that is stopped now."""
     # Ctrl-C may come when a checkpoint is already on the disk and not yet counted: the disk is right.
     try:
         return folder.what_is_left(completed_epochs(folder.checkpoint), epochs)

@@ -1,7 +1,6 @@
 """One training run from config to record: `train`."""
 
 import contextlib
-import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -12,12 +11,13 @@ from torch import nn
 
 from sepgconv._files import write_atomically
 from sepgconv._messages import require
+from sepgconv._terminal import say
 from sepgconv.analysis import CostReport, cost
 from sepgconv.data import Dataset, Split, augmentation, load_dataset
 from sepgconv.models import create_model, initialise, save
 from sepgconv.training.config import TrainingConfig
 from sepgconv.training.curves import draw_curves
-from sepgconv.training.environment import device_name, git_commit, versions
+from sepgconv.training.environment import device_name, git_commit, refuse_damaged_ranks, versions
 from sepgconv.training.errors import CheckpointError
 from sepgconv.training.evaluation import count_wrong
 from sepgconv.training.folder import RunFolder
@@ -78,15 +78,18 @@ def train(
         FileNotFoundError: it holds none, and `resume` is True.
         DivergedError: loss or weights are not finite; the last good checkpoint is kept and named.
         CheckpointError: a file could not be written, as on a full disk; the same.
+        LostProcessError: another process of a run on several devices ended; the same.
         KeyboardInterrupt: Ctrl-C; the same.
         ImportError: the extra "train" is not installed.
     """
+    refuse_damaged_ranks()
     require("lightning", extra="train", purpose="training")
     # Imported here and not above: Lightning takes seconds to import, and most commands do without it.
     from sepgconv.training.callbacks import EpochKeeper
     from sepgconv.training.checkpoint import completed_epochs
-    from sepgconv.training.fitting import build_trainer, fit
+    from sepgconv.training.fitting import build_trainer, fit, what_is_left
     from sepgconv.training.module import Classifier, EpochBatches
+    from sepgconv.training.processes import together
 
     commit = git_commit()  # now: a checkout may move on while the run takes its hours
     files = RunFolder(Path(folder))
@@ -124,17 +127,22 @@ def train(
         batches = EpochBatches(learned, held_out, config, augmentation(config.augmentation))
         if trainer.is_global_zero and not resume:
             files.begin(setup)
-        fit(trainer, Classifier(model, config), batches, files, keeper)
         parts = {"train": learned, "validation": held_out, "test": dataset.test}
         device = trainer.strategy.root_device
-        if device.type != "cpu":
-            costs = cost(model.to(device), dataset.image_shape)  # layers may run otherwise there
-        with _told_how_to_finish(files, config.epochs):
-            errors = _final_errors(trainer, model, parts)
-            record = _record(trainer, keeper, setup, dataset, model, costs, errors, commit)
-            if trainer.is_global_zero:
-                _write_results(files, record, model, dataset.preprocessing)
-    return RunRecord.from_dict(trainer.strategy.broadcast(record.to_dict()))
+
+        def left() -> str:
+            return f"{what_is_left(files, keeper, config.epochs)}; {files.how_to_go_on()}"
+
+        with together(trainer, left):
+            fit(trainer, Classifier(model, config), batches, files, keeper)
+            if device.type != "cpu":
+                costs = cost(model.to(device), dataset.image_shape)  # layers may run otherwise there
+            with _told_how_to_finish(files, config.epochs):
+                errors = _final_errors(trainer, model, parts)
+                record = _record(trainer, keeper, setup, dataset, model, costs, errors, commit)
+                if trainer.is_global_zero:
+                    _write_results(files, record, model, dataset.preprocessing)
+            return RunRecord.from_dict(trainer.strategy.broadcast(record.to_dict()))
 
 
 def _parts(dataset: Dataset, *, hold_out: bool) -> tuple[Split, Split | None]:
@@ -261,9 +269,12 @@ def _write_results(files: RunFolder, record: RunRecord, model: nn.Module, prepro
 @contextlib.contextmanager
 def _told_how_to_finish(files: RunFolder, epochs: int) -> Generator[None, None, None]:
     # After the last epoch: what stops the run now loses no training.
+    from sepgconv.training.stopping import ended_by_sigterm
+
     left = f"training is complete, its results are not: {files.what_is_left(epochs, epochs)}; {files.how_to_go_on()}"
     try:
-        yield
+        with ended_by_sigterm(lambda: left):
+            yield
     except OSError as error:
         reason = error.strerror or error
         raise CheckpointError(f"could not write the results to {files.root}: {reason}; {left}") from error
@@ -273,7 +284,7 @@ def _told_how_to_finish(files: RunFolder, epochs: int) -> Generator[None, None, 
 
 def _say(sentence: str, wanted: bool) -> None:
     if wanted:
-        print(sentence, file=sys.stderr)
+        say(sentence)
 
 
 @contextlib.contextmanager
