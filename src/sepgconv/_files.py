@@ -293,7 +293,7 @@ def seal(values: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: JSON cannot hold a number in them.
     """
     plain = {key: value for key, value in values.items() if key != DIGEST}
-    return {**plain, DIGEST: _digest_of_values(plain)}
+    return {**plain, DIGEST: values_digest(plain)}
 
 
 def unseal(values: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
@@ -308,12 +308,17 @@ def unseal(values: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
         if any(isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) for value in plain.values()):
             raise ValueError(f"its digest stands under another name than {DIGEST}")
         return plain, False
-    if values[DIGEST] != _digest_of_values(plain):
+    if values[DIGEST] != values_digest(plain):
         raise ValueError("its contents are not those that its digest was taken of")
     return plain, True
 
 
-def _digest_of_values(values: Mapping[str, Any]) -> str:
+def values_digest(values: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of values in types that JSON keeps; their order and layout do not count.
+
+    Raises:
+        ValueError: JSON cannot hold a number in them.
+    """
     read_back = json.loads(json.dumps(values, allow_nan=False))  # tuples become lists, numbers as keys become strings
     return digest(json.dumps(read_back, sort_keys=True, separators=(",", ":")).encode())
 

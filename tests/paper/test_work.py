@@ -4,6 +4,7 @@ import json
 import pytest
 from filelock import FileLock
 
+from sepgconv._files import write_json
 from sepgconv.paper import read_records, run_job
 from sepgconv.paper import work as work_module
 from sepgconv.paper.statistics import origin
@@ -137,7 +138,7 @@ def test_a_run_that_another_version_finished_begins_anew(trial, job):
     assert run_job(this).ending == "finished"
     assert can_resume(this.folder, this.cell.config, "rotated_digits")
     path = this.folder / "record.json"
-    path.write_text(path.read_text().replace('"sepgconv": "0.1.0"', '"sepgconv": "0.0.1"'))
+    write_json(path, json.loads(path.read_text().replace('"sepgconv": "0.1.0"', '"sepgconv": "0.0.1"')))
     assert not can_resume(this.folder, this.cell.config, "rotated_digits")
     assert not this.folder.exists()
 
@@ -156,7 +157,7 @@ def test_a_run_begun_with_another_version_or_on_other_images_begins_anew(change,
     setup = json.loads((stopped.folder / "config.json").read_text())
     assert setup["versions"]["sepgconv"] == "0.1.0"
     change(setup)
-    (stopped.folder / "config.json").write_text(json.dumps(setup))
+    write_json(stopped.folder / "config.json", setup)
     assert run_job(stopped).ending == "finished"
     assert len(list(stopped.folder.parent.glob("*.aside-*"))) == 1
 
@@ -164,7 +165,7 @@ def test_a_run_begun_with_another_version_or_on_other_images_begins_anew(change,
 def test_a_run_that_does_not_say_its_version_is_of_the_first(stopped):
     setup = json.loads((stopped.folder / "config.json").read_text())
     del setup["versions"]
-    (stopped.folder / "config.json").write_text(json.dumps(setup))
+    write_json(stopped.folder / "config.json", setup)
     assert can_resume(stopped.folder, stopped.cell.config, "rotated_digits")
 
 
@@ -186,7 +187,7 @@ def test_a_run_begun_with_another_config_is_put_aside(stopped, monkeypatch):
     monkeypatch.undo()
     setup = json.loads((stopped.folder / "config.json").read_text())
     setup["config"]["lr"] = 0.5
-    (stopped.folder / "config.json").write_text(json.dumps(setup))
+    write_json(stopped.folder / "config.json", setup)
     assert run_job(stopped).ending == "finished"
     assert len(list(stopped.folder.parent.glob("*.aside-*"))) == 1
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from sepgconv._files import write_json
 from sepgconv.data import Split
 from sepgconv.training import RunRecord, read_history, train
 
@@ -118,7 +119,7 @@ def test_another_config_is_refused_and_every_difference_named(stopped, config, b
 def test_a_run_begun_before_an_option_existed_can_go_on(stopped, config, bars):
     setup = json.loads((stopped / "config.json").read_text())
     assert setup["config"].pop("initialisation") == "sepgconv"
-    (stopped / "config.json").write_text(json.dumps(setup))
+    write_json(stopped / "config.json", setup)
     other = dataclasses.replace(config, initialisation="published")
     with pytest.raises(ValueError, match="initialisation was 'sepgconv', is 'published'"):
         train(other, folder=stopped, data=bars, resume=True, progress=False)

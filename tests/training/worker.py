@@ -53,6 +53,11 @@ def train_and_hang(config: dict, folder: str, moment: str, here: str) -> None:
     train(TrainingConfig.from_dict(config), folder=folder, progress=False, threads=1)
 
 
+def train_once(config: dict, folder: str) -> None:
+    """Train, on one thread."""
+    train(TrainingConfig.from_dict(config), folder=folder, progress=False, threads=1)
+
+
 class Plain(nn.Module):
     """A network without batch norm, so that the images of a batch do not see each other."""
 

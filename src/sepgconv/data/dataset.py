@@ -110,6 +110,6 @@ class Dataset:
         for title, split in (("train", self.train), ("validation", self.validation), ("test", self.test)):
             for kind, tensor in (("images", split.images), ("labels", split.labels)):
                 found.update(f"\n{title} {kind} {tuple(tensor.shape)}\n".encode())
-                for part in tensor.cpu().split(_DIGEST_CHUNK):
+                for part in tensor.detach().as_subclass(torch.Tensor).cpu().split(_DIGEST_CHUNK):
                     found.update(part.contiguous().view(torch.uint8).numpy().data)
         return found.hexdigest()

@@ -26,6 +26,7 @@ from sepgconv.functional import pixel_action, transform_kernel
 from sepgconv.groups import group as find_group
 from sepgconv.nn import GroupBatchNorm2d, GroupConv2d, GroupMaxPool, LiftingConv2d, MaxPool2d
 from sepgconv.training import TrainingConfig
+from sepgconv.training.conditions import conditions_of
 from sepgconv.training.environment import device_name, git_commit, versions
 from sepgconv.training.evaluation import count_wrong
 from sepgconv.training.folder import RunFolder
@@ -124,10 +125,12 @@ def train_controlled(
     trainer = build_trainer(
         config, files, keeper, accelerator=accelerator, progress=False, threads=threads, precision=precision
     )
+    now = conditions_of(trainer, data)
     if resume:
         files.refuse_other(setup)
+        files.note_resume(keeper.epoch, files.refuse_changes(now, force=True), now)
     else:
-        files.begin(setup)
+        files.begin({**setup, "conditions": now})
     torch.manual_seed(config.seed)
     equal = config.model_config["filters"] == "equal"
     network = ControlledNetwork(config.model_config["width"], equal=equal, dtype=dtype)
@@ -155,6 +158,7 @@ def train_controlled(
         "commit": commit,
         "versions": versions(),
         "images": {"train": len(learned), "test": len(data.test)},
+        "changes": files.noted_changes(),
         "config": config.to_dict(),
         "measures": {"similarity": similarities(network, data.test.images[:100])},
     }

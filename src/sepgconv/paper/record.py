@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias, cast
 
+from sepgconv._files import unseal
 from sepgconv.paper.cells import COMPARABLE_VERSIONS, PROTOCOL, fingerprint, row_fingerprint
 
 Record: TypeAlias = dict[str, Any]
@@ -20,19 +21,20 @@ REQUIRED = (
 )  # fmt: skip
 
 
-def parse(line: bytes) -> Record:
-    """Return the record that a line holds.
+def parse(line: bytes) -> tuple[Record, bool]:
+    """Return the record that a line holds, without its digest, and whether it had one: older versions wrote none.
 
     Raises:
-        ValueError: it is none; of another version or protocol, little more is asked than that it says so.
+        ValueError: it is none, or not what its digest was taken of; of a record of another version or protocol, little
+            more is asked than that it says so.
     """
     try:
-        record = json.loads(line, parse_constant=_no_constant)
+        values = json.loads(line, parse_constant=_no_constant)
     except RecursionError as error:
         raise ValueError(str(error)) from error
-    if not isinstance(record, dict):
-        raise ValueError(f"expected a JSON object, got a {type(record).__name__}")
-    found = cast("Record", record)
+    if not isinstance(values, dict):
+        raise ValueError(f"expected a JSON object, got a {type(values).__name__}")
+    found, sealed = unseal(cast("Record", values))
     _require(found, REQUIRED)
     if not (isinstance(found["cell"], Mapping) and isinstance(found["versions"], Mapping)):
         raise ValueError("cell and versions must be objects")
@@ -42,7 +44,7 @@ def parse(line: bytes) -> Record:
             _check(found)
         except (KeyError, TypeError, AttributeError, OverflowError) as error:  # a cell of another shape, most likely
             raise ValueError(f"{type(error).__name__}: {error}") from error
-    return found
+    return found, sealed
 
 
 def is_comparable(record: Record) -> bool:

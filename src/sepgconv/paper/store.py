@@ -1,14 +1,17 @@
 """Records on the disk: one JSON object a line, appended whole, read with an eye for damage and for other versions."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock
 
-from sepgconv._files import write_atomically
+from sepgconv._files import seal, values_digest, write_atomically
 from sepgconv.paper.cells import KINDS, Cell
 from sepgconv.paper.record import DIVERGED, Record, is_comparable, parse
+
+SUMS = "SHA256SUMS"  # in a folder of records: the digests of lines that have none of their own
 
 
 @dataclass(frozen=True)
@@ -19,11 +22,13 @@ class Reading:
         records: those that count, by fingerprint; of two with the same one, the later.
         apart: those of another version or protocol; they enter no mean.
         damaged: a sentence for each line that is no record.
+        unsealed: how many records are of an older version, which wrote no digest, and have none in `SUMS` either.
     """
 
     records: dict[str, Record] = field(default_factory=lambda: {})
     apart: tuple[Record, ...] = ()
     damaged: tuple[str, ...] = ()
+    unsealed: int = 0
 
     def find(self, cell: Cell) -> Record | None:
         """Return the record of a cell, if it has one with everything the cell measures.
@@ -61,22 +66,51 @@ def read_records(path: Path) -> Reading:
     records: dict[str, Record] = {}
     apart: list[Record] = []
     damaged: list[str] = []
+    unsealed = 0
+    sums = read_sums(path.parent)
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         if not line.strip():
             continue
         try:
-            record = parse(line)
+            record, sealed = parse(line)
+            if not sealed and (known := sums.get((path.name, str(record["fingerprint"])))) is not None:
+                if values_digest(record) not in known:
+                    raise ValueError(f"its contents are not those that {SUMS} has the digest of")
+                sealed = True
         except ValueError as error:
             damaged.append(
                 f"{path}, line {number} is damaged ({error}); it is left out, and its cell runs again unless another "
                 "line has it"
             )
             continue
+        unsealed += not sealed
         if is_comparable(record):
             records[record["fingerprint"]] = record
         else:
             apart.append(record)
-    return Reading(records, tuple(apart), tuple(damaged))
+    return Reading(records, tuple(apart), tuple(damaged), unsealed)
+
+
+def read_sums(results: Path) -> dict[tuple[str, str], set[str]]:
+    """Return the digests of records that were written before lines had their own, by file and fingerprint.
+
+    They stand in a file beside, so that committed records need not be written again to be checked.
+
+    Raises:
+        OSError: the file is there but cannot be read.
+        ValueError: it is damaged.
+    """
+    path = results / SUMS
+    found: dict[tuple[str, str], set[str]] = {}
+    if not path.is_file():
+        return found
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        match = re.fullmatch(rb"([0-9a-f]{64})  ([\w.-]+) ([0-9a-f]+)", line)
+        if match is None:
+            raise ValueError(f"{path}, line {number} is damaged: expected a SHA-256, two spaces, a file, a fingerprint")
+        sha256, name, fingerprint = (part.decode() for part in match.groups())
+        found.setdefault((name, fingerprint), set()).add(sha256)
+    return found
 
 
 def read_table(results: Path, table: str) -> Reading:
@@ -97,7 +131,7 @@ def read_table(results: Path, table: str) -> Reading:
                 known = records.get(fingerprint)
                 if known is None or set(known["measures"]) < set(record["measures"]):
                     records[fingerprint] = record
-    return Reading(records | own.records, own.apart, own.damaged)
+    return Reading(records | own.records, own.apart, own.damaged, own.unsealed)
 
 
 def append_record(path: Path, record: Record) -> None:
@@ -110,7 +144,7 @@ def append_record(path: Path, record: Record) -> None:
         ValueError: the record is not one.
         OSError: it could not be written; the file is as before.
     """
-    line = json.dumps(record, allow_nan=False).encode()
+    line = json.dumps(seal(record), allow_nan=False).encode()
     parse(line)
     path.parent.mkdir(parents=True, exist_ok=True)
     work_folder(path.parent).mkdir(exist_ok=True)

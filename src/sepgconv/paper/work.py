@@ -23,9 +23,10 @@ from sepgconv.paper.measures import MEASURES, Trained, output_error
 from sepgconv.paper.record import DIVERGED, FINISHED, Record
 from sepgconv.paper.separated import group_cell, take_separated
 from sepgconv.paper.store import append_record, read_table, work_folder
-from sepgconv.training import DivergedError, RunRecord, TrainingConfig, initial_network, load_run, read_history, train
+from sepgconv.training import DivergedError, TrainingConfig, initial_network, load_run, read_history, train
 from sepgconv.training.environment import device_name, git_commit, versions
 from sepgconv.training.folder import RunFolder
+from sepgconv.training.record import read_record
 
 Ending = Literal["finished", "diverged", "elsewhere", "no data", "failed"]
 
@@ -120,11 +121,13 @@ def _train(job: Job) -> Record:
     cell, data = job.cell, _load(job)
     try:
         prepare = _preparation(job, data)
+        resume = can_resume(job.folder, cell.config, data.name, data.digest())
         record = train(
             cell.config,
             folder=job.folder,
             data=data,
-            resume=can_resume(job.folder, cell.config, data.name),
+            resume=resume,
+            force=resume,  # what this module lets pass; the record says it
             progress=False,
             threads=job.threads,
             accelerator=job.accelerator,
@@ -143,11 +146,13 @@ def _preparation(job: Job, data: Dataset) -> Callable[[nn.Module], None] | None:
         return None
     base = dataclasses.replace(job, cell=group_cell(job.cell))
     with _claim(base):  # waits for another process that trains it
+        resume = can_resume(base.folder, base.cell.config, data.name, data.digest())
         train(
             base.cell.config,
             folder=base.folder,
             data=data,
-            resume=can_resume(base.folder, base.cell.config, data.name),
+            resume=resume,
+            force=resume,
             progress=False,
             threads=job.threads,
             accelerator=job.accelerator,
@@ -172,7 +177,7 @@ def _controlled(job: Job) -> Record:
             job.cell.config,
             folder=job.folder,
             data=data,
-            resume=can_resume(job.folder, job.cell.config, data.name),
+            resume=can_resume(job.folder, job.cell.config, data.name, data.digest()),
             threads=job.threads,
             accelerator=job.accelerator,
         )
@@ -215,16 +220,18 @@ def _load_once(name: str, data_dir: Path | None) -> Dataset:
     return load_dataset(name, data_dir=data_dir)
 
 
-def can_resume(folder: Path, config: TrainingConfig, data: str) -> bool:
+def can_resume(folder: Path, config: TrainingConfig, data: str, digest: str | None = None) -> bool:
     """Return whether a run was begun in a folder and can go on.
 
     One with an unreadable checkpoint, begun with another config, on other data or with a version of this package that
-    gives other numbers, is put aside and begins anew.
+    gives other numbers, is put aside and begins anew. Other threads, another device, version of torch or state of the
+    code are let pass: `train(force=True)` writes them into the record.
 
     Args:
         folder: the run's.
         config: what it should be.
         data: the data set's own name, as in "rotmnist-generated", which may depend on the files that are there.
+        digest: the SHA-256 of the data set. Default: not compared; nor is that of a run which did not note it.
     """
     from sepgconv.training.checkpoint import completed_epochs  # imports Lightning
 
@@ -236,10 +243,12 @@ def can_resume(folder: Path, config: TrainingConfig, data: str) -> bool:
         completed_epochs(files.checkpoint)
         used = [_begun_with(files)]
         if files.record.is_file():
-            used.append(RunRecord.read(files.record).versions["sepgconv"])
-        if set(used) <= set(COMPARABLE_VERSIONS) and _begun_on(files) == data:
+            used.append(read_record(files.record).record.versions["sepgconv"])
+        conditions = files.read_setup().get("conditions", {})
+        same = digest is None or conditions.get("data", digest) == digest
+        if same and set(used) <= set(COMPARABLE_VERSIONS) and _begun_on(files) == data:
             return True
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, AttributeError):
         pass
     folder.rename(folder.with_name(f"{folder.name}.aside-{time.time_ns()}"))
     return False

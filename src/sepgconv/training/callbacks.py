@@ -23,6 +23,7 @@ class EpochKeeper(Callback):
         seconds: wall time of the epochs up to it. The time of an epoch that was broken off is lost with it.
         cpu_seconds: processor time of the same, of all threads of this process; it counts no waiting.
         peak_memory_bytes: the most memory used until then; None where it cannot be measured.
+        history: a row for each epoch up to it, in the first process.
 
     Args:
         checkpoint: where to write it.
@@ -37,11 +38,12 @@ class EpochKeeper(Callback):
         self.epoch = epoch
         self.seconds = self.cpu_seconds = 0.0
         self.peak_memory_bytes: int | None = None
+        self.history: list[Row] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the checkpoint keeps of this object."""
+        """Return what the checkpoint keeps of this object, a `KeeperState`."""
         names = ("epoch", "seconds", "cpu_seconds", "peak_memory_bytes")
-        return {name: getattr(self, name) for name in names}
+        return {**{name: getattr(self, name) for name in names}, "history": [dict(row) for row in self.history]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over what a checkpoint kept."""
@@ -49,6 +51,8 @@ class EpochKeeper(Callback):
         self.seconds = state_dict["seconds"]
         self.cpu_seconds = state_dict["cpu_seconds"]
         self.peak_memory_bytes = state_dict["peak_memory_bytes"]
+        if "history" in state_dict:  # checkpoints of older versions have none; it was read from the file
+            self.history[:] = state_dict["history"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clocks where the checkpoint left them, and on a GPU the count of memory."""

@@ -1,16 +1,19 @@
 """Finished runs, read back; the error of a network on labelled images."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from sepgconv.data import Split, build_preprocessing
-from sepgconv.models import Network, load
+from sepgconv._files import file_digest
+from sepgconv.data import Split
+from sepgconv.models import Network
+from sepgconv.models.storage import read_model
 from sepgconv.training.folder import RunFolder
-from sepgconv.training.record import RunRecord
+from sepgconv.training.record import WITHOUT_DIGEST, RunRecord, read_record
+from sepgconv.training.results import read_preprocessing
 
 # Images at once: larger batches are no faster on a CPU, and a wide network's maps take a gigabyte.
 EVALUATION_BATCH = 256
@@ -34,14 +37,17 @@ class Run:
 
 
 def load_run(folder: str | Path) -> Run:
-    """Read a finished run; nothing in its files is executed.
+    """Read a finished run; nothing in its files is executed, and their digests are compared.
+
+    Files of older versions have no digests; they are read with a warning.
 
     Args:
         folder: the run's.
 
     Raises:
         FileNotFoundError: the folder is none of a run, or the run is not finished.
-        ValueError: a file in it is damaged.
+        OSError: a file cannot be read, as without the permission to.
+        ValueError: a file in it is damaged or missing.
     """
     files = RunFolder(Path(folder))
     if not files.setup.is_file():
@@ -52,19 +58,36 @@ def load_run(folder: str | Path) -> Run:
         )
     if not files.record.is_file():
         raise FileNotFoundError(f"the run in {folder} is not finished; continue it with resume=True (--resume)")
-    record = RunRecord.read(files.record)
+    kept = read_record(files.record)
+    record = kept.record
+    remedy = "train with resume=True (--resume) writes it anew from the checkpoint"
+    remedy = remedy if files.checkpoint.is_file() else "train the run again"
     try:
-        with safe_open(files.preprocessing, framework="pt") as file:
-            state = {key: file.get_tensor(key) for key in file.keys()}
-            preprocessing = build_preprocessing((file.metadata() or {})["name"], state)
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{files.preprocessing} is damaged or missing ({error}); train the run again") from error
-    return Run(
-        record=record,
-        model=load(files.model).eval(),
-        preprocessing=preprocessing.eval(),
-        classes=tuple(record.classes),
-    )
+        preprocessing, _ = read_preprocessing(files.preprocessing)
+    except (FileNotFoundError, ValueError) as error:
+        raise ValueError(f"{files.preprocessing} is damaged or missing ({error}); {remedy}") from error
+    try:
+        model, sealed = read_model(files.model)
+    except (FileNotFoundError, ValueError) as error:
+        raise ValueError(f"the network of the run in {folder} is damaged or missing ({error}); {remedy}") from error
+    for name, path in files.results.items():
+        if path.parent == files.model or path == files.preprocessing:
+            if kept.files and file_digest(path) != kept.files.get(name):
+                raise ValueError(f"{path} is not the file that the run's record was written with; {remedy}")
+    _refuse_mixture(files, record, model)
+    if not (kept.sealed and sealed):
+        warnings.warn(f"the run in {folder} {WITHOUT_DIGEST}", stacklevel=2)
+    return Run(record=record, model=model, preprocessing=preprocessing, classes=tuple(record.classes))
+
+
+def _refuse_mixture(files: RunFolder, record: RunRecord, model: Network) -> None:
+    # Files of two runs, of which each is whole.
+    said = {"model": record.model, **record.model_config}
+    found = {"model": model.name, **model.config}
+    said |= {"in_channels": record.image_shape[0], "num_classes": len(record.classes)}
+    if wrong := [name for name, value in said.items() if name in found and found[name] != value]:
+        differences = ", ".join(f"{name} {said[name]!r} and {found[name]!r}" for name in wrong)
+        raise ValueError(f"{files.record} and {files.model} are of two runs: {differences}; train the run again")
 
 
 def evaluate(run_or_model: Run | nn.Module, split: Split, *, batch_size: int = EVALUATION_BATCH) -> float:

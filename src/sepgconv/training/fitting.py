@@ -5,6 +5,7 @@ import contextlib
 import gc
 import logging
 import signal
+import traceback
 import warnings
 from collections.abc import Generator
 from typing import Any
@@ -20,13 +21,14 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from sepgconv._terminal import watched
 from sepgconv.training.callbacks import EpochKeeper
-from sepgconv.training.checkpoint import AtomicCheckpointIO, completed_epochs
+from sepgconv.training.checkpoint import AtomicCheckpointIO, completed_epochs, read_keeper_state
 from sepgconv.training.config import TrainingConfig
 from sepgconv.training.devices import checked_devices
 from sepgconv.training.errors import CheckpointError, DivergedError
 from sepgconv.training.folder import RunFolder
 from sepgconv.training.logs import HistoryLogger
 from sepgconv.training.module import Classifier, EpochBatches
+from sepgconv.training.results import recover_history
 from sepgconv.training.stopping import StopTogether
 
 
@@ -85,7 +87,7 @@ def build_trainer(
                 strategy="auto" if alone else "ddp",
                 precision=precision,  # pyright: ignore[reportArgumentType]  # Lightning checks the name, with a good message
                 max_epochs=config.epochs,
-                logger=[HistoryLogger(folder.history), board],
+                logger=[HistoryLogger(folder.history, keeper.history), board],
                 callbacks=callbacks,
                 plugins=plugins,
                 default_root_dir=folder.root,
@@ -114,6 +116,10 @@ def fit(
         SystemExit: SIGTERM; the same.
     """
     epochs = classifier.config.epochs
+    if keeper.epoch and trainer.is_global_zero:
+        state = read_keeper_state(folder.checkpoint)
+        rows = None if state is None else state.get("history")
+        keeper.history[:] = recover_history(folder.history, keeper.epoch, rows)
     if trainer.world_size > 1 and not torch.distributed.is_initialized():  # else it is the caller's to close
         atexit.register(_part_processes)
     handler = signal.getsignal(signal.SIGINT)
@@ -136,9 +142,23 @@ def fit(
         if isinstance(error, SIGTERMException):
             raise SystemExit(stopped) from None
         raise
+    except (LookupError, TypeError, AttributeError, RuntimeError) as error:
+        if not _is_of_restoring(error):
+            raise
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{folder.checkpoint} is not a checkpoint of this run ({type(error).__name__}: {reason[:200]}); the run "
+            "cannot resume from it: train it again in another folder (--out)"
+        ) from error
     finally:
         if signal.getsignal(signal.SIGINT) is not handler:
             signal.signal(signal.SIGINT, handler)  # Lightning leaves Ctrl-C switched off
+
+
+def _is_of_restoring(error: BaseException) -> bool:
+    # Lightning takes a checkpoint apart with whatever errors a foreign one leads to, in a module of its own.
+    modules = (str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(module.endswith(".checkpoint_connector") for module in modules)
 
 
 def what_is_left(folder: RunFolder, keeper: EpochKeeper, epochs: int) -> str:

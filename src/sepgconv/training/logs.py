@@ -1,7 +1,5 @@
 """The logger of a run's history, metrics.csv: complete after every epoch, kept over a resume."""
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +7,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from sepgconv._files import write_atomically
-from sepgconv.training.history import Row, read_history
+from sepgconv.training.history import Row, format_history
 
 
 class HistoryLogger(Logger):
@@ -19,11 +17,13 @@ class HistoryLogger(Logger):
 
     Args:
         path: the file.
+        rows: those of the epochs before; rows that come are added to it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, rows: list[Row]) -> None:
         super().__init__()
         self._path = path
+        self._rows = rows
 
     @property
     def name(self) -> str:
@@ -46,12 +46,9 @@ class HistoryLogger(Logger):
         Raises:
             OSError: it could not be written; the rows before are kept.
         """
-        rows = [row for row in read_history(self._path) if row["epoch"] < metrics["epoch"]] + [metrics]
-        table = io.StringIO(newline="")
-        writer = csv.DictWriter(table, fieldnames=list(metrics), extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_atomically(self._path, table.getvalue().encode())
+        rows = [row for row in self._rows if row["epoch"] < metrics["epoch"]] + [metrics]
+        write_atomically(self._path, format_history(rows))
+        self._rows[:] = rows
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:

@@ -1,28 +1,27 @@
 """One training run from config to record: `train`."""
 
 import contextlib
+import warnings
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from safetensors.torch import save as to_safetensors
 from torch import nn
 
-from sepgconv._files import write_atomically
 from sepgconv._messages import require
 from sepgconv._terminal import say
 from sepgconv.analysis import CostReport, cost
 from sepgconv.data import Dataset, Split, augmentation, load_dataset
-from sepgconv.models import create_model, initialise, save
+from sepgconv.models import create_model, initialise
+from sepgconv.training.conditions import conditions_of
 from sepgconv.training.config import TrainingConfig
-from sepgconv.training.curves import draw_curves
 from sepgconv.training.environment import device_name, git_commit, refuse_damaged_ranks, versions
 from sepgconv.training.errors import CheckpointError
 from sepgconv.training.evaluation import count_wrong
 from sepgconv.training.folder import RunFolder
-from sepgconv.training.history import read_history
-from sepgconv.training.record import RunRecord
+from sepgconv.training.record import WITHOUT_DIGEST, RunRecord, read_record
+from sepgconv.training.results import faults, mend, write_results
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -44,6 +43,7 @@ def train(
     progress: bool = True,
     threads: int | None = None,
     prepare: Callable[[nn.Module], object] | None = None,
+    force: bool = False,
 ) -> RunRecord:
     """Train a network and leave a run folder: config, checkpoint, history, curves, network, record.
 
@@ -59,7 +59,8 @@ def train(
         folder: where to; it must not hold a run yet, unless `resume`.
         data: the data set itself; `config.data` is then only its label. Default: `config.data` is loaded.
         data_dir: where its files are; see `sepgconv.data.load_dataset`.
-        resume: go on from the folder's checkpoint. A finished run's record is returned as it is.
+        resume: go on from the folder's checkpoint. A finished run's record is returned as it is; what is missing or
+            damaged of its files is written anew from the checkpoint.
         devices: Lightning's: how many, or "auto".
         num_nodes: Lightning's: machines, each started with the same command.
         precision: Lightning's: "32-true", "bf16-mixed", "16-mixed", "64-true" and so on.
@@ -68,12 +69,17 @@ def train(
         threads: torch's threads, in each process. Default: torch's own choice.
         prepare: called with the new network before its first step, to draw its weights otherwise. It is no part of the
             config: give the same one to resume.
+        force: with `resume`, go on although threads, processes, device, code, torch or the data are others than those
+            the run was begun with, which may change its numbers; config.json and the record then say so.
 
     Returns:
         What `record.json` holds, in every process.
 
     Raises:
-        ValueError: data or config do not fit together; with `resume`, the folder's run is another one.
+        ValueError: data or config do not fit together; with `resume`, the folder's run is another one, a file that
+            it needs is damaged, or something changed that may change its numbers.
+        BlockingIOError: another process trains in the folder. On network file systems without locks, processes on
+            other machines are not noticed.
         FileExistsError: the folder holds a run, and `resume` is False.
         FileNotFoundError: it holds none, and `resume` is True.
         DivergedError: loss or weights are not finite; the last good checkpoint is kept and named.
@@ -82,6 +88,10 @@ def train(
         KeyboardInterrupt: Ctrl-C; the same.
         ImportError: the extra "train" is not installed.
     """
+    if force and not resume:
+        raise ValueError("force=True (--force) accepts changes at a resume (--resume); no run is ever written over")
+    if not str(folder):
+        raise ValueError("folder must name the folder of the run, it is empty")
     refuse_damaged_ranks()
     require("lightning", extra="train", purpose="training")
     # Imported here and not above: Lightning takes seconds to import, and most commands do without it.
@@ -96,9 +106,8 @@ def train(
     setup: dict[str, Any] = {"config": config.to_dict(), "precision": precision}
     if resume:
         files.refuse_other(setup)
-        if files.record.is_file():
-            _say(f"the run in {files.root} is finished, there is nothing to resume", progress)
-            return RunRecord.read(files.record)
+        if (finished := _finished_record(files, progress)) is not None:
+            return finished
     keeper = EpochKeeper(files.checkpoint, progress=progress, epoch=completed_epochs(files.checkpoint) if resume else 0)
     trainer = build_trainer(
         config,
@@ -111,22 +120,39 @@ def train(
         progress=progress,
         threads=threads,
     )
-    if trainer.is_global_zero and not resume:
-        files.refuse_existing()
-    dataset = load_dataset(config.data, data_dir=data_dir) if data is None else data
-    learned, held_out = _parts(dataset, hold_out=config.hold_out)
-    setup["data"] = _identity(dataset, learned, held_out)
-    if resume:
-        files.refuse_other(setup)
-        _say(f"resuming after epoch {keeper.epoch} of {config.epochs}", progress and trainer.is_global_zero)
-    with _threads(threads):
+    with contextlib.ExitStack() as stack:
+        if trainer.is_global_zero:
+            stack.enter_context(files.locked())
+            if resume and completed_epochs(files.checkpoint) != keeper.epoch:
+                raise BlockingIOError(f"another process has trained in {files.root} at this moment; start it again")
+            if not resume:
+                files.refuse_existing()
+
+        def get_data() -> Dataset:
+            return load_dataset(config.data, data_dir=data_dir) if data is None else data
+
+        if resume and (mended := _mended_record(files, trainer, get_data, progress)) is not None:
+            return mended
+        dataset = get_data()
+        learned, held_out = _parts(dataset, hold_out=config.hold_out)
+        setup["data"] = _identity(dataset, learned, held_out)
+        stack.enter_context(_threads(threads))
+        now = conditions_of(trainer, dataset)
+        changed: list[str] = []
+        if resume:
+            files.refuse_other(setup)
+            changed = files.refuse_changes(now, force=force)
+            _say(f"resuming after epoch {keeper.epoch} of {config.epochs}", progress and trainer.is_global_zero)
         model = initial_network(config, dataset)
         if prepare is not None:
             prepare(model)
         costs = cost(model, dataset.image_shape)  # also refuses images too small for the network
         batches = EpochBatches(learned, held_out, config, augmentation(config.augmentation))
-        if trainer.is_global_zero and not resume:
-            files.begin(setup)
+        if trainer.is_global_zero:
+            if resume:
+                files.note_resume(keeper.epoch, changed, now)
+            else:
+                files.begin({**setup, "conditions": now})
         parts = {"train": learned, "validation": held_out, "test": dataset.test}
         device = trainer.strategy.root_device
 
@@ -139,10 +165,47 @@ def train(
                 costs = cost(model.to(device), dataset.image_shape)  # layers may run otherwise there
             with _told_how_to_finish(files, config.epochs):
                 errors = _final_errors(trainer, model, parts)
-                record = _record(trainer, keeper, setup, dataset, model, costs, errors, commit)
+                record = _record(trainer, keeper, files, setup, dataset, model, costs, errors, commit)
                 if trainer.is_global_zero:
-                    _write_results(files, record, model, dataset.preprocessing)
+                    write_results(files, record, model, dataset.preprocessing, keeper.history)
             return RunRecord.from_dict(trainer.strategy.broadcast(record.to_dict()))
+
+
+def _finished_record(files: RunFolder, progress: bool) -> RunRecord | None:
+    # Nothing is written here, so that a folder that may only be read can be asked, too.
+    try:
+        kept = read_record(files.record)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        if not files.checkpoint.is_file():
+            raise ValueError(f"{error}; without a checkpoint it cannot be written anew") from error
+        warnings.warn(f"{error}; it is written anew from the checkpoint", stacklevel=3)
+        return None
+    if faults(files, kept):
+        return None
+    if not kept.sealed:
+        warnings.warn(f"the run in {files.root} {WITHOUT_DIGEST}", stacklevel=3)
+    _say(f"the run in {files.root} is finished, there is nothing to resume", progress)
+    return kept.record
+
+
+def _mended_record(
+    files: RunFolder, trainer: "Trainer", data: Callable[[], Dataset], progress: bool
+) -> RunRecord | None:
+    # A finished run of which files are missing or damaged: they come from the checkpoint, and nothing is trained.
+    try:
+        kept = read_record(files.record)
+    except (FileNotFoundError, ValueError):
+        return None
+    if trainer.is_global_zero and (wrong := faults(files, kept)):
+        mend(files, kept, wrong, data)
+        _say(
+            f"the run in {files.root} is finished; {', '.join(wrong)} was missing or damaged and is written anew from "
+            "the checkpoint",
+            progress,
+        )
+    return kept.record
 
 
 def _parts(dataset: Dataset, *, hold_out: bool) -> tuple[Split, Split | None]:
@@ -223,6 +286,7 @@ def _final_errors(trainer: "Trainer", model: nn.Module, parts: dict[str, Split |
 def _record(
     trainer: "Trainer",
     keeper: "EpochKeeper",
+    files: RunFolder,
     setup: dict[str, Any],
     dataset: Dataset,
     model: nn.Module,
@@ -252,18 +316,10 @@ def _record(
         skipped=len(dataset.skipped),
         config=config,
         model_config=model_config,
+        changes=files.noted_changes() if trainer.is_global_zero else [],
         **setup["data"],
         **errors,
     )
-
-
-def _write_results(files: RunFolder, record: RunRecord, model: nn.Module, preprocessing: nn.Module) -> None:
-    state = {name: value.contiguous() for name, value in preprocessing.state_dict().items()}
-    write_atomically(files.preprocessing, to_safetensors(state, metadata={"name": str(preprocessing.name)}))
-    save(model, files.model)
-    title = f"{record.model}, width {record.width}, on {record.data}"
-    draw_curves(files.curves, read_history(files.history), title=title, test_error=record.test_error)
-    record.write(files.record)
 
 
 @contextlib.contextmanager
