@@ -25,12 +25,15 @@ class Run:
         model: the network with the last epoch's weights, on the CPU, in evaluation mode.
         preprocessing: from raw images in [0, 1], (n, channels, height, width), to what the network was trained on.
         classes: names of the classes, in the order of the scores.
+        bit_depth: bits that files of 16 bits a pixel used among its images; others of the kind are read with it
+            (`sepgconv.data.read_image`). None: there were none, or the run is of a version that did not keep it.
     """
 
     record: RunRecord
     model: Network
     preprocessing: nn.Module
     classes: tuple[str, ...]
+    bit_depth: int | None = None
 
 
 def load_run(folder: str | Path) -> Run:
@@ -56,7 +59,9 @@ def load_run(folder: str | Path) -> Run:
     try:
         with safe_open(files.preprocessing, framework="pt") as file:
             state = {key: file.get_tensor(key) for key in file.keys()}
-            preprocessing = build_preprocessing((file.metadata() or {})["name"], state)
+            metadata = file.metadata() or {}
+            preprocessing = build_preprocessing(metadata["name"], state)
+            bit_depth = int(metadata["bit_depth"]) if "bit_depth" in metadata else None
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise ValueError(f"{files.preprocessing} is damaged or missing ({error}); train the run again") from error
     return Run(
@@ -64,6 +69,7 @@ def load_run(folder: str | Path) -> Run:
         model=load(files.model).eval(),
         preprocessing=preprocessing.eval(),
         classes=tuple(record.classes),
+        bit_depth=bit_depth,
     )
 
 

@@ -133,7 +133,7 @@ def train(
             errors = _final_errors(trainer, model, parts)
             record = _record(trainer, keeper, setup, dataset, model, costs, errors, commit)
             if trainer.is_global_zero:
-                _write_results(files, record, model, dataset.preprocessing)
+                _write_results(files, record, model, dataset)
     return RunRecord.from_dict(trainer.strategy.broadcast(record.to_dict()))
 
 
@@ -249,9 +249,12 @@ def _record(
     )
 
 
-def _write_results(files: RunFolder, record: RunRecord, model: nn.Module, preprocessing: nn.Module) -> None:
-    state = {name: value.contiguous() for name, value in preprocessing.state_dict().items()}
-    write_atomically(files.preprocessing, to_safetensors(state, metadata={"name": str(preprocessing.name)}))
+def _write_results(files: RunFolder, record: RunRecord, model: nn.Module, dataset: Dataset) -> None:
+    state = {name: value.contiguous() for name, value in dataset.preprocessing.state_dict().items()}
+    metadata = {"name": str(dataset.preprocessing.name)}
+    if dataset.bit_depth is not None:
+        metadata["bit_depth"] = str(dataset.bit_depth)
+    write_atomically(files.preprocessing, to_safetensors(state, metadata=metadata))
     save(model, files.model)
     title = f"{record.model}, width {record.width}, on {record.data}"
     draw_curves(files.curves, read_history(files.history), title=title, test_error=record.test_error)
