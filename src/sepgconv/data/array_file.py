@@ -20,6 +20,10 @@ Array = Shaped[ndarray, "..."]
 _READ = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
+class ArrayFileError(ValueError):
+    """A file that is not what it should be; the message names it, and the array."""
+
+
 @dataclass(frozen=True)
 class Header:
     """What the file says of an array before its values.
@@ -52,7 +56,7 @@ def read_headers(path: Path) -> dict[str, Header]:
             if key == entry.filename:
                 continue  # no array
             if key in headers:
-                raise _NotPlain(f"{path}: holds two arrays called {key}; keep one")
+                raise ArrayFileError(f"{path}: holds two arrays called {key}; keep one")
             with _told_as_damage(f"{path}: {key}"), archive.open(entry) as stream:
                 headers[key] = _header(stream, entry, f"{path}: {key}")
         return headers
@@ -86,7 +90,7 @@ def read_arrays(path: Path, required: Sequence[str] = (), *, keys: Sequence[str]
                     arrays[key] = array.astype(array.dtype.newbyteorder("="), copy=False)
                 except MemoryError:
                     size = f"{headers[key].bytes / 2**30:,.1f} GiB"
-                    raise _NotPlain(f"{path}: {key} takes {size}, for which there is no memory") from None
+                    raise ArrayFileError(f"{path}: {key} takes {size}, for which there is no memory") from None
                 stream.read()  # to the end, where the checksum is compared
     return arrays
 
@@ -107,30 +111,29 @@ def require_keys(found: Mapping[str, object], keys: Sequence[str], path: Path) -
 def _header(stream: Any, entry: zipfile.ZipInfo, title: str) -> Header:
     version = np.lib.format.read_magic(stream)
     if version not in _READ:
-        raise _NotPlain(f"{title} has fields with names; save it as plain arrays")
+        raise ArrayFileError(f"{title} has fields with names; save it as plain arrays")
     shape, _, dtype = _READ[version](stream)
     if dtype.hasobject:
         # NumPy's own words recommend to load the file unsafely, which is not on offer here.
-        raise _NotPlain(f"{title} holds Python objects, which can run code when read; save it as plain arrays")
+        raise ArrayFileError(f"{title} holds Python objects, which can run code when read; save it as plain arrays")
     header = Header(shape, dtype)
     follow = entry.file_size - stream.tell()
     if header.bytes != follow:
-        raise _NotPlain(f"{title} is damaged: shape {shape} of {dtype} takes {header.bytes:,} bytes, {follow:,} follow")
+        raise ArrayFileError(
+            f"{title} is damaged: shape {shape} of {dtype} takes {header.bytes:,} bytes, {follow:,} follow"
+        )
     return header
-
-
-class _NotPlain(ValueError):
-    """Our own sentence about an array, which is complete."""
 
 
 @contextmanager
 def _told_as_damage(title: str) -> Generator[None, None, None]:
     try:
         yield
-    except (_NotPlain, OSError):
+    except (ArrayFileError, OSError):
         raise
     except Exception as error:  # a damaged archive can fail with nearly any exception
-        raise _NotPlain(f"{title} is damaged or cut off ({error}); copy or write the file again") from error
+        why = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")  # then NumPy recommends unsafe loading
+        raise ArrayFileError(f"{title} is damaged or cut off ({why}); copy or write the file again") from error
 
 
 @contextmanager
@@ -143,7 +146,9 @@ def _opened(path: Path) -> Generator[zipfile.ZipFile, None, None]:
         with path.open("rb") as stream:
             start = stream.read(6)
             if not start.startswith(b"PK"):
-                raise _NotPlain(f"{path}: not an .npz file of plain arrays, {_kind(start)}; write it with numpy.savez")
+                raise ArrayFileError(
+                    f"{path}: not an .npz file of plain arrays, {_kind(start)}; write it with numpy.savez"
+                )
             with _told_as_damage(str(path)), zipfile.ZipFile(stream) as archive:
                 yield archive
     except OSError as error:

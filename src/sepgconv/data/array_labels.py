@@ -1,7 +1,7 @@
 """Labels as people save them: numbers from 0, from 1 or with gaps, names, one-hot rows; and the classes they mean."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -83,13 +83,15 @@ def class_indices(
         file: what warnings call the file.
 
     Raises:
-        ValueError: numbers in one part and names in another, or a label without a class.
+        ValueError: numbers in one part and names in another, a label without a class, or one that the training part
+            does not have.
 
     Warns:
         UserWarning: numbers without names do not count from 0 without gaps; each that occurs becomes a class.
     """
     if len({labels.dtype.kind for labels in raw.values()}) > 1:
         raise ValueError(f"{file}: labels are numbers in one part and names in another ({', '.join(titles.values())})")
+    _refuse_unlearned(raw, given, titles)
     named = next(iter(raw.values())).dtype.kind == "U"
     if given is not None and not named:
         for part, labels in raw.items():
@@ -103,13 +105,27 @@ def class_indices(
     if given is None and not named and values.tolist() != list(range(len(values))):
         warnings.warn(
             f"{file}: labels do not count from 0 without gaps; each that occurs is a class, called by its number: "
-            f"{', '.join(classes[:_NAMED_AT_MOST])}{', ...' if len(classes) > _NAMED_AT_MOST else ''}",
+            f"{_some(classes)}",
             stacklevel=4,
         )
     if unknown := [value for value in map(str, values.tolist()) if value not in classes]:
         raise ValueError(f"{next(iter(titles.values()))}: {', '.join(unknown)} are none of the classes")
     order = np.array([classes.index(str(value)) for value in values.tolist()], np.int64)
     return classes, {part: torch.from_numpy(order[np.searchsorted(values, labels)]) for part, labels in raw.items()}
+
+
+def _refuse_unlearned(
+    raw: Mapping[PartOrAll, RawLabels], given: tuple[str, ...] | None, titles: Mapping[PartOrAll, str]
+) -> None:
+    for part, labels in raw.items():
+        unknown = np.setdiff1d(labels, raw.get("train", labels)).tolist()
+        if unknown:
+            names = [given[label] if given and label in range(len(given)) else str(label) for label in unknown]
+            raise ValueError(f"{titles[part]}: labels that {titles['train']} does not have: {_some(names)}")
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:_NAMED_AT_MOST])}{', ...' if len(names) > _NAMED_AT_MOST else ''}"
 
 
 def _text(name: object, title: str) -> str:

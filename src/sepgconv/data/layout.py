@@ -56,7 +56,7 @@ def find_layout(root: Path, *, known: Collection[str] = ()) -> Layout:
     tree = _unwrapped(read_tree(root), layout, known)
     parts = _parts(tree, layout)
     for part, folder in parts.items():
-        inner = folder if part == "all" else _unwrapped(folder, layout, known)
+        inner = folder if part == "all" else _unwrapped(folder, layout, known, inside_part=True)
         classes = inner.holding()
         layout.folders[part] = inner.path
         layout.files[part] = {
@@ -71,18 +71,22 @@ def find_layout(root: Path, *, known: Collection[str] = ()) -> Layout:
     return layout
 
 
-def _unwrapped(tree: Tree, layout: Layout, known: Collection[str]) -> Tree:
+def _unwrapped(tree: Tree, layout: Layout, known: Collection[str], *, inside_part: bool = False) -> Tree:
     """Go down through folders that only hold one other folder of folders, as in PetImages/<class>."""
     while True:
         holding = tree.holding()
         if len(holding) != 1 or tree.images:
             return tree
         ((name, only),) = holding.items()
-        if name in known or part_of(name) or only.images or not only.holding() or _only_containers(only):
+        if (
+            name in known
+            or (part_of(name) and not inside_part)
+            or only.images
+            or not only.holding()
+            or _only_containers(only)
+        ):
             return tree
-        layout.notes.append(
-            f"{tree.path}: its only folder with images is {name}; what is in {name} is taken for classes"
-        )
+        layout.notes.append(f"{tree.path}: its only folder with images is {name}, so classes are looked for in {name}")
         tree = only
 
 
@@ -108,7 +112,7 @@ def _parts(tree: Tree, layout: Layout) -> Mapping[PartOrAll, Tree]:
         if len(full) > 1:
             raise ValueError(f"{tree.path}: {' and '.join(full)} both hold {part} images; keep one")
         for name in full or list(children)[:1]:
-            if children[name].images:
+            if children[name].images and not children[name].holding():
                 raise ValueError(
                     f"{children[name].path}: {len(children[name].images)} images lie in it directly; expected class "
                     f"folders in it, as in {name}/<class>/<image>"
@@ -134,8 +138,8 @@ def _refuse_doubtful(classes: Mapping[str, Tree], path: Path) -> None:
         if first.images or second.images:
             continue
         ours, theirs = first.leaves(), second.leaves()
-        shared = ours & theirs
-        if len(shared) >= _ALIKE * len(ours | theirs) and not all(_plain(leaf) in _CONTAINERS for leaf in shared):
+        shared = ours.keys() & theirs.keys()
+        if len(shared) >= _ALIKE * len(ours.keys() | theirs.keys()) and not _only_gather(shared, ours, theirs):
             raise ValueError(
                 f"{path}: {name} and {other} hold folders of the same names ({_some(sorted(shared))}), so it cannot "
                 f"be told which are the classes; expected {path.name}/<class>/<image>, or train/<class>/<image> and "
@@ -156,6 +160,8 @@ def _note_left_out(tree: Tree, layout: Layout) -> None:
             f"{tree.path}: {len(tree.images)} images beside the class folders are left out, because they have no "
             f"class: {names}"
         )
+    if repeats := [path.relative_to(tree.path).as_posix() for below in tree.walk() for path in below.repeats]:
+        layout.notes.append(f"{tree.path}: links to folders that are read already are not followed: {_some(repeats)}")
     others: Counter[str] = sum((below.others for below in tree.walk()), Counter[str]())
     if others:
         counted = ", ".join(f"{count} x {ending}" for ending, count in sorted(others.items()))
@@ -184,6 +190,13 @@ def _reasons(layout: Layout) -> Iterator[str]:
 def _empty_odd(tree: Tree) -> bool:
     # A folder that is called like an image and holds none is no class.
     return tree.path in tree.unreadable() and not tree.all_images()
+
+
+def _only_gather(shared: Collection[str], ours: Mapping[str, Tree], theirs: Mapping[str, Tree]) -> bool:
+    """Tell whether folders of the same names only hold a class's images: <class>/images, or one link in each class."""
+    if len(shared) == 1 and all(found[name].path.is_symlink() for found in (ours, theirs) for name in shared):
+        return True
+    return all(_plain(name) in _CONTAINERS for name in shared)
 
 
 def _only_containers(tree: Tree) -> bool:

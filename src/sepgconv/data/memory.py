@@ -1,6 +1,8 @@
 """Refusing what cannot fit into memory, before hours of decoding, or one line of a header, end in a kill."""
 
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 
 
 def refuse_too_large(needed: int, what: str, remedy: str) -> None:
@@ -21,3 +23,18 @@ def refuse_too_large(needed: int, what: str, remedy: str) -> None:
         raise ValueError(
             f"{what} take {needed / 2**30:,.1f} GiB, and this machine has {available / 2**30:.1f}; {remedy}"
         )
+
+
+@contextmanager
+def told_of_memory(what: str, remedy: str) -> Generator[None, None, None]:
+    """Say in a sentence that memory ran out, whichever library it was that asked for it.
+
+    Raises:
+        ValueError: it did.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or "allocate memory" in str(error) or "not enough memory" in str(error):
+            raise ValueError(f"{what} does not fit into memory; {remedy}") from error
+        raise

@@ -10,6 +10,7 @@ from sepgconv.data.cifar10 import load_cifar10, load_cifar10_jpeg75, load_cifar1
 from sepgconv.data.dataset import Dataset
 from sepgconv.data.folder import Wanted, load_folder, load_folder_to_judge
 from sepgconv.data.labelled import LabelledImages, LabelledParts
+from sepgconv.data.memory import told_of_memory
 from sepgconv.data.npz import load_npz
 from sepgconv.data.part_names import Part
 from sepgconv.data.regular_file import why_unreadable
@@ -114,8 +115,9 @@ def load_dataset(
             )
         return entry.load(None if data_dir is None else Path(data_dir), download)
     path = _path(name, data_dir)
-    parts = load_folder(path, image_size=image_size) if path.is_dir() else load_npz(path, image_size=image_size)
-    return parts.to_dataset()
+    with told_of_memory(str(path), "give a smaller image_size, or fewer images"):
+        parts = load_folder(path, image_size=image_size) if path.is_dir() else load_npz(path, image_size=image_size)
+        return parts.to_dataset()
 
 
 def load_labelled_images(
@@ -153,12 +155,13 @@ def load_labelled_images(
         return LabelledParts.of(dataset).to_judge(classes, part)
     path = _path(name, data_dir)
     channels, height, width = image_shape
-    if path.is_dir():
-        wanted = Wanted(channels, (height, width), bit_depth)
-        parts = load_folder_to_judge(path, known=classes, wanted=wanted, part=part)
-    else:
-        parts = load_npz(path, image_size=height if height == width else None, bit_depth=bit_depth)
-    return parts.to_judge(classes, part)
+    with told_of_memory(str(path), "give fewer images"):
+        if path.is_dir():
+            wanted = Wanted(channels, (height, width), bit_depth)
+            parts = load_folder_to_judge(path, known=classes, wanted=wanted, part=part)
+        else:
+            parts = load_npz(path, image_size=height if height == width else None, bit_depth=bit_depth)
+        return parts.to_judge(classes, part)
 
 
 def is_own(name: str) -> bool:

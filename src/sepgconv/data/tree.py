@@ -16,7 +16,6 @@ _BESIDE_IMAGES = {
     ".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".md", ".rst", ".html", ".pdf",
     ".db", ".ini", ".py", ".ipynb", ".log", ".lnk", ".bak",
 }  # fmt: skip
-_LEADS_BACK = "links to a folder that is read already"
 
 
 @dataclass
@@ -29,6 +28,7 @@ class Tree:
         folders: its folders by name, in alphabetical order.
         others: its own files that end otherwise, counted by ending.
         odd: what cannot be read, with the reason: pipes, broken links, folders that may not be looked into.
+        repeats: links to folders that are read already, which are not followed.
     """
 
     path: Path
@@ -36,6 +36,7 @@ class Tree:
     folders: dict[str, "Tree"] = field(default_factory=dict[str, "Tree"])
     others: Counter[str] = field(default_factory=Counter[str])
     odd: dict[Path, str] = field(default_factory=dict[Path, str])
+    repeats: list[Path] = field(default_factory=list[Path])
 
     def walk(self) -> Iterator["Tree"]:
         """Yield this folder and all below it."""
@@ -60,16 +61,16 @@ class Tree:
                 found.setdefault(tree.path, "is a folder, not a file")
         return found
 
-    def leaves(self) -> set[str]:
-        """Return the names of all folders below this one that hold images themselves."""
-        return {tree.path.name for tree in self.walk() if tree is not self and tree.images}
+    def leaves(self) -> dict[str, "Tree"]:
+        """Return all folders below this one that hold images themselves, by name."""
+        return {tree.path.name: tree for tree in self.walk() if tree is not self and tree.images}
 
 
 def read_tree(root: Path) -> Tree:
     """Look through a folder.
 
     Links to folders are followed; but one that leads back to a folder above it, or to one that is read already in the
-    same folder of the root, is listed in `Tree.odd` instead.
+    same folder of the root, is listed in `Tree.repeats` instead.
 
     Args:
         root: the folder.
@@ -83,7 +84,7 @@ def read_tree(root: Path) -> Tree:
     for name, child in list(tree.folders.items()):
         real = Path(os.path.realpath(child.path))
         if top.is_relative_to(real):
-            tree.odd[tree.folders.pop(name).path] = _LEADS_BACK
+            tree.repeats.append(tree.folders.pop(name).path)
             continue
         seen = {top, real}
         links: list[tuple[Tree, str]] = []
@@ -116,7 +117,7 @@ def _follow(parent: Tree, name: str, links: list[tuple[Tree, str]], seen: set[Pa
     child = parent.folders[name]
     target = Path(os.path.realpath(child.path))
     if target in seen or Path(os.path.realpath(parent.path)).is_relative_to(target):
-        parent.odd[parent.folders.pop(name).path] = _LEADS_BACK
+        parent.repeats.append(parent.folders.pop(name).path)
         return
     seen.add(target)
     _fill(child, links, seen)
