@@ -18,10 +18,15 @@ def unknown_name(kind: str, name: object, choices: Iterable[str]) -> str:
         choices: every valid name.
     """
     valid = list(choices)
-    folded = {choice.lower(): choice for choice in valid}
-    near = [folded[match] for match in difflib.get_close_matches(str(name).lower(), folded, n=3, cutoff=0.5)]
+    near = nearest_names(name, valid)
     hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
     return f"unknown {kind} {name!r}{hint} (valid: {', '.join(valid)})"
+
+
+def nearest_names(name: object, choices: Iterable[str]) -> list[str]:
+    """Return up to three names that are spelt like another, the nearest first; upper and lower case are alike."""
+    folded = {choice.lower(): choice for choice in choices}
+    return [folded[match] for match in difflib.get_close_matches(str(name).lower(), folded, n=3, cutoff=0.5)]
 
 
 def one_of(kind: str, value: str, choices: tuple[T, ...]) -> T:

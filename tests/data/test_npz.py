@@ -80,22 +80,34 @@ def test_images_are_scaled_on_demand(tmp_path: Path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x_test": None, "y_train": None}, r"missing y_train, x_test \(expected x_train, .*found x_train, y_test\)"),
-        ({"x_valid": np.zeros((2, 7, 5), np.uint8)}, "missing y_valid"),
+        (
+            {"x_test": None, "y_train": None},
+            r"missing the labels that belong to x_train \(expected .*found x_train, y_test\)",
+        ),
+        ({"x_valid": np.zeros((2, 7, 5), np.uint8)}, "missing the labels that belong to x_valid"),
         ({"x_train": np.zeros((40, 35), np.uint8)}, r"a\.npz: x_train: expected \(n, h, w\), .* got shape \(40, 35\)"),
         ({"x_train": np.zeros((40, 3, 8, 3), np.uint8)}, r"cannot tell the channels of shape \(40, 3, 8, 3\)"),
         ({"x_train": np.zeros((40, 5, 6, 7), np.uint8)}, r"cannot tell the channels of shape \(40, 5, 6, 7\)"),
-        ({"x_train": np.zeros((40, 7, 5), np.int64)}, "expected uint8 0..255 or floats in .*, got int64"),
+        (
+            {"x_train": np.zeros((40, 7, 5), np.int64)},
+            r"x_train: expected uint8 0..255, uint16, or floats in .*, got int64",
+        ),
         ({"x_train": np.full((40, 7, 5), 255.0)}, r"x_train: floats must be in \[0, 1\], got 255.0 to 255.0"),
-        ({"x_train": np.full((40, 7, 5), np.nan)}, r"floats must be in \[0, 1\]"),
-        ({"y_train": np.arange(40) / 2}, "y_train: expected integers of shape"),
+        ({"x_train": np.full((40, 7, 5), np.nan)}, r"x_train: 1400 values are not finite"),
+        ({"y_train": np.arange(40) / 2}, "y_train: expected whole numbers as labels, got float64 such as 0.5"),
         ({"y_train": np.arange(39)}, "x_train holds 40 images, but y_train 39 labels"),
-        ({"y_train": np.arange(40)}, "no class has the two training images"),
-        ({"y_train": np.arange(40) % 3 - 1}, "must not be negative"),
-        ({"classes": ["ant", "bee"]}, "but there are 2 classes"),
+        ({"y_train": np.arange(40)}, "40 readable images are too few; at least one class needs 2"),
+        ({"y_train": np.arange(40) % 3 - 1}, "y_train: labels must not be negative, got -1"),
+        ({"classes": ["ant", "bee"]}, "y_train: label 2, but there are 2 classes"),
         ({"classes": [["ant", "bee"]]}, r"classes must be a list of names, got shape \(1, 2\)"),
-        ({"x_test": np.zeros((9, 7, 6), np.uint8)}, r"test images have shape \(1, 7, 6\), train images \(1, 7, 5\)"),
-        ({"x_test": np.zeros((0, 7, 5), np.uint8), "y_test": np.zeros(0, int)}, "no pixels"),
+        (
+            {"x_test": np.zeros((9, 7, 6), np.uint8)},
+            r"train images have shape \(1, 7, 5\), test images have shape \(1, 7, 6\)",
+        ),
+        (
+            {"x_test": np.zeros((0, 7, 5), np.uint8), "y_test": np.zeros(0, int)},
+            r"x_test: no images, or images without pixels: shape \(0, 7, 5\)",
+        ),
     ],
 )
 def test_anything_else_is_refused(tmp_path: Path, change: dict[str, object], message: str):
@@ -111,6 +123,12 @@ def test_files_of_another_format_are_refused(tmp_path: Path):
     (tmp_path / "empty.npz").write_bytes(b"")
     content = write(tmp_path / "cut.npz").read_bytes()
     (tmp_path / "cut.npz").write_bytes(content[:-100])
-    for name in ("objects", "single", "text", "empty", "cut"):
-        with pytest.raises(ValueError, match=rf"{name}\.npz: not an \.npz file of plain arrays"):
+    for name, message in (
+        ("objects", "x_train holds Python objects, which can run code when read; save it as plain arrays"),
+        ("single", r"not an \.npz file of plain arrays, but a single array \(\.npy\)"),
+        ("text", r"not an \.npz file of plain arrays, but something else; write it with numpy\.savez"),
+        ("empty", r"not an \.npz file of plain arrays, but empty"),
+        ("cut", r"is damaged or cut off .*; copy or write the file again"),
+    ):
+        with pytest.raises(ValueError, match=rf"{name}\.npz.*{message}"):
             load_dataset(str(tmp_path / f"{name}.npz"))

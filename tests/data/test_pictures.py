@@ -81,22 +81,22 @@ def test_transparency_is_ignored_without_a_warning(tmp_path: Path):
 
 
 def test_what_is_not_a_picture_is_named(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=r"there is no picture .*none\.png"):
+    with pytest.raises(FileNotFoundError, match=r"there is no image .*none\.png"):
         read_image(tmp_path / "none.png", (1, 6, 5))
     (tmp_path / "text.png").write_text("hello")
     for read in (lambda path: read_image(path, (1, 6, 5)), read_header):
-        with pytest.raises(ValueError, match=r"cannot read the picture .*text\.png"):
+        with pytest.raises(ValueError, match=r"cannot read the image .*text\.png"):
             read(tmp_path / "text.png")
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)).save(
         tmp_path / "whole.jpg"
     )
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:900])
-    with pytest.raises(ValueError, match=r"cannot read the picture .*cut\.jpg"):
+    with pytest.raises(ValueError, match=r"cannot read the image .*cut\.jpg"):
         read_image(tmp_path / "cut.jpg", (3, 6, 5))
-    with pytest.raises(ValueError, match="cannot read the picture"):
+    with pytest.raises(ValueError, match="cannot read the image"):
         read_image(tmp_path, (3, 6, 5))
     Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "float.tif")
-    with pytest.raises(ValueError, match="floating-point pictures have no defined range"):
+    with pytest.raises(ValueError, match="floating-point images have no defined range"):
         read_image(tmp_path / "float.tif", (1, 4, 4))
     Image.fromarray(np.full((4, 4), 70_000, np.int32)).save(tmp_path / "deep.tif")
     with pytest.raises(ValueError, match="more than 16 bits"):
@@ -110,5 +110,5 @@ def test_other_numbers_of_channels_are_refused(tmp_path: Path):
 
 def test_a_missing_pillow_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(ImportError, match=r"reading pictures needs 'PIL'.*sepgconv\[train\]"):
+    with pytest.raises(ImportError, match=r"reading images needs 'PIL'.*sepgconv\[train\]"):
         read_image(tmp_path / "any.png", (1, 6, 5))

@@ -1,25 +1,88 @@
-"""The data set of a run, for commands that come after it."""
+"""The images that commands look at after a run: its own data set's, or others."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sepgconv.data import Dataset
-    from sepgconv.training import RunRecord
+    from sepgconv.data import Dataset, LabelledImages, Split
+    from sepgconv.data.part_names import Part
+    from sepgconv.training import Run, RunRecord
 
 
-def load_data_of(record: "RunRecord", data_dir: Path | None, *, name: str | None = None) -> "Dataset":
-    """Load the data set that a run was trained on, or another one; pictures of a folder get the size of the run's.
+def load_data_of(record: "RunRecord", data_dir: Path | None) -> "Dataset":
+    """Load the data set that a run was trained on; images of a folder get the size of the run's.
 
     Args:
         record: the run's.
         data_dir: where the files are; see `sepgconv.data.load_dataset`.
-        name: of another data set, or a path.
-    """
-    from sepgconv.data import list_datasets, load_dataset
 
-    name = name or str(record.config["data"])
+    Warns:
+        UserWarning: it has other numbers of images than when the run was trained.
+    """
+    from sepgconv.data import load_dataset
+    from sepgconv.data.registry import is_own
+
+    name = str(record.config["data"])
     height, width = record.image_shape[1:]
-    # Your own pictures come in any size; they are brought to that of the run.
-    own = name == "folder" or name not in list_datasets()
-    return load_dataset(name, data_dir=data_dir, image_size=height if own and height == width else None)
+    # Your own images come in any size; they are brought to that of the run.
+    dataset = load_dataset(name, data_dir=data_dir, image_size=height if is_own(name) and height == width else None)
+    found, recorded = _counts(dataset), dict(record.images)
+    if "validation" not in recorded:  # the run learned from it, too
+        found = {"train": found["train"] + found["validation"], "test": found["test"]}
+    if is_own(name) and found != recorded:
+        warnings.warn(
+            f"{dataset.name} has {_listed(found)} images, the run was trained with {_listed(recorded)}; if files were "
+            "added or removed since, images that it learned from may be in other parts now",
+            stacklevel=2,
+        )
+    return dataset
+
+
+def load_images_to_judge(
+    run: "Run", data: str | None, data_dir: Path | None, part: "Part | None"
+) -> tuple["LabelledImages", "Split"]:
+    """Load the images that a run is judged by, as its network takes them.
+
+    Args:
+        run: the run.
+        data: a data set by name, or a path. What is not divided into parts is taken whole. Default: the run's own.
+        data_dir: where the files are; see `sepgconv.data.load_dataset`.
+        part: which part. Default: the test part.
+
+    Returns:
+        The images as they were loaded, and preprocessed for the network.
+    """
+    from sepgconv.data import Split, load_labelled_images
+    from sepgconv.data.labelled import LabelledParts
+    from sepgconv.data.registry import is_own
+
+    if data is None:
+        found = LabelledParts.of(load_data_of(run.record, data_dir)).to_judge(run.classes, part)
+        return found, found.split
+    channels, height, width = run.record.image_shape
+    found = load_labelled_images(
+        data,
+        classes=run.classes,
+        image_shape=(channels, height, width),
+        part=part,
+        data_dir=data_dir,
+        bit_depth=run.bit_depth,
+    )
+    if not is_own(data):
+        return found, found.split
+    if found.part == "all" and found.name == run.record.data:
+        warnings.warn(
+            f"{data} has the name of the data that the run was trained on; it is judged whole, with the images that "
+            "were learned from; leave out --data to judge the run's own test part",
+            stacklevel=2,
+        )
+    return found, Split(run.preprocessing(found.split.images), found.split.labels)
+
+
+def _counts(dataset: "Dataset") -> dict[str, int]:
+    return {"train": len(dataset.train), "validation": len(dataset.validation), "test": len(dataset.test)}
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {part}" for part, count in counts.items())

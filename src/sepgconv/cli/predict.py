@@ -34,7 +34,7 @@ def predict(
     unreadable: list[str] = []
     for path in images:
         try:
-            picture = read_image(path, shape)
+            picture = read_image(path, shape, bit_depth=loaded.bit_depth)
         except (OSError, ValueError) as error:
             unreadable.append(str(error))
             continue

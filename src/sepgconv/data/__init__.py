@@ -2,13 +2,15 @@
 
 from sepgconv.data.augmentation import augmentation, list_augmentations
 from sepgconv.data.dataset import Dataset, Split
+from sepgconv.data.labelled import LabelledImages
 from sepgconv.data.pictures import read_image
 from sepgconv.data.preprocessing import build_preprocessing
-from sepgconv.data.registry import describe_dataset, list_datasets, load_dataset
+from sepgconv.data.registry import describe_dataset, list_datasets, load_dataset, load_labelled_images
 from sepgconv.data.subset import take_images
 
 __all__ = [
     "Dataset",
+    "LabelledImages",
     "Split",
     "augmentation",
     "build_preprocessing",
@@ -16,6 +18,7 @@ __all__ = [
     "list_augmentations",
     "list_datasets",
     "load_dataset",
+    "load_labelled_images",
     "read_image",
     "take_images",
 ]

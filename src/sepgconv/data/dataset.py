@@ -62,6 +62,8 @@ class Dataset:
         preprocessing: the preprocessing of the three splits, as a module on raw float images in [0, 1] of shape
             (n, channels, height, width). Its `name` and `state_dict` rebuild it (`build_preprocessing`).
         skipped: files that could not be read and were left out.
+        bit_depth: bits that files of 16 bits a pixel use among the images (8, 10, 12, 14 or 16), by which they were
+            scaled to [0, 1]; other images of the same kind are read with it (`read_image`). None: there are none.
 
     Raises:
         ValueError: no or repeated classes, a label without a class, splits of unequal image shapes.
@@ -74,6 +76,7 @@ class Dataset:
     test: Split
     preprocessing: nn.Module
     skipped: tuple[str, ...] = ()
+    bit_depth: int | None = None
 
     def __post_init__(self) -> None:
         if not self.classes or len(set(self.classes)) != len(self.classes):

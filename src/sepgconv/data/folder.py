@@ -1,47 +1,82 @@
-"""Data sets from a folder of class folders of pictures."""
+"""Data sets from a folder of class folders of images."""
 
-import os
 import statistics
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
-from torch import Tensor
 
-from sepgconv.data.dataset import Dataset, Split
-from sepgconv.data.pictures import SUFFIXES, PictureHeader, read_header, read_pixels
-from sepgconv.data.preprocessing import Identity
-from sepgconv.data.splitting import stratified_cut
+from sepgconv.data.bit_depth import bit_depth_of
+from sepgconv.data.labelled import Labelled, LabelledParts, part_to_judge, refuse_missing_parts, refuse_unlearned
+from sepgconv.data.layout import Layout, find_layout
+from sepgconv.data.memory import refuse_too_large
+from sepgconv.data.part_names import Part, PartOrAll
+from sepgconv.data.pictures import PictureHeader, UnreadableImageError, read_header, read_pixels
 
-_SEED = 20210919
-_VALIDATION_FRACTION = _TEST_FRACTION = 0.15
-_VALIDATION_NAMES = ("validation", "val", "valid")
 _NAMED_AT_MOST = 5  # skipped files that the warning lists
 
 
 @dataclass(frozen=True)
-class _Pictures:
-    """Decoded pictures with their labels: bytes 0..255."""
+class Wanted:
+    """How images are brought to one form; what is None is decided by the images themselves.
 
-    pixels: UInt8[Tensor, "n c h w"]
-    labels: Tensor
+    Attributes:
+        channels: 1 for grey, 3 for RGB.
+        size: height and width.
+        bit_depth: bits that files of 16 bits use.
+    """
+
+    channels: int | None = None
+    size: tuple[int, int] | None = None
+    bit_depth: int | None = None
 
 
-def load_folder(root: Path, *, image_size: int | None = None) -> Dataset:
-    """Load a folder of pictures; the name of the result is `folder:<name of the folder>`, pixels are in [0, 1].
+@dataclass(frozen=True)
+class _Form:
+    shape: tuple[int, int, int]
+    bit_depth: int | None
 
-    Two layouts: `root/<class>/**/picture`, of which 70 / 15 / 15 % of every class train, validate and test, chosen with
-    a fixed seed; and `root/train/<class>/**/picture` with `root/test/<class>`, where `validation` (or `val`, `valid`)
-    is optional and otherwise 15 % of every class of `train`. Classes are in alphabetical order. Files that do not end
-    like a picture, hidden ones, and class folders without pictures are passed over.
 
-    Pictures become grey if all are grey, else RGB. Their size is `image_size` if given; theirs if all agree; else the
-    side of the square is the median over all pictures of the shorter side. A picture of another size is scaled and cut
-    in the centre (`read_image`).
+@dataclass
+class _Skipped:
+    """Files that cannot be read, with the reasons."""
+
+    root: Path
+    reasons: dict[Path, str] = field(default_factory=dict[Path, str])
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(path.relative_to(self.root).as_posix() for path in sorted(self.reasons))
+
+    def tell(self, total: int) -> None:
+        names = self.names()
+        if not names:
+            return
+        listed = ", ".join(
+            f"{name} ({why})"
+            for name, (_, why) in zip(names[:_NAMED_AT_MOST], sorted(self.reasons.items()), strict=False)
+        )
+        more = f" and {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else ""
+        warnings.warn(
+            f"{self.root}: {len(names)} of {total} images cannot be read and are left out: {listed}{more}", stacklevel=4
+        )
+
+
+def load_folder(root: Path, *, image_size: int | None = None) -> LabelledParts:
+    """Read a folder of images to learn from; the name of the result is `folder:<name of the folder>`.
+
+    Two layouts: `root/<class>/**/image`, of which 70 / 15 / 15 % of every class train, validate and test; and
+    `root/train/<class>/**/image` with `root/test/<class>`, where `validation` is optional and otherwise 15 % of every
+    class of `train`. Parts may be called by other usual names, in any case (`sepgconv.data.part_names`). Classes are in
+    alphabetical order. A folder that only holds one other folder of folders is gone into, with a warning. Links to
+    folders are followed. Hidden files and what archivers leave behind are passed over.
+
+    Images become grey if all are grey, else RGB. Their size is `image_size` if given; theirs if all agree; else the
+    side of the square is the median over all images of the shorter side. An image of another size is scaled and cut
+    in the centre (`read_image`). Files of 16 bits are scaled by the smallest of 8, 10, 12, 14 and 16 bits that holds
+    the values of them all (`LabelledParts.bit_depth`).
 
     Args:
         root: the folder.
@@ -49,156 +84,117 @@ def load_folder(root: Path, *, image_size: int | None = None) -> Dataset:
 
     Raises:
         FileNotFoundError: no such folder.
-        ValueError: no class folders, too few readable pictures, a class in one part only, or more pixels than memory.
+        ValueError: no class folders or only one, folders that may be parts or classes, no test part, a class in one
+            part only, no readable image, or more pixels than memory.
 
     Warns:
-        UserWarning: some pictures cannot be read; they are left out and listed in `Dataset.skipped`.
+        UserWarning: what was left out, for which reason: images that cannot be read or have several pages (also listed
+            in `LabelledParts.skipped`), files with other endings, images without a class folder, empty classes; a
+            folder that was gone into; a bit depth that was found.
     """
-    if not root.is_dir():
-        raise FileNotFoundError(f"there is no folder {root}; expected a folder of class folders of pictures")
-    folders = _part_folders(root)
-    classes = _class_names(folders, root)
-    files = {
-        part: [(path, label) for label, name in enumerate(classes) for path in _picture_files(folder / name)]
-        for part, folder in folders.items()
+    layout = find_layout(root)
+    refuse_missing_parts(layout.files, str(root))
+    refuse_unlearned(
+        {part: [name for name, files in classes.items() if files] for part, classes in layout.files.items()}, str(root)
+    )
+    return _read(layout, Wanted(size=None if image_size is None else (image_size, image_size)))
+
+
+def load_folder_to_judge(
+    root: Path, *, known: Collection[str], wanted: Wanted, part: Part | None = None
+) -> LabelledParts:
+    """Read the images of a folder to judge a network by; layouts and warnings are those of `load_folder`.
+
+    Args:
+        root: the folder.
+        known: the network's classes.
+        wanted: the form of the images.
+        part: see `sepgconv.data.labelled.part_to_judge`; only this part is read.
+
+    Raises:
+        ValueError: no class folders, no such part, or no readable image.
+    """
+    layout = find_layout(root, known=known)
+    chosen = part_to_judge(layout.files, part, str(root))
+    layout.files = {chosen: layout.files[chosen]}
+    layout.unreadable = {
+        path: why for path, why in layout.unreadable.items() if path.is_relative_to(layout.folders[chosen])
     }
-    skipped: dict[Path, str] = {}
-    shape = _common_shape([path for part in files.values() for path, _ in part], image_size, skipped)
-    parts = {part: _decode(entries, shape, skipped) for part, entries in files.items()}
-    names = tuple(path.relative_to(root).as_posix() for path in sorted(skipped))
-    total = sum(map(len, files.values()))
-    if len(names) == total:
-        raise ValueError(f"{root}: none of the {total} pictures can be read; the first: {next(iter(skipped.values()))}")
-    if names:
-        more = f" and {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else ""
-        listed = ", ".join(names[:_NAMED_AT_MOST])
-        warnings.warn(
-            f"{root}: {len(names)} of {total} pictures cannot be read and are left out: {listed}{more}", stacklevel=2
-        )
-    train, validation, test = _splits(parts, root)
-    return Dataset(f"folder:{root.resolve().name}", classes, train, validation, test, Identity(), names)
+    return _read(layout, wanted)
 
 
-def _subfolders(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _part_folders(root: Path) -> dict[str, Path]:
-    """Return the folders that hold class folders: one without a name, or train, test and perhaps validation."""
-    names = _subfolders(root)
-    if "train" not in names or not _subfolders(root / "train"):
-        return {"": root}
-    if "test" not in names:
-        raise ValueError(
-            f"{root}: has train/ but no test/; add test/<class>/, or move the class folders up to have them split"
-        )
-    validation = [name for name in _VALIDATION_NAMES if name in names]
-    if len(validation) > 1:
-        raise ValueError(f"{root}: {' and '.join(validation)} both hold validation pictures; keep one")
-    parts = {"train": root / "train", "test": root / "test"}
-    return parts | {"validation": root / validation[0]} if validation else parts
-
-
-def _class_names(folders: dict[str, Path], root: Path) -> tuple[str, ...]:
-    found = {
-        part: [name for name in _subfolders(folder) if _picture_files(folder / name)]
-        for part, folder in folders.items()
+def _read(layout: Layout, wanted: Wanted) -> LabelledParts:
+    root = layout.root
+    for note in layout.notes:
+        warnings.warn(note, stacklevel=3)
+    skipped = _Skipped(root, dict(layout.unreadable))
+    classes = tuple(sorted({name for found in layout.files.values() for name in found}))
+    files: dict[PartOrAll, list[tuple[Path, int]]] = {
+        part: [(path, classes.index(name)) for name, paths in found.items() for path in paths]
+        for part, found in layout.files.items()
     }
-    classes = found.get("train", found.get("", []))
-    if not classes:
-        loose = sum(path.suffix.lower() in SUFFIXES for path in root.iterdir())
-        beside = f" ({loose} pictures lie in it directly)" if loose else ""
-        raise ValueError(
-            f"{root}: no class folders with pictures{beside}; expected {root.name}/<class>/<picture> "
-            f"or {root.name}/train/<class>/<picture> and {root.name}/test/<class>/<picture>"
-        )
-    for part, names in found.items():
-        if unknown := sorted(set(names) - set(classes)):
-            raise ValueError(f"{folders[part]}: classes that train/ does not have: {', '.join(unknown)}")
-    return tuple(classes)
+    total = sum(map(len, files.values())) + len(layout.unreadable)
+    form = _common_form([path for part in files.values() for path, _ in part], wanted, skipped, root)
+    parts: dict[PartOrAll, Labelled] = {part: _decode(entries, form, skipped) for part, entries in files.items()}
+    if not any(len(part.labels) for part in parts.values()):
+        first = next(iter(skipped.reasons.items()))
+        raise ValueError(f"{root}: none of the {total} images can be read; the first: {first[0]}: {first[1]}")
+    skipped.tell(total)
+    return LabelledParts(
+        f"folder:{root.resolve().name}", str(root), classes, parts, skipped.names(), bit_depth=form.bit_depth
+    )
 
 
-def _picture_files(folder: Path) -> list[Path]:
-    found = [
-        Path(parent) / name
-        for parent, _, names in os.walk(folder)
-        for name in names
-        if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
-    ]
-    return sorted(found)
-
-
-def _common_shape(paths: Sequence[Path], image_size: int | None, skipped: dict[Path, str]) -> tuple[int, int, int]:
+def _common_form(paths: Sequence[Path], wanted: Wanted, skipped: _Skipped, root: Path) -> _Form:
+    """Decide shape and bit depth of all images from their headers."""
     headers: list[PictureHeader] = []
     for path in paths:
         try:
             headers.append(read_header(path))
-        except ValueError as error:
-            skipped[path] = str(error)
-    if not headers:
-        return 1, image_size or 1, image_size or 1
-    channels = 1 if all(header.grey for header in headers) else 3
+        except UnreadableImageError as error:
+            skipped.reasons[path] = error.reason
+        except FileNotFoundError:
+            skipped.reasons[path] = "is not there any more"
+    channels = wanted.channels or (1 if all(header.grey for header in headers) else 3)
     sizes = {(header.height, header.width) for header in headers}
-    if image_size is not None:
-        height = width = image_size
+    if wanted.size is not None:
+        height, width = wanted.size
     elif len(sizes) == 1:
         height, width = sizes.pop()
     else:
-        height = width = round(statistics.median(min(header.height, header.width) for header in headers))
-    _check_memory(len(headers), (channels, height, width))
-    return channels, height, width
+        height = width = round(statistics.median(min(h.height, h.width) for h in headers)) if headers else 1
+    shape = (channels, height, width)
+    needed = len(headers) * channels * height * width * 4  # float32
+    refuse_too_large(needed, f"{len(headers)} images of shape {shape}", "give a smaller image_size")
+    return _Form(shape, wanted.bit_depth or _bit_depth(headers, root))
 
 
-def _check_memory(count: int, shape: tuple[int, int, int]) -> None:
-    """Refuse what cannot fit, before hours of decoding end in an out-of-memory kill."""
-    if not hasattr(os, "sysconf"):  # not on Windows
-        return
-    available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    needed = count * shape[0] * shape[1] * shape[2] * 4  # float32
-    if needed > available:
-        raise ValueError(
-            f"{count} pictures of shape {shape} take {needed / 2**30:.1f} GiB, and this machine has "
-            f"{available / 2**30:.1f}; give a smaller image_size"
+def _bit_depth(headers: Sequence[PictureHeader], root: Path) -> int | None:
+    maxima = [header.maximum for header in headers if header.maximum is not None]
+    if not maxima:
+        return None
+    bits = bit_depth_of(max(maxima))
+    if bits < 16:
+        warnings.warn(
+            f"{root}: the values of {len(maxima)} images of 16 bits a pixel reach {max(maxima)} and are read as "
+            f"{bits} bits, 0 to {2**bits - 1}",
+            stacklevel=5,
         )
+    return bits
 
 
-def _decode(entries: Sequence[tuple[Path, int]], shape: tuple[int, int, int], skipped: dict[Path, str]) -> _Pictures:
-    pixels = np.empty((len(entries), *shape), np.uint8)
+def _decode(entries: Sequence[tuple[Path, int]], form: _Form, skipped: _Skipped) -> Labelled:
+    pixels = np.empty((len(entries), *form.shape), np.uint8)
     labels: list[int] = []
     for path, label in entries:
-        if path in skipped:
+        if path in skipped.reasons:
             continue
         try:
-            pixels[len(labels)] = read_pixels(path, shape)
-        except ValueError as error:
-            skipped[path] = str(error)
+            pixels[len(labels)] = read_pixels(path, form.shape, bit_depth=form.bit_depth)
+        except UnreadableImageError as error:
+            skipped.reasons[path] = error.reason
+        except FileNotFoundError:
+            skipped.reasons[path] = "is not there any more"
         else:
             labels.append(label)
-    return _Pictures(torch.from_numpy(pixels[: len(labels)]), torch.tensor(labels, dtype=torch.int64))
-
-
-def _splits(parts: dict[str, _Pictures], root: Path) -> tuple[Split, Split, Split]:
-    pictures = parts.get("train", parts.get(""))
-    if pictures is None:
-        raise ValueError(f"{root}: no pictures to train on")
-    fractions = [_VALIDATION_FRACTION, _TEST_FRACTION] if "" in parts else [_VALIDATION_FRACTION]
-    if "validation" in parts:
-        fractions = []
-    chosen = stratified_cut(pictures.labels.numpy(), fractions, _SEED) if len(pictures.labels) else []
-    if not chosen or not all(map(len, chosen)):
-        raise ValueError(
-            f"{root}: {len(pictures.labels)} readable pictures are too few; "
-            f"at least one class needs {1 + len(fractions)} to train on and to cut {len(fractions)} parts from"
-        )
-    cut = [_split(_Pictures(pictures.pixels[indices], pictures.labels[indices])) for indices in chosen]
-    for name in ("validation", "test"):
-        if name in parts:
-            if not len(parts[name].labels):
-                raise ValueError(f"{root}: {name} has no readable picture")
-            cut.append(_split(parts[name]))
-    train, validation, test = cut
-    return train, validation, test
-
-
-def _split(pictures: _Pictures) -> Split:
-    return Split(pictures.pixels.float() / 255, pictures.labels)
+    return Labelled(torch.from_numpy(pixels[: len(labels)]), torch.tensor(labels, dtype=torch.int64))

@@ -1,9 +1,12 @@
-"""Reading picture files with Pillow: size and colour from the header, pixels of a wanted shape."""
+"""Reading image files with Pillow: size and colour from the header, pixels of a wanted shape."""
 
-import struct
+import contextlib
+import re
+import warnings
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -12,96 +15,200 @@ from numpy import ndarray
 from torch import Tensor
 
 from sepgconv._messages import require
+from sepgconv.data.bit_depth import DARK, check_bit_depth, too_bright
+from sepgconv.data.deep_image import DeepImageError, deep_levels, from_levels, is_deep_grey
+from sepgconv.data.regular_file import reason, why_unreadable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm")
-_GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")
-_ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 turn the picture by 90 degrees
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp",
+    ".pgm", ".ppm", ".pbm", ".pnm",
+)  # fmt: skip
+# Whatever the ending says, these are what a file may hold; others of Pillow's formats start programs (EPS) or fetch
+# other files.
+_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
+_GREY_MODES = ("1", "L", "LA")
+_ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 turn the image by 90 degrees
+
+
+class UnreadableImageError(ValueError):
+    """An image file that cannot be read, or not without guessing.
+
+    Attributes:
+        reason: why, without the file's name.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"cannot read the image {path}: {reason}")
+        self.reason = reason
 
 
 @dataclass(frozen=True)
 class PictureHeader:
-    """What is known of a picture before its pixels are read: size as shown, and whether it is grey."""
+    """What is known of an image before its pixels are wanted.
+
+    Attributes:
+        height: as shown.
+        width: as shown.
+        grey: whether it has no colours.
+        maximum: the largest value of an image of more than 8 bits; None: it has 8 bits or fewer.
+    """
 
     height: int
     width: int
     grey: bool
+    maximum: int | None = None
 
 
-def read_image(path: str | Path, image_shape: tuple[int, int, int]) -> Tensor:
-    """Read a picture as a network wants it: float32 in [0, 1], (channels, height, width).
+def read_image(path: str | Path, image_shape: tuple[int, int, int], *, bit_depth: int | None = None) -> Tensor:
+    """Read an image as a network wants it: float32 in [0, 1], (channels, height, width).
 
     It is turned as its EXIF orientation says, made grey or RGB, and, where its size differs, scaled and cut in the
-    centre so that it fills the frame without being distorted. Transparency is ignored.
+    centre so that it fills the frame without being distorted. Transparency is ignored. Of a file of 16 bits a pixel
+    the 8 highest of `bit_depth` bits are used.
 
     Args:
         path: the file.
         image_shape: wanted (channels, height, width); 1 channel means grey, 3 mean RGB.
+        bit_depth: bits that files of 16 bits a pixel use, of the data set or run that the image belongs to
+            (`Dataset.bit_depth`, `Run.bit_depth`): 8, 10, 12, 14 or 16. Default: 16.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not a readable picture, or the number of channels is neither 1 nor 3.
+        ValueError: it is not a readable image, has several pages or frames, values beyond `bit_depth`, or the number
+            of channels is neither 1 nor 3.
+
+    Warns:
+        UserWarning: no `bit_depth` is given, and an image of 16 bits is so dark that it may have fewer; or the image
+            is larger than 89 million pixels.
     """
-    return torch.from_numpy(read_pixels(Path(path), image_shape)).float() / 255
+    return torch.from_numpy(read_pixels(Path(path), image_shape, bit_depth=bit_depth)).float() / 255
 
 
-def read_pixels(path: Path, image_shape: tuple[int, int, int]) -> UInt8[ndarray, "c h w"]:
-    """Read a picture as `read_image` does, as bytes 0..255."""
+def read_pixels(
+    path: Path, image_shape: tuple[int, int, int], *, bit_depth: int | None = None
+) -> UInt8[ndarray, "c h w"]:
+    """Read an image as `read_image` does, as bytes 0..255."""
     channels, height, width = image_shape
     if channels not in (1, 3):
-        raise ValueError(f"pictures can be read as 1 channel (grey) or 3 (RGB), not as {channels}")
-    _require_pillow()
-    from PIL import Image, ImageOps
+        raise ValueError(f"images can be read as 1 channel (grey) or 3 (RGB), not as {channels}")
+    if bit_depth is not None:
+        check_bit_depth(bit_depth)
+    with _opened(path) as file:
+        from PIL import Image, ImageOps
 
-    try:
-        with Image.open(path) as file:
-            picture = _eight_bit(ImageOps.exif_transpose(file)).convert("L" if channels == 1 else "RGB")
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no picture {path}") from None
-    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
-        raise ValueError(f"cannot read the picture {path} ({error})") from error
-    if picture.size != (width, height):
-        picture = ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
-    pixels = np.asarray(picture, np.uint8).reshape(height, width, channels)
+        turned = ImageOps.exif_transpose(_eight_bit(file, path, bit_depth))
+        picture = turned.convert("L" if channels == 1 else "RGB")
+        if picture.size != (width, height):
+            picture = ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
+        pixels = np.asarray(picture, np.uint8).reshape(height, width, channels)
     return pixels.transpose(2, 0, 1).copy()  # Pillow's memory is read-only
 
 
 def read_header(path: Path) -> PictureHeader:
-    """Read size and colour of a picture without decoding it.
+    """Read size and colour of an image; only one of more than 8 bits, or of a palette with colours, is decoded.
 
     Raises:
-        ValueError: it is not a picture.
+        FileNotFoundError: there is no such file.
+        ValueError: it is not an image, or has several pages or frames.
     """
-    _require_pillow()
-    from PIL import Image
+    with _opened(path) as file:
+        # In this order: the EXIF of a PNG is found by decoding it, after which nothing says how deep it was.
+        grey = file.mode in _GREY_MODES or is_deep_grey(file) or (file.mode == "P" and _is_grey(file))
+        levels = deep_levels(file)
+        maximum = None if levels is None else int(levels.max())
+        width, height = file.size
+        if file.getexif().get(_ORIENTATION, 1) >= 5:
+            width, height = height, width
+        return PictureHeader(height, width, grey, maximum)
 
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Generator["ImageFile", None, None]:
+    """Open an image file of one page; whatever goes wrong inside is told of the file, in our words."""
+    require("PIL", extra="train", purpose="reading images")
+    from PIL import Image, UnidentifiedImageError
+
+    if why := why_unreadable(path):
+        if why == "is not there":
+            raise FileNotFoundError(f"there is no image {path}")
+        raise UnreadableImageError(path, why)
+    Image.init()
+    known = [name for name in _FORMATS if name in Image.OPEN]
     try:
-        with Image.open(path) as file:
-            width, height = file.size
-            if file.getexif().get(_ORIENTATION, 1) >= 5:
-                width, height = height, width
-            return PictureHeader(height, width, file.mode in _GREY_MODES)
-    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
-        raise ValueError(f"cannot read the picture {path} ({error})") from error
+        with warnings.catch_warnings():
+            # Ours comes below, with the file's name.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Pillow finds fault with metadata that are not used here (EXIF of cameras, rare TIFF tags).
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            with Image.open(path, formats=known) as file:
+                _refuse_pages(file, path)
+                _tell_size(file, path)
+                yield file
+    except UnreadableImageError:
+        raise
+    except DeepImageError as error:
+        raise UnreadableImageError(path, str(error)) from None
+    except UnidentifiedImageError:
+        what = "an empty file" if path.stat().st_size == 0 else "not an image of a known format, or damaged"
+        raise UnreadableImageError(path, what) from None
+    except Image.DecompressionBombError as error:
+        pixels, limit = re.findall(r"\d+", str(error))[:2]
+        sizes = f"{_millions(int(pixels))} pixels; at most {_millions(int(limit))} are read at once"
+        raise UnreadableImageError(path, f"it has {sizes}, make it smaller") from None
+    except MemoryError as error:
+        raise UnreadableImageError(path, "it does not fit into memory") from error
+    except OSError as error:
+        raise UnreadableImageError(path, reason(error)) from error
+    except Exception as error:  # a decoder can fail on a broken file with nearly any exception
+        raise UnreadableImageError(path, f"damaged ({str(error) or type(error).__name__})") from error
 
 
-def _require_pillow() -> None:
-    require("PIL", extra="train", purpose="reading pictures")
+def _refuse_pages(file: "ImageFile", path: Path) -> None:
+    # MPO is the JPEG of many cameras: its first image is the photograph, the others are previews or depth.
+    pages = 1 if file.format == "MPO" else int(getattr(file, "n_frames", 1))
+    if pages > 1:
+        what = "pages" if file.format == "TIFF" else "frames"
+        raise UnreadableImageError(path, f"it has {pages} {what}; save each as a file of its own")
 
 
-def _eight_bit(picture: "Image") -> "Image":
-    """Scale 16-bit grey to 8 bits, which Pillow's own conversion would clip instead; refuse what has no known range."""
-    if picture.mode == "P" and "transparency" in picture.info:
-        return picture.convert("RGBA")  # Pillow warns when such a picture becomes RGB in one step
-    if picture.mode == "F":
-        raise ValueError("floating-point pictures have no defined range; save it with 8 or 16 bits")
-    if not picture.mode.startswith("I"):
-        return picture
+def _tell_size(file: "ImageFile", path: Path) -> None:
     from PIL import Image
 
-    levels = np.asarray(picture)
-    if levels.min() < 0 or levels.max() > 0xFFFF:
-        raise ValueError("more than 16 bits a pixel; save it with 8 or 16 bits")
-    return Image.fromarray((levels >> 8).astype(np.uint8))
+    pixels = file.width * file.height
+    if Image.MAX_IMAGE_PIXELS is not None and pixels > Image.MAX_IMAGE_PIXELS:
+        memory = f"{pixels * len(file.getbands()) / 2**30:.1f} GiB of memory"
+        warnings.warn(f"{path} has {_millions(pixels)} pixels; reading it takes {memory}", stacklevel=2)
+
+
+def _millions(number: int) -> str:
+    return f"{number / 1e6:.0f} million"
+
+
+def _is_grey(picture: "Image") -> bool:
+    """Tell whether all colours of a palette that the pixels use are grey."""
+    colours = picture.getpalette() or []
+    used = picture.getcolors(256) or []
+    return all(len(set(colours[3 * int(index) : 3 * int(index) + 3])) <= 1 for _, index in cast("Any", used))
+
+
+def _eight_bit(file: "ImageFile", path: Path, bit_depth: int | None) -> "Image":
+    """Return an image of 8 bits a value, deep ones scaled by their range, which Pillow's own conversion would clip."""
+    if file.mode == "P" and "transparency" in file.info:
+        return file.convert("RGBA")  # Pillow warns when such an image becomes RGB in one step
+    levels = deep_levels(file)
+    if levels is None:
+        return file
+    maximum, bits = int(levels.max()), bit_depth or 16
+    if maximum >= 2**bits:
+        raise UnreadableImageError(path, too_bright(maximum, bits))
+    if bit_depth is None and 0 < maximum < DARK * 2**16:
+        warnings.warn(
+            f"{path} has 16 bits a pixel, but values only up to {maximum}; it is read as 0 to 65535 and is nearly "
+            "black, because no bit depth is known for it",
+            stacklevel=2,
+        )
+    return from_levels(file, levels, bits)

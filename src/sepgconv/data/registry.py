@@ -1,15 +1,19 @@
 """Names of data sets and their loaders: one table."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sepgconv._messages import unknown_name
+from sepgconv._messages import nearest_names, unknown_name
 from sepgconv.data.cifar10 import load_cifar10, load_cifar10_jpeg75, load_cifar10_lossless_subset
 from sepgconv.data.dataset import Dataset
-from sepgconv.data.folder import load_folder
+from sepgconv.data.folder import Wanted, load_folder, load_folder_to_judge
+from sepgconv.data.labelled import LabelledImages, LabelledParts
+from sepgconv.data.memory import told_of_memory
 from sepgconv.data.npz import load_npz
+from sepgconv.data.part_names import Part
+from sepgconv.data.regular_file import why_unreadable
 from sepgconv.data.rotated_digits import load_rotated_digits
 from sepgconv.data.rotmnist import load_rotmnist
 
@@ -22,7 +26,7 @@ class _Entry:
 
 
 _FOLDER = "folder"
-_FOLDER_DESCRIPTION = "your own pictures: a folder of class folders, or an .npz with x_train y_train x_test y_test"
+_FOLDER_DESCRIPTION = "your own images: a folder of class folders, or an .npz with x_train y_train x_test y_test"
 _DATASETS = {
     "rotated_digits": _Entry(
         "1,797 handwritten digits of scikit-learn, turned at random, 28x28 grey; embedded, needs no files",
@@ -90,13 +94,16 @@ def load_dataset(
         data_dir: where its files are, or are downloaded to (into `downloads` inside it). Default: the environment
             variable SEPGCONV_DATA, else the user cache. For "folder": the folder of class folders, or the `.npz` file.
         download: whether missing files may be downloaded.
-        image_size: height and width of the user's own pictures. Default: as `load_folder` decides. The other data sets
+        image_size: height and width of the user's own images. Default: as `load_folder` decides. The other data sets
             have a size, and take no other.
 
     Raises:
         ValueError: an unknown name, a size that a data set does not have, files that are not what they should be.
         FileNotFoundError: files that are neither there nor downloadable; the message says which, and where they belong.
         ImportError: a library of the extra "train" is missing.
+
+    Warns:
+        UserWarning: images that were left out, or how a folder or file was understood where that is not plain.
     """
     if image_size is not None and image_size < 1:
         raise ValueError(f"image_size must be positive, got {image_size}")
@@ -104,15 +111,62 @@ def load_dataset(
         entry = _DATASETS[name]
         if image_size not in (None, entry.side):
             raise ValueError(
-                f"{name} has images of {entry.side}x{entry.side}; image_size={image_size} is for your own pictures only"
+                f"{name} has images of {entry.side}x{entry.side}; image_size={image_size} is for your own images only"
             )
         return entry.load(None if data_dir is None else Path(data_dir), download)
-    check_name(name)
-    if name == _FOLDER:
-        if data_dir is None:
-            raise ValueError("the data set 'folder' needs data_dir: the folder of class folders, or an .npz file")
-        return _load_path(Path(data_dir), image_size)
-    return _load_path(Path(name), image_size)
+    path = _path(name, data_dir)
+    with told_of_memory(str(path), "give a smaller image_size, or fewer images"):
+        parts = load_folder(path, image_size=image_size) if path.is_dir() else load_npz(path, image_size=image_size)
+        return parts.to_dataset()
+
+
+def load_labelled_images(
+    name: str,
+    *,
+    classes: Sequence[str],
+    image_shape: tuple[int, int, int],
+    part: Part | None = None,
+    data_dir: str | Path | None = None,
+    download: bool = True,
+    bit_depth: int | None = None,
+) -> LabelledImages:
+    """Load images to judge a network by, with the labels that the network knows them by.
+
+    A folder or file of the user's own that is not divided into parts is taken whole; where it is, its test part is
+    taken, or the only part there is. Its classes are matched with the network's by name and may be some of them.
+
+    Args:
+        name: one of `list_datasets()`, or the path of a folder of class folders or of an `.npz` file.
+        classes: of the network, in the order of its scores.
+        image_shape: (channels, height, width) that the user's own images are brought to.
+        part: "train", "validation" or "test". Default: see above; of the other data sets the test part.
+        data_dir: see `load_dataset`.
+        download: whether missing files may be downloaded.
+        bit_depth: bits that the user's own images of 16 bits use, as when the network was trained (`Run.bit_depth`).
+            Default: as `load_dataset` finds out.
+
+    Raises:
+        ValueError: an unknown name, images of classes that the network does not know, no such part, files that are not
+            what they should be.
+        FileNotFoundError: files that are neither there nor downloadable.
+    """
+    if name in _DATASETS:
+        dataset = load_dataset(name, data_dir=data_dir, download=download)
+        return LabelledParts.of(dataset).to_judge(classes, part)
+    path = _path(name, data_dir)
+    channels, height, width = image_shape
+    with told_of_memory(str(path), "give fewer images"):
+        if path.is_dir():
+            wanted = Wanted(channels, (height, width), bit_depth)
+            parts = load_folder_to_judge(path, known=classes, wanted=wanted, part=part)
+        else:
+            parts = load_npz(path, image_size=height if height == width else None, bit_depth=bit_depth)
+        return parts.to_judge(classes, part)
+
+
+def is_own(name: str) -> bool:
+    """Tell whether a name stands for the user's own images, which are read as they are, without preprocessing."""
+    return name not in _DATASETS
 
 
 def check_name(name: str) -> None:
@@ -123,14 +177,43 @@ def check_name(name: str) -> None:
     """
     is_path = "/" in name or os.sep in name or name.endswith(".npz") or (name and Path(name).exists())
     if not (name in list_datasets() or is_path):
-        known = unknown_name("data set", name, list_datasets())
-        raise ValueError(f"{known}; or give the path of a folder or an .npz file")
+        raise ValueError(_nothing_of(Path(name) if name else None, name))
 
 
-def _load_path(path: Path, image_size: int | None) -> Dataset:
-    path = path.expanduser()
-    if path.is_dir():
-        return load_folder(path, image_size=image_size)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no folder and no .npz file {path}")
-    return load_npz(path, image_size=image_size)
+def _path(name: str, data_dir: str | Path | None) -> Path:
+    """Return the path of the user's own images."""
+    check_name(name)
+    if name == _FOLDER:
+        if data_dir is None:
+            raise ValueError("the data set 'folder' needs data_dir: the folder of class folders, or an .npz file")
+        path = Path(data_dir).expanduser()
+    else:
+        path = Path(name).expanduser()
+    if why_unreadable(path) == "is not there":
+        raise FileNotFoundError(_nothing_of(path, str(path)))
+    return path
+
+
+def _nothing_of(path: Path | None, name: str) -> str:
+    """Return the sentence for what is neither a data set nor a path, with the nearest of both."""
+    near = [repr(found) for found in nearest_names(name, list_datasets())]
+    place = ""
+    if path is not None:
+        parent, missing = path.parent, path
+        while not parent.is_dir() and parent != parent.parent:
+            parent, missing = parent.parent, parent
+        siblings = [entry.name for entry in _listed(parent) if entry.is_dir() or entry.suffix.lower() == ".npz"]
+        near += [str(parent / found) for found in nearest_names(missing.name, siblings)]
+        place = f" ({missing} is missing)" if missing != path else ""
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    return (
+        f"there is no folder or file {name!r}{place}, and no data set of that name{hint} "
+        f"(data sets: {', '.join(list_datasets())})"
+    )
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []

@@ -105,7 +105,7 @@ def load_rotmnist(
     name = "rotmnist" if images is None else f"rotmnist-{images}"
     wanted = {"official": (sources.archive.name, (sources.archive,)), "generated": (_FOUR, tuple(sources.mnist))}
     needed = f"{'either ' if len(kinds) > 1 else ''}{' or '.join(wanted[kind][0] for kind in kinds)}"
-    files = [file for kind in kinds for file in wanted[kind][1]]
+    files = [file for kind in kinds for file in wanted[kind][1] if find_intact(file, places) is None]
     raise FileNotFoundError(f"{name} needs {needed}: {missing_files(files, places, '; '.join(problems))}")
 
 

@@ -102,12 +102,25 @@ class _Callbacks(TypedDict):
     EpochKeeper: KeeperState
 
 
+class _EpochProgress(TypedDict):
+    current: dict[str, int]
+    total: dict[str, int]
+
+
+class _FitLoop(TypedDict):
+    epoch_progress: _EpochProgress
+
+
+class _Loops(TypedDict):
+    fit_loop: _FitLoop
+
+
 class _Checkpoint(TypedDict):
     epoch: int
     global_step: int
     state_dict: dict[str, Tensor]
     optimizer_states: list[dict[str, Any]]
-    loops: dict[str, dict[str, Any]]
+    loops: _Loops
     callbacks: dict[str, Any]
 
 
@@ -118,6 +131,9 @@ def _check(checkpoint: dict[str, Any]) -> None:
     # Lightning counts from 0 and names the epoch that just ended.
     if state["epoch"] != checkpoint["epoch"] + 1 or state["epoch"] < 1:
         raise ValueError(f"it is of epoch {checkpoint['epoch']}, its part of this package of epoch {state['epoch']}")
+    # Without it Lightning would begin to count anew, with the weights that are there.
+    if checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"].get("ready") != state["epoch"]:
+        raise ValueError(f"its loops are not at the end of epoch {state['epoch']}")
     rows = state.get("history")
     if rows is not None and [row.get("epoch") for row in rows] != list(range(1, state["epoch"] + 1)):
         raise ValueError("its history has not one row for each epoch")

@@ -28,12 +28,15 @@ class Run:
         model: the network with the last epoch's weights, on the CPU, in evaluation mode.
         preprocessing: from raw images in [0, 1], (n, channels, height, width), to what the network was trained on.
         classes: names of the classes, in the order of the scores.
+        bit_depth: bits that files of 16 bits a pixel used among its images; others of the kind are read with it
+            (`sepgconv.data.read_image`). None: there were none, or the run is of a version that did not keep it.
     """
 
     record: RunRecord
     model: Network
     preprocessing: nn.Module
     classes: tuple[str, ...]
+    bit_depth: int | None = None
 
 
 def load_run(folder: str | Path) -> Run:
@@ -63,7 +66,7 @@ def load_run(folder: str | Path) -> Run:
     remedy = "train with resume=True (--resume) writes it anew from the checkpoint"
     remedy = remedy if files.checkpoint.is_file() else "train the run again"
     try:
-        preprocessing, _ = read_preprocessing(files.preprocessing)
+        preprocessing = read_preprocessing(files.preprocessing)
     except (FileNotFoundError, ValueError) as error:
         raise ValueError(f"{files.preprocessing} is damaged or missing ({error}); {remedy}") from error
     try:
@@ -77,7 +80,13 @@ def load_run(folder: str | Path) -> Run:
     _refuse_mixture(files, record, model)
     if not (kept.sealed and sealed):
         warnings.warn(f"the run in {folder} {WITHOUT_DIGEST}", stacklevel=2)
-    return Run(record=record, model=model, preprocessing=preprocessing, classes=tuple(record.classes))
+    return Run(
+        record=record,
+        model=model,
+        preprocessing=preprocessing.module,
+        classes=tuple(record.classes),
+        bit_depth=preprocessing.bit_depth,
+    )
 
 
 def _refuse_mixture(files: RunFolder, record: RunRecord, model: Network) -> None:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,26 +18,29 @@ from sepgconv.training.folder import RunFolder
 from sepgconv.training.history import Row, format_history, read_history
 from sepgconv.training.record import KeptRecord, RunRecord
 
-_NAME = "name"  # in the header of the preprocessing
+_NAME, _BIT_DEPTH = "name", "bit_depth"  # in the header of the preprocessing
 
 
 def write_results(
-    files: RunFolder, record: RunRecord, model: nn.Module, preprocessing: nn.Module, history: Sequence[Row]
+    files: RunFolder, record: RunRecord, model: nn.Module, dataset: Dataset, history: Sequence[Row]
 ) -> None:
     """Write all that a finished run leaves; the record comes last and has the digests of the others.
 
     Raises:
         OSError: a file could not be written.
     """
-    _write_preprocessing(files, preprocessing)
+    _write_preprocessing(files, dataset)
     save(model, files.model)
     _write_history(files, record, history)
     record.write(files.record, files=_digests(files))
 
 
-def _write_preprocessing(files: RunFolder, preprocessing: nn.Module) -> None:
-    state = {name: value.contiguous() for name, value in preprocessing.state_dict().items()}
-    write_atomically(files.preprocessing, to_sealed_bytes(state, {_NAME: str(preprocessing.name)}))
+def _write_preprocessing(files: RunFolder, dataset: Dataset) -> None:
+    state = {name: value.contiguous() for name, value in dataset.preprocessing.state_dict().items()}
+    metadata = {_NAME: str(dataset.preprocessing.name)}
+    if dataset.bit_depth is not None:
+        metadata[_BIT_DEPTH] = str(dataset.bit_depth)
+    write_atomically(files.preprocessing, to_sealed_bytes(state, metadata))
 
 
 def _write_history(files: RunFolder, record: RunRecord, history: Sequence[Row]) -> None:
@@ -51,8 +55,23 @@ def _digests(files: RunFolder) -> dict[str, str]:
     return {name: file_digest(path) for name, path in files.results.items()}
 
 
-def read_preprocessing(path: Path) -> tuple[nn.Module, bool]:
-    """Return the preprocessing of a run, and whether its file had a digest.
+@dataclass(frozen=True, eq=False)
+class KeptPreprocessing:
+    """What a run keeps of how its images were prepared.
+
+    Attributes:
+        module: from raw images in [0, 1] to what the network was trained on, in evaluation mode.
+        bit_depth: bits that files of 16 bits a pixel used among the images; None where there were none.
+        sealed: whether the file had a digest; older versions wrote none.
+    """
+
+    module: nn.Module
+    bit_depth: int | None
+    sealed: bool
+
+
+def read_preprocessing(path: Path) -> KeptPreprocessing:
+    """Return what a run's file of its preprocessing holds.
 
     Raises:
         OSError: it cannot be read.
@@ -61,7 +80,12 @@ def read_preprocessing(path: Path) -> tuple[nn.Module, bool]:
     found = read_sealed(path)
     if _NAME not in found.metadata:
         raise ValueError("it does not say which preprocessing it is")
-    return build_preprocessing(found.metadata[_NAME], found.state).eval(), found.sealed
+    depth = found.metadata.get(_BIT_DEPTH)
+    return KeptPreprocessing(
+        build_preprocessing(found.metadata[_NAME], found.state).eval(),
+        None if depth is None else int(depth),
+        found.sealed,
+    )
 
 
 def faults(files: RunFolder, kept: KeptRecord) -> list[str]:
@@ -128,7 +152,7 @@ def mend(files: RunFolder, kept: KeptRecord, wrong: Sequence[str], data: Callabl
     except RuntimeError as error:
         raise ValueError(f"{lost}, and the weights in {files.checkpoint} are of another network") from error
     if files.preprocessing.name in wrong:
-        _write_preprocessing(files, data().preprocessing)
+        _write_preprocessing(files, data())
     save(model, files.model)
     _write_history(files, record, history)
     if (digests := _digests(files)) != kept.files or not kept.sealed:

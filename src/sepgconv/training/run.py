@@ -167,7 +167,7 @@ def train(
                 errors = _final_errors(trainer, model, parts)
                 record = _record(trainer, keeper, files, setup, dataset, model, costs, errors, commit)
                 if trainer.is_global_zero:
-                    write_results(files, record, model, dataset.preprocessing, keeper.history)
+                    write_results(files, record, model, dataset, keeper.history)
             return RunRecord.from_dict(trainer.strategy.broadcast(record.to_dict()))
 
 

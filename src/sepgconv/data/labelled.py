@@ -1,0 +1,242 @@
+"""Labelled images as they were found, in parts or undivided: cut into a Dataset to learn from, or judged as they are.
+
+Both ask the same of classes: they are matched by name, never by position.
+"""
+
+import dataclasses
+import warnings
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int, Shaped
+from numpy import ndarray
+from torch import Tensor
+
+from sepgconv.data.bit_depth import DARK
+from sepgconv.data.dataset import Dataset, Split
+from sepgconv.data.part_names import PARTS, Part, PartOrAll
+from sepgconv.data.preprocessing import Identity
+from sepgconv.data.splitting import stratified_cut
+
+_SEED = 20210919
+_FRACTION = 0.15  # of every class, for each part that is cut off
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Images with their labels.
+
+    Attributes:
+        images: (n, channels, height, width), uint8 0..255 or float32 in [0, 1].
+        labels: int64, (n,), indices of classes.
+    """
+
+    images: Shaped[Tensor, "n c h w"]
+    labels: Int[Tensor, " n"]
+
+    def taken(self, indices: Int[ndarray, " k"]) -> "Labelled":
+        """Return some of the images."""
+        chosen = torch.from_numpy(indices)
+        return Labelled(self.images[chosen], self.labels[chosen])
+
+    def split(self) -> Split:
+        """Return the images in [0, 1]."""
+        images = self.images if self.images.is_floating_point() else self.images.float() / 255
+        return Split(images, self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """Images to judge a network by.
+
+    Attributes:
+        name: of the data set.
+        part: which part of it they are; "all" where it is not divided.
+        split: the images, with the labels of the classes that were asked for.
+        skipped: files that could not be read and were left out.
+    """
+
+    name: str
+    part: PartOrAll
+    split: Split
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledParts:
+    """What a folder or a file holds.
+
+    Attributes:
+        name: of the data set.
+        title: what errors call it: its path.
+        classes: names of the classes.
+        parts: the images of every part; only "all" where it is not divided.
+        skipped: files that could not be read.
+        bit_depth: bits that images of 16 bits use; None: there are none.
+        fixed: whether the classes were given as a list, and stay even where one has no images.
+    """
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    parts: Mapping[PartOrAll, Labelled]
+    skipped: tuple[str, ...] = ()
+    bit_depth: int | None = None
+    fixed: bool = False
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "LabelledParts":
+        """Return the parts of a data set."""
+        splits: dict[PartOrAll, Split] = {
+            "train": dataset.train,
+            "validation": dataset.validation,
+            "test": dataset.test,
+        }
+        parts: dict[PartOrAll, Labelled] = {
+            part: Labelled(split.images, split.labels) for part, split in splits.items()
+        }
+        return cls(dataset.name, dataset.name, dataset.classes, parts, dataset.skipped, dataset.bit_depth, fixed=True)
+
+    def to_dataset(self) -> Dataset:
+        """Return train, validation and test part; parts that are missing are cut off with a fixed seed.
+
+        Undivided images give 70 / 15 / 15 % of every class; a missing validation part is 15 % of every class of the
+        training part. A class without images is left out, with a warning, unless `fixed`.
+
+        Raises:
+            ValueError: no training or no test part, a class in one of the others only, or too few images.
+        """
+        refuse_missing_parts(self.parts, self.title)
+        whole = self._learnable()
+        learned = whole.parts["all" if "all" in whole.parts else "train"]
+        missing = [part for part in PARTS[1:] if part not in whole.parts]
+        cut = stratified_cut(learned.labels.numpy(), [_FRACTION] * len(missing), _SEED)
+        if not all(map(len, cut)):
+            raise ValueError(
+                f"{self.title}: {len(learned.labels)} readable images are too few; at least one class needs "
+                f"{1 + len(missing)} to train on and to cut {len(missing)} parts from"
+            )
+        chosen = dict(zip(("train", *missing), cut, strict=True))
+        parts = [learned.taken(chosen[part]) if part in chosen else whole.parts[part] for part in PARTS]
+        for part, found in zip(PARTS, parts, strict=True):
+            if not len(found.labels):
+                raise ValueError(f"{self.title}: {part} has no readable image")
+            absent = set(learned.labels.unique().tolist()) - set(found.labels.tolist())
+            if absent:
+                names = ", ".join(whole.classes[label] for label in sorted(absent))
+                warnings.warn(f"{self.title}: the {part} part has no images of {names}", stacklevel=3)
+        _tell_dark(parts, self.title)
+        train, validation, test = (found.split() for found in parts)
+        return Dataset(
+            self.name, whole.classes, train, validation, test, Identity(), self.skipped, bit_depth=self.bit_depth
+        )
+
+    def to_judge(self, classes: Sequence[str], part: Part | None = None) -> LabelledImages:
+        """Return one part, or all of what is not divided, with labels by the names of other classes.
+
+        Args:
+            classes: of the network that is judged, in the order of its scores. Classes are matched by name; some of
+                them may have no images here.
+            part: which. Default: the test part, all of what is not divided, or the only part there is.
+
+        Raises:
+            ValueError: no such part, no images in it, or images of other classes.
+        """
+        found = part_to_judge(self.parts, part, self.title)
+        labelled = self.parts[found]
+        if not len(labelled.labels):
+            raise ValueError(f"{self.title}: {found} has no readable image")
+        present = self._present(found)
+        if unknown := [name for name in present if name not in classes]:
+            raise ValueError(
+                f"{self.title} has images of the classes {', '.join(unknown)}; the network knows {', '.join(classes)}"
+            )
+        if not self.fixed and (empty := [name for name in self.classes if name not in present]):
+            warnings.warn(f"{self.title}: no images of {', '.join(empty)} to judge by", stacklevel=2)
+        _tell_dark([labelled], self.title)
+        split = Labelled(labelled.images, self._relabelled(labelled.labels, classes)).split()
+        return LabelledImages(self.name, found, split, self.skipped)
+
+    def _present(self, part: PartOrAll) -> list[str]:
+        return [self.classes[label] for label in self.parts[part].labels.unique().tolist()]
+
+    def _relabelled(self, labels: Int[Tensor, " n"], classes: Sequence[str]) -> Int[Tensor, " n"]:
+        order = torch.tensor([classes.index(name) if name in classes else -1 for name in self.classes])
+        return order[labels]
+
+    def _learnable(self) -> "LabelledParts":
+        """Leave out classes without images, unless they are fixed; refuse what no network can learn."""
+        refuse_unlearned({part: self._present(part) for part in self.parts}, self.title)
+        learned = self._present("all" if "all" in self.parts else "train")
+        if len(learned) < 2:
+            raise ValueError(f"{self.title}: {_only(learned)}; expected readable images of two or more classes")
+        empty = [name for name in self.classes if name not in learned]
+        if empty:
+            what = "stays a class that is never seen" if self.fixed else "is left out of the classes"
+            warnings.warn(f"{self.title}: no images of {', '.join(empty)}, which {what}", stacklevel=4)
+        if not empty or self.fixed:
+            return self
+        parts: dict[PartOrAll, Labelled] = {
+            part: Labelled(found.images, self._relabelled(found.labels, learned)) for part, found in self.parts.items()
+        }
+        return dataclasses.replace(self, classes=tuple(learned), parts=parts)
+
+
+def part_to_judge(parts: Collection[PartOrAll], wanted: Part | None, title: str) -> PartOrAll:
+    """Return which part is judged: the wanted one, else test, all of what is not divided, or the only part there is.
+
+    Raises:
+        ValueError: there is no such part, or several and none of them is called test.
+    """
+    if wanted is not None and wanted in parts:
+        return wanted
+    if wanted is None and "test" in parts:
+        return "test"
+    if wanted is None and len(parts) == 1:
+        return next(iter(parts))
+    if "all" in parts:
+        raise ValueError(
+            f"{title} is not divided into parts and has no {wanted} part; it can be judged as a whole only"
+        )
+    raise ValueError(f"{title} has no {wanted or 'test'} part, only {' and '.join(parts)}; name one of them")
+
+
+def refuse_missing_parts(parts: Mapping[PartOrAll, object], title: str) -> None:
+    """Refuse what has parts but lacks the one to train on or the one to test on.
+
+    Raises:
+        ValueError: which is missing.
+    """
+    missing = [part for part in ("train", "test") if part not in parts and "all" not in parts]
+    if missing:
+        raise ValueError(
+            f"{title}: has {' and '.join(parts)} but no {' and no '.join(missing)}; add it, or give undivided images "
+            "to have them split"
+        )
+
+
+def refuse_unlearned(present: Mapping[PartOrAll, Sequence[str]], title: str) -> None:
+    """Refuse classes that other parts have and the training part does not.
+
+    Raises:
+        ValueError: which, and where.
+    """
+    for part, names in present.items():
+        if unknown := [name for name in names if name not in present.get("train", names)]:
+            raise ValueError(f"{title}: {part} has classes that train does not have: {', '.join(unknown)}")
+
+
+def _only(names: Sequence[str]) -> str:
+    return f"only one class, {names[0]}" if names else "no images to train on"
+
+
+def _tell_dark(parts: Iterable[Labelled], title: str) -> None:
+    """Warn of images that are nearly black, as those of 12 bits in a file of 16 are."""
+    brightest = max(float(found.images.max()) / (1 if found.images.is_floating_point() else 255) for found in parts)
+    if 0 < brightest < DARK:
+        warnings.warn(
+            f"{title}: the brightest pixel of all images is {brightest:.3f} of white; are their values scaled "
+            "otherwise?",
+            stacklevel=3,
+        )
