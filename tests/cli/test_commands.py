@@ -1,6 +1,7 @@
 """The commands as a user types them: what they print, what they leave, and how they refuse."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -66,6 +67,54 @@ def test_an_option_takes_a_number_for_each_layer(monkeypatch, capsys):
     other = run(monkeypatch, capsys, "info", "gc_p4cnn", "--width", "4", "-o", "rank=1,2,2,2,2,2")
     assert once[0] == each[0] == other[0] == 0, each
     assert once[1] != other[1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "gc_p4cnn", "--epochs", 1, "--out", ""),
+        ("train", "gc_p4cnn", "--data-dir="),
+        ("demo", "--out", ""),
+        ("evaluate", ""),
+        ("predict", "run", ""),
+        ("separate", "run", "--rank", 1, "--out="),
+        ("analyse", "run", "--json", ""),
+        ("export", "run", "--to", "conv", "--out", ""),
+        ("paper", "table1", "--results", ""),
+    ],
+)
+def test_an_empty_name_is_no_path(words, monkeypatch, capsys, tmp_path):
+    """pathlib takes it for the working folder, which the command would fill."""
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(monkeypatch, capsys, *words)
+    assert (status, out) == (1, "")
+    assert err.endswith("must name a file or folder, it is empty\n")
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_whose_name_is_no_text(monkeypatch, capsys, tmp_path, pictures):
+    """Any bytes are a file name on Linux; TensorBoard alone cannot write there."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    words = ("train", "z2cnn", "--width", 2, "--epochs", 1, "--data", pictures, "--out", folder, "--quiet")
+    with pytest.warns(UserWarning, match="TensorBoard can write to no such folder"):
+        assert run(monkeypatch, capsys, *words)[0] == 0
+    assert not (folder / "tensorboard").exists()
+    assert (folder / "metrics.csv").read_text().count("\n") == 2
+    assert run(monkeypatch, capsys, "evaluate", folder)[0] == 0
+    assert run(monkeypatch, capsys, *words, "--resume")[0] == 0
+
+
+def test_a_change_needs_force(monkeypatch, capsys, tmp_path, pictures):
+    folder = tmp_path / "run"
+    words = ("train", "z2cnn", "--width", 2, "--epochs", 1, "--data", pictures, "--out", folder, "--quiet")
+    assert run(monkeypatch, capsys, *words, "--force")[0] == 1
+    assert run(monkeypatch, capsys, *words, "--threads", 1)[0] == 0
+    (folder / "record.json").unlink()
+    status, _, err = run(monkeypatch, capsys, *words, "--threads", 2, "--resume")
+    assert (status, "threads was 1, is 2" in err, "(--force)" in err) == (1, True, True)
+    assert run(monkeypatch, capsys, *words, "--threads", 2, "--resume", "--force")[0] == 0
+    assert json.loads((folder / "record.json").read_text())["changes"] == ["after epoch 1: threads was 1, is 2"]
 
 
 def test_version(monkeypatch, capsys):

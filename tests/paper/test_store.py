@@ -1,14 +1,18 @@
 import contextlib
 import json
+import random
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from sepgconv.paper import Cell, append_record, read_records
+from sepgconv._files import values_digest
+from sepgconv.paper import EXPERIMENTS, Cell, append_record, read_records
 from sepgconv.paper import record as record_module
 from sepgconv.paper import store as store_module
 from sepgconv.paper.cells import with_seed
+from sepgconv.paper.runner import damage
 
 CELL = Cell(model="gc_p4cnn", model_config={"width": 30})
 
@@ -219,3 +223,65 @@ def test_what_is_no_record_is_not_written(file, record):
 def test_a_diverged_cell_is_done(file, record):
     append_record(file, record(CELL, None, status="diverged", epochs=3, problem="the loss is nan"))
     assert read_records(file).find(CELL)["status"] == "diverged"
+
+
+def test_every_flipped_bit_of_a_record_is_named_or_changes_nothing(file, record):
+    """One changed a published error from 58.29 to 57.79."""
+    append_record(file, record(CELL))
+    whole, chance, noticed = file.read_bytes(), random.Random(0), 0
+    for _ in range(60):
+        bit = chance.randrange(8 * len(whole))
+        file.write_bytes(whole[: bit // 8] + bytes([whole[bit // 8] ^ 1 << bit % 8]) + whole[bit // 8 + 1 :])
+        reading = read_records(file)
+        if reading.damaged:
+            noticed += 1
+            assert reading.records == {}
+            assert f"{file}, line 1 is damaged" in reading.damaged[0]
+        else:
+            assert list(reading.records.values()) == [record(CELL)]
+    assert noticed > 50
+
+
+@pytest.mark.parametrize("change", [("2.0", "3.0"), ("executed_macs", "exceuted_macs"), ("60.0", "61.0")])
+def test_an_edited_record_is_damaged(file, record, change):
+    append_record(file, record(CELL))
+    file.write_text(file.read_text().replace(*change, 1))
+    assert "its contents are not those that its digest was taken of" in read_records(file).damaged[0]
+
+
+def older(file, *records):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(json.dumps(line) + "\n" for line in records))
+
+
+def test_records_of_an_older_version_are_read_with_one_sentence(file, record):
+    older(file, record(CELL), record(with_seed(CELL, 2)))
+    before = file.read_bytes()
+    append_record(file, record(with_seed(CELL, 3)))
+    reading = read_records(file)
+    assert (len(reading.records), reading.unsealed, reading.damaged) == (3, 2, ())
+    assert file.read_bytes().startswith(before)
+    (sentence,) = damage(file.parent, ("table1", "table2"))
+    assert sentence.startswith(f"2 records in {file.parent} of an older version, which kept no digests")
+
+
+def test_records_without_a_digest_are_compared_with_the_file_of_digests(file, record):
+    older(file, record(CELL), record(with_seed(CELL, 2)))
+    sums = [f"{values_digest(r)}  {file.name} {r['fingerprint']}\n" for r in (record(CELL), record(with_seed(CELL, 2)))]
+    (file.parent / "SHA256SUMS").write_text("".join(sums))
+    assert damage(file.parent, ("table1",)) == []
+    file.write_text(file.read_text().replace('"test_error": 2.0', '"test_error": 3.0', 1))
+    (sentence,) = damage(file.parent, ("table1",))
+    assert "line 1 is damaged (its contents are not those that SHA256SUMS has the digest of)" in sentence
+    assert read_records(file).find(CELL) is None
+    assert read_records(file).find(with_seed(CELL, 2)) is not None
+    (file.parent / "SHA256SUMS").write_text("nonsense\n")
+    with pytest.raises(ValueError, match=r"SHA256SUMS, line 1 is damaged"):
+        read_records(file)
+
+
+def test_the_committed_records_have_their_digests():
+    results = Path(__file__).parents[2] / "results"
+    tables = tuple(EXPERIMENTS)
+    assert damage(results, tables) == []
+    assert sum(len(read_records(results / f"{table}.jsonl").records) for table in tables) > 100

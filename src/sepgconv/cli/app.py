@@ -3,10 +3,11 @@
 import contextlib
 import functools
 from collections.abc import Callable, Generator
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from sepgconv import __version__
 from sepgconv._terminal import show
@@ -81,6 +82,23 @@ def _options(  # pyright: ignore[reportUnusedFunction] (typer calls it)
     """Separable group-equivariant convolutions: networks that know that a turned picture is the same picture."""
 
 
+class Command(TyperCommand):
+    """A command to which an empty text is no path: pathlib would take it for the working folder."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments.
+
+        Raises:
+            ValueError: a file or folder is given as an empty text.
+        """
+        given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        for name in _PATHS[str(self.name)]:
+            value = given.get(name)
+            if value == "" or (isinstance(value, list | tuple) and "" in value):
+                raise ValueError(f"{name} must name a file or folder, it is empty")
+        return super().parse_args(ctx, args)
+
+
 def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
     """Pass on what the command has to say on Ctrl-C, as where to go on; typer itself would stop in silence."""
 
@@ -94,5 +112,14 @@ def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def _paths(command: Callable[..., None]) -> tuple[str, ...]:
+    """Return the names of a command's parameters that are paths."""
+    hints = get_type_hints(command)
+    return tuple(name for name, hint in hints.items() if hint is Path or Path in get_args(hint))
+
+
+_PATHS: dict[str, tuple[str, ...]] = {}  # by the names of the commands
+
 for command in (demo, train, evaluate, predict, analyse, separate, certify, export, info, models, data, paper):
-    app.command()(_stoppable(command))
+    _PATHS[command.__name__] = _paths(command)
+    app.command(cls=Command)(_stoppable(command))

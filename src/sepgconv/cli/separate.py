@@ -48,6 +48,13 @@ def separate(
     data_dir: options.DataDir = None,
     threads: Annotated[int | None, typer.Option(min=1, help="torch's threads.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was broken off.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="With --resume: go on although threads, code, torch or the data changed; the record says so.",
+        ),
+    ] = False,
     progress: Annotated[bool, typer.Option(help="Show a line for every epoch.")] = True,
 ) -> None:
     """Replace the group convolutions of a trained network by separable ones, train on, print what it saved and cost."""
@@ -78,16 +85,21 @@ def separate(
         config = config if lr is None else dataclasses.replace(config, lr=lr)
         state = network.state_dict()
         # Where it comes from, and that its weights before the first epoch were not drawn.
-        write_json(
-            folder / SEPARATION,
-            {"run": str(run), "sharing": sharing, "layers": [dataclasses.asdict(layer) for layer in separation.layers]},
-        )
+        origin = {"run": str(run), "sharing": sharing}
+        origin |= {"layers": [dataclasses.asdict(layer) for layer in separation.layers]}
+
+        def prepare(new: "nn.Module") -> None:
+            # Called when the folder is this training's own.
+            write_json(folder / SEPARATION, origin)
+            new.load_state_dict(state)
+
         train(
             config,
             folder=folder,
             data=data,
             resume=resume and begun,
-            prepare=lambda new: new.load_state_dict(state),
+            force=force and begun,
+            prepare=prepare,
             threads=threads,
             progress=progress,
         )

@@ -47,6 +47,13 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in the folder, as if never stopped.")
     ] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="With --resume: go on although threads, devices, code, torch or the data changed; the record says so.",
+        ),
+    ] = False,
     image_size: options.ImageSize = None,
     devices: Annotated[str, typer.Option(help="How many devices or processes, or auto.")] = "1",
     num_nodes: Annotated[int, typer.Option(help="Machines, each started with this same command.")] = 1,
@@ -90,6 +97,7 @@ def train(
         folder=folder,
         data=load_dataset(data, data_dir=data_dir, image_size=image_size),
         resume=resume,
+        force=force,
         devices=int(devices) if devices.isdecimal() else devices,
         num_nodes=num_nodes,
         precision=precision,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias, cast
 
-from sepgconv._files import unseal
+from sepgconv._files import DIGEST, unseal
 from sepgconv.paper.cells import COMPARABLE_VERSIONS, PROTOCOL, fingerprint, row_fingerprint
 
 Record: TypeAlias = dict[str, Any]
@@ -34,7 +34,7 @@ def parse(line: bytes) -> tuple[Record, bool]:
         raise ValueError(str(error)) from error
     if not isinstance(values, dict):
         raise ValueError(f"expected a JSON object, got a {type(values).__name__}")
-    found, sealed = unseal(cast("Record", values))
+    found = {key: value for key, value in cast("Record", values).items() if key != DIGEST}
     _require(found, REQUIRED)
     if not (isinstance(found["cell"], Mapping) and isinstance(found["versions"], Mapping)):
         raise ValueError("cell and versions must be objects")
@@ -44,7 +44,7 @@ def parse(line: bytes) -> tuple[Record, bool]:
             _check(found)
         except (KeyError, TypeError, AttributeError, OverflowError) as error:  # a cell of another shape, most likely
             raise ValueError(f"{type(error).__name__}: {error}") from error
-    return found, sealed
+    return unseal(cast("Record", values))  # last: what is wrong in it says more than that its digest is another
 
 
 def is_comparable(record: Record) -> bool:

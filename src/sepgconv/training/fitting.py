@@ -15,7 +15,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -74,8 +74,20 @@ def build_trainer(
         callbacks.append(TQDMProgressBar())
     if threads is not None:
         callbacks.append(_Threads(threads))
-    # What a kill left in TensorBoard's files beyond the checkpoint is hidden.
-    board = TensorBoardLogger(folder.root, name=folder.tensorboard.name, version="", purge_step=keeper.epoch + 1)
+    loggers: list[Logger] = [HistoryLogger(folder.history, keeper.history)]
+    try:
+        str(folder.root).encode()
+    except UnicodeEncodeError:
+        warnings.warn(
+            f"{folder.root} is no text in UTF-8, and TensorBoard can write to no such folder: the figures are in "
+            f"{folder.history.name} only",
+            stacklevel=2,
+        )
+    else:
+        # What a kill left in TensorBoard's files beyond the checkpoint is hidden.
+        loggers.append(
+            TensorBoardLogger(folder.root, name=folder.tensorboard.name, version="", purge_step=keeper.epoch + 1)
+        )
     try:
         with quiet_lightning():
             return Trainer(
@@ -87,7 +99,7 @@ def build_trainer(
                 strategy="auto" if alone else "ddp",
                 precision=precision,  # pyright: ignore[reportArgumentType]  # Lightning checks the name, with a good message
                 max_epochs=config.epochs,
-                logger=[HistoryLogger(folder.history, keeper.history), board],
+                logger=loggers,
                 callbacks=callbacks,
                 plugins=plugins,
                 default_root_dir=folder.root,

@@ -64,7 +64,8 @@ def parse_history(content: bytes) -> list[Row]:
 def format_history(rows: Sequence[Row]) -> bytes:
     """Return the content of a file with these rows; `parse_history` gives the same numbers back."""
     table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, fieldnames=list(rows[-1]) if rows else ["epoch"], extrasaction="ignore")
+    columns = max(rows, key=len, default={"epoch": 0})
+    writer = csv.DictWriter(table, fieldnames=list(columns), extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
     return table.getvalue().encode()

@@ -144,7 +144,8 @@ def mend(files: RunFolder, kept: KeptRecord, wrong: Sequence[str], data: Callabl
     if state is None or state["epoch"] != record.epochs:
         has = "there is no checkpoint" if state is None else f"the checkpoint is of epoch {state['epoch']}"
         raise ValueError(f"{lost}, and {has}, not of epoch {record.epochs}; train it again in another folder (--out)")
-    history = state["history"] if "history" in state else _whole_history(files, record)
+    kept_rows = state.get("history")
+    history = recover_history(files.history, record.epochs, None) if kept_rows is None else kept_rows
     with torch.device("meta"):  # no random number is drawn
         model = create_model(record.model, **record.model_config)
     try:
