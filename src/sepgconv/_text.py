@@ -44,7 +44,9 @@ def _escaped(character: str) -> str:
 
 # What GitHub's Markdown takes for something else than text in the middle of a line. Not every such character: an
 # underscore inside a word, a "<" before a number, an "&" before a space, brackets that no link follows are text.
-_MARKDOWN = re.compile(r"[\\`*|~$]|\](?=[(\[:])|:(?=[\w+-]+:)|<(?=[A-Za-z/!?])|&(?=#?\w+;)|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+_MARKDOWN = re.compile(
+    r"[\\`*|~$]|\](?=[(\[:])|:(?=[\w+-]+:)|<(?=[A-Za-z/!?])|&(?=#?\w+;)|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"
+)
 
 
 class Markdown(str):
