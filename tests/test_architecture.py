@@ -19,6 +19,7 @@ ALLOWED = {
     "_allocator": set(),
     "_numbers": set(),
     "_text": set(),
+    "_drawing": set(),
     # What reaches a screen; `_text` says how names are shown there.
     "_terminal": {"_text"},
     "groups": {"_messages"},
@@ -30,18 +31,19 @@ ALLOWED = {
     # Cost: ordinary networks are rebuilt to a budget. Models: separated networks get back their names.
     "convert": {"_messages", "_files", "_numbers", "groups", "functional", "nn", "models", "inference", "analysis"},
     # Findings as pages; beside training, which it knows nothing of.
-    "report": {"_messages", "_numbers", "_text", "functional", "analysis"},
+    "report": {"_messages", "_numbers", "_text", "_drawing", "functional", "analysis"},
     "testing": {"groups", "analysis"},
     "data": {"_messages"},
     # `sepgconv` itself: its version and its place on the disk, for the records of runs.
-    "training": {"_messages", "_files", "_text", "_terminal", "models", "data", "analysis", "sepgconv"},
+    "training": {"_messages", "_files", "_text", "_terminal", "_drawing", "models", "data", "analysis", "sepgconv"},
     # The paper's tables and figures; what is below knows nothing of the paper.
     "paper": {
-        "_messages", "_files", "_numbers", "_allocator", "_text", "_terminal", "groups", "functional", "nn", "models",
-        "analysis", "convert", "data", "training",
+        "_messages", "_files", "_numbers", "_allocator", "_text", "_terminal", "_drawing", "groups", "functional", "nn",
+        "models", "analysis", "convert", "data", "training",
     },
     "cli": {
-        "_messages", "_files", "_allocator", "_text", "_terminal", "groups", "functional", "nn", "models", "analysis",
+        "_messages", "_files", "_allocator", "_text", "_terminal", "_drawing", "groups", "functional", "nn", "models",
+        "analysis",
         "convert", "data", "training", "paper", "report", "sepgconv",
     },
     "__main__": {"cli"},
@@ -56,6 +58,7 @@ LIBRARIES = {
     "_allocator": set(),
     "_numbers": set(),
     "_text": set(),
+    "_drawing": {"matplotlib"},
     "_terminal": set(),
     "groups": {"numpy"},
     "functional": {"torch", "jaxtyping"},

@@ -43,10 +43,25 @@ def _escaped(character: str) -> str:
 
 
 # What GitHub's Markdown takes for something else than text in the middle of a line. Not every such character: an
-# underscore inside a word, a "<" before a number and an "&" before a space are text as they are.
-_MARKDOWN = re.compile(r"[\\`*\[\]|~$]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+# underscore inside a word, a "<" before a number, an "&" before a space, brackets that no link follows are text.
+_MARKDOWN = re.compile(
+    r"[\\`*|~$]|\](?=[(\[:])|:(?=[\w+-]+:)|<(?=[A-Za-z/!?])|&(?=#?\w+;)|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"
+)
 
 
-def markdown(text: object) -> str:
-    """Return a text for the middle of a line of Markdown, where it stands as it is: no HTML, no marks, one line."""
-    return _MARKDOWN.sub(lambda match: f"&#{ord(match[0])};", " ".join(visible(text, keep="\n\r\t").split()))
+class Markdown(str):
+    """Text that is Markdown already, whose marks are meant."""
+
+    __slots__ = ()
+
+
+def markdown(text: object) -> Markdown:
+    """Return a text for the middle of a line of Markdown, where it stands as it is: no HTML, no marks, one line.
+
+    Args:
+        text: the text; `Markdown` is returned unchanged.
+    """
+    if isinstance(text, Markdown):
+        return text
+    words = _MARKDOWN.sub(lambda match: f"&#{ord(match[0])};", " ".join(visible(text, keep="\n\r\t").split()))
+    return Markdown(words)

@@ -29,10 +29,10 @@ def test_both_curves_are_drawn_with_labels_and_the_test_error(tmp_path, drawn):
     assert (loss.get_xlabel(), loss.get_ylabel()) == ("epoch", "cross entropy")
     assert (error.get_xlabel(), error.get_ylabel()) == ("epoch", "error in %")
     lines = {line.get_label(): line.get_xydata().tolist() for line in loss.get_lines()}
-    assert lines == {"train": [[1, 2.0], [2, 1.0]], "validation": [[1, 2.5], [2, 1.5]]}
+    assert lines == {"train, running mean": [[1, 2.0], [2, 1.0]], "validation": [[1, 2.5], [2, 1.5]]}
     lines = {line.get_label(): line.get_xydata().tolist() for line in error.get_lines()}
     assert lines == {
-        "train": [[1, 50.0], [2, 30.0]],
+        "train, running mean": [[1, 50.0], [2, 30.0]],
         "validation": [[1, 60.0], [2, 40.0]],
         "test, last epoch": [[2, 45.0]],
     }
@@ -41,7 +41,7 @@ def test_both_curves_are_drawn_with_labels_and_the_test_error(tmp_path, drawn):
 def test_without_validation_there_is_no_curve_of_it(tmp_path, drawn):
     rows = [{key: value for key, value in row.items() if "validation" not in key} for row in ROWS]
     draw_curves(tmp_path / "curves.png", rows, title="a run", test_error=45.0)
-    assert [line.get_label() for line in drawn[0].axes[0].get_lines()] == ["train"]
+    assert [line.get_label() for line in drawn[0].axes[0].get_lines()] == ["train, running mean"]
 
 
 def test_no_window_system_and_no_global_figure_is_touched(tmp_path):

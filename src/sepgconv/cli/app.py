@@ -45,11 +45,11 @@ def _shown_as_typed() -> Generator[None, None, None]:
     try:
         yield
     except Exception as error:
-        # Found by what they can do: from one version of typer to the next these classes are click's or its own. Help,
-        # which comes as such an error, too, has its lines from us.
-        if hasattr(error, "format_message"):
+        # Found by what they can do: from one version of typer to the next these classes are click's or its own. Help
+        # comes as such an error, too, and has its lines from us.
+        if hasattr(error, "format_message") and type(error).__name__ != "NoArgsIsHelpError":
             words: Any = error
-            message = visible(words.format_message(), keep="\n")
+            message = visible(words.format_message())
             words.format_message = lambda: message
         raise
 

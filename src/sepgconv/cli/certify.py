@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sepgconv._numbers import plural
 from sepgconv._terminal import show, show_data
 from sepgconv.cli import options
 from sepgconv.cli.data_of_runs import load_data_of
@@ -152,7 +153,7 @@ def _print(title: str, certificate: "Certificate") -> None:
     size = " x ".join(map(str, certificate.input_shape[-2:]))
     print_table(
         f"{title}, under {certificate.group}, on {size} pictures",
-        ("layer", "kind", "output", "holds", "relative error", "exact"),
+        ("layer", "kind", "output", "holds", "layer's relative error", "exact"),
         rows,
         left=4,
     )
@@ -161,7 +162,9 @@ def _print(title: str, certificate: "Certificate") -> None:
 
 def verdict(certificate: "Certificate") -> str:
     """Say in one sentence what a certificate says."""
-    measured = f"worst relative error {certificate.error:.1e} over all elements of {certificate.group}"
+    # Each layer's own stands in the table, under another name: rounding inside may be larger than what comes out.
+    measured = f"worst relative error of the network's output {certificate.error:.1e}"
+    over = f"over all elements of {certificate.group} and {plural(certificate.images, 'picture')}"
     if not certificate.exact:
-        return f"Not exact ({measured}): first at {certificate.first_fault}: {certificate.reason}."
-    return f"Exact: {measured} and {certificate.images} pictures."
+        return f"Not exact ({measured}, {over}): first at {certificate.first_fault}: {certificate.reason}."
+    return f"Exact: {measured}, {over}."

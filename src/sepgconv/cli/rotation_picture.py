@@ -8,9 +8,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from sepgconv._drawing import literal_text
 from sepgconv._files import write_atomically
+from sepgconv._text import shortened, visible
 from sepgconv.analysis import RotationCurve
 
+TITLE = 100  # letters that fit above the picture
 COARSE = 7  # random pixels along a side, before they are made smooth
 
 
@@ -30,12 +33,18 @@ def draw_rotation_curve(curve: RotationCurve, path: Path, *, title: str, group: 
         title: stands above.
         group: name of the group the network was certified for.
     """
+    with literal_text():
+        figure = _figure(curve, f"{title} (certified for {group})")
+        write_atomically(path, lambda part: figure.savefig(part, dpi=110, format="png"))
+
+
+def _figure(curve: RotationCurve, title: str) -> Figure:
     figure = Figure(figsize=(9, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     axes.fill_between(curve.angles, curve.mean, curve.worst, alpha=0.25, linewidth=0, label="up to the worst picture")
     axes.plot(curve.angles, curve.mean, marker=".", markersize=4, label="mean over pictures")
-    axes.set_title(f"{title} (certified for {group})", fontsize=11)
+    axes.set_title(shortened(visible(title), TITLE), fontsize=11)
     axes.set_xlabel("angle in degrees, counter-clockwise")
     axes.set_ylabel("relative change of the output")
     axes.set_xticks(range(0, 361, 45))
@@ -43,4 +52,4 @@ def draw_rotation_curve(curve: RotationCurve, path: Path, *, title: str, group: 
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2)
-    write_atomically(path, lambda part: figure.savefig(part, dpi=110, format="png"))
+    return figure

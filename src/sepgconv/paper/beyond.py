@@ -4,6 +4,7 @@ import dataclasses
 import statistics
 from collections.abc import Sequence
 
+from sepgconv._text import Markdown
 from sepgconv.functional.execution import EXECUTIONS
 from sepgconv.paper.cells import Cell
 from sepgconv.paper.comparison import NOT_RUN, compare
@@ -100,7 +101,7 @@ def report(reading: Reading) -> Report:
     return Report(
         title="Beyond the paper",
         parts=(
-            "## Initialisation",
+            Markdown("## Initialisation"),
             _initialisation(reading),
             _table("The runs", INITIALISATION_ROWS, reading, ("10,000 images to learn from, 2,000 held out.",)),
             _table(
@@ -108,10 +109,10 @@ def report(reading: Reading) -> Report:
                 FULL_INITIALISATION_ROWS,
                 reading,
             ),
-            "## Exact down-sampling and head",
+            Markdown("## Exact down-sampling and head"),
             _equivariance(reading),
             _table("Accuracy, original CIFAR-10 images", EXACTNESS_ROWS, reading),
-            "## Executions",
+            Markdown("## Executions"),
             _table(
                 "The same network trained in each execution: outputs agree to rounding, so errors should agree within "
                 "the noise of seeds",

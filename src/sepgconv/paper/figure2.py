@@ -1,9 +1,11 @@
 """Figure 2: how much of a filter's variance along the poses one kernel explains (METHOD section 5)."""
 
+import re
 import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from sepgconv._text import Markdown, markdown
 from sepgconv.paper.cells import Cell
 from sepgconv.paper.comparison import compare, kept_apart
 from sepgconv.paper.experiments import Experiment, Row
@@ -58,7 +60,7 @@ def report(reading: Reading) -> Report:
             parts += [_table(f"{which}, {words}", group, measure, reading) for measure, words in SCALES]
             parts.append(
                 Picture(
-                    file=f"figure2{'ab'[number]}{f'-{group.data}' if another else ''}.png",
+                    file=f"figure2{'ab'[number]}{f'-{_file_name(group.data)}' if another else ''}.png",
                     caption=f"{title}: share of variance of the first principal component, by layer, of all sets of "
                     "kernels and seeds; boxes have the median and the quartiles, whiskers reach to 1.5 times the box, "
                     "sets beyond are not drawn",
@@ -68,6 +70,11 @@ def report(reading: Reading) -> Report:
                 )
             )
     return Report(title="Figure 2: redundancy of filters along the poses", parts=tuple(parts))
+
+
+def _file_name(data: str) -> str:
+    # A record's word is no path.
+    return re.sub(r"[^A-Za-z0-9.-]", "-", data).lstrip(".")
 
 
 def _layers(records: Sequence[Record], measure: str) -> dict[str, Shares]:
@@ -118,7 +125,7 @@ def _finding(title: str, group: Group) -> str:
         layers = _layers(group.finished, measure).values()
         before, after, dealt = _means({state: [s for shares in layers for s in shares[state]] for state, _ in STATES})
         parts.append(f"{words}, {before} % before and {after} % after training, dealt anew {dealt} %")
-    return f"**{title}**, mean over all layers: {'; '.join(parts)}."
+    return Markdown(f"**{markdown(title)}**, mean over all layers: {markdown('; '.join(parts))}.")
 
 
 def draw(figure: "Figure", content: Any) -> None:

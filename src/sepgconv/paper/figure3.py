@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from sepgconv._text import visible
 from sepgconv.paper.cells import Cell
 from sepgconv.paper.comparison import compare
 from sepgconv.paper.experiments import Experiment, Row
@@ -137,7 +138,7 @@ def draw(figure: "Figure", content: Any) -> None:
             x, mean, deviation = zip(*points, strict=True)
             # One run has no deviation, and gets no bar.
             bars = [math.nan if value is None else value for value in deviation]
-            axes.errorbar(x, mean, yerr=bars, marker="o", capsize=3, label=name)
+            axes.errorbar(x, mean, yerr=bars, marker="o", capsize=3, label=visible(name))
     axes.set_xscale("log")
     axes.set_yscale("log")
     for axis in (axes.xaxis, axes.yaxis):  # numbers as people read them, also where the axis is shorter than a decade

@@ -55,7 +55,7 @@ class Report:
 
     Attributes:
         title: of the page.
-        parts: paragraphs, tables and pictures, in order.
+        parts: paragraphs, tables and pictures, in order; words are plain text where they are no `Markdown`.
     """
 
     title: str

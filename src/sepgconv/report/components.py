@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from sepgconv._numbers import percent, tenths
+from sepgconv._text import visible
 from sepgconv.analysis import LayerRedundancy, Spread, spread
 from sepgconv.report.block import Block, Figure, Table
 from sepgconv.report.svg import BLUE, GREY, draw_svg
@@ -128,7 +129,7 @@ def _draw_boxes(figure: "Drawing", layers: list[tuple[LayerRedundancy, LayerRedu
             )
             for box in boxes["boxes"]:
                 box.set(facecolor=(*_rgb(colour), 0.35), edgecolor=colour)
-    axes.set_yticks([-at for at in range(len(layers))], [_short(layer.name) for layer, _ in layers], parse_math=False)
+    axes.set_yticks([-at for at in range(len(layers))], [_short(layer.name) for layer, _ in layers])
     axes.set_xlim(min(100 / layer.bank.shape[2] for layer, _ in layers), 100)
     axes.set_xlabel("share of the first component, %")
     axes.grid(axis="x")
@@ -140,4 +141,5 @@ def _rgb(colour: str) -> tuple[float, float, float]:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 24 else f"…{name[-23:]}"
+    shown = visible(name)
+    return shown if len(shown) <= 24 else f"…{shown[-23:]}"

@@ -8,6 +8,8 @@ import torch
 from markupsafe import Markup, escape
 from torch import Tensor
 
+from sepgconv._text import visible
+
 PIXELS = 5  # of the page, for each weight; twice as many in small pictures
 
 
@@ -42,6 +44,6 @@ def draw_filters(bank: Tensor, *, label: str, scale: Sequence[float] | None = No
     tall, wide = picture.shape[:2]
     side = PIXELS if wide > 60 else 2 * PIXELS
     return Markup(
-        f'<img class="filters" alt="{escape(label)}" width="{side * wide}" height="{side * tall}" '
+        f'<img class="filters" alt="{escape(visible(label))}" width="{side * wide}" height="{side * tall}" '
         f'src="data:image/png;base64,{content}">'
     )

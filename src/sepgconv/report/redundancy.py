@@ -4,8 +4,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from sepgconv._messages import require
 from sepgconv._numbers import count, large, plural
+from sepgconv._text import visible
 from sepgconv.analysis import LayerRedundancy, RedundancyReport
 from sepgconv.report.block import Block, Figure
 from sepgconv.report.components import components_block, layers_figure
@@ -74,6 +77,7 @@ def render_redundancy(
     pages = Environment(
         loader=PackageLoader("sepgconv.report"),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -97,6 +101,10 @@ def render_redundancy(
         ],
     )
     return re.sub(r"(?<=\d) (?=%)", "\N{NO-BREAK SPACE}", page)  # "93 %" stays in one line
+
+
+def _shown(value: object) -> object:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _same_layer(before: RedundancyReport | None, layer: LayerRedundancy) -> LayerRedundancy | None:

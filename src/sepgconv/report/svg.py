@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
+from sepgconv._drawing import literal_text
+from sepgconv._text import visible
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -43,8 +46,9 @@ def draw_svg(draw: Callable[["Figure"], None], *, size: tuple[float, float], lab
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
+    label = visible(label)
     file = io.StringIO()
-    with mpl.rc_context({**_SETTINGS, "svg.hashsalt": label}):
+    with literal_text(), mpl.rc_context({**_SETTINGS, "svg.hashsalt": label}):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
         figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
@@ -56,14 +60,18 @@ def _for_a_page(text: str, label: str, width: float) -> Markup:
     body = text[text.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
     body = re.sub(r"<!--.*?-->\s*", "", body, flags=re.DOTALL)
-    # Every figure numbers its parts anew; within a page an id stands for one thing.
-    body = re.sub(r'\bid="', f'id="{mark}-', body)
-    body = re.sub(r"url\(#", f"url(#{mark}-", body)
-    body = re.sub(r'href="#', f'href="#{mark}-', body)
-    body = body.replace(INK, "currentColor")
+    body = re.sub(r"<[^>]+>", lambda tag: _marked(tag[0], mark), body)  # words between the tags stay as they are
     opening, rest = body.split(">", 1)
     box = re.findall(r'viewBox="[^"]+"', opening)[0]
     # An HTML page needs no name spaces. A point of the drawing is at most 1.3 pixels of the page.
     return Markup(
         f'<svg role="img" aria-label="{escape(label)}" {box} style="max-width:{1.3 * width:.0f}px">{rest.strip()}'
     )
+
+
+def _marked(tag: str, mark: str) -> str:
+    # Every figure numbers its parts anew; within a page an id stands for one thing.
+    tag = re.sub(r'\bid="', f'id="{mark}-', tag)
+    tag = re.sub(r"url\(#", f"url(#{mark}-", tag)
+    tag = re.sub(r'href="#', f'href="#{mark}-', tag)
+    return tag.replace(INK, "currentColor")

@@ -114,7 +114,8 @@ def _larger(a: int | None, b: int | None) -> int | None:
 
 
 def _sentence(row: Row, epochs: int | None) -> str:
-    figures = [f"loss {row['train_loss']:.4f}", f"train error {row['train_error']:.2f} %"]
+    # Means over the epoch, while the weights changed; the record's "train error" is that of the last weights.
+    figures = [f"running loss {row['train_loss']:.4f}", f"running train error {row['train_error']:.2f} %"]
     if "validation_error" in row:
         figures.append(f"validation error {row['validation_error']:.2f} %")
     return f"epoch {row['epoch']}/{epochs}  " + "  ".join([*figures, f"{row['seconds']:.1f} s"])

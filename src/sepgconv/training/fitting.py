@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import gc
 import logging
+import os
 import signal
 import traceback
 import warnings
@@ -15,7 +16,6 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -26,7 +26,7 @@ from sepgconv.training.config import TrainingConfig
 from sepgconv.training.devices import checked_devices
 from sepgconv.training.errors import CheckpointError, DivergedError
 from sepgconv.training.folder import RunFolder
-from sepgconv.training.logs import HistoryLogger
+from sepgconv.training.logs import BoardLogger, HistoryLogger
 from sepgconv.training.module import Classifier, EpochBatches
 from sepgconv.training.results import recover_history
 from sepgconv.training.stopping import StopTogether
@@ -74,20 +74,7 @@ def build_trainer(
         callbacks.append(TQDMProgressBar())
     if threads is not None:
         callbacks.append(_Threads(threads))
-    loggers: list[Logger] = [HistoryLogger(folder.history, keeper.history)]
-    try:
-        str(folder.root).encode()
-    except UnicodeEncodeError:
-        warnings.warn(
-            f"{folder.root} is no text in UTF-8, and TensorBoard can write to no such folder: the figures are in "
-            f"{folder.history.name} only",
-            stacklevel=2,
-        )
-    else:
-        # What a kill left in TensorBoard's files beyond the checkpoint is hidden.
-        loggers.append(
-            TensorBoardLogger(folder.root, name=folder.tensorboard.name, version="", purge_step=keeper.epoch + 1)
-        )
+    loggers = [HistoryLogger(folder.history, keeper.history), BoardLogger(folder.tensorboard, begun=keeper.epoch)]
     try:
         with quiet_lightning():
             return Trainer(
@@ -102,7 +89,7 @@ def build_trainer(
                 logger=loggers,
                 callbacks=callbacks,
                 plugins=plugins,
-                default_root_dir=folder.root,
+                default_root_dir=os.path.abspath(folder.root),  # a name that begins with "~" is one
                 enable_checkpointing=False,  # the keeper's
                 enable_progress_bar=bar,
                 enable_model_summary=False,

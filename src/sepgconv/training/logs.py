@@ -1,9 +1,10 @@
-"""The logger of a run's history, metrics.csv: complete after every epoch, kept over a resume."""
+"""The loggers of a run: its history, metrics.csv, complete after every epoch and kept over a resume; TensorBoard."""
 
+import os
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from sepgconv._files import write_atomically
@@ -53,3 +54,28 @@ class HistoryLogger(Logger):
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Keep nothing: config.json holds the config."""
+
+
+class BoardLogger(TensorBoardLogger):
+    """Lightning's logger for TensorBoard, in the very folder it is given.
+
+    Lightning's own takes "$NAME" and "~" in a folder's name for what a shell makes of them, and "::" for an address.
+
+    Args:
+        path: the folder.
+        begun: epochs that are complete; what a kill left in the files beyond them is hidden.
+    """
+
+    def __init__(self, path: Path, *, begun: int) -> None:
+        super().__init__("", name="", version="", purge_step=begun + 1)
+        self._path = os.path.abspath(path)
+
+    @property
+    def log_dir(self) -> str:
+        """The folder."""
+        return self._path
+
+    @property
+    def root_dir(self) -> str:
+        """The same."""
+        return self._path

@@ -93,7 +93,8 @@ class Classifier(LightningModule):
     def figures(self) -> dict[str, float]:
         """Return the epoch's mean loss and its error in percent, over the images of all processes, which all call this.
 
-        "train_loss" and "train_error" are of the weights as they changed, on the augmented images.
+        "train_loss" and "train_error" are of the weights as they changed, on the augmented images. What is printed
+        calls them running ones, since the record's "train_error" is that of the last weights on the images as they are.
         """
         found: dict[str, float] = {}
         for part, tally in self._tallies.items():

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from sepgconv._files import write_atomically
 from sepgconv._numbers import plural
+from sepgconv._text import Markdown
+from sepgconv._text import markdown as markdown_text
 from sepgconv.paper import table1
 from sepgconv.paper.catalogue import EXPERIMENTS
 from sepgconv.paper.cells import Cell
@@ -39,7 +41,8 @@ def pages(results: Path) -> dict[str, bytes]:
         files |= {picture.file: png(picture) for picture in report.pictures}
         cells = experiment.cells()
         done, elsewhere = _run(cells, reading), _run(experiment.substitute_cells(), reading)
-        lines.append((f"[{report.title}]({name}.md)", f"`{name}`", str(done), str(len(cells))))
+        title = Markdown(f"[{markdown_text(report.title)}]({name}.md)")
+        lines.append((title, Markdown(f"`{name}`"), str(done), str(len(cells))))
         if elsewhere:
             notes.append(f"{name}: {plural(elsewhere, 'more cell')} on substitutes for its images.")
     findings = table1.findings(read_table(results, "table1"))
@@ -52,7 +55,7 @@ def _run(cells: Iterable[Cell], reading: Reading) -> int:
 
 
 def _index(lines: list[tuple[str, ...]], notes: list[str], findings: tuple[str, ...]) -> Report:
-    what = (
+    what = Markdown(
         "What the paper (A. Lengyel and J. van Gemert, *Exploiting Learned Symmetries in Group Equivariant "
         "Convolutions*, ICIP 2021, [arXiv:2106.04914](https://arxiv.org/abs/2106.04914)) reports, run again with this "
         "package, and what goes beyond it. Every number is ours, from a committed record, unless it is called the "
@@ -65,7 +68,7 @@ def _index(lines: list[tuple[str, ...]], notes: list[str], findings: tuple[str, 
         "standard deviation (n - 1) over seeds, each of which is a whole training. rotmnist-generated are MNIST's "
         "digits turned by angles of our own, as many as in Rotated MNIST, whose official files were not at hand."
     )
-    commands = (
+    commands = Markdown(
         "`sepgconv paper NAME` runs what is missing, `sepgconv paper NAME --dry-run` lists it with an estimate of time."
     )
     table = Table(

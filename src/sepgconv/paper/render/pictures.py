@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 
+from sepgconv._drawing import literal_text
 from sepgconv.paper.report import Picture
 
 CONTENT = "sepgconv-content"  # the PNG text entry
@@ -14,10 +15,11 @@ def png(picture: Picture) -> bytes:
     # A Figure of its own, not pyplot, so that no global state and no window system is touched.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=picture.size, layout="constrained")
-    picture.draw(figure, picture.content)
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=100, metadata={CONTENT: content_hash(picture), "Software": None})
+    with literal_text():
+        figure = Figure(figsize=picture.size, layout="constrained")
+        picture.draw(figure, picture.content)
+        figure.savefig(file, format="png", dpi=100, metadata={CONTENT: content_hash(picture), "Software": None})
     return file.getvalue()
 
 
