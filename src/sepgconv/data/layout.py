@@ -154,7 +154,7 @@ def _refuse_doubtful(classes: Mapping[str, Tree], path: Path) -> None:
 
 
 def _note_left_out(tree: Tree, layout: Layout) -> None:
-    if tree.images:
+    if tree.images and tree.holding():
         names = _some([path.name for path in tree.images])
         layout.notes.append(
             f"{tree.path}: {len(tree.images)} images beside the class folders are left out, because they have no "
