@@ -1,5 +1,6 @@
 """Which folders of a tree are parts and which are classes; what cannot be told apart is refused, never guessed."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -62,6 +63,8 @@ def find_layout(root: Path, *, known: Collection[str] = ()) -> Layout:
         layout.files[part] = {
             name: child.all_images() for name, child in inner.folders.items() if not _empty_odd(child)
         }
+        if any(below.linked for below in inner.walk()):
+            _refuse_two_classes(layout.files[part])
         layout.unreadable |= inner.unreadable()
         if not known and part in ("train", "all"):
             _refuse_doubtful(classes, inner.path)
@@ -151,6 +154,16 @@ def _refuse_doubtful(classes: Mapping[str, Tree], path: Path) -> None:
             f"{path}: only one class, {name}; expected a folder for each of two or more classes, as in "
             f"{path.name}/<class>/<image>"
         )
+
+
+def _refuse_two_classes(files: Mapping[str, list[Path]]) -> None:
+    """Refuse images that links bring into two classes."""
+    found: dict[str, tuple[str, Path]] = {}
+    for name, paths in files.items():
+        for path in paths:
+            other, first = found.setdefault(os.path.realpath(path), (name, path))
+            if other != name:
+                raise ValueError(f"{first} and {path} are one image, through a link, but of two classes; keep one")
 
 
 def _note_left_out(tree: Tree, layout: Layout) -> None:
