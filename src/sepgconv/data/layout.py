@@ -175,19 +175,20 @@ def _note_left_out(tree: Tree, layout: Layout) -> None:
         )
     if repeats := [path.relative_to(tree.path).as_posix() for below in tree.walk() for path in below.repeats]:
         layout.notes.append(f"{tree.path}: links to folders that are read already are not followed: {_some(repeats)}")
+    if passed_over := _passed_over(tree):
+        layout.notes.append(f"{tree.path}: {passed_over} (read are {' '.join(SUFFIXES)})")
+
+
+def _passed_over(tree: Tree) -> str:
     others: Counter[str] = sum((below.others for below in tree.walk()), Counter[str]())
-    if others:
-        counted = ", ".join(f"{count} x {ending}" for ending, count in sorted(others.items()))
-        layout.notes.append(
-            f"{tree.path}: {sum(others.values())} files are passed over for their endings: {counted} (read are "
-            f"{' '.join(SUFFIXES)})"
-        )
+    counted = ", ".join(f"{count} x {ending}" for ending, count in sorted(others.items()))
+    return f"{sum(others.values())} files are passed over for their endings: {counted}" if others else ""
 
 
 def _no_classes(tree: Tree, layout: Layout) -> str:
     root = tree.path
     beside = f" ({len(tree.images)} images lie in it directly)" if tree.images else ""
-    found = "; ".join([*layout.notes, *_reasons(layout)])
+    found = "; ".join(filter(None, [_passed_over(tree), *_reasons(layout)]))
     return (
         f"{root}: no class folders with images{beside}; expected {root.name}/<class>/<image> or "
         f"{root.name}/train/<class>/<image> and {root.name}/test/<class>/<image>, in files that end with one of "
