@@ -55,7 +55,7 @@ def find_layout(root: Path, *, known: Collection[str] = ()) -> Layout:
     """
     layout = Layout(root)
     tree = _unwrapped(read_tree(root), layout, known)
-    parts = _parts(tree, layout)
+    parts = _parts(tree, layout, known)
     for part, folder in parts.items():
         inner = folder if part == "all" else _unwrapped(folder, layout, known, inside_part=True)
         classes = inner.holding()
@@ -93,16 +93,16 @@ def _unwrapped(tree: Tree, layout: Layout, known: Collection[str], *, inside_par
         tree = only
 
 
-def _parts(tree: Tree, layout: Layout) -> Mapping[PartOrAll, Tree]:
+def _parts(tree: Tree, layout: Layout, known: Collection[str]) -> Mapping[PartOrAll, Tree]:
     """Return the folders that hold class folders: the tree itself, or those called train, validation and test."""
     named: dict[Part, dict[str, Tree]] = {part: {} for part in PARTS}
     for name, child in tree.folders.items():
-        if (part := part_of(name)) is not None:
+        if name not in known and (part := part_of(name)) is not None:
             named[part][name] = child
     divided = any(child.holding() for children in named.values() for child in children.values())
     holding = tree.holding()
     if not divided:
-        flat = [name for name in holding if part_of(name)]
+        flat = [name for name in holding if part_of(name) and name not in known]
         if flat and len(flat) == len(holding) and len({part_of(name) for name in flat}) > 1:
             raise ValueError(
                 f"{tree.path}: {' and '.join(flat)} hold images directly; expected class folders in them, as in "
