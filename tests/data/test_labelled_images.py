@@ -48,6 +48,12 @@ def test_of_a_folder_with_parts_the_test_part_is_judged(tmp_path: Path):
         judge(tmp_path / "only")
 
 
+def test_a_known_class_is_no_part(tmp_path: Path):
+    root = folders(tmp_path, "train/fast", "train/slow", "test")
+    found = judge(root, classes=("bus", "test", "train"))
+    assert (found.part, found.split.labels.tolist()) == ("all", [1] * 6 + [2] * 12)
+
+
 def test_classes_that_the_network_does_not_know_are_named(tmp_path: Path):
     with pytest.raises(ValueError, match=r"has images of the classes cat, dog; the network knows b, c, a"):
         judge(folders(tmp_path, "a", "cat", "dog"))

@@ -18,7 +18,7 @@ def count(root: Path) -> int:
 def test_linked_folders_and_files_are_read(tmp_path: Path):
     root = folders(tmp_path / "data", "a", "b")
     (root / "a" / "more").symlink_to(images(tmp_path / "elsewhere", 4))
-    (root / "b" / "one.png").symlink_to(tmp_path / "elsewhere" / "0.png")
+    (root / "b" / "one.png").symlink_to(images(tmp_path / "another") / "0.png")
     assert count(root) == 6 + 4 + 6 + 1
 
 
@@ -51,12 +51,25 @@ def test_links_in_circles_end_and_are_named(tmp_path: Path):
         assert count(root) == 18
 
 
-def test_classes_that_link_to_each_other_end(tmp_path: Path):
+def test_folders_that_link_to_each_other_end(tmp_path: Path):
+    root = folders(tmp_path / "data", "a/x", "a/y", "b")
+    (root / "a" / "x" / "link").symlink_to(root / "a" / "y")
+    (root / "a" / "y" / "link").symlink_to(root / "a" / "x")
+    with pytest.warns(UserWarning, match=r"links to folders .* are not followed: a/x/link, a/y/link$"):
+        assert count(root) == 18
+    for name, other in (("one", "two"), ("two", "one")):
+        (images(tmp_path / "away" / name) / "link").symlink_to(tmp_path / "away" / other)
+    (root / "b" / "more").symlink_to(tmp_path / "away" / "one")
+    with pytest.warns(UserWarning, match=r"are not followed: .*b/more/link/link$"):
+        assert count(root) == 30
+
+
+@pytest.mark.parametrize(("link", "target"), [("b/link", "a"), ("b/9.png", "a/3.png"), ("c", "a")])
+def test_an_image_of_two_classes_is_refused(tmp_path: Path, link: str, target: str):
     root = folders(tmp_path, "a", "b")
-    (root / "a" / "x").symlink_to(root / "b")
-    (root / "b" / "y").symlink_to(root / "a")
-    with pytest.warns(UserWarning, match=r"links to folders that are read already are not followed: a/x/y, b/y/x$"):
-        assert count(root) == 24
+    (root / link).symlink_to(root / target)
+    with pytest.raises(ValueError, match=r"a/\d\.png and .*\.png are one image, through a link, but of two classes"):
+        load_dataset(str(root))
 
 
 def test_what_is_no_file_is_named_and_never_waited_for(tmp_path: Path):

@@ -63,7 +63,15 @@ def test_medmnist(tmp_path: Path):
     assert dataset.test.labels.tolist() == y(9).tolist()
 
 
-@pytest.mark.parametrize("names", [("X_train", "Y_train", "X_test", "Y_test"), ("trainX", "trainY", "testX", "testY")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("X_train", "Y_train", "X_test", "Y_test"),
+        ("trainX", "trainY", "testX", "testY"),
+        ("train_set_x", "train_set_y", "test_set_x", "test_set_y"),
+        ("training_data", "training_targets", "testing_data", "testing_targets"),
+    ],
+)
 def test_case_and_order_of_words_do_not_count(tmp_path: Path, names: tuple[str, ...]):
     assert sizes(load(tmp_path, **dict(zip(names, PLAIN.values(), strict=True)))) == [34, 6, 9]
 

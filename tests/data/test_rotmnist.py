@@ -239,3 +239,16 @@ def test_too_few_images_are_refused(tmp_path: Path, sources: Sources):
 def test_the_published_sizes_and_checksum():
     assert PUBLISHED.sizes == (10_000, 2_000, 50_000)
     assert PUBLISHED.archive.checksum == "md5:0f9a947ff3d30e95cd685462cbf3b847"
+
+
+def test_of_four_files_only_the_damaged_one_is_named(tmp_path: Path, sources: Sources):
+    data = tmp_path / "data"
+    put(data, sources, tmp_path, mnist=True)
+    whole, damaged = sources.mnist[0].name, sources.mnist[2].name
+    (data / damaged).write_bytes(b"damaged")
+    with (
+        pytest.warns(UserWarning, match=rf"{damaged} is damaged .* and was renamed to {damaged}\.damaged"),
+        pytest.raises(FileNotFoundError, match=rf"no intact {damaged} in ") as caught,
+    ):
+        load_rotmnist(data, download=False, images="generated", sources=sources)
+    assert whole not in str(caught.value)

@@ -69,7 +69,7 @@ def export(
     if images is not None and loaded.record is not None:
         what = f"{len(images)} pictures of {loaded.record.data} and random ones"
     show(f"largest difference from the network, on {what}: {written.difference:.1e} of the largest score")
-    show(f"input: {_input(loaded, preprocessing, shape, written)}")
+    show(f"input: {_input(loaded, preprocessing, shape, written)}{scale_of_deep_images(run, loaded)}")
 
 
 def _preprocessing(run: Path, loaded: FoundNetwork) -> str:
@@ -77,6 +77,14 @@ def _preprocessing(run: Path, loaded: FoundNetwork) -> str:
     from sepgconv.training import load_run
 
     return "identity" if loaded.record is None else str(load_run(run).preprocessing.name)
+
+
+def scale_of_deep_images(run: Path, loaded: FoundNetwork) -> str:
+    """Say how images of 16 bits become numbers in [0, 1], if the run learned from such images."""
+    from sepgconv.training import load_run
+
+    bit_depth = None if loaded.record is None else load_run(run).bit_depth
+    return "" if bit_depth is None else f"; 16-bit images divided by {2**bit_depth - 1}, the run's bit depth"
 
 
 def _real_images(loaded: FoundNetwork, preprocessing: str, data_dir: Path | None) -> "Tensor | None":

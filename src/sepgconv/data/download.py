@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from sepgconv._messages import require
+from sepgconv.data.regular_file import reason
 
 DATA_VARIABLE = "SEPGCONV_DATA"
 
@@ -65,10 +66,17 @@ def search_places(data_dir: str | Path | None, subfolders: Sequence[str] = ()) -
 
 
 def is_intact(path: Path, checksum: str) -> bool:
-    """Tell whether a file has the checksum "algorithm:hexadecimal"."""
+    """Tell whether a file has the checksum "algorithm:hexadecimal".
+
+    Raises:
+        OSError: it cannot be read, as without permission.
+    """
     pooch = require("pooch", extra="train", purpose="checking files")
     algorithm, _, expected = checksum.partition(":")
-    return pooch.file_hash(str(path), alg=algorithm) == expected
+    try:
+        return pooch.file_hash(str(path), alg=algorithm) == expected
+    except OSError as error:  # it may be whole
+        raise type(error)(f"{path} cannot be read: {reason(error)}") from error
 
 
 def find_intact(file: RemoteFile, places: Places) -> Path | None:

@@ -1,5 +1,6 @@
 """Which folders of a tree are parts and which are classes; what cannot be told apart is refused, never guessed."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -54,7 +55,7 @@ def find_layout(root: Path, *, known: Collection[str] = ()) -> Layout:
     """
     layout = Layout(root)
     tree = _unwrapped(read_tree(root), layout, known)
-    parts = _parts(tree, layout)
+    parts = _parts(tree, layout, known)
     for part, folder in parts.items():
         inner = folder if part == "all" else _unwrapped(folder, layout, known, inside_part=True)
         classes = inner.holding()
@@ -62,6 +63,8 @@ def find_layout(root: Path, *, known: Collection[str] = ()) -> Layout:
         layout.files[part] = {
             name: child.all_images() for name, child in inner.folders.items() if not _empty_odd(child)
         }
+        if any(below.linked for below in inner.walk()):
+            _refuse_two_classes(layout.files[part])
         layout.unreadable |= inner.unreadable()
         if not known and part in ("train", "all"):
             _refuse_doubtful(classes, inner.path)
@@ -90,16 +93,16 @@ def _unwrapped(tree: Tree, layout: Layout, known: Collection[str], *, inside_par
         tree = only
 
 
-def _parts(tree: Tree, layout: Layout) -> Mapping[PartOrAll, Tree]:
+def _parts(tree: Tree, layout: Layout, known: Collection[str]) -> Mapping[PartOrAll, Tree]:
     """Return the folders that hold class folders: the tree itself, or those called train, validation and test."""
     named: dict[Part, dict[str, Tree]] = {part: {} for part in PARTS}
     for name, child in tree.folders.items():
-        if (part := part_of(name)) is not None:
+        if name not in known and (part := part_of(name)) is not None:
             named[part][name] = child
     divided = any(child.holding() for children in named.values() for child in children.values())
     holding = tree.holding()
     if not divided:
-        flat = [name for name in holding if part_of(name)]
+        flat = [name for name in holding if part_of(name) and name not in known]
         if flat and len(flat) == len(holding) and len({part_of(name) for name in flat}) > 1:
             raise ValueError(
                 f"{tree.path}: {' and '.join(flat)} hold images directly; expected class folders in them, as in "
@@ -153,8 +156,18 @@ def _refuse_doubtful(classes: Mapping[str, Tree], path: Path) -> None:
         )
 
 
+def _refuse_two_classes(files: Mapping[str, list[Path]]) -> None:
+    """Refuse images that links bring into two classes."""
+    found: dict[str, tuple[str, Path]] = {}
+    for name, paths in files.items():
+        for path in paths:
+            other, first = found.setdefault(os.path.realpath(path), (name, path))
+            if other != name:
+                raise ValueError(f"{first} and {path} are one image, through a link, but of two classes; keep one")
+
+
 def _note_left_out(tree: Tree, layout: Layout) -> None:
-    if tree.images:
+    if tree.images and tree.holding():
         names = _some([path.name for path in tree.images])
         layout.notes.append(
             f"{tree.path}: {len(tree.images)} images beside the class folders are left out, because they have no "
@@ -162,19 +175,20 @@ def _note_left_out(tree: Tree, layout: Layout) -> None:
         )
     if repeats := [path.relative_to(tree.path).as_posix() for below in tree.walk() for path in below.repeats]:
         layout.notes.append(f"{tree.path}: links to folders that are read already are not followed: {_some(repeats)}")
+    if passed_over := _passed_over(tree):
+        layout.notes.append(f"{tree.path}: {passed_over} (read are {' '.join(SUFFIXES)})")
+
+
+def _passed_over(tree: Tree) -> str:
     others: Counter[str] = sum((below.others for below in tree.walk()), Counter[str]())
-    if others:
-        counted = ", ".join(f"{count} x {ending}" for ending, count in sorted(others.items()))
-        layout.notes.append(
-            f"{tree.path}: {sum(others.values())} files are passed over for their endings: {counted} (read are "
-            f"{' '.join(SUFFIXES)})"
-        )
+    counted = ", ".join(f"{count} x {ending}" for ending, count in sorted(others.items()))
+    return f"{sum(others.values())} files are passed over for their endings: {counted}" if others else ""
 
 
 def _no_classes(tree: Tree, layout: Layout) -> str:
     root = tree.path
     beside = f" ({len(tree.images)} images lie in it directly)" if tree.images else ""
-    found = "; ".join([*layout.notes, *_reasons(layout)])
+    found = "; ".join(filter(None, [_passed_over(tree), *_reasons(layout)]))
     return (
         f"{root}: no class folders with images{beside}; expected {root.name}/<class>/<image> or "
         f"{root.name}/train/<class>/<image> and {root.name}/test/<class>/<image>, in files that end with one of "

@@ -167,15 +167,12 @@ def _parts(headers: Mapping[str, Header], path: Path, names: set[str]) -> dict[P
 
 
 def _place(key: str) -> tuple[PartOrAll, str] | None:
-    """Return part and kind ("images" or "labels") that a key stands for: x_train, TrainLabels, valY."""
+    """Return part and kind ("images" or "labels") that a key stands for: x_train, train_set_x, TrainLabels, valY."""
     words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", key)]
-    kinds = {"images": _IMAGES, "labels": _LABELS}
-    for kind, names in kinds.items():
+    for kind, names in (("images", _IMAGES), ("labels", _LABELS)):
         others = [word for word in words if word not in names]
         if len(others) == len(words) - 1:
-            if not others:
-                return "all", kind
-            part = part_of(others[0]) if len(others) == 1 else None
+            part = part_of("".join(others)) if others else "all"
             return (part, kind) if part else None
     return None
 

@@ -29,6 +29,7 @@ class Tree:
         others: its own files that end otherwise, counted by ending.
         odd: what cannot be read, with the reason: pipes, broken links, folders that may not be looked into.
         repeats: links to folders that are read already, which are not followed.
+        linked: whether anything in it is a link.
     """
 
     path: Path
@@ -37,6 +38,7 @@ class Tree:
     others: Counter[str] = field(default_factory=Counter[str])
     odd: dict[Path, str] = field(default_factory=dict[Path, str])
     repeats: list[Path] = field(default_factory=list[Path])
+    linked: bool = False
 
     def walk(self) -> Iterator["Tree"]:
         """Yield this folder and all below it."""
@@ -128,6 +130,7 @@ def _list(tree: Tree, entries: list["os.DirEntry[str]"]) -> None:
         path = tree.path / entry.name
         if entry.name.startswith(".") or entry.name.lower() in _LITTER:
             continue
+        tree.linked |= entry.is_symlink()
         ending = path.suffix.lower()
         if os.path.isdir(path):  # False where it may not be looked at
             tree.folders[entry.name] = Tree(path)
