@@ -21,16 +21,17 @@ ALLOWED = {
     "_rebinding": set(),
     "_modules": {"_rebinding"},
     "_foreign": {"_modules"},
+    "_comparison": set(),
     "groups": {"_messages"},
     "functional": {"_messages", "groups"},
     "nn": {"_messages", "groups", "functional"},
     "models": {"_messages", "_modules", "groups", "functional", "nn"},
-    "inference": {"_modules", "_foreign", "groups", "functional", "nn"},
+    "inference": {"_comparison", "_modules", "_foreign", "groups", "functional", "nn"},
     "analysis": {"_messages", "_numbers", "_modules", "groups", "functional", "nn"},
     # Cost: ordinary networks are rebuilt to a budget. Models: separated networks get back their names.
     "convert": {
-        "_messages", "_numbers", "_modules", "_foreign", "groups", "functional", "nn", "models", "inference",
-        "analysis",
+        "_messages", "_numbers", "_comparison", "_modules", "_foreign", "groups", "functional", "nn", "models",
+        "inference", "analysis",
     },
     # Findings as pages; beside training, which it knows nothing of.
     "report": {"_messages", "_numbers", "functional", "analysis"},
@@ -60,6 +61,7 @@ LIBRARIES = {
     "_rebinding": {"torch"},
     "_modules": {"torch"},
     "_foreign": {"torch"},
+    "_comparison": {"torch"},
     "groups": {"numpy"},
     "functional": {"torch", "jaxtyping"},
     "nn": {"torch", "jaxtyping"},

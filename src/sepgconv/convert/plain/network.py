@@ -1,23 +1,20 @@
 """to_plain: a network of group layers as a network of ordinary ones."""
 
-import copy
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, fx, nn
 
-from sepgconv.convert.plain.comparison import largest_difference, rounding
+from sepgconv._comparison import largest_difference, rounding
+from sepgconv._foreign import refuse_hooks_of_all
+from sepgconv._modules import settled_copy
 from sepgconv.convert.plain.layers import is_layer
 from sepgconv.convert.plain.norms import activate_in_place, fold_norms
 from sepgconv.convert.plain.operations import Conversion
 from sepgconv.convert.plain.refusal import refuse
 from sepgconv.convert.plain.tracing import record
 from sepgconv.inference import FrozenConv2d, FrozenNorm2d
-from sepgconv.nn import LiftingConv2d
-from sepgconv.nn._base import GroupConvLayer
-
-_SIDE = 32  # pixels, where nothing says the size
-_BATCH = 2
+from sepgconv.inference.probes import default_shape, example_input
 
 
 @torch.no_grad()
@@ -74,8 +71,9 @@ def evaluating_copy(model: nn.Module) -> nn.Module:
     for name, module in model.named_modules():
         if isinstance(module, FrozenConv2d | FrozenNorm2d):
             refuse(name, "compile_for_inference made it; give the network that it was made from")
+    refuse_hooks_of_all("conversion")
     _refuse_bad_weights(model)
-    return copy.deepcopy(model).eval().requires_grad_(False)
+    return settled_copy(model, "conversion")
 
 
 def _refuse_bad_weights(model: nn.Module) -> None:
@@ -93,27 +91,6 @@ def _refuse_bad_weights(model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if not bool(parameter.isfinite().all()):
             raise ValueError(f"{name} holds infinite numbers; train the network again, or load earlier weights")
-
-
-def example_input(model: nn.Module, shape: tuple[int, ...], *, batch: int = _BATCH) -> Tensor:
-    """Return random inputs of a shape (without the batch) on the device and in the precision of a model."""
-    like = next((t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()), torch.empty(0))
-    numbers = torch.randn(batch, *shape, generator=torch.Generator().manual_seed(batch), dtype=torch.float64)
-    return numbers.to(like.device, like.dtype)
-
-
-def default_shape(model: nn.Module) -> tuple[int, ...]:
-    """Return the shape of an input of a model, from its first layer."""
-    side = int(getattr(model, "typical", _SIDE))
-    for module in model.modules():
-        if isinstance(module, LiftingConv2d | nn.Conv2d):
-            return module.in_channels, side, side
-        if isinstance(module, GroupConvLayer):
-            return module.in_channels, module.group.order, side, side
-    raise ValueError(
-        f"input_shape is needed: {type(model).__name__} has no convolution that says what comes in; give (channels, "
-        "height, width)"
-    )
 
 
 def probes(model: nn.Module, shape: tuple[int, ...]) -> list[Tensor]:
