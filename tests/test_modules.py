@@ -394,11 +394,11 @@ class Standardised(snn.GroupConv2d):
 @pytest.mark.parametrize(
     ("kind", "what"),
     [
-        (Forward, "a forward of its own, unlike GroupConv2d"),
-        (Called, "a __call__ of its own, unlike GroupConv2d"),
-        (Tables, "a _tables of its own, unlike GroupConv2d"),
-        (Stride, "a stride of its own, unlike GroupConv2d"),
-        (Mixed, "a forward of its own, unlike GroupConv2d"),
+        (Forward, "a forward of its own"),
+        (Called, "a __call__ of its own"),
+        (Tables, "a _tables of its own"),
+        (Stride, "a stride of its own"),
+        (Mixed, "a forward of its own"),
     ],
 )
 def test_a_subclass_that_answers_otherwise_is_foreign(kind, what):
@@ -418,7 +418,7 @@ def test_what_takes_part_in_training_counts_where_it_matters():
             return super().train(False)
 
     assert foreign_behaviour(Frozen(4)) is None
-    assert foreign_behaviour(Frozen(4), training=True) == "a train of its own, unlike GroupBatchNorm2d"
+    assert foreign_behaviour(Frozen(4), training=True) == "a train of its own"
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,12 @@ A tool that takes a layer for what its class says, and puts another in its place
 """
 
 import inspect
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from sepgconv._modules import LIBRARIES, home, plain_class
 
@@ -62,7 +63,7 @@ def own_code(module: nn.Module, known: Collection[type] = (), *, training: bool 
     missing = object()
     for name in ("forward", *sorted(counted)):
         if inspect.getattr_static(kind, name, missing) is not inspect.getattr_static(base, name, missing):
-            return f"a {name} of its own, unlike {base.__name__}"
+            return f"a {name} of its own"
     return None
 
 
@@ -75,8 +76,50 @@ def own_hooks(module: nn.Module, *, backward: bool = True) -> str | None:
     """
     for kind, words in {**_FORWARD_HOOKS, **(_BACKWARD_HOOKS if backward else {})}.items():
         for hook in getattr(module, kind).values():
-            return f"a {words} ({getattr(hook, '__qualname__', type(hook).__name__)})"
+            return f"a {words} ({_hook_name(hook)})"
     return None
+
+
+def acting_hooks(model: nn.Module, run: Callable[[], Any]) -> dict[nn.Module, str]:
+    """Return the modules with hooks that change what goes through, by words after "has"; not those that only look.
+
+    A hook that only looks returns nothing, and writes into no tensor that it is given.
+
+    Args:
+        model: a network; its hooks are watched and put back.
+        run: runs it.
+    """
+    found: dict[nn.Module, str] = {}
+    before: list[tuple[dict[int, Any], dict[int, Any]]] = []
+    for module in model.modules():
+        for kind, words in _FORWARD_HOOKS.items():
+            hooks: dict[int, Any] = getattr(module, kind)
+            if hooks:
+                before.append((hooks, dict(hooks)))
+                hooks.update({key: _watched(hook, module, words, found) for key, hook in hooks.items()})
+    try:
+        if before:
+            run()
+    finally:
+        for hooks, former in before:
+            hooks.update(former)
+    return found
+
+
+def _watched(hook: Any, module: nn.Module, words: str, found: dict[nn.Module, str]) -> Any:
+    def watch(*arguments: Any, **keywords: Any) -> Any:
+        tensors = [t for t in tree_leaves((arguments[1:], keywords)) if isinstance(t, Tensor) and not t.is_inference()]
+        versions = [t._version for t in tensors]  # pyright: ignore[reportPrivateUsage] (no other way)
+        result = hook(*arguments, **keywords)
+        if result is not None or versions != [t._version for t in tensors]:  # pyright: ignore[reportPrivateUsage]
+            found.setdefault(module, f"a {words} ({_hook_name(hook)}) that changes what goes through")
+        return result
+
+    return watch
+
+
+def _hook_name(hook: Any) -> str:
+    return str(getattr(hook, "__qualname__", type(hook).__name__))
 
 
 def foreign_behaviour(module: nn.Module, known: Collection[type] = (), *, training: bool = False) -> str | None:

@@ -1,12 +1,13 @@
 """to_plain: a network of group layers as a network of ordinary ones."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, fx, nn
 
-from sepgconv._comparison import largest_difference, rounding
-from sepgconv._foreign import refuse_hooks_of_all
+from sepgconv._comparison import answer_of, largest_difference, rounding
+from sepgconv._foreign import acting_hooks, foreign_layers, refuse_hooks_of_all
 from sepgconv._modules import settled_copy
 from sepgconv.convert.plain.layers import is_layer
 from sepgconv.convert.plain.norms import activate_in_place, fold_norms
@@ -50,7 +51,8 @@ def to_plain(
     """
     network = evaluating_copy(model)
     shape = default_shape(network) if input_shape is None else input_shape
-    recording = record(network, example_input(network, shape), is_layer)
+    example = example_input(network, shape)
+    recording = record(network, example, _knows(network, example))
     written = Conversion(recording, composed).run()
     plain = fx.GraphModule(dict(written.layers), written.graph, class_name="PlainNetwork").eval()
     plain.graph.eliminate_dead_code()  # checks of shapes, whose answers are in
@@ -60,6 +62,22 @@ def to_plain(
     for inputs in probes(network, shape):
         _compare(plain, network, inputs)
     return plain
+
+
+def _knows(network: nn.Module, example: Tensor) -> Callable[[nn.Module, str], bool]:
+    """Return what tells whether a module is a layer with a rule; it refuses one with a hook that changes something."""
+    acting: dict[nn.Module, str] = {}
+    with contextlib.suppress(Exception):  # a network that does not run is explained by the recording
+        acting = acting_hooks(network, lambda: answer_of(network, example))
+
+    def knows(module: nn.Module, place: str) -> bool:
+        known = is_layer(module, place)
+        if known and module in acting:
+            where = f"{place} ({type(module).__name__})" if place else type(module).__name__
+            refuse(where, f"it has {acting[module]}; put what the hook does into a module beside it")
+        return known
+
+    return knows
 
 
 def evaluating_copy(model: nn.Module) -> nn.Module:
@@ -123,6 +141,8 @@ def _compare(plain: nn.Module, model: nn.Module, x: Tensor) -> None:
     """
     expected = model(x.clone())
     why = "the code of the network depends on its input in a way that could not be written down"
+    suspects = foreign_layers(model)
+    why = f"{why} ({suspects})" if suspects else why
     try:
         difference = largest_difference(plain(x.clone()), expected)
     except (RuntimeError, ValueError, TypeError) as error:
