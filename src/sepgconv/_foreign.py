@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.utils._pytree import tree_leaves
 
-from sepgconv._modules import LIBRARIES, home, plain_class
+from sepgconv._modules import LIBRARIES, home, plain_class, weight_name
 
 # What of nn.Module takes part in an answer.
 _ANSWERING = ("forward", "__call__", "_call_impl", "_wrapped_call_impl", "_slow_forward", "__getattr__",
@@ -169,6 +170,37 @@ def foreign_layers(model: nn.Module, known: Collection[type] = ()) -> str:
     ]
     rest = f", and {len(found) - 3} more" if len(found) > 3 else ""
     return f"{'; '.join(found[:3])}{rest}" if found else ""
+
+
+def changed_since_built(model: nn.Module, built: nn.Module) -> str:
+    """Return what a network has that the same network as built has not, as a sentence; "" for nothing.
+
+    Other modules or settings, hooks, code and computed weights count. Weights do not, nor do separable convolutions.
+
+    Args:
+        model: the network.
+        built: as it comes from its constructor.
+    """
+    before, after = dict(model.named_modules()), dict(built.named_modules())
+    for path in (*before, *(path for path in after if path not in before)):
+        module, expected = before.get(path), after.get(path)
+        if module is None or expected is None:
+            other = module or expected
+            return f"there is {'a' if module else 'no'} module {path!r} ({type(other).__name__})"
+        computed = any(weight_name(hook) for hook in module._forward_pre_hooks.values())  # pyright: ignore[reportPrivateUsage]
+        if computed or parametrize.is_parametrized(module):
+            return f"{layer_named(path, module)} has a weight that is computed"
+        if type(module) is not type(expected):
+            return f"{layer_named(path, module)} is no {type(expected).__name__}"
+        # What an instance prints of itself are its settings; separable layers print what they choose on a device too.
+        if not list(module.children()) and not hasattr(module, "pointwise"):
+            found, wanted = module.extra_repr(), expected.extra_repr()
+            if found.replace("inplace=True", "") != wanted.replace("inplace=True", ""):
+                return f"{layer_named(path, module)} has other settings, {found} instead of {wanted}"
+        what = foreign_behaviour(module, (type(expected),), training=True)
+        if what is not None:
+            return f"{layer_named(path, module)} has {what}"
+    return ""
 
 
 def _replaced(module: nn.Module) -> str | None:

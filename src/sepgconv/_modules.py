@@ -81,7 +81,7 @@ def home(kind: type) -> str:
     return kind.__module__.partition(".")[0]
 
 
-def copy_network(model: nn.Module, caller: str) -> nn.Module:
+def copy_network(model: nn.Module, caller: str, *, instead: Mapping[int, Any] | None = None) -> nn.Module:
     """Return a copy of a network that shares nothing with it, in the same modes; the network does not change at all.
 
     Unlike `copy.deepcopy`, it takes wrappers off, within the network too, copies tensors that were computed from others
@@ -92,6 +92,7 @@ def copy_network(model: nn.Module, caller: str) -> nn.Module:
     Args:
         model: the network.
         caller: named in errors.
+        instead: what the copy has in place of some objects, by their `id`.
 
     Raises:
         ValueError: a wrapper that cannot be taken off (see `unwrap`); something that `copy.deepcopy` cannot copy;
@@ -102,6 +103,7 @@ def copy_network(model: nn.Module, caller: str) -> nn.Module:
     if lazy is not None:
         raise ValueError(f"{caller}: {lazy} has no shape yet; run the network on one batch first")
     memo: dict[int, Any] = {id(tensor): tensor.detach().clone() for tensor in _computed_tensors(model)}
+    memo.update(instead or {})
     try:
         for part in reversed(list(model.modules())):  # from the innermost
             if _wrapper(part) is not None:
