@@ -56,9 +56,8 @@ def own_code(module: nn.Module, known: Collection[type] = (), *, training: bool 
         training: whether what takes part in training and in `state_dict` counts too.
     """
     kind, base = plain_class(module), known_class(module, known)
-    replaced = sorted(name for name in vars(module) if inspect.isroutine(inspect.getattr_static(kind, name, None)))
-    if replaced:
-        return f"a {replaced[0]} that was put in its place"
+    if (replaced := replaced_code(module)) is not None:
+        return replaced
     counted = {name for name in dir(base) if not hasattr(nn.Module, name) and not name.startswith("__")}
     counted = (counted - {*_BESIDE}) | {*_ANSWERING} | ({*_TRAINING} if training else set())
     missing = object()
@@ -66,6 +65,13 @@ def own_code(module: nn.Module, known: Collection[type] = (), *, training: bool 
         if inspect.getattr_static(kind, name, missing) is not inspect.getattr_static(base, name, missing):
             return f"a {name} of its own"
     return None
+
+
+def replaced_code(module: nn.Module) -> str | None:
+    """Return the method that was replaced on an instance, as accelerate and PEFT do, in words after "has", or None."""
+    kind = plain_class(module)
+    replaced = sorted(name for name in vars(module) if inspect.isroutine(inspect.getattr_static(kind, name, None)))
+    return f"a {replaced[0]} that was put in its place" if replaced else None
 
 
 def own_hooks(module: nn.Module, *, backward: bool = True) -> str | None:
@@ -166,10 +172,30 @@ def foreign_layers(model: nn.Module, known: Collection[type] = ()) -> str:
     ] + [
         f"{layer_named(path, module)} has {what}"
         for path, module in model.named_modules()
-        if known_class(module, known) is nn.Module and (what := own_hooks(module) or _replaced(module)) is not None
+        if known_class(module, known) is nn.Module and (what := own_hooks(module) or replaced_code(module)) is not None
     ]
     rest = f", and {len(found) - 3} more" if len(found) > 3 else ""
     return f"{'; '.join(found[:3])}{rest}" if found else ""
+
+
+def refuse_beside_the_code(caller: str, model: nn.Module) -> None:
+    """Refuse a network with anything that reading the code of its modules and building their classes anew would lose.
+
+    Hooks, replaced methods of layers of torch and of this package, weights that are computed.
+
+    Raises:
+        ValueError: the first such module is named.
+    """
+    for path, module in model.named_modules():
+        is_layer = known_class(module) is not nn.Module
+        what = own_hooks(module) or (replaced_code(module) if is_layer or not path else None)
+        if what is None and parametrize.is_parametrized(module):
+            what = "a parametrised weight"
+        if what is not None:
+            raise ValueError(
+                f"{caller}: {layer_named(path, module)} has {what}, which would be lost; take it out, and put it into "
+                f"the result"
+            )
 
 
 def changed_since_built(model: nn.Module, built: nn.Module) -> str:
@@ -201,10 +227,6 @@ def changed_since_built(model: nn.Module, built: nn.Module) -> str:
         if what is not None:
             return f"{layer_named(path, module)} has {what}"
     return ""
-
-
-def _replaced(module: nn.Module) -> str | None:
-    return "a forward that was put in its place" if "forward" in vars(module) else None
 
 
 def refuse_hooks_of_all(caller: str) -> None:

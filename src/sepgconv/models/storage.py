@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from sepgconv._modules import unwrap
 from sepgconv.models.network import Network
 from sepgconv.models.registry import create_model
 
@@ -25,7 +26,8 @@ def save(model: nn.Module, folder: str | Path) -> Path:
     the wrong network.
 
     Args:
-        model: the network.
+        model: the network, or what `torch.compile`, `DistributedDataParallel`, `DataParallel` or `AveragedModel` made
+            of it.
         folder: made if missing; an earlier network in it is replaced.
 
     Returns:
@@ -36,6 +38,7 @@ def save(model: nn.Module, folder: str | Path) -> Path:
             again.
         OSError: the folder cannot be written, as on a full disk; what was there before is kept.
     """
+    model = unwrap(model, "save")
     if not isinstance(model, Network) or not model.name:
         raise ValueError(
             f"save: {type(model).__name__} was not built by sepgconv.create_model; keep its state_dict with "
