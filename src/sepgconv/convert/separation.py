@@ -120,6 +120,35 @@ def separate(
         ranks = _within_budget(layers, energies, rank, budget)
     advice = "put what it does into a module beside it, or take it out and put it into the result"
     refuse_foreign(_CALLER, [(path, layers[path]) for path in ranks], advice)
+    with torch.random.fork_rng(_devices(network)):  # new layers draw weights, which are replaced at once
+        separation = _put_together(network, layers, energies, ranks, sharing, name)
+    if all(ranks[path] == len(energies[path].lost) for path in ranks):
+        _compare(network, separation.model, list(ranks))
+    return separation
+
+
+def _devices(model: nn.Module) -> list[torch.device]:
+    return list({parameter.device for parameter in model.parameters() if parameter.is_cuda})
+
+
+def _put_together(
+    network: nn.Module,
+    layers: Mapping[str, GroupConv2d],
+    energies: Mapping[str, Separability],
+    ranks: Mapping[str, int],
+    sharing: Sharing,
+    name: str | None,
+) -> Separation:
+    """Build the separated network.
+
+    Args:
+        network: a copy of the user's.
+        layers: its group convolutions with the weights that count.
+        energies: of their filters.
+        ranks: of those to be replaced.
+        sharing: "gc" or "g".
+        name: that the result has in the registry, if it has one.
+    """
     separated, done = copy_network(network, _CALLER), list[SeparatedLayer]()
     for path, layer in layers.items():
         terms, before = ranks.get(path, 0), network.get_submodule(path)
@@ -130,8 +159,6 @@ def separate(
             separated = _replace(separated, path, after)
     if name is not None and isinstance(network, Network):
         separated = _registered(network, name, separated, [layer.rank for layer in done])
-    if all(ranks[path] == len(energies[path].lost) for path in ranks):
-        _compare(network, separated, list(ranks))
     return Separation(separated, sharing, tuple(done))
 
 
