@@ -90,7 +90,9 @@ class _Conversion:
         parts = [("", module)] if is_whole else list(self._outermost(module, ""))
         for path, part in parts:
             self._name_foreign(part, path)
-        whole = self._convert(module, "") if is_whole else self._keep(module)
+        whole = module
+        if not self.problems:
+            whole = self._convert(module, "") if is_whole else self._keep(module)
         if self.problems:
             raise ValueError(f"{caller}: {'; '.join(self.problems)}. Supported are {SUPPORTED}, and {', '.join(RULES)}")
         for path, part in parts:
