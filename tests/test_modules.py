@@ -320,6 +320,18 @@ def test_what_cannot_be_copied_is_said():
         copy_network(nn.Sequential(nn.Flatten(), nn.LazyLinear(3)), "tool")
 
 
+def test_weights_without_values_are_not_settled():
+    with pytest.raises(ValueError, match=r"^tool: 0.weight has no values \(it is on the device 'meta'\); load"):
+        settled_copy(network().to("meta"), "tool")
+
+
+def test_scripted_networks_are_copied():
+    net = network().eval()
+    with pytest.warns(DeprecationWarning):
+        traced = torch.jit.trace(net, images(), check_trace=False)
+    assert torch.equal(answer(settled_copy(traced, "tool")), answer(traced))
+
+
 def test_what_was_compiled_in_place_is_copied_as_it_was():
     net = network().eval()
     net.compile(backend="eager")

@@ -132,8 +132,11 @@ def settled_copy(model: nn.Module, caller: str) -> nn.Module:
         caller: named in errors.
 
     Raises:
-        ValueError: as `copy_network`.
+        ValueError: as `copy_network`; weights without values (device "meta").
     """
+    empty = next((name for name, p in (*model.named_parameters(), *model.named_buffers()) if p.is_meta), None)
+    if empty is not None:
+        raise ValueError(f"{caller}: {empty} has no values (it is on the device 'meta'); load the weights first")
     twin = copy_network(model, caller).eval()
     with torch.no_grad():
         for part in list(twin.modules()):
@@ -141,7 +144,10 @@ def settled_copy(model: nn.Module, caller: str) -> nn.Module:
             if "forward" not in vars(part) and home_of_forward(part) in LIBRARIES:
                 _settle_hooks(part)
                 _settle_parametrizations(part)
-    return twin.requires_grad_(False)
+        for parameter in twin.parameters():  # scripted modules have no `requires_grad_`, and computed parameters
+            if parameter.is_leaf:
+                parameter.requires_grad_(False)
+    return twin
 
 
 def home_of_forward(module: nn.Module) -> str:
