@@ -12,12 +12,12 @@ from typing import Any
 from torch import nn
 
 
-def rebind_functions(model: nn.Module, copies: Mapping[int, Any], hooks: Iterable[str]) -> None:
+def rebind_functions(model: nn.Module, copies: Mapping[Any, Any], hooks: Iterable[str]) -> None:
     """Let every function among the attributes and hooks of a copied network's modules mean the copies.
 
     Args:
         model: the copy; it is changed.
-        copies: by the `id` of each original, as the memo of `copy.deepcopy` holds them.
+        copies: by the `id` of each original, as the memo of `copy.deepcopy` holds them (beside keys of its own).
         hooks: the names of a module's dictionaries of hooks.
     """
     rebinder, names = _Rebinder(copies), tuple(hooks)
@@ -32,7 +32,7 @@ def rebind_functions(model: nn.Module, copies: Mapping[int, Any], hooks: Iterabl
 class _Rebinder:
     """What functions become; each is looked into once."""
 
-    def __init__(self, copies: Mapping[int, Any]) -> None:
+    def __init__(self, copies: Mapping[Any, Any]) -> None:
         self.copies = copies
         self.done: dict[int, tuple[Any, Any]] = {}  # id -> the function, kept alive, and what it became
 
