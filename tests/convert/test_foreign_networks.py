@@ -862,6 +862,23 @@ class TestSeparate:
         with pytest.raises(ValueError, match=r"^separate: layer '3' \(GroupConv2d\) has a .*which would be lost"):
             separate(changed_by(KINDS[name]), rank=1)
 
+    def test_layers_that_are_held_in_a_list_too_are_replaced_there(self):
+        class Listed(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.net = network()
+                self.steps = list(self.net)
+
+            def forward(self, x):
+                for step in self.steps:
+                    x = step(x)
+                return x
+
+        after = separate(Listed(), rank=1).model
+        assert type(after.steps[CONV]) is snn.SeparableGroupConv2d
+        assert after.steps[CONV] is after.net[CONV]
+        assert torch.equal(answer(after, images()), answer(separate(network(), rank=1).model, images()))
+
     def test_what_is_frozen_stays_frozen(self):
         net = COMPUTED["weight_norm"](network())
         net[CONV].requires_grad_(False)

@@ -149,14 +149,16 @@ def _put_together(
         sharing: "gc" or "g".
         name: that the result has in the registry, if it has one.
     """
-    separated, done = copy_network(network, _CALLER), list[SeparatedLayer]()
+    instead, done = dict[int, nn.Module](), list[SeparatedLayer]()
     for path, layer in layers.items():
         terms, before = ranks.get(path, 0), network.get_submodule(path)
         after = _separated(layer, before, sharing, terms) if terms else before
         lost = energies[path].lost_at(terms) if terms else 0.0
         done.append(SeparatedLayer(path, terms, lost, _count(before), _count(after)))
         if terms:
-            separated = _replace(separated, path, after)
+            instead[id(before)] = after
+    # Wherever the network holds a layer, in a list of its own too, the copy holds what takes its place.
+    separated = copy_network(network, _CALLER, instead=instead)
     if name is not None and isinstance(network, Network):
         separated = _registered(network, name, separated, [layer.rank for layer in done])
     return Separation(separated, sharing, tuple(done))
@@ -270,18 +272,6 @@ def _is_trained(layer: nn.Module, name: str) -> bool:
         parameter.requires_grad and (path in sources or path.startswith(f"parametrizations.{name}."))
         for path, parameter in layer.named_parameters()
     )
-
-
-def _replace(model: nn.Module, path: str, layer: nn.Module) -> nn.Module:
-    """Put a layer at a path, and wherever else the module of that path is used; return the model."""
-    old = model.get_submodule(path)
-    if old is model:
-        return layer
-    for parent in model.modules():
-        for name, child in list(parent._modules.items()):  # pyright: ignore[reportPrivateUsage] (named_children dedups)
-            if child is old:
-                setattr(parent, name, layer)
-    return model
 
 
 def _registered(model: Network, name: str, separated: nn.Module, ranks: Sequence[int]) -> Network:
