@@ -8,7 +8,7 @@ from torch import Tensor, fx, nn
 
 from sepgconv._comparison import answer_of, largest_difference, rounding
 from sepgconv._foreign import acting_hooks, foreign_layers, refuse_hooks_of_all
-from sepgconv._modules import settled_copy
+from sepgconv._modules import copy_network, settled_copy
 from sepgconv.convert.plain.layers import is_layer
 from sepgconv.convert.plain.norms import activate_in_place, fold_norms
 from sepgconv.convert.plain.operations import Conversion
@@ -33,6 +33,11 @@ def to_plain(
     are. Questions it asks of shapes are answered as on pictures of `input_shape`; the result is compared with the
     network on these, on another number of them, and on larger ones where the network takes them.
 
+    Layers of the library with a hook that changes something, or with code of their own, are refused; hooks that only
+    look at such a layer are left out. Weights that are computed (pruned, normed, parametrised) are taken as the next
+    call in evaluation mode would compute them. What `torch.compile`, `DistributedDataParallel`, `DataParallel` and
+    `AveragedModel` wrap is taken out of them.
+
     Args:
         model: a network with layers of the library, or one layer. It is not changed.
         input_shape: (channels, height, width) of the pictures, or (channels, |G|, height, width) where the network
@@ -45,7 +50,8 @@ def to_plain(
         A `torch.fx.GraphModule` in evaluation mode, on the device and in the precision of the model.
 
     Raises:
-        ValueError: weights that are not finite; batch norm without running statistics; code or operators that cannot be
+        ValueError: weights that are not finite; batch norm without running statistics; a layer that does more than its
+            class, a wrapper that cannot be taken off, something that cannot be copied; code or operators that cannot be
             written in ordinary layers, with their place; an `input_shape` that the network does not take, or that is
             needed and missing; an answer that is not the network's, because its code depends on the picture.
     """
@@ -59,8 +65,9 @@ def to_plain(
     fold_norms(plain)
     activate_in_place(plain)
     plain.requires_grad_(True)
-    for inputs in probes(network, shape):
-        _compare(plain, network, inputs)
+    reference = copy_network(model, "conversion").eval()  # weights computed at every call, as in the network itself
+    for inputs in probes(reference, shape):
+        _compare(plain, reference, inputs)
     return plain
 
 
