@@ -22,14 +22,22 @@ ALLOWED = {
     "_drawing": set(),
     # What reaches a screen; `_text` says how names are shown there.
     "_terminal": {"_text"},
+    # What a module really is, and what it does besides its class; torch alone.
+    "_rebinding": set(),
+    "_modules": {"_rebinding"},
+    "_foreign": {"_modules"},
+    "_comparison": set(),
     "groups": {"_messages"},
     "functional": {"_messages", "groups"},
     "nn": {"_messages", "groups", "functional"},
-    "models": {"_messages", "_files", "groups", "functional", "nn"},
-    "inference": {"groups", "functional", "nn"},
-    "analysis": {"_messages", "_numbers", "groups", "functional", "nn"},
+    "models": {"_messages", "_files", "_modules", "groups", "functional", "nn"},
+    "inference": {"_comparison", "_modules", "_foreign", "groups", "functional", "nn"},
+    "analysis": {"_messages", "_numbers", "_modules", "groups", "functional", "nn"},
     # Cost: ordinary networks are rebuilt to a budget. Models: separated networks get back their names.
-    "convert": {"_messages", "_files", "_numbers", "groups", "functional", "nn", "models", "inference", "analysis"},
+    "convert": {
+        "_messages", "_files", "_numbers", "_comparison", "_modules", "_foreign", "groups", "functional", "nn",
+        "models", "inference", "analysis",
+    },
     # Findings as pages; beside training, which it knows nothing of.
     "report": {"_messages", "_numbers", "_text", "_drawing", "functional", "analysis"},
     "testing": {"groups", "analysis"},
@@ -60,6 +68,10 @@ LIBRARIES = {
     "_text": set(),
     "_drawing": {"matplotlib"},
     "_terminal": set(),
+    "_rebinding": {"torch"},
+    "_modules": {"torch"},
+    "_foreign": {"torch"},
+    "_comparison": {"torch"},
     "groups": {"numpy"},
     "functional": {"torch", "jaxtyping"},
     "nn": {"torch", "jaxtyping"},

@@ -7,11 +7,13 @@ from collections import OrderedDict
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize, prune
 
 import sepgconv
 from sepgconv import nn as snn
 from sepgconv.convert import fields_to_maps, from_e2cnn, from_escnn, maps_to_fields, to_onnx, to_plain
 from sepgconv.convert.steerable.dropout import FieldDropout
+from sepgconv.convert.steerable.layers import RULES
 from sepgconv.functional import act
 from sepgconv.testing import assert_equivariant
 
@@ -485,3 +487,79 @@ def test_what_was_frozen_stays_frozen(e2cnn):
         assert converted.bias.requires_grad == (frozen != "bias")
     norm = e2cnn[1].InnerBatchNorm(maps_).requires_grad_(False)
     assert not any(parameter.requires_grad for parameter in from_e2cnn(norm).parameters())
+
+
+def patch(layer):
+    layer.forward = layer.forward
+
+
+def pruned(layer, name):
+    prune.l1_unstructured(layer, name, 0.3)
+
+
+def part(model, name):
+    return model.get_submodule(name)
+
+
+class TestForeignBehaviour:
+    """Hooks, patches and computed weights on modules of e2cnn: kept where the module is, else named."""
+
+    def small(self, e2cnn):
+        spaces, lib = e2cnn
+        c4 = spaces.Rot2dOnR2(4)
+        image, regular = fields(e2cnn, c4, "trivial", 1), fields(e2cnn, c4, "regular", 2)
+        layers = conv(e2cnn, image, regular, 3), lib.InnerBatchNorm(regular), lib.ReLU(regular)
+        return lib.SequentialModule(*layers, lib.GroupPooling(regular)).eval()
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (lambda m: part(m, "0").register_forward_hook(lambda *a: None), r"0 \(R2Conv\) has a forward hook"),
+            (lambda m: part(m, "2").register_forward_pre_hook(lambda *a: None), r"2 \(ReLU\) has a forward pre-hook"),
+            (lambda m: part(m, "0").register_full_backward_hook(lambda *a: None), r"0 \(R2Conv\) has a backward hook"),
+            (lambda m: m.register_forward_hook(lambda *a: None), r"the module \(SequentialModule\) has a forward hook"),
+            (
+                lambda m: setattr(part(m, "2"), "forward", part(m, "2").forward),
+                r"2 \(ReLU\) has a forward that was put in its place",
+            ),
+            (
+                lambda m: prune.l1_unstructured(part(m, "0"), "weights", 0.3),
+                r"0 \(R2Conv\) has a forward pre-hook \(L1Unstr",
+            ),
+            (
+                lambda m: prune.l1_unstructured(next(part(m, "1").children()), "weight", 0.3),
+                r"1\..* \(BatchNorm3d\) has a for",
+            ),
+        ],
+    )
+    def test_what_would_be_lost_is_named(self, e2cnn, change, words):
+        model = self.small(e2cnn)
+        from_e2cnn(model)
+        change(model)
+        with pytest.raises(ValueError, match=rf"^from_e2cnn: {words}.*, which would be lost; remove it"):
+            from_e2cnn(model)
+
+    def test_parametrised_layers_are_named(self, e2cnn):
+        model = self.small(e2cnn)
+        parametrize.register_parametrization(part(model, "0"), "weights", nn.Identity())
+        with pytest.raises(ValueError, match=r"0 \(ParametrizedR2Conv\) is a class of its own, derived from R2Conv"):
+            from_e2cnn(model)
+
+    def test_hooks_of_modules_that_are_kept_are_kept(self, e2cnn):
+        model, x = own_modules(e2cnn).eval(), torch.randn(2, 1, 8, 8)
+        model.register_forward_hook(lambda module, arguments, output: 2 * output)
+        model.head.register_forward_pre_hook(lambda module, arguments: (arguments[0] + 1,))
+        part(model.features, "1").register_forward_hook(lambda module, arguments, output: output + output)
+        torch.testing.assert_close(from_e2cnn(model)(x), model(x))
+
+    def test_computed_weights_of_modules_that_are_kept_are_renewed(self, e2cnn):
+        model, x = own_modules(e2cnn), torch.randn(2, 1, 8, 8)
+        prune.l1_unstructured(model.head, "weight", 0.3)
+        model.train()(x).sum().backward()  # the pruned weight now hangs on a graph
+        torch.testing.assert_close(from_e2cnn(model).eval()(x), model.eval()(x))
+
+    def test_a_rule_that_is_wrong_is_seen(self, e2cnn, monkeypatch):
+        """Negative control of the comparison."""
+        monkeypatch.setitem(RULES, "ReLU", lambda module: nn.Tanh())
+        with pytest.raises(ValueError, match=r"^from_e2cnn: the module \(SequentialModule\) would differ by \d"):
+            from_e2cnn(self.small(e2cnn))

@@ -5,10 +5,11 @@ import torch
 from torch import nn
 
 import sepgconv
+from sepgconv import _comparison as comparison
 from sepgconv import functional
+from sepgconv._comparison import largest_difference
 from sepgconv.convert import to_plain
-from sepgconv.convert.plain import comparison, layers
-from sepgconv.convert.plain.comparison import largest_difference
+from sepgconv.convert.plain import layers
 from sepgconv.nn import GroupBatchNorm2d, GroupConv2d, GroupMaxPool, LiftingConv2d, SeparableGroupConv2d, Sequential
 
 pytestmark = pytest.mark.usefixtures("float64", "unchecked")

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sepgconv._modules import unwrap
 from sepgconv.analysis.modes import evaluation
 from sepgconv.functional import executed_macs
 from sepgconv.nn import DepthwiseGroupConv2d, GroupConv2d, LiftingConv2d, SeparableGroupConv2d, TwoStepGroupConv2d
@@ -77,6 +78,7 @@ def cost(model: nn.Module, input_shape: tuple[int, ...]) -> CostReport:
     """
     if len(input_shape) not in (3, 4) or any(side < 1 for side in input_shape):
         raise ValueError(f"cost: input_shape must be (channels, height, width), got {tuple(input_shape)}")
+    model = unwrap(model, "cost")
     picture = input_shape[-3:]
     rows: list[LayerCost] = []
     uncounted: list[str] = []

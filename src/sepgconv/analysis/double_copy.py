@@ -1,11 +1,11 @@
 """A copy of a network in float64 and evaluation mode, the network itself untouched."""
 
-import copy
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from sepgconv._modules import copy_network, unwrap
 from sepgconv.analysis.fields import is_field, is_of_fields
 from sepgconv.analysis.finite import refuse_not_finite
 
@@ -21,19 +21,9 @@ def double_copy(model: nn.Module, caller: str) -> nn.Module:
         ValueError: a weight is not a number or infinite, or has no values (device "meta"); the network cannot be
             copied.
     """
-    model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+    model = unwrap(model, caller)
     refuse_not_finite(model, caller)
-    # torch copies no tensor that was computed from others. e2cnn keeps such filters after eval().
-    memo: dict[int, Tensor] = {
-        id(value): value.detach().clone()
-        for module in model.modules()
-        for value in (*module.buffers(recurse=False), *vars(module).values())
-        if isinstance(value, Tensor) and value.grad_fn is not None
-    }
-    try:
-        twin = copy.deepcopy(model, memo)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        raise ValueError(f"{caller}: {type(model).__name__} cannot be copied with copy.deepcopy ({error})") from error
+    twin = copy_network(model, caller)
     with torch.no_grad():
         # Evaluation mode first: e2cnn lays out its filters then, and mixes float32 into what it lays out in float64.
         twin = twin.to("cpu").eval().double()

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from sepgconv._modules import settled_copy, unwrap
 from sepgconv._numbers import count, percent, plural
 from sepgconv.analysis.cost import cost
 from sepgconv.analysis.finite import refuse_not_finite
@@ -146,13 +147,15 @@ def redundancy(
         ValueError: weights that are not finite (the layer is named), an unknown group, or inputs that are no images or
             too small.
     """
+    model = unwrap(model, "redundancy")
     refuse_not_finite(model, "redundancy")
-    found = dict(_convolutions(model))
+    settled = settled_copy(model, "redundancy")  # its weights are those that the network answers with
+    found = dict(_convolutions(settled))
     groups = {name: layer.group for name, layer in found.items() if not isinstance(layer, nn.Conv2d)}
     largest = max(groups.values(), key=lambda each: each.order, default=find_group("p1"))
     planar = find_group(group) if group is not None else largest if largest.order > 1 else find_group("p4m")
     with_poses = {name: each for name, each in groups.items() if each.order > 1}
-    measured = {} if inputs is None else measured_agreement(model, with_poses, inputs)
+    measured = {} if inputs is None else measured_agreement(settled, with_poses, inputs)
     shape = input_shape if input_shape is not None or inputs is None else tuple(inputs.shape[1:])
     costs = None if shape is None else cost(model, shape)
     macs: dict[str, int] = {} if costs is None else {row.name: row.nominal_macs for row in costs.layers}

@@ -1,21 +1,27 @@
 """separate: a trained network whose group convolutions are replaced by the nearest separable ones."""
 
-import copy
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from sepgconv._comparison import COARSE_ROUNDING, answer_of, largest_difference, rounding
+from sepgconv._foreign import changed_since_built, foreign_layers, layer_named, refuse_foreign, refuse_hooks_of_all
 from sepgconv._messages import one_of
+from sepgconv._modules import copy_network, settled_copy
 from sepgconv._numbers import percent
 from sepgconv.analysis import Separability, separability
 from sepgconv.analysis.finite import refuse_not_finite
 from sepgconv.analysis.separation import separation_options, within_budget
 from sepgconv.functional import separate_kernel
 from sepgconv.functional.kernels import SHARINGS, Sharing
+from sepgconv.inference.probes import default_shape, example_input
 from sepgconv.models import Network, create_model, separable_name
 from sepgconv.nn import GroupConv2d, SeparableGroupConv2d
+
+_CALLER = "separate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,10 @@ def separate(
     The factors come from the singular value decomposition of the trained filters. What is lost is made good by training
     on; see `sepgconv separate`, which does both.
 
+    Filters that are computed (pruned, normed, parametrised) are separated as the network uses them now; layers that are
+    not replaced keep what computes theirs. Where every layer that is replaced gets its full rank, the result is run on
+    random pictures beside the network and must answer alike.
+
     Args:
         model: any module with group convolutions. A network of the registry becomes its separable counterpart, as
             "p4cnn" becomes "gc_p4cnn" with a `rank` for every convolution, and can be saved and trained as such.
@@ -81,44 +91,118 @@ def separate(
 
     Raises:
         ValueError: neither rank nor budget, or one out of range; no group convolution; weights that are not finite; a
-            budget that no layer meets; a network of the registry without separable counterpart.
+            budget that no layer meets; a network of the registry without separable counterpart; a layer to be replaced,
+            or any of a network of the registry, with a hook or code of its own, which would be lost; a network that
+            cannot be copied or, at full rank, does not answer as before.
     """
     one_of("sharing", sharing, SHARINGS)
     if rank is None and budget is None:
         raise ValueError("separate: give a rank, a budget, or both")
     if rank is not None and rank < 1:
         raise ValueError(f"separate: rank must be 1 or more, got {rank}")
-    layers = _group_convolutions(model)
+    refuse_hooks_of_all(_CALLER)
+    network = copy_network(model, _CALLER)
+    settled = settled_copy(network, _CALLER)  # in which every `weight` is the one that the network answers with
+    layers = _group_convolutions(settled)
     if not layers:
         raise ValueError(
-            f"separate: {type(model).__name__} has no group convolution of more than one pixel, so there is nothing to "
-            f"separate; such layers are sepgconv.nn.GroupConv2d"
+            f"separate: {type(network).__name__} has no group convolution of more than one pixel, so there is nothing "
+            f"to separate; such layers are sepgconv.nn.GroupConv2d"
         )
-    refuse_not_finite(model, "separate")
+    refuse_not_finite(network, _CALLER)
     # A name without counterpart is refused before anything is computed.
-    name = separable_name(model.name, sharing) if isinstance(model, Network) and model.name else None
+    name = separable_name(network.name, sharing) if isinstance(network, Network) and network.name else None
     energies = {path: separability(layer.weight, sharing) for path, layer in layers.items()}
     if budget is None:
         most = rank or 1
         ranks = {path: min(most, len(energy.lost)) for path, energy in energies.items()}
     else:
         ranks = _within_budget(layers, energies, rank, budget)
-    separated, done = copy.deepcopy(model), list[SeparatedLayer]()
+    advice = "put what it does into a module beside it, or take it out and put it into the result"
+    refuse_foreign(_CALLER, [(path, layers[path]) for path in ranks], advice)
+    with torch.random.fork_rng(_devices(network)):  # new layers draw weights, which are replaced at once
+        separation = _put_together(network, layers, energies, ranks, sharing, name)
+    if all(ranks[path] == len(energies[path].lost) for path in ranks):
+        _compare(network, separation.model, list(ranks))
+    return separation
+
+
+def _devices(model: nn.Module) -> list[torch.device]:
+    return list({parameter.device for parameter in model.parameters() if parameter.is_cuda})
+
+
+def _put_together(
+    network: nn.Module,
+    layers: Mapping[str, GroupConv2d],
+    energies: Mapping[str, Separability],
+    ranks: Mapping[str, int],
+    sharing: Sharing,
+    name: str | None,
+) -> Separation:
+    """Build the separated network.
+
+    Args:
+        network: a copy of the user's.
+        layers: its group convolutions with the weights that count.
+        energies: of their filters.
+        ranks: of those to be replaced.
+        sharing: "gc" or "g".
+        name: that the result has in the registry, if it has one.
+    """
+    instead, done = dict[int, nn.Module](), list[SeparatedLayer]()
     for path, layer in layers.items():
-        terms = ranks.get(path, 0)
-        after = _separated(layer, sharing, terms) if terms else layer
+        terms, before = ranks.get(path, 0), network.get_submodule(path)
+        after = _separated(layer, before, sharing, terms) if terms else before
         lost = energies[path].lost_at(terms) if terms else 0.0
-        done.append(SeparatedLayer(path, terms, lost, _count(layer), _count(after)))
+        done.append(SeparatedLayer(path, terms, lost, _count(before), _count(after)))
         if terms:
-            separated = _replace(separated, path, after)
-    if name is not None and isinstance(model, Network):
-        separated = _registered(model, name, separated, [layer.rank for layer in done])
+            instead[id(before)] = after
+    # Wherever the network holds a layer, in a list of its own too, the copy holds what takes its place.
+    separated = copy_network(network, _CALLER, instead=instead)
+    if name is not None and isinstance(network, Network):
+        separated = _registered(network, name, separated, [layer.rank for layer in done])
     return Separation(separated, sharing, tuple(done))
 
 
 def _group_convolutions(model: nn.Module) -> dict[str, GroupConv2d]:
-    found = {name: module for name, module in model.named_modules() if type(module) is GroupConv2d}
+    found = {name: module for name, module in model.named_modules() if isinstance(module, GroupConv2d)}
     return {name: layer for name, layer in found.items() if layer.kernel_size != (1, 1)}
+
+
+def _compare(network: nn.Module, separated: nn.Module, paths: Sequence[str]) -> None:
+    """Refuse a network of full rank that does not answer as the one it was made from.
+
+    On the pictures that its first layer takes; where it does not run on these, layer by layer.
+
+    Raises:
+        ValueError: an answer differs by more than rounding explains.
+    """
+    before, after = copy_network(network, _CALLER).eval(), copy_network(separated, _CALLER).eval()
+    pairs: list[tuple[str, nn.Module, nn.Module, Tensor]] = []
+    with contextlib.suppress(Exception):  # whatever the user's code raises: it takes other inputs
+        x = example_input(before, default_shape(before))
+        answer_of(before, x)
+        pairs.append(("the network", before, after, x))
+    if not pairs:
+        for path in paths:
+            layer = before.get_submodule(path)
+            x = example_input(layer, default_shape(layer))
+            pairs.append((layer_named(path, layer), layer, after.get_submodule(path), x))
+    for place, ours, theirs, x in pairs:
+        expected = answer_of(ours, x)
+        suspects = foreign_layers(before)
+        reason = f"; {suspects}" if suspects else "; its code asks its group convolutions for more than an answer"
+        try:
+            difference = largest_difference(answer_of(theirs, x), expected)
+        except Exception as error:
+            raise ValueError(
+                f"separate: {place} would not run separated ({type(error).__name__}: {error}){reason}"
+            ) from error
+        # The factors are rounded as the weights are, whatever the network computes in.
+        if not difference <= min(10 * rounding(x.dtype, x.device), COARSE_ROUNDING):
+            raise ValueError(
+                f"separate: at full rank {place} would still differ by {difference:.1e} of the largest answer{reason}"
+            )
 
 
 def _within_budget(
@@ -145,7 +229,15 @@ def _within_budget(
     )
 
 
-def _separated(layer: GroupConv2d, sharing: Sharing, rank: int) -> SeparableGroupConv2d:
+def _separated(layer: GroupConv2d, before: nn.Module, sharing: Sharing, rank: int) -> SeparableGroupConv2d:
+    """Return the nearest separable layer.
+
+    Args:
+        layer: with the weight that counts.
+        before: the same layer as it is trained, for its mode and for what is frozen.
+        sharing: "gc" or "g".
+        rank: number of terms.
+    """
     weight = layer.weight
     separable = SeparableGroupConv2d(
         layer.in_channels,
@@ -166,32 +258,41 @@ def _separated(layer: GroupConv2d, sharing: Sharing, rank: int) -> SeparableGrou
     # A single term has no axis of its own in the layer.
     separable.pointwise.copy_(pointwise.view_as(separable.pointwise))
     separable.depthwise.copy_(depthwise.view_as(separable.depthwise))
-    separable.requires_grad_(weight.requires_grad)
+    separable.requires_grad_(_is_trained(before, "weight"))
     if layer.bias is not None and separable.bias is not None:
         separable.bias.copy_(layer.bias)
-        separable.bias.requires_grad_(layer.bias.requires_grad)
-    return separable.train(layer.training)
+        separable.bias.requires_grad_(_is_trained(before, "bias"))
+    return separable.train(before.training)
 
 
-def _replace(model: nn.Module, path: str, layer: nn.Module) -> nn.Module:
-    """Put a layer at a path, and wherever else the module of that path is used; return the model."""
-    old = model.get_submodule(path)
-    if old is model:
-        return layer
-    for parent in model.modules():
-        for name, child in list(parent._modules.items()):  # pyright: ignore[reportPrivateUsage] (named_children dedups)
-            if child is old:
-                setattr(parent, name, layer)
-    return model
+def _is_trained(layer: nn.Module, name: str) -> bool:
+    """Tell whether a parameter, or what one is computed from, is trained."""
+    sources = (name, f"{name}_orig", f"{name}_g", f"{name}_v")  # a plain one; pruned or normed; normed; normed
+    return any(
+        parameter.requires_grad and (path in sources or path.startswith(f"parametrizations.{name}."))
+        for path, parameter in layer.named_parameters()
+    )
 
 
 def _registered(model: Network, name: str, separated: nn.Module, ranks: Sequence[int]) -> Network:
-    """Return the network of a name with the weights of a separated one."""
+    """Return the network of a name with the weights of a separated one.
+
+    Raises:
+        ValueError: it has something that the network of that name has not, and that would be lost.
+    """
     config = {key: value for key, value in model.config.items() if key != "rank"}
     network = create_model(name, **config, rank=list(ranks))
+    lost = changed_since_built(separated, network)
+    if lost:
+        raise ValueError(f"separate: {lost}, which {name} has not; take it out first, and put it into the result")
     like = next(model.parameters())
     network.to(like.device, like.dtype).load_state_dict(separated.state_dict())
-    return network.train(model.training)
+    trained = dict(separated.named_parameters())
+    for path, parameter in network.named_parameters():
+        parameter.requires_grad_(trained[path].requires_grad)
+    for path, module in network.named_modules():
+        module.training = separated.get_submodule(path).training
+    return network
 
 
 def _count(layer: nn.Module) -> int:

@@ -1,13 +1,17 @@
 """compile_for_inference: a copy of a network that gives the same answers with less work."""
 
-import copy
 import itertools
 from collections.abc import Iterator, Sequence
 from functools import singledispatch
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
+from sepgconv._comparison import answer_of, largest_difference, rounding
+from sepgconv._foreign import foreign_behaviour, foreign_layers, own_code, refuse_hooks_of_all
+from sepgconv._modules import copy_network, settled_copy
 from sepgconv.functional import compose_kernel, filter_action, pixel_action, pose_action
 from sepgconv.functional.geometry import Pair
 from sepgconv.functional.kernels import dense_bank, map_filters, planar_bank
@@ -15,6 +19,7 @@ from sepgconv.functional.mixing import WHOLE, block_weights, dense_weight, fouri
 from sepgconv.functional.terms import fold_terms
 from sepgconv.groups import Butterflies
 from sepgconv.inference.layers import FrozenConv2d, FrozenNorm2d
+from sepgconv.inference.probes import default_shape, example_input
 from sepgconv.nn import (
     DepthwiseGroupConv2d,
     GroupBatchNorm2d,
@@ -27,6 +32,7 @@ from sepgconv.nn import (
 from sepgconv.nn._base import GroupConvLayer
 
 _Step = tuple[nn.Module, str, nn.Module]  # parent, name, module
+_CALLER = "compile_for_inference"
 _CHAINS = (nn.Sequential, Sequential, TwoStepGroupConv2d)
 
 
@@ -36,8 +42,15 @@ def compile_for_inference(model: nn.Module, *, input_shape: tuple[int, ...] | No
 
     Filter banks are composed or laid out once instead of at every call; batch norm is folded into the convolution
     before it, where the two follow each other in a `Sequential`, and to a scale and a shift elsewhere; ReLU runs in
-    place. Layers that are not of the library stay as they are. The model itself does not change; the copy is in
-    evaluation mode and has no parameters to train. It works under `torch.compile` and `torch.export` as well.
+    place. Layers that are not of the library stay as they are, and so do those that do more than their class: with
+    hooks, with a `forward` that was put in its place, of a subclass that answers otherwise. Weights that are computed
+    (pruned, normed, parametrised) are taken as the next call in evaluation mode would compute them. The model itself
+    does not change; the copy is in evaluation mode and has no parameters to train. It works under `torch.compile` and
+    `torch.export` as well. What `torch.compile`, `DistributedDataParallel`, `DataParallel` and `AveragedModel` wrap is
+    taken out of them.
+
+    The copy is run on two random pictures beside the network, and must answer alike: on pictures of `input_shape`;
+    without it on 32 x 32, if the network takes these.
 
     Args:
         model: any module with layers of the library.
@@ -46,19 +59,65 @@ def compile_for_inference(model: nn.Module, *, input_shape: tuple[int, ...] | No
             always runs composed.
 
     Raises:
-        ValueError: batch norm without running statistics, which cannot be fixed.
+        ValueError: batch norm without running statistics, which cannot be fixed; a network that cannot be copied; hooks
+            on all modules; code of the network that answers otherwise with the new layers.
     """
-    frozen = copy.deepcopy(model).eval().requires_grad_(False)
+    refuse_hooks_of_all(_CALLER)
+    reference = copy_network(model, _CALLER).eval()  # weights computed at every call, as in the network itself
+    frozen = settled_copy(reference, _CALLER)
+    x, expected = _answer(reference, input_shape)
+    sizes = {} if input_shape is None else _map_sizes(frozen, x)
     uses: dict[nn.Module, int] = {}
     for _, module in frozen.named_modules(remove_duplicate=False):
         uses[module] = uses.get(module, 0) + 1
-    sizes = {} if input_shape is None else _map_sizes(frozen, input_shape)
     _freeze(frozen, uses, sizes)
-    return freeze(frozen, sizes.get(frozen, (32, 32)))  # the model may be a layer itself
+    frozen = _form(frozen, sizes.get(frozen, (32, 32)))  # the model may be a layer itself
+    if expected is not None:
+        _compare(frozen, reference, x, expected)
+    return frozen
 
 
-def _map_sizes(model: nn.Module, input_shape: tuple[int, ...]) -> dict[nn.Module, Pair]:
-    """Send one empty picture through a network and note (height, width) of what comes into each separable layer."""
+def _answer(model: nn.Module, input_shape: tuple[int, ...] | None) -> tuple[Tensor, Any]:
+    """Return inputs and what the network answers: of a given shape; else of the one it may take, and None if not."""
+    if input_shape is not None:
+        x = example_input(model, tuple(input_shape[-3:]))
+        return x, answer_of(model, x)
+    x = torch.empty(0)
+    try:
+        x = example_input(model, default_shape(model))
+        return x, answer_of(model, x)
+    except Exception:  # noqa: BLE001 (whatever the user's code raises: it takes other inputs)
+        return x, None
+
+
+def _compare(frozen: nn.Module, model: nn.Module, x: Tensor, expected: Any) -> None:
+    """Refuse a copy that does not answer as the network.
+
+    Raises:
+        ValueError: it does not run, or its answer differs by more than rounding explains.
+    """
+    suspects = foreign_layers(model, freeze.registry.keys())
+    reason = f"; {suspects}" if suspects else "; its code asks its layers for more than an answer"
+    try:
+        found = answer_of(frozen, x)
+    except Exception as error:
+        raise ValueError(
+            f"{_CALLER}: the compiled network would not run ({type(error).__name__}: {error}){reason}"
+        ) from error
+    difference = largest_difference(found, expected)
+    if not difference <= rounding(x.dtype, x.device) and _is_finite(expected):
+        raise ValueError(
+            f"{_CALLER}: the compiled network would differ by {difference:.1e} of the largest answer from the network"
+            f"{reason}"
+        )
+
+
+def _is_finite(answer: Any) -> bool:
+    return all(bool(part.isfinite().all()) for part in tree_leaves(answer) if isinstance(part, Tensor))
+
+
+def _map_sizes(model: nn.Module, x: Tensor) -> dict[nn.Module, Pair]:
+    """Send pictures through a network and note (height, width) of what comes into each separable layer."""
     sizes: dict[nn.Module, Pair] = {}
 
     def note(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
@@ -66,8 +125,7 @@ def _map_sizes(model: nn.Module, input_shape: tuple[int, ...]) -> dict[nn.Module
 
     handles = [m.register_forward_pre_hook(note) for m in model.modules() if isinstance(m, SeparableGroupConv2d)]
     try:
-        like = next(model.parameters())
-        model(torch.zeros(1, *input_shape[-3:], device=like.device, dtype=like.dtype))
+        answer_of(model, x)
     finally:
         for handle in handles:
             handle.remove()
@@ -81,7 +139,7 @@ def _freeze(root: nn.Module, uses: dict[nn.Module, int], sizes: dict[nn.Module, 
     for parent in list(root.modules()):
         for name, child in _children(parent):
             if child not in replaced:
-                replaced[child] = freeze(child, sizes.get(child, (32, 32)))
+                replaced[child] = _form(child, sizes.get(child, (32, 32)))
             if replaced[child] is not child:
                 setattr(parent, name, replaced[child])
                 if child in once:
@@ -91,18 +149,32 @@ def _freeze(root: nn.Module, uses: dict[nn.Module, int], sizes: dict[nn.Module, 
             first.scale_output(second.slope, second.offset)
             setattr(parent, name, nn.Identity())
     for (_, _, first), (parent, name, second) in _neighbours(root):
-        if isinstance(first, FrozenConv2d | FrozenNorm2d) and type(second) is nn.ReLU and first in once:
+        if isinstance(first, FrozenConv2d | FrozenNorm2d) and _is_only(second, nn.ReLU) and first in once:
             first.relu = True
             setattr(parent, name, nn.Identity())
 
 
+def _form(module: nn.Module, size: Pair) -> nn.Module:
+    """Return the frozen form of a layer; the layer itself where it does more than the class that has the rule."""
+    has_rule = freeze.dispatch(type(module)) is not freeze.dispatch(object)
+    # What stays in training mode after `eval()`, as some adapt a batch norm to its inputs, cannot be fixed.
+    if has_rule and not module.training and foreign_behaviour(module, freeze.registry.keys()) is None:
+        return freeze(module, size)
+    return module
+
+
+def _is_only(module: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Tell whether a module is of one of these classes itself, with no hook and nothing put in place of its code."""
+    return type(module) in kinds and foreign_behaviour(module) is None
+
+
 def _neighbours(root: nn.Module) -> list[tuple[_Step, _Step]]:
     """Return the pairs of steps that follow each other in a chain, but for those that do nothing; each once."""
-    chains = [module for module in root.modules() if type(module) in _CHAINS]
+    chains = [module for module in root.modules() if type(module) in _CHAINS and own_code(module) is None]
     pairs: list[tuple[_Step, _Step]] = []
     for chain in chains:
         if not _is_step(chain, chains):
-            pairs += itertools.pairwise(step for step in _flat(chain) if not isinstance(step[2], nn.Identity))
+            pairs += itertools.pairwise(step for step in _flat(chain) if not _is_only(step[2], nn.Identity))
     return pairs
 
 
@@ -113,13 +185,13 @@ def _children(module: nn.Module) -> list[tuple[str, nn.Module]]:
 
 def _is_step(module: nn.Module, chains: list[nn.Module]) -> bool:
     """Tell whether a chain is itself a step of another one, which then goes through it."""
-    return any(module is child for chain in chains for child in chain.children())
+    return _is_only(module, *_CHAINS) and any(module is child for chain in chains for child in chain.children())
 
 
 def _flat(chain: nn.Module) -> Iterator[_Step]:
     """Walk through the steps of a chain, and of chains in it, as (parent, name, step)."""
     for name, child in _children(chain):
-        if type(child) in _CHAINS:
+        if _is_only(child, *_CHAINS):
             yield from _flat(child)
         else:
             yield chain, name, child

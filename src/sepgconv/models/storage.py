@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sepgconv._files import write_together
+from sepgconv._modules import unwrap
 from sepgconv.models.network import Network
 from sepgconv.models.registry import create_model
 from sepgconv.models.sealed import read_sealed, to_sealed_bytes
@@ -26,7 +27,8 @@ def save(model: nn.Module, folder: str | Path) -> Path:
     the wrong network.
 
     Args:
-        model: the network.
+        model: the network, or what `torch.compile`, `DistributedDataParallel`, `DataParallel` or `AveragedModel` made
+            of it.
         folder: made if missing; an earlier network in it is replaced.
 
     Returns:
@@ -37,6 +39,7 @@ def save(model: nn.Module, folder: str | Path) -> Path:
             again.
         OSError: the folder cannot be written, as on a full disk; what was there before is kept.
     """
+    model = unwrap(model, "save")
     if not isinstance(model, Network) or not model.name:
         raise ValueError(
             f"save: {type(model).__name__} was not built by sepgconv.create_model; keep its state_dict with "

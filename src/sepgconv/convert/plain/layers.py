@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage] (what all of them are)
 
+from sepgconv._foreign import foreign_behaviour, known_class, own_code
 from sepgconv.convert.plain.maps import PlainGraph, Value
 from sepgconv.convert.plain.refusal import refuse
 from sepgconv.functional import filter_action, pixel_action, pose_action
@@ -16,7 +17,6 @@ from sepgconv.nn import (
     AdaptiveAvgPool2d,
     AvgPool2d,
     DepthwiseGroupConv2d,
-    GroupBatchNorm2d,
     GroupConv2d,
     GroupDropout,
     GroupLayerNorm,
@@ -67,16 +67,17 @@ def is_layer(module: nn.Module, place: str) -> bool:
     """Tell whether a module is one that `plain` has a rule for.
 
     Raises:
-        ValueError: it is a subclass that computes something else.
+        ValueError: it does more than the class that has the rule: by a subclass, or by what was put into it.
     """
-    rule = plain.dispatch(type(module))
-    if rule is plain.dispatch(object):
+    if plain.dispatch(type(module)) is plain.dispatch(object):
         return False
-    known = next(cls for cls in type(module).__mro__ if cls in plain.registry)
-    meant = {known.forward, GroupBatchNorm2d.forward, nn.SyncBatchNorm.forward}
-    if type(module).forward not in meant:
-        where = f"{place} ({type(module).__name__})" if place else type(module).__name__
-        refuse(where, f"it is a {known.__name__} with a forward of its own; put what it adds into a module around it")
+    what = own_code(module, plain.registry.keys())
+    kind = known_class(module, plain.registry.keys()).__name__
+    where = f"{place} ({type(module).__name__})" if place else type(module).__name__
+    if what is not None:
+        refuse(where, f"it is a {kind} with {what}; put what it adds into a module around it")
+    if module.training:
+        refuse(where, f"this {kind} stays in training mode after eval(), so that its answers have no fixed form")
     return True
 
 
@@ -281,14 +282,14 @@ _ELEMENTWISE = (
 
 
 def is_elementwise(module: nn.Module) -> bool:
-    """Tell whether a layer of torch gives each number of a map its own, by one rule for all."""
-    return type(module) in _ELEMENTWISE
+    """Tell whether a layer of torch gives each number of a map its own, by one rule for all; with a hook it may not."""
+    return type(module) in _ELEMENTWISE and foreign_behaviour(module) is None
 
 
 def passes_through(module: nn.Module) -> bool:
     """Tell whether a layer does nothing in evaluation mode."""
     dropouts = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
-    return type(module) in (nn.Identity, *dropouts)
+    return type(module) in (nn.Identity, *dropouts) and not module.training and foreign_behaviour(module) is None
 
 
 def own_copy(module: nn.Module) -> nn.Module:

@@ -1,23 +1,21 @@
 """to_plain: a network of group layers as a network of ordinary ones."""
 
-import copy
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, fx, nn
 
-from sepgconv.convert.plain.comparison import largest_difference, rounding
+from sepgconv._comparison import answer_of, largest_difference, rounding
+from sepgconv._foreign import acting_hooks, foreign_layers, refuse_hooks_of_all
+from sepgconv._modules import copy_network, settled_copy
 from sepgconv.convert.plain.layers import is_layer
 from sepgconv.convert.plain.norms import activate_in_place, fold_norms
 from sepgconv.convert.plain.operations import Conversion
 from sepgconv.convert.plain.refusal import refuse
 from sepgconv.convert.plain.tracing import record
 from sepgconv.inference import FrozenConv2d, FrozenNorm2d
-from sepgconv.nn import LiftingConv2d
-from sepgconv.nn._base import GroupConvLayer
-
-_SIDE = 32  # pixels, where nothing says the size
-_BATCH = 2
+from sepgconv.inference.probes import default_shape, example_input
 
 
 @torch.no_grad()
@@ -35,6 +33,11 @@ def to_plain(
     are. Questions it asks of shapes are answered as on pictures of `input_shape`; the result is compared with the
     network on these, on another number of them, and on larger ones where the network takes them.
 
+    Layers of the library with a hook that changes something, or with code of their own, are refused; hooks that only
+    look at such a layer are left out. Weights that are computed (pruned, normed, parametrised) are taken as the next
+    call in evaluation mode would compute them. What `torch.compile`, `DistributedDataParallel`, `DataParallel` and
+    `AveragedModel` wrap is taken out of them.
+
     Args:
         model: a network with layers of the library, or one layer. It is not changed.
         input_shape: (channels, height, width) of the pictures, or (channels, |G|, height, width) where the network
@@ -47,22 +50,41 @@ def to_plain(
         A `torch.fx.GraphModule` in evaluation mode, on the device and in the precision of the model.
 
     Raises:
-        ValueError: weights that are not finite; batch norm without running statistics; code or operators that cannot be
+        ValueError: weights that are not finite; batch norm without running statistics; a layer that does more than its
+            class, a wrapper that cannot be taken off, something that cannot be copied; code or operators that cannot be
             written in ordinary layers, with their place; an `input_shape` that the network does not take, or that is
             needed and missing; an answer that is not the network's, because its code depends on the picture.
     """
     network = evaluating_copy(model)
     shape = default_shape(network) if input_shape is None else input_shape
-    recording = record(network, example_input(network, shape), is_layer)
+    example = example_input(network, shape)
+    recording = record(network, example, _knows(network, example))
     written = Conversion(recording, composed).run()
     plain = fx.GraphModule(dict(written.layers), written.graph, class_name="PlainNetwork").eval()
     plain.graph.eliminate_dead_code()  # checks of shapes, whose answers are in
     fold_norms(plain)
     activate_in_place(plain)
     plain.requires_grad_(True)
-    for inputs in probes(network, shape):
-        _compare(plain, network, inputs)
+    reference = copy_network(model, "conversion").eval()  # weights computed at every call, as in the network itself
+    for inputs in probes(reference, shape):
+        _compare(plain, reference, inputs)
     return plain
+
+
+def _knows(network: nn.Module, example: Tensor) -> Callable[[nn.Module, str], bool]:
+    """Return what tells whether a module is a layer with a rule; it refuses one with a hook that changes something."""
+    acting: dict[nn.Module, str] = {}
+    with contextlib.suppress(Exception):  # a network that does not run is explained by the recording
+        acting = acting_hooks(network, lambda: answer_of(network, example))
+
+    def knows(module: nn.Module, place: str) -> bool:
+        known = is_layer(module, place)
+        if known and module in acting:
+            where = f"{place} ({type(module).__name__})" if place else type(module).__name__
+            refuse(where, f"it has {acting[module]}; put what the hook does into a module beside it")
+        return known
+
+    return knows
 
 
 def evaluating_copy(model: nn.Module) -> nn.Module:
@@ -74,8 +96,9 @@ def evaluating_copy(model: nn.Module) -> nn.Module:
     for name, module in model.named_modules():
         if isinstance(module, FrozenConv2d | FrozenNorm2d):
             refuse(name, "compile_for_inference made it; give the network that it was made from")
+    refuse_hooks_of_all("conversion")
     _refuse_bad_weights(model)
-    return copy.deepcopy(model).eval().requires_grad_(False)
+    return settled_copy(model, "conversion")
 
 
 def _refuse_bad_weights(model: nn.Module) -> None:
@@ -93,27 +116,6 @@ def _refuse_bad_weights(model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if not bool(parameter.isfinite().all()):
             raise ValueError(f"{name} holds infinite numbers; train the network again, or load earlier weights")
-
-
-def example_input(model: nn.Module, shape: tuple[int, ...], *, batch: int = _BATCH) -> Tensor:
-    """Return random inputs of a shape (without the batch) on the device and in the precision of a model."""
-    like = next((t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()), torch.empty(0))
-    numbers = torch.randn(batch, *shape, generator=torch.Generator().manual_seed(batch), dtype=torch.float64)
-    return numbers.to(like.device, like.dtype)
-
-
-def default_shape(model: nn.Module) -> tuple[int, ...]:
-    """Return the shape of an input of a model, from its first layer."""
-    side = int(getattr(model, "typical", _SIDE))
-    for module in model.modules():
-        if isinstance(module, LiftingConv2d | nn.Conv2d):
-            return module.in_channels, side, side
-        if isinstance(module, GroupConvLayer):
-            return module.in_channels, module.group.order, side, side
-    raise ValueError(
-        f"input_shape is needed: {type(model).__name__} has no convolution that says what comes in; give (channels, "
-        "height, width)"
-    )
 
 
 def probes(model: nn.Module, shape: tuple[int, ...]) -> list[Tensor]:
@@ -146,6 +148,8 @@ def _compare(plain: nn.Module, model: nn.Module, x: Tensor) -> None:
     """
     expected = model(x.clone())
     why = "the code of the network depends on its input in a way that could not be written down"
+    suspects = foreign_layers(model)
+    why = f"{why} ({suspects})" if suspects else why
     try:
         difference = largest_difference(plain(x.clone()), expected)
     except (RuntimeError, ValueError, TypeError) as error:

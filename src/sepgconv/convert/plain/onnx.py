@@ -14,9 +14,10 @@ from torch.export import ExportedProgram
 
 from sepgconv._messages import require
 from sepgconv.convert.plain.files import Export
-from sepgconv.convert.plain.network import default_shape, evaluating_copy, to_plain
+from sepgconv.convert.plain.network import evaluating_copy, to_plain
 from sepgconv.convert.plain.program import export, export_file, first_line
 from sepgconv.convert.plain.refusal import refuse
+from sepgconv.inference.probes import default_shape
 
 OPSETS = (18, 23)  # what torch's exporter writes
 

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config  # pyright: ignore[reportPrivateUsage] (as torch.onnx does)
 
-from sepgconv.convert.plain.comparison import largest_difference, rounding
+from sepgconv._comparison import largest_difference, rounding
 from sepgconv.convert.plain.files import Export, write_compared
-from sepgconv.convert.plain.network import default_shape, evaluating_copy, example_input, probes, to_plain
+from sepgconv.convert.plain.network import evaluating_copy, probes, to_plain
+from sepgconv.inference.probes import default_shape, example_input
 
 _OURS = "sepgconv"
 

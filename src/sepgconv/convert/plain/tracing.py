@@ -104,13 +104,19 @@ class _Tracer(fx.Tracer):
                 input = step(input)
             return input
 
+        # The forward of our own Sequential looks for steps that run faster as one. Its hooks still run.
+        simplified = type(m) is Sequential and "forward" not in vars(m)
+        if simplified:
+            vars(m)["forward"] = chain
         try:
-            # The forward of our own Sequential looks for steps that run faster as one.
-            return super().call_module(m, chain if type(m) is Sequential else forward, args, kwargs)
+            return super().call_module(m, forward, args, kwargs)
         except Exception:
             where = place(self.path_of_module(m))
             self._failed_at = self._failed_at or (f"{where} ({type(m).__name__})" if where else type(m).__name__)
             raise
+        finally:
+            if simplified:
+                del vars(m)["forward"]
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
         return attr_val if self._running else super().getattr(attr, attr_val, parameter_proxy_cache)

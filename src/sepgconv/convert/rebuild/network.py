@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from sepgconv._foreign import refuse_beside_the_code, refuse_hooks_of_all
 from sepgconv._messages import one_of
+from sepgconv._modules import copy_network
 from sepgconv.analysis import cost
 from sepgconv.convert.rebuild.planning import Plan, plan
 from sepgconv.convert.rebuild.rules import Target
@@ -62,7 +64,8 @@ def equivariant(
         the names of the model. In the mode, dtype and device of the model.
 
     Raises:
-        ValueError: layers or calls that cannot be converted, each named with its place; a forward that cannot be traced
+        ValueError: hooks, replaced methods and computed weights, which would be lost, named with their layer; layers or
+            calls that cannot be converted, each named with its place; a forward that cannot be traced
             or does not run on `input_shape`; a budget that no width meets.
     """
     if len(input_shape) != 3 or any(side < 1 for side in input_shape):
@@ -72,6 +75,9 @@ def equivariant(
     budget = one_of("budget", budget, BUDGETS)
     if sharing is not None:
         one_of("sharing", sharing, SHARINGS)
+    refuse_hooks_of_all("equivariant")
+    model = copy_network(model, "equivariant")
+    refuse_beside_the_code("equivariant", model)
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     target = Target(find_group(group), sharing, like.device, like.dtype)
     rewritten = plan(trace(model, input_shape), target, global_pool=global_pool)

@@ -1,13 +1,15 @@
 """from_e2cnn and from_escnn: whole models, layer by layer; what cannot be converted is named with its place."""
 
-import copy
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
 
+from sepgconv._foreign import foreign_behaviour, refuse_hooks_of_all
+from sepgconv._modules import copy_network, unwrap
 from sepgconv.convert.steerable.bridge import FieldBridge
+from sepgconv.convert.steerable.comparison import compare
 from sepgconv.convert.steerable.fields import SUPPORTED
 from sepgconv.convert.steerable.layers import RULES, convert_layer
 from sepgconv.nn import Sequential
@@ -28,6 +30,9 @@ def from_e2cnn(module: nn.Module) -> nn.Module:
 
     A module with a `forward` of its own (an `nn.Module` or `EquivariantModule` of yours) is copied, and every part of
     e2cnn in it is replaced by a bridge around the converted one: the copy takes and gives what the original does.
+
+    Hooks and replaced methods of your own modules stay with them. The converted parts are run on random fields beside
+    the originals, and must answer alike.
 
     The given module does not change. The filter of a trained `R2Conv` lies in the span of a basis that is smooth; after
     the conversion all k x k entries are free, so training goes on in a larger space. In evaluation mode the filter is
@@ -77,12 +82,30 @@ class _Conversion:
 
     def run(self, module: nn.Module) -> nn.Module:
         caller = f"from_{self.library}"
-        if not isinstance(module, nn.Module) or not any(map(self._is_theirs, module.modules())):
+        module = unwrap(module, caller)
+        refuse_hooks_of_all(caller)
+        if not any(map(self._is_theirs, module.modules())):
             raise ValueError(f"{caller}: there is no module of {self.library} in this {type(module).__name__}")
-        whole = self._convert(module, "") if self._is_convertible(module) else self._keep(module)
+        is_whole = self._is_convertible(module)
+        parts = [("", module)] if is_whole else list(self._outermost(module, ""))
+        for path, part in parts:
+            self._name_foreign(part, path)
+        whole = module
+        if not self.problems:
+            whole = self._convert(module, "") if is_whole else self._keep(module)
         if self.problems:
             raise ValueError(f"{caller}: {'; '.join(self.problems)}. Supported are {SUPPORTED}, and {', '.join(RULES)}")
+        for path, part in parts:
+            compare(caller, f"{path or 'the module'} ({type(part).__name__})", part, self.converted[part])
         return whole
+
+    def _name_foreign(self, part: nn.Module, path: str) -> None:
+        """Note what is in a part besides what its classes say; it would not be in the layers that take its place."""
+        for name, module in part.named_modules(prefix=path):
+            what = foreign_behaviour(module, (type(module),))  # of subclasses the conversion itself speaks
+            if what is not None:
+                where = f"{name or 'the module'} ({type(module).__name__})"
+                self.problems.append(f"{where} has {what}, which would be lost; remove it")
 
     def _is_theirs(self, module: nn.Module) -> bool:
         return _home(type(module)) == self.library
@@ -139,7 +162,7 @@ class _Conversion:
             for value in vars(part).values():
                 if _home(type(value)) == self.library and not isinstance(value, nn.Module):
                     memo[id(value)] = value
-        return copy.deepcopy(root, memo)
+        return copy_network(root, f"from_{self.library}", instead=memo)
 
     def _outermost(self, module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
         if self._is_convertible(module):

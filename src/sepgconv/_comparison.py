@@ -1,5 +1,6 @@
 """Whether two networks answer alike: the largest difference, and what is still rounding."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,6 +11,18 @@ from torch.utils import _pytree as pytree
 # hundreds of products per layer, over tens of layers, in another order.
 ROUNDING = {torch.float64: 1e-10, torch.float32: 1e-4}
 COARSE_ROUNDING = 0.05  # half precision
+TF32_ROUNDING = 0.01  # what convolutions on a GPU round single precision to, where torch lets them
+
+
+def answer_of(model: Callable[[Tensor], Any], x: Tensor) -> Any:
+    """Return what a model says to a copy of x, without gradients.
+
+    Whatever it draws is the same every time, and the random numbers of the process go on as if nothing had run.
+    """
+    devices = range(torch.cuda.device_count()) if x.is_cuda else []
+    with torch.no_grad(), torch.random.fork_rng(devices):
+        torch.manual_seed(0)
+        return model(x.clone())
 
 
 def largest_difference(found: Any, expected: Any) -> float:
@@ -38,6 +51,13 @@ def largest_difference(found: Any, expected: Any) -> float:
     return worst
 
 
-def rounding(dtype: torch.dtype) -> float:
-    """Return the largest difference that is still rounding."""
+def rounding(dtype: torch.dtype, device: torch.device | None = None) -> float:
+    """Return the largest difference that is still rounding.
+
+    Args:
+        dtype: precision of the networks.
+        device: where they run, for what torch allows there.
+    """
+    if dtype == torch.float32 and device is not None and device.type == "cuda" and torch.backends.cudnn.allow_tf32:
+        return TF32_ROUNDING
     return ROUNDING.get(dtype, COARSE_ROUNDING)

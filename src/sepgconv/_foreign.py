@@ -1,0 +1,245 @@
+"""What a module does that its class of the library does not: hooks, replaced methods, methods of a subclass.
+
+A tool that takes a layer for what its class says, and puts another in its place, would drop it. So it asks here first.
+"""
+
+import inspect
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.utils._pytree import tree_leaves
+
+from sepgconv._modules import LIBRARIES, home, plain_class, weight_name
+
+# What of nn.Module takes part in an answer.
+_ANSWERING = ("forward", "__call__", "_call_impl", "_wrapped_call_impl", "_slow_forward", "__getattr__",
+              "__getattribute__")  # fmt: skip
+# What of nn.Module takes part in training on, besides.
+_TRAINING = ("train", "eval", "state_dict", "load_state_dict", "_save_to_state_dict", "_load_from_state_dict")
+# What of the layers builds, draws or prints them, and takes no part in an answer.
+_BESIDE = ("reset_parameters", "reset_running_stats", "extra_repr", "_add_parameters", "_checked_rank",
+           "_check_input_dim", "_version")  # fmt: skip
+_FORWARD_HOOKS = {"_forward_pre_hooks": "forward pre-hook", "_forward_hooks": "forward hook"}
+_BACKWARD_HOOKS = {"_backward_pre_hooks": "backward pre-hook", "_backward_hooks": "backward hook"}
+
+
+def layer_named(path: str, module: nn.Module) -> str:
+    """Return how messages name a layer: "layer '1.norm' (GroupBatchNorm2d)", or "the network (P4CNN)"."""
+    kind = plain_class(module).__name__
+    return f"layer {path!r} ({kind})" if path else f"the network ({kind})"
+
+
+def known_class(module: nn.Module, known: Collection[type] = ()) -> type[nn.Module]:
+    """Return the class whose behaviour a tool knows: the nearest of torch, of this package, or with a rule of its own.
+
+    Args:
+        module: the module.
+        known: further classes that the tool has rules for, as those that users registered.
+    """
+    kinds = plain_class(module).__mro__
+    return next(kind for kind in kinds if issubclass(kind, nn.Module) and (home(kind) in LIBRARIES or kind in known))
+
+
+def own_code(module: nn.Module, known: Collection[type] = (), *, training: bool = False) -> str | None:
+    """Return what of a module's code is not that of its known class, in words after "has"; None where all of it is.
+
+    Replaced on the instance (as accelerate and PEFT do), or overridden by a subclass: `forward`, and whatever else of
+    the class an answer may go through. Constructors, initialisation, printing and new names do not count; nor do new
+    properties over parameters, whose values whoever reads them gets.
+
+    Args:
+        module: the module.
+        known: further classes that the tool has rules for.
+        training: whether what takes part in training and in `state_dict` counts too.
+    """
+    kind, base = plain_class(module), known_class(module, known)
+    if (replaced := replaced_code(module)) is not None:
+        return replaced
+    counted = {name for name in dir(base) if not hasattr(nn.Module, name) and not name.startswith("__")}
+    counted = (counted - {*_BESIDE}) | {*_ANSWERING} | ({*_TRAINING} if training else set())
+    missing = object()
+    for name in ("forward", *sorted(counted)):
+        if inspect.getattr_static(kind, name, missing) is not inspect.getattr_static(base, name, missing):
+            return f"a {name} of its own"
+    return None
+
+
+def replaced_code(module: nn.Module) -> str | None:
+    """Return the method that was replaced on an instance, as accelerate and PEFT do, in words after "has", or None."""
+    kind = plain_class(module)
+    replaced = sorted(name for name in vars(module) if inspect.isroutine(inspect.getattr_static(kind, name, None)))
+    return f"a {replaced[0]} that was put in its place" if replaced else None
+
+
+def own_hooks(module: nn.Module, *, backward: bool = True) -> str | None:
+    """Return the first hook of a module in words after "has"; None where it has none.
+
+    Args:
+        module: the module.
+        backward: whether hooks of the backward pass count.
+    """
+    for kind, words in {**_FORWARD_HOOKS, **(_BACKWARD_HOOKS if backward else {})}.items():
+        for hook in getattr(module, kind).values():
+            return f"a {words} ({_hook_name(hook)})"
+    return None
+
+
+def acting_hooks(model: nn.Module, run: Callable[[], Any]) -> dict[nn.Module, str]:
+    """Return the modules with hooks that change what goes through, by words after "has"; not those that only look.
+
+    A hook that only looks returns nothing, and writes into no tensor that it is given.
+
+    Args:
+        model: a network; its hooks are watched and put back.
+        run: runs it.
+    """
+    found: dict[nn.Module, str] = {}
+    before: list[tuple[dict[int, Any], dict[int, Any]]] = []
+    for module in model.modules():
+        for kind, words in _FORWARD_HOOKS.items():
+            hooks: dict[int, Any] = getattr(module, kind)
+            if hooks:
+                before.append((hooks, dict(hooks)))
+                hooks.update({key: _watched(hook, module, words, found) for key, hook in hooks.items()})
+    try:
+        if before:
+            run()
+    finally:
+        for hooks, former in before:
+            hooks.update(former)
+    return found
+
+
+def _watched(hook: Any, module: nn.Module, words: str, found: dict[nn.Module, str]) -> Any:
+    def watch(*arguments: Any, **keywords: Any) -> Any:
+        tensors = [t for t in tree_leaves((arguments[1:], keywords)) if isinstance(t, Tensor) and not t.is_inference()]
+        versions = [t._version for t in tensors]  # pyright: ignore[reportPrivateUsage] (no other way)
+        result = hook(*arguments, **keywords)
+        if result is not None or versions != [t._version for t in tensors]:  # pyright: ignore[reportPrivateUsage]
+            found.setdefault(module, f"a {words} ({_hook_name(hook)}) that changes what goes through")
+        return result
+
+    return watch
+
+
+def _hook_name(hook: Any) -> str:
+    return str(getattr(hook, "__qualname__", type(hook).__name__))
+
+
+def foreign_behaviour(module: nn.Module, known: Collection[type] = (), *, training: bool = False) -> str | None:
+    """Return what a tool that replaces a module by its class would drop, in words after "has"; None for nothing.
+
+    Args:
+        module: the module.
+        known: further classes that the tool has rules for, as those that users registered.
+        training: whether what takes part in training and in `state_dict` counts too.
+    """
+    return own_code(module, known, training=training) or own_hooks(module)
+
+
+def refuse_foreign(
+    caller: str, layers: Iterable[tuple[str, nn.Module]], advice: str, known: Collection[type] = ()
+) -> None:
+    """Refuse layers that would be replaced although they do more than their class.
+
+    Args:
+        caller: the tool.
+        layers: path and module of each.
+        advice: what to do, as the end of a sentence.
+        known: further classes that the tool has rules for.
+
+    Raises:
+        ValueError: the first such layer and what it does are named.
+    """
+    for path, module in layers:
+        found = foreign_behaviour(module, known, training=True)
+        if found is not None:
+            raise ValueError(f"{caller}: {layer_named(path, module)} has {found}, which would be lost; {advice}")
+
+
+def foreign_layers(model: nn.Module, known: Collection[type] = ()) -> str:
+    """Return a half-sentence on the layers of torch and this package that do more than their class; "" for none.
+
+    For messages of a result that came out wrong: these are the first to look at.
+    """
+    found = [
+        f"{layer_named(path, module)} has {what}"
+        for path, module in model.named_modules()
+        if known_class(module, known) is not nn.Module and (what := foreign_behaviour(module, known)) is not None
+    ] + [
+        f"{layer_named(path, module)} has {what}"
+        for path, module in model.named_modules()
+        if known_class(module, known) is nn.Module and (what := own_hooks(module) or replaced_code(module)) is not None
+    ]
+    rest = f", and {len(found) - 3} more" if len(found) > 3 else ""
+    return f"{'; '.join(found[:3])}{rest}" if found else ""
+
+
+def refuse_beside_the_code(caller: str, model: nn.Module) -> None:
+    """Refuse a network with anything that reading the code of its modules and building their classes anew would lose.
+
+    Hooks, replaced methods of layers of torch and of this package, weights that are computed.
+
+    Raises:
+        ValueError: the first such module is named.
+    """
+    for path, module in model.named_modules():
+        is_layer = known_class(module) is not nn.Module
+        what = own_hooks(module) or (replaced_code(module) if is_layer or not path else None)
+        if what is None and parametrize.is_parametrized(module):
+            what = "a parametrised weight"
+        if what is not None:
+            raise ValueError(
+                f"{caller}: {layer_named(path, module)} has {what}, which would be lost; take it out, and put it into "
+                f"the result"
+            )
+
+
+def changed_since_built(model: nn.Module, built: nn.Module) -> str:
+    """Return what a network has that the same network as built has not, as a sentence; "" for nothing.
+
+    Other modules or settings, hooks, code and computed weights count. Weights do not, nor do separable convolutions.
+
+    Args:
+        model: the network.
+        built: as it comes from its constructor.
+    """
+    before, after = dict(model.named_modules()), dict(built.named_modules())
+    for path in (*before, *(path for path in after if path not in before)):
+        module, expected = before.get(path), after.get(path)
+        if module is None or expected is None:
+            other = module or expected
+            return f"there is {'a' if module else 'no'} module {path!r} ({type(other).__name__})"
+        computed = any(weight_name(hook) for hook in module._forward_pre_hooks.values())  # pyright: ignore[reportPrivateUsage]
+        if computed or parametrize.is_parametrized(module):
+            return f"{layer_named(path, module)} has a weight that is computed"
+        if type(module) is not type(expected):
+            return f"{layer_named(path, module)} is no {type(expected).__name__}"
+        # What an instance prints of itself are its settings; separable layers print what they choose on a device too.
+        if not list(module.children()) and not hasattr(module, "pointwise"):
+            found, wanted = module.extra_repr(), expected.extra_repr()
+            if found.replace("inplace=True", "") != wanted.replace("inplace=True", ""):
+                return f"{layer_named(path, module)} has other settings, {found} instead of {wanted}"
+        what = foreign_behaviour(module, (type(expected),), training=True)
+        if what is not None:
+            return f"{layer_named(path, module)} has {what}"
+    return ""
+
+
+def refuse_hooks_of_all(caller: str) -> None:
+    """Refuse to work while torch runs a hook on every module there is: layers that are replaced would miss it.
+
+    Raises:
+        ValueError: there is one.
+    """
+    module: Any = torch.nn.modules.module
+    for direction in ("forward_pre", "forward", "backward_pre", "backward"):
+        if getattr(module, f"_global_{direction}_hooks", None):
+            raise ValueError(
+                f"{caller}: a hook on all modules is registered (torch.nn.modules.module.register_module_"
+                f"{'full_' if direction.startswith('backward') else ''}{direction}_hook), which the layers that are "
+                f"put in place of others would answer otherwise; remove it first"
+            )
