@@ -8,18 +8,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sepgconv._messages import one_of
-from sepgconv.functional import (
-    NormRelu,
-    SeparableActions,
-    compose_kernel,
-    full_rank,
-    select_execution,
-    separable_actions,
-    separable_group_conv2d,
-)
+from sepgconv.functional import NormRelu, compose_kernel, full_rank, select_execution
 from sepgconv.functional.execution import EXECUTIONS, Execution, check_fourier
 from sepgconv.functional.geometry import Pair
 from sepgconv.functional.kernels import SHARINGS, Sharing
+from sepgconv.functional.separable import convolve_separable
 from sepgconv.groups import FiniteGroup
 from sepgconv.nn._base import GroupConvLayer
 
@@ -70,7 +63,6 @@ class SeparableGroupConv2d(GroupConvLayer):
     depthwise: nn.Parameter
     sharing: Sharing
     execution: Execution
-    _actions: SeparableActions
 
     def __init__(
         self,
@@ -121,9 +113,6 @@ class SeparableGroupConv2d(GroupConvLayer):
             )
         return rank.__index__()
 
-    def _tables(self, device: torch.device) -> dict[str, SeparableActions]:
-        return {"_actions": separable_actions(self.group, self.kernel_size, device=device)}
-
     def reset_parameters(self) -> None:
         """Draw the factors so that each keeps the variance: E[y^2] = 2 E[x^2] before a ReLU, with |G| in the fan-in.
 
@@ -157,18 +146,18 @@ class SeparableGroupConv2d(GroupConvLayer):
 
     def forward(self, x: Float[Tensor, "b c g y x"], before: NormRelu | None = None) -> Float[Tensor, "b o g y2 x2"]:
         """Convolve feature maps on the group, after `before` where `sepgconv.nn.Sequential` gives it."""
-        return separable_group_conv2d(
+        return convolve_separable(
             x,
             self.pointwise,
             self.depthwise,
             self.group,
             self.bias,
+            self.geometry,
+            self._get_name(),
             sharing=self.sharing,
             execution=self.execution,
             recompute=self.recompute,
-            **self._planar,
             before=before,
-            actions=self._actions,
         )
 
     def extra_repr(self) -> str:
