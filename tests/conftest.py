@@ -54,7 +54,8 @@ def _set_aside() -> dict[str, ModuleType]:
 
 
 def _forget_in_the_compiler() -> None:
-    """Take out the modules that it keeps by name among the globals of code that it compiled."""
+    """Take out the modules that it keeps by name, some of them among the globals of code that it compiled."""
+    torch._dynamo.symbolic_convert._import_module.cache_clear()
     for module in list(sys.modules.values()):
         for name in [name for name in vars(module) if name.startswith("__import_sepgconv")]:
             delattr(module, name)

@@ -265,7 +265,7 @@ def check_probability(p: float, caller: str) -> None:
         ValueError: no number from 0 to 1.
     """
     if not _is_number(p) or not 0 <= p <= 1:
-        raise ValueError(f"{caller}: p must be a probability from 0 to 1, got {p!r}")
+        raise ValueError(f"{caller}: p must be a probability between 0 and 1, got {p!r}")
 
 
 def _is_number(value: object) -> bool:

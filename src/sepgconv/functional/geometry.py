@@ -113,16 +113,6 @@ def _misses(side: int, padding: int, dilation: int, stride: int, windows: int) -
     return any(-before % dilation >= side for before in range(padding, 0, -stride)[:windows])
 
 
-def check_padding(padding: Pair, window: Pair) -> None:
-    """Refuse more padding than half a pool's window.
-
-    Raises:
-        ValueError: it is more on one of the axes.
-    """
-    if any(2 * p > k for p, k in zip(padding, window, strict=True)):
-        raise ValueError(f"padding must be at most half of kernel_size={window}, got {padding}")
-
-
 def conv_geometry(
     group: FiniteGroup,
     kernel_size: int | Pair,

@@ -14,7 +14,6 @@ from torch.utils.checkpoint import checkpoint
 from sepgconv._messages import one_of
 from sepgconv.functional.checks import (
     NUMBERS,
-    check_count,
     check_feature_map,
     check_operands,
     check_per_channel,
@@ -41,7 +40,7 @@ from sepgconv.functional.kernels import (
 )
 from sepgconv.functional.layout import fold_image, fold_poses, unfold_poses
 from sepgconv.functional.mixing import WHOLE, block_weights, dense_weight, fourier_table, fourier_tables
-from sepgconv.functional.normalization import group_batch_norm
+from sepgconv.functional.normalization import check_batch_norm, normalize_batch
 from sepgconv.functional.operators import flat_plan, gc_convolution_operator
 from sepgconv.functional.planar import planar_conv2d
 from sepgconv.functional.shared_statistics import update_running_statistics
@@ -157,6 +156,10 @@ def separable_group_conv2d(
     group, caller = find_group(group), "separable_group_conv2d"
     size = kernel_size_of(depthwise, "depthwise", caller)
     geometry = conv_geometry(group, size, stride, padding, dilation, padding_mode)
+    if before is not None:
+        check_feature_map(x, None, group, caller)
+        given = (before.running_mean, before.running_var, before.weight, before.bias)
+        check_batch_norm(x, *given, True, before.momentum, before.eps, f"{caller}: before")
     return convolve_separable(
         x,
         pointwise,
@@ -254,7 +257,6 @@ def _gc_separable(
         x, before = _apply(before, x), None
     maps = fold_poses(x)
     if before is not None:
-        check_count(x, "GroupBatchNorm2d")
         channels = x.shape[1]
         scale = x.new_ones(channels) if before.weight is None else before.weight
         shift = x.new_zeros(channels) if before.bias is None else before.bias
@@ -274,7 +276,8 @@ def _gc_separable(
 
 def _apply(before: NormRelu, x: Tensor) -> Tensor:
     running = (before.running_mean, before.running_var)
-    return F.relu(group_batch_norm(x, *running, before.weight, before.bias, True, before.momentum, before.eps))
+    given = (*running, before.weight, before.bias)
+    return F.relu(normalize_batch(x, *given, True, before.momentum, before.eps, relu=False))
 
 
 def _g_separable(x: Tensor, mixing: Tensor, filters: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:

@@ -13,6 +13,17 @@ from sepgconv.groups import FiniteGroup
 from sepgconv.groups import group as find_group
 
 
+def check_dtype(dtype: torch.dtype | None, caller: str, allowed: tuple[torch.dtype, ...]) -> None:
+    """Refuse a dtype in which a layer does not work: integers, and complex numbers but for convolutions.
+
+    Raises:
+        ValueError: neither None nor one of those allowed.
+    """
+    if dtype is not None and dtype not in allowed:
+        words = "torch.float32, float64, float16 or bfloat16"
+        raise ValueError(f"{caller}: dtype must be a floating point type of torch ({words}), got {dtype!r}")
+
+
 def empty_parameter(
     layer: nn.Module, name: str, shape: tuple[int, ...], device: torch.device | str | None, dtype: torch.dtype | None
 ) -> nn.Parameter:
@@ -21,9 +32,8 @@ def empty_parameter(
     Raises:
         ValueError: a dtype that no layer works in, or more numbers than there is memory for.
     """
-    caller, words = layer._get_name(), "float32, float64, float16 or bfloat16"  # pyright: ignore[reportPrivateUsage]
-    if dtype is not None and dtype not in NUMBERS:
-        raise ValueError(f"{caller}: dtype must be a floating point type of torch ({words}), got {dtype!r}")
+    caller = type(layer).__name__
+    check_dtype(dtype, caller, NUMBERS)
     try:
         return nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
     except torch.OutOfMemoryError:
