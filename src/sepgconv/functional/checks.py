@@ -1,8 +1,7 @@
 """Checks of what comes in, each refused in one sentence: what was expected, what came, the likely remedy."""
 
-import math
 from numbers import Real
-from typing import SupportsIndex
+from typing import SupportsIndex, TypeGuard
 
 import torch
 from torch import Tensor
@@ -28,8 +27,15 @@ def check_channels(caller: str, **counts: int) -> None:
         ValueError: one is not an integer of at least 1.
     """
     for name, count in counts.items():
-        if not isinstance(count, SupportsIndex) or isinstance(count, bool) or count.__index__() < 1:
+        if not is_integer(count) or count.__index__() < 1:
             raise ValueError(f"{caller}: {name} must be a positive integer, got {count!r}")
+
+
+def is_integer(value: object) -> TypeGuard[SupportsIndex]:
+    """Tell whether a value is one integer: of Python, or of another library, a truth value is none."""
+    if isinstance(value, Tensor):
+        return value.ndim == 0 and value.dtype in INTEGERS and not value.is_meta
+    return isinstance(value, SupportsIndex) and not isinstance(value, bool) and getattr(value, "ndim", 0) == 0
 
 
 def check_tensor(value: object, what: str, caller: str, dtypes: tuple[torch.dtype, ...] = FLOATS) -> None:
@@ -70,7 +76,9 @@ def _kind(value: object) -> str:
     return "None" if value is None else kind.__name__ if kind.__module__ == "builtins" else str(kind)
 
 
-def check_operands(x: Tensor, caller: str, *, mixes: bool = False, **weights: Tensor | None) -> None:
+def check_operands(
+    x: Tensor, caller: str, *, mixes: bool = False, what: str = "the input", **weights: Tensor | None
+) -> None:
     """Refuse weights that an operation cannot take together with its input, which has been checked.
 
     Args:
@@ -78,6 +86,7 @@ def check_operands(x: Tensor, caller: str, *, mixes: bool = False, **weights: Te
         caller: named in the error.
         mixes: whether half precision input goes with float32 weights, as in torch's norms; else in mixed precision
             only (`torch.autocast`), where torch converts both.
+        what: the name of the input in the error.
         weights: by name; None is passed over.
 
     Raises:
@@ -88,19 +97,19 @@ def check_operands(x: Tensor, caller: str, *, mixes: bool = False, **weights: Te
     for name, weight in weights.items():
         if weight is None:
             continue
-        if not isinstance(weight, Tensor):
-            raise TypeError(f"{caller}: {name} must be a tensor, got {_kind(weight)}")
+        if not isinstance(weight, Tensor) or weight.layout != torch.strided or weight.is_nested:
+            check_tensor(weight, name, caller, NUMBERS)
         if weight.dtype != dtype and not _go_together(dtype, weight.dtype, device.type, mixes):
             check_tensor(weight, name, caller, NUMBERS)
             raise ValueError(
-                f"{caller}: the input is {dtype} and {name} is {weight.dtype}; convert one of them, the input with "
-                f"x.to({weight.dtype}) or the layer with .to({dtype})"
+                f"{caller}: {what} is {dtype} and {name} is {weight.dtype}; convert one of them, {what} with "
+                f".to({weight.dtype}) or the layer with .to({dtype})"
             )
         if weight.device != device:
             raise ValueError(
-                f"{caller}: the input is on {device} and {name} on {weight.device}; "
+                f"{caller}: {what} is on {device} and {name} on {weight.device}; "
                 + ("give the weights memory and values, as with to_empty and load_state_dict" if weight.is_meta else "")
-                + ("" if weight.is_meta else f"move one of them, the input with x.to({str(weight.device)!r})")
+                + ("" if weight.is_meta else f"move one of them, {what} with .to({str(weight.device)!r})")
             )
 
 
@@ -269,4 +278,5 @@ def check_probability(p: float, caller: str) -> None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, float | int | Real) and not isinstance(value, bool) and math.isfinite(value)
+    # No integers that torch cannot take either, which has eight bytes for them.
+    return isinstance(value, float | int | Real) and not isinstance(value, bool) and -(2.0**63) < value < 2.0**63  # pyright: ignore[reportOperatorIssue]

@@ -18,7 +18,7 @@ class _Kept:
 
 
 _made: dict[tuple[Hashable, ...], Tensor] = {}
-_kept = _Kept()
+_kept, _names = _Kept(), dict[tuple[Hashable, ...], str]()
 
 
 def constant(make: Callable[..., Tensor], *arguments: Hashable, like: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def _find(key: tuple[Any, ...]) -> Tensor:
 def _name(*key: Hashable) -> str:
     """Return the attribute of `_kept` that holds a constant."""
     found = _find(key)
-    name = f"at{id(found)}"
+    name = _names.setdefault(key, f"constant{len(_names)}")
     setattr(_kept, name, found)
     return name
 

@@ -1,15 +1,16 @@
 """Kernel size, stride, padding, dilation of a planar convolution: checked, refused where they break the symmetry."""
 
 from dataclasses import dataclass
-from typing import Literal, SupportsIndex
+from typing import Literal
 
 from sepgconv._messages import one_of
+from sepgconv.functional.checks import is_integer
 from sepgconv.groups import FiniteGroup
 
 Pair = tuple[int, int]
 PaddingMode = Literal["zeros", "circular", "reflect", "replicate"]
 LARGEST = 2**31 - 1  # along an axis; torch's kernels count in four bytes
-MOST_PADDING = 2**48  # pixels; more than the memory of any machine holds
+MOST = 2**48  # pixels; more than the memory of any machine holds
 PADDING_MODES: tuple[PaddingMode, ...] = ("zeros", "circular", "reflect", "replicate")
 
 
@@ -20,9 +21,7 @@ def as_pair(value: int | Pair, name: str, *, least: int) -> Pair:
         ValueError: it is neither, smaller than `least`, or too large for torch.
     """
     pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
-    if len(pair) != 2 or any(
-        not isinstance(side, SupportsIndex) or isinstance(side, bool) or side.__index__() < least for side in pair
-    ):
+    if len(pair) != 2 or any(not is_integer(side) or side.__index__() < least for side in pair):
         raise ValueError(f"{name} must be an integer, or a pair of them, of at least {least}; got {value!r}")
     if any(side.__index__() > LARGEST for side in pair):
         raise ValueError(f"{name} must be at most 2^31 - 1, got {value!r}")
@@ -144,7 +143,7 @@ def conv_geometry(
         paddings = (total[0] // 2, total[1] // 2)
     else:
         paddings = as_pair(padding, "padding", least=0)
-    if (2 * paddings[0] + 1) * (2 * paddings[1] + 1) > MOST_PADDING:
+    if (2 * paddings[0] + 1) * (2 * paddings[1] + 1) > MOST:
         raise ValueError(f"padding={paddings} would make maps of more than 2^48 pixels, which no memory holds")
     check_equal_sides(group, kernel_size=kernel, stride=strides, padding=paddings, dilation=dilations)
     return Geometry(kernel, strides, paddings, dilations, mode)

@@ -3,6 +3,7 @@
 The planar ones take any sides; whether unequal ones suit the group is for the modules of `sepgconv.nn` to check.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 from sepgconv.functional.checks import FLOATS, INTEGERS, NUMBERS, check_feature_map
 from sepgconv.functional.derivatives import by_hand, in_compiled_code, is_transformed, one_by_one
-from sepgconv.functional.geometry import Geometry, Pair, as_pair, conv_geometry
+from sepgconv.functional.geometry import MOST, Geometry, Pair, as_pair, conv_geometry
 from sepgconv.functional.layout import fold_image, fold_poses, unfold_poses
 from sepgconv.functional.maxima import max_pool_backward, max_pool_with_places
 from sepgconv.functional.operators import max_pool_operator
@@ -32,7 +33,12 @@ def group_max_pool(x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c y x"]:
         TypeError: x is no tensor.
         ValueError: x is not a feature map, or of complex numbers.
     """
-    check_feature_map(x, None, None, "group_max_pool", (*FLOATS, *INTEGERS, torch.bool))
+    return pool_pose_maxima(x, "group_max_pool")
+
+
+def pool_pose_maxima(x: Tensor, caller: str) -> Tensor:
+    """Run `group_max_pool`; errors name the caller."""
+    check_feature_map(x, None, None, caller, (*FLOATS, *INTEGERS, torch.bool))
     pooled = _over_poses(x, Tensor.amax)
     # The backward pass looks for the poses that equal the maximum: its own copy, so that the result is not needed.
     return pooled.clone() if torch.is_grad_enabled() else pooled
@@ -45,7 +51,12 @@ def group_mean_pool(x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c y x"]:
         TypeError: x is no tensor.
         ValueError: x is not a feature map, or not of floating point numbers.
     """
-    check_feature_map(x, None, None, "group_mean_pool", NUMBERS)
+    return pool_pose_means(x, "group_mean_pool")
+
+
+def pool_pose_means(x: Tensor, caller: str) -> Tensor:
+    """Run `group_mean_pool`; errors name the caller."""
+    check_feature_map(x, None, None, caller, NUMBERS)
     return _over_poses(x, Tensor.mean)
 
 
@@ -75,6 +86,8 @@ def _planar(
     height, width = int(x.shape[-2]), int(x.shape[-1])
     if window is not None:
         window.check_size(height, width, caller)
+        if x.shape[1] < 1:
+            raise ValueError(f"{caller}: expected at least one channel, got {tuple(x.shape)}")
     elif height < 1 or width < 1:
         raise ValueError(f"{caller}: maps of {height} x {width} have no pixel")
     return unfold_poses(pool(fold_poses(x)), x.shape[2])
@@ -174,13 +187,24 @@ def adaptive_avg_pool2d(x: Float[Tensor, "b c g y x"], output_size: int | Pair) 
         TypeError: x is no tensor.
         ValueError: x is not a feature map of floating point numbers, or has no pixel; or the size is out of range.
     """
+    check_output_size(output_size)
+    return pool_to(x, output_size, "adaptive_avg_pool2d")
+
+
+def check_output_size(output_size: int | Pair) -> None:
+    """Refuse what is no size; one side may be None as in torch, which leaves it as it is.
+
+    Raises:
+        ValueError: neither an integer of at least 0 nor a pair, or more pixels than memory can hold.
+    """
     sides = output_size if isinstance(output_size, tuple | list) else (output_size, output_size)
     given = [side for side in sides if side is not None]  # pyright: ignore[reportUnnecessaryComparison] (None as in torch)
     if len(sides) != 2 or not given:
         raise ValueError(f"output_size must be an integer, or a pair of them; got {output_size!r}")
     for side in given:
         as_pair(side, "output_size", least=0)
-    return pool_to(x, output_size, "adaptive_avg_pool2d")
+    if math.prod(given) > MOST:
+        raise ValueError(f"output_size={output_size} makes maps of more than 2^48 pixels, which no memory holds")
 
 
 def pool_to(x: Tensor, output_size: int | Pair, caller: str) -> Tensor:

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from sepgconv._messages import one_of
 from sepgconv.functional.checks import (
+    HALVES,
     NUMBERS,
     check_feature_map,
     check_operands,
@@ -23,16 +24,16 @@ from sepgconv.functional.checks import (
 )
 from sepgconv.functional.constants import constant
 from sepgconv.functional.convolution import convolve_dense
-from sepgconv.functional.derivatives import by_hand, in_compiled_code, is_transformed
-from sepgconv.functional.execution import Execution, select_execution
+from sepgconv.functional.derivatives import by_hand, casts, in_compiled_code, is_transformed
+from sepgconv.functional.execution import Execution, choose_execution
 from sepgconv.functional.gc_convolution import GcPlan, gc_convolution, norm_relu_gc_convolution
 from sepgconv.functional.geometry import Geometry, Pair, conv_geometry
 from sepgconv.functional.kernels import (
     SHARINGS,
     Sharing,
-    compose_kernel,
     filter_action,
     map_filters,
+    multiplied,
     over_poses,
     pixel_action,
     pose_action,
@@ -65,8 +66,11 @@ class SeparableActions(NamedTuple):
     fourier: tuple[Tensor, ...]
 
 
-def separable_actions(group: FiniteGroup, size: Pair, *, device: torch.device | str | None = None) -> SeparableActions:
+def separable_actions(
+    group: FiniteGroup | str, size: Pair, *, device: torch.device | str | None = None
+) -> SeparableActions:
     """Build the tables for planar kernels of a size (height, width)."""
+    group = find_group(group)
     return SeparableActions(
         pose_action(group, device=device),
         pixel_action(group, size, device=device),
@@ -206,16 +210,18 @@ def convolve_separable(
     pixels = (int(x.shape[-2]), int(x.shape[-1]))
     geometry.check_size(*pixels, caller)
     sizes = (sharing, in_channels, out_channels, group, geometry, pixels)
-    chosen = select_execution(execution, *sizes, device=x.device.type, rank=terms[0] if terms else 1)
+    chosen = choose_execution(execution, *sizes, device=x.device.type, rank=terms[0] if terms else 1)
     recompute = (chosen == "fourier") if recompute is None else recompute
     compiles = torch.compiler.is_compiling()
     recompute = recompute and torch.is_grad_enabled() and (compiles or not is_transformed())
     if chosen == "composed":
         x = x if before is None else _apply(before, x)
         table = None if actions is None else actions.filter
-        return convolve_dense(x, compose_kernel(pointwise, depthwise, sharing), group, bias, geometry, caller, table)
+        return convolve_dense(x, multiplied(pointwise, depthwise, sharing), group, bias, geometry, caller, table)
     pixel = constant(pixel_action, group, size, like=depthwise) if actions is None else actions.pixel
     if sharing == "gc":
+        if x.dtype in HALVES and casts(x.device.type):  # sums of poses go with weights of one half precision only
+            x = x.to(torch.get_autocast_dtype(x.device.type))
         weights, form = _mixing(chosen, fold_terms(pointwise), group, actions)
         filters = map_filters(depthwise, pixel).contiguous()  # (h*o, r, k, l)
         plan = GcPlan(form, order, geometry)

@@ -1,7 +1,8 @@
 """What the layers share: memory for parameters; of convolutions planar arguments, bias, printing, memory formats."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -34,8 +35,19 @@ def empty_parameter(
     """
     caller = type(layer).__name__
     check_dtype(dtype, caller, NUMBERS)
-    try:
+    with memory_for(caller, name, shape):
         return nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+
+
+@contextmanager
+def memory_for(caller: str, name: str, shape: tuple[int, ...]) -> Generator[None]:
+    """Say which layer asks for more numbers than there is memory for.
+
+    Raises:
+        ValueError: torch could not make a parameter of that shape.
+    """
+    try:
+        yield
     except torch.OutOfMemoryError:
         raise  # of an accelerator, where tools look for it by its class
     except (RuntimeError, OverflowError) as error:

@@ -18,7 +18,7 @@ from sepgconv.functional.checks import (
 )
 from sepgconv.functional.layout import fold_poses_into_width, unfold_poses_from_width
 from sepgconv.functional.normalization import check_batch_norm, normalize_batch, normalize_positions
-from sepgconv.nn._base import check_dtype, empty_parameter
+from sepgconv.nn._base import check_dtype, empty_parameter, memory_for
 
 
 class GroupBatchNorm2d(nn.BatchNorm3d):
@@ -57,7 +57,8 @@ class GroupBatchNorm2d(nn.BatchNorm3d):
         check_eps(eps, caller)
         check_momentum(momentum, caller)
         check_dtype(dtype, caller, FLOATS)
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device=device, dtype=dtype)
+        with memory_for(caller, "weight", (num_features,)):
+            super().__init__(num_features, eps, momentum, affine, track_running_stats, device=device, dtype=dtype)
 
     def forward(self, input: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c g y x"]:
         """Normalise feature maps."""

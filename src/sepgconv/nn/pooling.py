@@ -3,9 +3,16 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sepgconv import functional
 from sepgconv.functional.geometry import Geometry, Pair, as_pair, check_equal_sides
-from sepgconv.functional.pooling import pool_maxima, pool_means, pool_to, pool_window
+from sepgconv.functional.pooling import (
+    check_output_size,
+    pool_maxima,
+    pool_means,
+    pool_pose_maxima,
+    pool_pose_means,
+    pool_to,
+    pool_window,
+)
 from sepgconv.groups import FiniteGroup
 from sepgconv.groups import group as find_group
 
@@ -21,7 +28,7 @@ class GroupMaxPool(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c y x"]:
         """Pool over poses."""
-        return functional.group_max_pool(x)
+        return pool_pose_maxima(x, self._get_name())
 
 
 class GroupMeanPool(nn.Module):
@@ -35,7 +42,7 @@ class GroupMeanPool(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c y x"]:
         """Pool over poses."""
-        return functional.group_mean_pool(x)
+        return pool_pose_means(x, self._get_name())
 
 
 def _sides(group: FiniteGroup | str | None, least: int, name: str, value: int | Pair) -> Pair:
@@ -151,6 +158,7 @@ class AdaptiveAvgPool2d(nn.Module):
     def __init__(self, output_size: int | Pair, *, group: FiniteGroup | str | None = None) -> None:
         super().__init__()
         self.output_size = _sides(group, 1, "output_size", output_size)
+        check_output_size(self.output_size)
 
     def forward(self, x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c g y2 x2"]:
         """Pool in the plane."""
