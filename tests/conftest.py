@@ -53,6 +53,14 @@ def _set_aside() -> dict[str, ModuleType]:
     return {name: sys.modules.pop(name) for name in ours}
 
 
+def _forget_in_the_compiler() -> None:
+    """Take out the modules that it keeps by name, some of them among the globals of code that it compiled."""
+    torch._dynamo.symbolic_convert._import_module.cache_clear()
+    for module in list(sys.modules.values()):
+        for name in [name for name in vars(module) if name.startswith("__import_sepgconv")]:
+            delattr(module, name)
+
+
 @pytest.fixture(scope="module")
 def as_installed() -> Iterator[ModuleType]:
     """The package imported anew without the import hook, in place of the checked one while a module's tests run.
@@ -60,10 +68,12 @@ def as_installed() -> Iterator[ModuleType]:
     The compiler cannot read through the wrappers that check annotations, and users do not have them.
     """
     checked = _set_aside()
+    _forget_in_the_compiler()
     hooks = [finder for finder in sys.meta_path if type(finder).__module__.startswith("jaxtyping")]
     for hook in hooks:
         sys.meta_path.remove(hook)
     yield importlib.import_module("sepgconv")
     _set_aside()
+    _forget_in_the_compiler()
     sys.modules.update(checked)
     sys.meta_path[:0] = hooks

@@ -122,23 +122,20 @@ OTHERS = [
 ]
 
 
-def _tensors(value):
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, tuple):
-        for part in value:
-            yield from _tensors(part)
-
-
-def _tables(module):
-    # Attributes of `nn.Module` itself, as `_parameters`, are dictionaries.
-    return [table for part in module.modules() for value in vars(part).values() for table in _tensors(value)]
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture
 def tables_of():
-    """The tables by which a module's group moves its filters: tensors, and tuples of them, among its attributes."""
-    return _tables
+    """The tables by which a module's group moves its filters, as one call takes them; a test may change them."""
+    constants = sepgconv.functional.constants
+    kept = dict(constants._made)
+    constants._made.clear()
+
+    def used(module, x):
+        module(x)
+        return list(constants._made.values())
+
+    yield used
+    constants._made.clear()
+    constants._made.update(kept)
 
 
 def _name(layer):

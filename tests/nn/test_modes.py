@@ -6,6 +6,7 @@ import pickle
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import sepgconv
@@ -238,3 +239,78 @@ def test_shared_memory(layer, group):
     module.share_memory()
     assert all(parameter.is_shared() for parameter in module.parameters())
     assert torch.equal(module(x), expected)
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_a_skeleton_without_memory_runs_on_the_state_of_a_call(layer, group, grad):
+    """torch's recipe for ensembles: https://docs.pytorch.org/tutorials/intermediate/ensembling.html."""
+    module, x = ready(layer, group)
+    skeleton = copy.deepcopy(module).to("meta")
+    assert all(value.is_meta for value in skeleton.state_dict().values())
+    with torch.set_grad_enabled(grad):
+        assert torch.equal(torch.func.functional_call(skeleton, module.state_dict(), (x,)), module(x))
+
+
+def test_ensembles_are_batched_over_skeletons(convolution):
+    (one, x), (other, _) = ready(convolution, "p4"), ready(convolution, "p4")
+    skeleton = copy.deepcopy(one).to("meta")
+    stacked = torch.func.stack_module_state([one, other])[0]
+    results = torch.vmap(lambda p: torch.func.functional_call(skeleton, p, (x,)))(stacked)
+    torch.testing.assert_close(results, torch.stack([one(x), other(x)]), rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_with_respect_to_the_state_of_a_call(convolution):
+    module, x = ready(convolution, "p4m")
+    state, skeleton = dict(module.named_parameters()), copy.deepcopy(module).to("meta")
+
+    def loss(call):
+        return lambda state: torch.func.functional_call(call, state, (x,)).square().sum()
+
+    found, expected = torch.func.grad(loss(skeleton))(state), torch.func.grad(loss(module))(state)
+    assert all(torch.equal(found[name], expected[name]) and expected[name].any() for name in state)
+
+
+class TestTablesAreMadeInTheMiddleOf:
+    """Whatever goes on when a table is made first: what is kept is an ordinary tensor that serves every later call."""
+
+    @pytest.fixture(autouse=True)
+    def _none_yet(self, tables_of):
+        self.tables_of = tables_of
+
+    def serves_training_later(self, module, x):
+        tables = self.tables_of(module, x)
+        assert tables
+        assert all(type(table) is torch.Tensor and not table.is_inference() for table in tables)
+        assert not [table for table in tables if torch._C._functorch.is_functorch_wrapped_tensor(table)]
+        module(x).sum().backward()
+        assert all(parameter.grad.isfinite().all() for parameter in module.parameters())
+
+    def test_inference_mode(self, convolution):
+        module, x = ready(convolution, "p4")
+        with torch.inference_mode():
+            module(x)
+        self.serves_training_later(module, x)
+
+    @pytest.mark.parametrize(
+        "run",
+        [
+            lambda module, x: torch.func.grad(lambda x: module(x).sum())(x),
+            lambda module, x: torch.func.grad(lambda y: torch.func.grad(lambda x: module(x).sum())(y).sum())(x),
+            lambda module, x: torch.func.functionalize(module)(x),
+            lambda module, x: torch.vmap(module)(x[None]),
+        ],
+        ids=["grad", "second grad", "functionalize", "vmap"],
+    )
+    def test_a_transform(self, convolution, run):
+        module, x = ready(convolution, "p4")
+        run(module, x)
+        self.serves_training_later(module, x)
+
+    def test_fake_tensors(self, convolution):
+        with FakeTensorMode():
+            module, x = ready(convolution, "p4")
+            y = module(x)
+        assert y.shape == module(x).shape  # also when the mode is left
+        real, x = ready(convolution, "p4")
+        assert real(x).shape == y.shape
+        self.serves_training_later(real, x)

@@ -82,7 +82,7 @@ def test_is_equivariant(group, sharing, execution):
 def test_terms_that_turn_otherwise_are_noticed(sharing, tables_of):
     """Negative control: the first term's mixing reads the poses of another element."""
     module, x = SeparableGroupConv2d(3, 4, 3, "p4", sharing=sharing, rank=2), torch.randn(2, 3, 4, 6, 6)
-    for table in tables_of(module):
+    for table in tables_of(module, x):
         if not table.is_floating_point():
             table[1] = table[0]
     with pytest.raises(AssertionError, match="is not equivariant"):

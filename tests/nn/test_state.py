@@ -87,12 +87,18 @@ def test_repr_tells_what_differs_from_the_defaults(convolution):
 def test_device_and_dtype_are_those_of_the_parameters(convolution, group, tables_of):
     module = convolution.build(group, 3, device="meta", dtype=torch.float64)
     assert all(parameter.is_meta and parameter.dtype == torch.float64 for parameter in module.parameters())
-    tables = tables_of(module)
+    tables = tables_of(module, convolution.input(group, device="meta", dtype=torch.float64))
     assert tables
     assert all(table.is_meta for table in tables)
     # Indices, and the shares of weights in the blocks of irreps.
     assert {table.dtype for table in tables} <= {torch.int64, torch.float32}
-    assert (torch.float32 in {table.dtype for table in tables}) == (convolution.class_name == "SeparableGroupConv2d")
+    assert (torch.float32 in {table.dtype for table in tables}) == (convolution.name == "gc fourier")
+
+
+def test_a_layer_holds_no_tensors_but_its_state(layer, group):
+    """Those would stay where they are when torch moves the state, or takes it from elsewhere."""
+    modules = layer.build(group, 3).modules()
+    assert not [name for part in modules for name, value in vars(part).items() if isinstance(value, torch.Tensor)]
 
 
 def test_there_are_no_buffers_but_running_statistics(layer, group):

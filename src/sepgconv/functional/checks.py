@@ -1,10 +1,19 @@
-"""Checks of what comes in: rank, channels and poses, each refused in one sentence with the likely remedy."""
+"""Checks of what comes in, each refused in one sentence: what was expected, what came, the likely remedy."""
 
-from typing import SupportsIndex
+from numbers import Real
+from typing import SupportsIndex, TypeGuard
 
+import torch
 from torch import Tensor
 
+from sepgconv.functional.derivatives import casts
 from sepgconv.groups import FiniteGroup
+
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+COMPLEX = (torch.complex64, torch.complex128, torch.complex32)
+NUMBERS = (*FLOATS, *COMPLEX)  # what torch's convolutions take
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+HALVES = (torch.float16, torch.bfloat16)
 
 
 def check_channels(caller: str, **counts: int) -> None:
@@ -18,16 +27,107 @@ def check_channels(caller: str, **counts: int) -> None:
         ValueError: one is not an integer of at least 1.
     """
     for name, count in counts.items():
-        if not isinstance(count, SupportsIndex) or isinstance(count, bool) or count.__index__() < 1:
+        if not is_integer(count) or count.__index__() < 1:
             raise ValueError(f"{caller}: {name} must be a positive integer, got {count!r}")
+
+
+def is_integer(value: object) -> TypeGuard[SupportsIndex]:
+    """Tell whether a value is one integer: of Python, or of another library, a truth value is none."""
+    if isinstance(value, Tensor):
+        return value.ndim == 0 and value.dtype in INTEGERS and not value.is_meta
+    return isinstance(value, SupportsIndex) and not isinstance(value, bool) and getattr(value, "ndim", 0) == 0
+
+
+def check_tensor(value: object, what: str, caller: str, dtypes: tuple[torch.dtype, ...] = FLOATS) -> None:
+    """Refuse anything but dense tensors of numbers that the operation can work with.
+
+    Args:
+        value: what came.
+        what: its name in the error.
+        caller: named in the error.
+        dtypes: those that the operation takes.
+
+    Raises:
+        TypeError: no tensor.
+        ValueError: a sparse, nested or quantised tensor, or another dtype.
+    """
+    if isinstance(value, Tensor) and value.dtype in dtypes and value.layout == torch.strided and not value.is_nested:
+        return
+    if not isinstance(value, Tensor):
+        hint = "; make one with torch.as_tensor" if hasattr(value, "__array__") or isinstance(value, list) else ""
+        raise TypeError(f"{caller}: {what} must be a tensor, got {_kind(value)}{hint}")
+    if value.is_quantized:
+        raise ValueError(f"{caller}: {what} must not be quantised, got {value.dtype}; use x.dequantize()")
+    if value.layout != torch.strided or value.is_nested:
+        layout = "a nested tensor" if value.is_nested else str(value.layout)
+        remedy = "pad it to one size" if value.is_nested else "use x.to_dense()"
+        raise ValueError(f"{caller}: {what} must be a dense tensor (torch.strided), got {layout}; {remedy}")
+    expected = ", ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+    hint = "; convert it with x.float()" if value.dtype in (*INTEGERS, torch.bool) else ""
+    raise ValueError(f"{caller}: {what} must be of one of the dtypes {expected}, got {value.dtype}{hint}")
+
+
+def _listed(shape: tuple[int | str, ...]) -> str:
+    return f"{', '.join(map(str, shape))}{',' if len(shape) == 1 else ''}"
+
+
+def _kind(value: object) -> str:
+    kind = type(value)
+    return "None" if value is None else kind.__name__ if kind.__module__ == "builtins" else str(kind)
+
+
+def check_operands(
+    x: Tensor, caller: str, *, mixes: bool = False, what: str = "the input", **weights: Tensor | None
+) -> None:
+    """Refuse weights that an operation cannot take together with its input, which has been checked.
+
+    Args:
+        x: the input.
+        caller: named in the error.
+        mixes: whether half precision input goes with float32 weights, as in torch's norms; else in mixed precision
+            only (`torch.autocast`), where torch converts both.
+        what: the name of the input in the error.
+        weights: by name; None is passed over.
+
+    Raises:
+        TypeError: one is no tensor.
+        ValueError: one is on another device than the input, or of another dtype; both are named.
+    """
+    dtype, device = x.dtype, x.device
+    for name, weight in weights.items():
+        if weight is None:
+            continue
+        if not isinstance(weight, Tensor) or weight.layout != torch.strided or weight.is_nested:
+            check_tensor(weight, name, caller, NUMBERS)
+        if weight.dtype != dtype and not _go_together(dtype, weight.dtype, device.type, mixes):
+            check_tensor(weight, name, caller, NUMBERS)
+            raise ValueError(
+                f"{caller}: {what} is {dtype} and {name} is {weight.dtype}; convert one of them, {what} with "
+                f".to({weight.dtype}) or the layer with .to({dtype})"
+            )
+        if weight.device != device:
+            raise ValueError(
+                f"{caller}: {what} is on {device} and {name} on {weight.device}; "
+                + ("give the weights memory and values, as with to_empty and load_state_dict" if weight.is_meta else "")
+                + ("" if weight.is_meta else f"move one of them, {what} with .to({str(weight.device)!r})")
+            )
+
+
+def _go_together(dtype: torch.dtype, of_weight: torch.dtype, device: str, mixes: bool) -> bool:
+    if mixes:
+        return dtype in HALVES and of_weight == torch.float32
+    # What autocast converts: everything but double precision.
+    return casts(device) and all(one in (torch.float32, *HALVES) for one in (dtype, of_weight))
 
 
 def check_image(x: Tensor, channels: int, caller: str) -> None:
     """Refuse anything but images (batch, channels, height, width).
 
     Raises:
-        ValueError: another rank or number of channels.
+        TypeError: no tensor.
+        ValueError: another rank or number of channels, or no dense tensor of floating point numbers.
     """
+    check_tensor(x, "the input", caller, NUMBERS)
     if x.ndim == 4 and x.shape[1] == channels:
         return
     hint = ""
@@ -42,14 +142,22 @@ def check_image(x: Tensor, channels: int, caller: str) -> None:
     raise ValueError(f"{caller}: expected images (batch, {channels}, height, width), got {tuple(x.shape)}{hint}")
 
 
-def check_feature_map(x: Tensor, channels: int | None, group: FiniteGroup | None, caller: str) -> None:
+def check_feature_map(
+    x: Tensor,
+    channels: int | None,
+    group: FiniteGroup | None,
+    caller: str,
+    dtypes: tuple[torch.dtype, ...] = FLOATS,
+) -> None:
     """Refuse anything but feature maps (batch, channels, poses, height, width); None accepts any channels or poses.
 
     Raises:
-        ValueError: another rank, number of channels or number of poses.
+        TypeError: no tensor.
+        ValueError: another rank, number of channels or number of poses; no pose; no dense tensor of those dtypes.
     """
+    check_tensor(x, "the input", caller, dtypes)
     poses = None if group is None else group.order
-    if x.ndim == 5 and channels in (None, x.shape[1]) and poses in (None, x.shape[2]):
+    if x.ndim == 5 and channels in (None, x.shape[1]) and (poses == x.shape[2] or (poses is None and x.shape[2] > 0)):
         return
     hint = ""
     if x.ndim == 4 and (channels, poses) == tuple(x.shape[:2]):
@@ -58,32 +166,65 @@ def check_feature_map(x: Tensor, channels: int | None, group: FiniteGroup | None
         hint = f"; channels and poses seem to be folded, use x.unflatten(1, ({channels}, {poses}))"
     elif x.ndim == 4:
         hint = "; lift images with LiftingConv2d first"
+    elif x.ndim == 5 and x.shape[2] == 0:
+        hint = "; the maps have no pose"
     elif x.ndim == 5 and poses not in (None, x.shape[2]):
         hint = f"; the maps have {x.shape[2]} poses, so they come from a layer of another group"
     elif x.ndim == 5:
         hint = f"; build the layer for {x.shape[1]} channels"
-    what = (
-        f"(batch, {'channels' if channels is None else channels}, {'poses' if poses is None else poses}, height, width)"
-    )
+    shape = ("batch", channels or "channels", poses or "poses", "height", "width")
     on = "" if group is None else f" for {group.name}"
-    raise ValueError(f"{caller}: expected feature maps {what}{on}, got {tuple(x.shape)}{hint}")
+    raise ValueError(f"{caller}: expected feature maps ({_listed(shape)}){on}, got {tuple(x.shape)}{hint}")
 
 
-def check_weight(name: str, weight: Tensor, fits: bool, expected: str, caller: str) -> None:
-    """Refuse a weight whose shape does not fit.
+def check_weight(
+    name: str, weight: Tensor, shape: tuple[int | str, ...], caller: str, group: FiniteGroup | None = None
+) -> None:
+    """Refuse a weight that is no dense tensor, or whose shape does not fit.
 
     Args:
         name: of the weight.
         weight: the weight.
-        fits: whether its shape is as it must be.
-        expected: that shape in words.
+        shape: the shape it must have; an axis of any size by its name.
         caller: named in the error.
+        group: named in the error where the shape depends on it.
 
     Raises:
-        ValueError: it does not fit; its shape is named.
+        TypeError: no tensor.
+        ValueError: another shape, which is named, or a dtype or layout that torch's convolutions do not take.
     """
+    check_tensor(weight, name, caller, NUMBERS)
+    came = weight.shape
+    fits = len(came) == len(shape)
+    for axis in range(len(shape) if fits else 0):
+        fits = fits and (isinstance(shape[axis], str) or came[axis] == shape[axis])
     if not fits:
-        raise ValueError(f"{caller}: expected {name} {expected}, got {tuple(weight.shape)}")
+        on = "" if group is None else f" for {group.name}"
+        raise ValueError(f"{caller}: expected {name} ({_listed(shape)}){on}, got {tuple(came)}")
+
+
+def kernel_size_of(weight: Tensor, name: str, caller: str) -> tuple[int, int]:
+    """Return (height, width) of a kernel (..., height, width).
+
+    Raises:
+        TypeError: no tensor.
+        ValueError: no dense tensor of numbers, or fewer than two axes.
+    """
+    check_tensor(weight, name, caller, NUMBERS)
+    if weight.ndim < 2:
+        raise ValueError(f"{caller}: expected {name} (..., height, width), got {tuple(weight.shape)}")
+    return int(weight.shape[-2]), int(weight.shape[-1])
+
+
+def check_per_channel(caller: str, channels: int, **values: Tensor | None) -> None:
+    """Refuse anything but one value for each channel, as biases and the parameters of norms are; None is passed over.
+
+    Raises:
+        ValueError: another shape.
+    """
+    for name, value in values.items():
+        if value is not None and value.shape != (channels,):
+            raise ValueError(f"{caller}: expected {name} ({channels},), a value per channel, got {tuple(value.shape)}")
 
 
 def check_count(x: Tensor, caller: str) -> None:
@@ -97,3 +238,45 @@ def check_count(x: Tensor, caller: str) -> None:
             f"{caller}: expected more than 1 value per channel when training, got {tuple(x.shape)}; use a larger batch "
             f"or larger maps"
         )
+
+
+def check_eps(eps: float, caller: str, *, training: bool = False) -> None:
+    """Refuse what cannot be added to a variance.
+
+    Args:
+        eps: what came.
+        caller: named in the error.
+        training: whether a batch is normalised by its own variance, which may be zero.
+
+    Raises:
+        ValueError: no finite number, negative, or zero in training.
+    """
+    if _is_number(eps) and (eps > 0 or (eps == 0 and not training)):
+        return
+    least = "greater than 0 when training" if training else "a finite number of at least 0"
+    raise ValueError(f"{caller}: eps must be {least}, got {eps!r}; the usual one is 1e-5")
+
+
+def check_momentum(momentum: float | None, caller: str) -> None:
+    """Refuse what is no weight of a batch in running statistics.
+
+    Raises:
+        ValueError: neither a finite number nor None.
+    """
+    if momentum is not None and not _is_number(momentum):
+        raise ValueError(f"{caller}: momentum must be a number, or None to average over all batches, got {momentum!r}")
+
+
+def check_probability(p: float, caller: str) -> None:
+    """Refuse what is no probability.
+
+    Raises:
+        ValueError: no number from 0 to 1.
+    """
+    if not _is_number(p) or not 0 <= p <= 1:
+        raise ValueError(f"{caller}: p must be a probability between 0 and 1, got {p!r}")
+
+
+def _is_number(value: object) -> bool:
+    # No integers that torch cannot take either, which has eight bytes for them.
+    return isinstance(value, float | int | Real) and not isinstance(value, bool) and -(2.0**63) < value < 2.0**63  # pyright: ignore[reportOperatorIssue]

@@ -7,9 +7,18 @@ planar kernel, `*` planar cross-correlation. Feature maps are (batch, channel, p
 from jaxtyping import Float
 from torch import Tensor
 
-from sepgconv.functional.checks import check_feature_map, check_image, check_weight
+from sepgconv.functional.checks import (
+    NUMBERS,
+    check_feature_map,
+    check_image,
+    check_operands,
+    check_per_channel,
+    check_weight,
+    kernel_size_of,
+)
+from sepgconv.functional.constants import constant
 from sepgconv.functional.geometry import Geometry, Pair, conv_geometry
-from sepgconv.functional.kernels import dense_bank, filter_action, over_poses, pixel_action, planar_bank, planar_size
+from sepgconv.functional.kernels import dense_bank, filter_action, over_poses, pixel_action, planar_bank
 from sepgconv.functional.layout import fold_image, fold_poses, unfold_poses
 from sepgconv.functional.planar import planar_conv2d
 from sepgconv.groups import FiniteGroup
@@ -39,23 +48,40 @@ def lift_conv2d(
         padding: pixels on every side, "same" or "valid".
         dilation: distance of kernel pixels.
         padding_mode: "zeros", "circular", "reflect" or "replicate".
-        action: `pixel_action(group, (k, k))` on the device of x, where it is at hand; built here if not given.
+        action: `pixel_action(group, (k, k))` where one is at hand; the library's own if not given.
 
     Returns:
         Feature maps (batch, out, |G|, height', width').
 
     Raises:
-        ValueError: wrong rank or channels, maps too small, or arguments that break equivariance.
+        TypeError: no tensor where one belongs.
+        ValueError: tensors of different dtypes or devices, or not dense; wrong rank or channels; maps too small, or
+            arguments that break equivariance.
     """
-    group, size = find_group(group), planar_size(weight)
-    check_weight("weight", weight, weight.ndim == 4, "(out, in, k, k)", "lift_conv2d")
-    check_image(x, weight.shape[1], "lift_conv2d")
-    geometry = conv_geometry(group, size, stride, padding, dilation, padding_mode)
-    action = pixel_action(group, size, device=weight.device) if action is None else action
+    group, caller = find_group(group), "lift_conv2d"
+    geometry = conv_geometry(group, kernel_size_of(weight, "weight", caller), stride, padding, dilation, padding_mode)
+    return lift(x, weight, group, bias, geometry, caller, action)
+
+
+def lift(
+    x: Tensor,
+    weight: Tensor,
+    group: FiniteGroup,
+    bias: Tensor | None,
+    geometry: Geometry,
+    caller: str,
+    action: Tensor | None = None,
+) -> Tensor:
+    """Run `lift_conv2d` with a geometry at hand, as layers have it."""
+    check_weight("weight", weight, ("out", "in", *geometry.kernel_size), caller)
+    check_image(x, weight.shape[1], caller)
+    check_operands(x, caller, weight=weight, bias=bias)
+    check_per_channel(caller, weight.shape[0], bias=bias)
+    if action is None:
+        action = constant(pixel_action, group, geometry.kernel_size, like=weight)
     filters = planar_bank(weight, action)  # (g*o, c, k, l)
-    maps = planar_conv2d(
-        fold_image(x), filters, over_poses(bias, group.order), geometry, channel_groups=1, caller="lift_conv2d"
-    )
+    biases = over_poses(bias, group.order)
+    maps = planar_conv2d(fold_image(x), filters, biases, geometry, channel_groups=1, caller=caller)
     return unfold_poses(maps, group.order)
 
 
@@ -82,27 +108,51 @@ def group_conv2d(
         padding: pixels on every side, "same" or "valid".
         dilation: distance of kernel pixels.
         padding_mode: "zeros", "circular", "reflect" or "replicate".
-        action: `filter_action(group, (k, k))` on the device of x, where it is at hand; built here if not given.
+        action: `filter_action(group, (k, k))` where one is at hand; the library's own if not given.
 
     Returns:
         Feature maps (batch, out, |G|, height', width').
 
     Raises:
-        ValueError: wrong rank, channels or poses, maps too small, or arguments that break equivariance.
+        TypeError: no tensor where one belongs.
+        ValueError: tensors of different dtypes or devices, or not dense; wrong rank, channels or poses; maps too small,
+            or arguments that break equivariance.
     """
-    group, size = find_group(group), planar_size(weight)
-    fits = weight.ndim == 5 and weight.shape[2] == group.order
-    check_weight("weight", weight, fits, f"(out, in, {group.order}, k, k) for {group.name}", "group_conv2d")
-    check_feature_map(x, weight.shape[1], group, "group_conv2d")
-    geometry = conv_geometry(group, size, stride, padding, dilation, padding_mode)
-    action = filter_action(group, size, device=weight.device) if action is None else action
-    return convolve_dense(x, weight, group, bias, geometry, action, "group_conv2d")
+    group, caller = find_group(group), "group_conv2d"
+    geometry = conv_geometry(group, kernel_size_of(weight, "weight", caller), stride, padding, dilation, padding_mode)
+    return convolve(x, weight, group, bias, geometry, caller, action)
+
+
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    group: FiniteGroup,
+    bias: Tensor | None,
+    geometry: Geometry,
+    caller: str,
+    action: Tensor | None = None,
+) -> Tensor:
+    """Run `group_conv2d` with a geometry at hand, as layers have it."""
+    shape = ("out", "in", group.order, *geometry.kernel_size)
+    check_weight("weight", weight, shape, caller, group)
+    check_feature_map(x, weight.shape[1], group, caller, NUMBERS)
+    check_operands(x, caller, weight=weight, bias=bias)
+    check_per_channel(caller, weight.shape[0], bias=bias)
+    return convolve_dense(x, weight, group, bias, geometry, caller, action)
 
 
 def convolve_dense(
-    x: Tensor, weight: Tensor, group: FiniteGroup, bias: Tensor | None, geometry: Geometry, action: Tensor, caller: str
+    x: Tensor,
+    weight: Tensor,
+    group: FiniteGroup,
+    bias: Tensor | None,
+    geometry: Geometry,
+    caller: str,
+    action: Tensor | None = None,
 ) -> Tensor:
-    """Run a group convolution, its arguments checked, as one dense planar convolution over channels and poses."""
+    """Run a group convolution, its tensors checked, as one dense planar convolution over channels and poses."""
+    if action is None:
+        action = constant(filter_action, group, geometry.kernel_size, like=weight)
     bank, biases = dense_bank(weight, action), over_poses(bias, group.order)
     maps = planar_conv2d(fold_poses(x), bank, biases, geometry, channel_groups=1, caller=caller)
     return unfold_poses(maps, group.order)
@@ -133,26 +183,38 @@ def depthwise_group_conv2d(
         padding: pixels on every side, "same" or "valid".
         dilation: distance of kernel pixels.
         padding_mode: "zeros", "circular", "reflect" or "replicate".
-        action: `pixel_action(group, (k, k))` on the device of x, where it is at hand; built here if not given.
+        action: `pixel_action(group, (k, k))` where one is at hand; the library's own if not given.
 
     Returns:
         Feature maps (batch, channel, |G|, height', width').
 
     Raises:
-        ValueError: wrong rank, channels or poses, maps too small, or arguments that break equivariance.
+        TypeError: no tensor where one belongs.
+        ValueError: tensors of different dtypes or devices, or not dense; wrong rank, channels or poses; maps too small,
+            or arguments that break equivariance.
     """
-    group, size = find_group(group), planar_size(weight)
-    check_weight("weight", weight, weight.ndim == 3, "(channels, k, k)", "depthwise_group_conv2d")
-    check_feature_map(x, weight.shape[0], group, "depthwise_group_conv2d")
-    geometry = conv_geometry(group, size, stride, padding, dilation, padding_mode)
-    action = pixel_action(group, size, device=weight.device) if action is None else action
+    group, caller = find_group(group), "depthwise_group_conv2d"
+    geometry = conv_geometry(group, kernel_size_of(weight, "weight", caller), stride, padding, dilation, padding_mode)
+    return filter_depthwise(x, weight, group, bias, geometry, caller, action)
+
+
+def filter_depthwise(
+    x: Tensor,
+    weight: Tensor,
+    group: FiniteGroup,
+    bias: Tensor | None,
+    geometry: Geometry,
+    caller: str,
+    action: Tensor | None = None,
+) -> Tensor:
+    """Run `depthwise_group_conv2d` with a geometry at hand, as layers have it."""
+    check_weight("weight", weight, ("channels", *geometry.kernel_size), caller)
+    check_feature_map(x, weight.shape[0], group, caller, NUMBERS)
+    check_operands(x, caller, weight=weight, bias=bias)
+    check_per_channel(caller, weight.shape[0], bias=bias)
+    if action is None:
+        action = constant(pixel_action, group, geometry.kernel_size, like=weight)
     filters = planar_bank(weight, action).unsqueeze(1)  # (g*o, 1, k, l)
-    maps = planar_conv2d(
-        fold_poses(x),
-        filters,
-        over_poses(bias, group.order),
-        geometry,
-        channel_groups=filters.shape[0],
-        caller="depthwise_group_conv2d",
-    )
+    biases = over_poses(bias, group.order)
+    maps = planar_conv2d(fold_poses(x), filters, biases, geometry, channel_groups=filters.shape[0], caller=caller)
     return unfold_poses(maps, group.order)

@@ -56,12 +56,13 @@ def _plain_numbers(*tensors: Tensor | None) -> bool:
     return (
         first.dtype in (torch.float32, torch.float64)
         and all(other.dtype == first.dtype for other in others)
-        and not _casts(first.device.type)
+        and not casts(first.device.type)
         and first.numel() > 0
     )
 
 
-def _casts(device: str) -> bool:
+def casts(device: str) -> bool:
+    """Tell whether mixed precision (`torch.autocast`) is on for a type of device."""
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 

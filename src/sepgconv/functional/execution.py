@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sepgconv._messages import one_of
-from sepgconv.functional.geometry import Geometry, Pair
+from sepgconv.functional.checks import check_channels
+from sepgconv.functional.geometry import Geometry, Pair, as_pair
 from sepgconv.functional.kernels import SHARINGS
 from sepgconv.groups import FiniteGroup
+from sepgconv.groups import group as find_group
 
 Execution = Literal["auto", "separable", "fourier", "composed"]
 EXECUTIONS: tuple[Execution, ...] = ("auto", "separable", "fourier", "composed")
@@ -107,7 +109,7 @@ def executed_macs(
     sharing: str,
     in_channels: int,
     out_channels: int,
-    group: FiniteGroup,
+    group: FiniteGroup | str,
     geometry: Geometry,
     size: Pair,
     *,
@@ -116,10 +118,20 @@ def executed_macs(
     """Return the multiplications (multiply-accumulates) one picture costs in an execution; arguments as for `work`.
 
     Raises:
-        ValueError: an unknown execution or sharing, or "fourier" with sharing "g".
+        TypeError: the geometry is none.
+        ValueError: an unknown execution or sharing, "fourier" with sharing "g", or a size that is none.
     """
-    done = work(execution, sharing, in_channels, out_channels, group, geometry, size, rank=rank)
+    _check_sizes("executed_macs", in_channels, out_channels, geometry, size, rank)
+    sizes = (in_channels, out_channels, find_group(group), geometry, size)
+    done = work(execution, sharing, *sizes, rank=rank)
     return done.dense + done.thin
+
+
+def _check_sizes(caller: str, in_channels: int, out_channels: int, geometry: Geometry, size: Pair, rank: int) -> None:
+    check_channels(caller, in_channels=in_channels, out_channels=out_channels, rank=rank)
+    if not isinstance(geometry, Geometry):
+        raise TypeError(f"{caller}: geometry must come from conv_geometry, got {geometry!r}")
+    as_pair(size, "size", least=1)
 
 
 def select_execution(
@@ -127,7 +139,7 @@ def select_execution(
     sharing: str,
     in_channels: int,
     out_channels: int,
-    group: FiniteGroup,
+    group: FiniteGroup | str,
     geometry: Geometry,
     size: Pair,
     device: str = "cpu",
@@ -144,8 +156,27 @@ def select_execution(
     dense products are all but free and the transforms are passes over memory.
 
     Raises:
-        ValueError: an unknown execution or sharing, or "fourier" with sharing "g".
+        TypeError: the geometry is none.
+        ValueError: an unknown execution or sharing, "fourier" with sharing "g", or a size that is none.
     """
+    _check_sizes("select_execution", in_channels, out_channels, geometry, size, rank)
+    sizes = (in_channels, out_channels, find_group(group), geometry, size)
+    return choose_execution(execution, sharing, *sizes, device, rank=rank)
+
+
+def choose_execution(
+    execution: str,
+    sharing: str,
+    in_channels: int,
+    out_channels: int,
+    group: FiniteGroup,
+    geometry: Geometry,
+    size: Pair,
+    device: str,
+    *,
+    rank: int,
+) -> Literal["separable", "fourier", "composed"]:
+    """Run `select_execution` on sizes that have been checked."""
     requested: Execution = one_of("execution", execution, EXECUTIONS)
     one_of("sharing", sharing, SHARINGS)
     if requested == "fourier":

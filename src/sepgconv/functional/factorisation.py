@@ -5,6 +5,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sepgconv._messages import one_of
+from sepgconv.functional.checks import check_channels, check_tensor, is_integer
+from sepgconv.functional.geometry import as_pair
 from sepgconv.functional.kernels import SHARINGS, Sharing
 
 
@@ -22,7 +24,8 @@ def separable_spectrum(weight: Float[Tensor, "o c g k l"], sharing: Sharing) -> 
         float64, descending along the last axis: (out, min(in|G|, k^2)) for "gc", (out, in, min(|G|, k^2)) for "g".
 
     Raises:
-        ValueError: an unknown sharing, or a weight that is not of rank 5 or not finite.
+        TypeError: the weight is no tensor.
+        ValueError: an unknown sharing, or a weight that is not of rank 5, not real or not finite.
     """
     return torch.linalg.svdvals(_matrices(weight, sharing, "separable_spectrum"))
 
@@ -46,13 +49,15 @@ def separate_kernel(
         weight.
 
     Raises:
-        ValueError: an unknown sharing, a weight that is not of rank 5 or not finite, or a rank out of range.
+        TypeError: the weight is no tensor.
+        ValueError: an unknown sharing, a weight that is not of rank 5, not real or not finite, or a rank out of range.
     """
     matrices = _matrices(weight, sharing, "separate_kernel")
     channels, order, *size = weight.shape[1:]
     most = full_rank(channels, order, (size[0], size[1]), sharing)
-    if not 1 <= rank <= most:
-        raise ValueError(f"separate_kernel: rank must be from 1 to {most} for this weight, got {rank}")
+    if not is_integer(rank) or not 1 <= rank.__index__() <= most:
+        raise ValueError(f"separate_kernel: rank must be from 1 to {most} for this weight, got {rank!r}")
+    rank = rank.__index__()
     left, values, right = torch.linalg.svd(matrices, full_matrices=False)
     root = values[..., :rank].sqrt()
     mixing = left[..., :rank].mT * root.unsqueeze(-1)  # gc: (out, rank, in * g); g: (out, in, rank, g)
@@ -77,14 +82,19 @@ def full_rank(in_channels: int, order: int, size: tuple[int, int], sharing: Shar
         sharing: "gc" or "g".
 
     Raises:
-        ValueError: an unknown sharing.
+        ValueError: an unknown sharing, or a size that is none.
     """
     one_of("sharing", sharing, SHARINGS)
+    check_channels("full_rank", in_channels=in_channels, order=order)
+    size = as_pair(size, "size", least=1)
     return min(in_channels * order if sharing == "gc" else order, size[0] * size[1])
 
 
 def _matrices(weight: Tensor, sharing: Sharing, caller: str) -> Tensor:
     one_of("sharing", sharing, SHARINGS)
+    check_tensor(weight, "weight", caller)
+    if weight.is_meta:
+        raise ValueError(f"{caller}: the weight is on meta and has no numbers")
     if weight.ndim != 5:
         raise ValueError(f"{caller}: expected a filter bank (out, in, |G|, k, k), got {tuple(weight.shape)}")
     if not torch.isfinite(weight).all():

@@ -1,13 +1,16 @@
 """Kernel size, stride, padding, dilation of a planar convolution: checked, refused where they break the symmetry."""
 
 from dataclasses import dataclass
-from typing import Literal, SupportsIndex
+from typing import Literal
 
 from sepgconv._messages import one_of
+from sepgconv.functional.checks import is_integer
 from sepgconv.groups import FiniteGroup
 
 Pair = tuple[int, int]
 PaddingMode = Literal["zeros", "circular", "reflect", "replicate"]
+LARGEST = 2**31 - 1  # along an axis; torch's kernels count in four bytes
+MOST = 2**48  # pixels; more than the memory of any machine holds
 PADDING_MODES: tuple[PaddingMode, ...] = ("zeros", "circular", "reflect", "replicate")
 
 
@@ -15,13 +18,13 @@ def as_pair(value: int | Pair, name: str, *, least: int) -> Pair:
     """Return (value along y, value along x) from an integer or a pair.
 
     Raises:
-        ValueError: it is neither, or smaller than `least`.
+        ValueError: it is neither, smaller than `least`, or too large for torch.
     """
     pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
-    if len(pair) != 2 or any(
-        not isinstance(side, SupportsIndex) or isinstance(side, bool) or side.__index__() < least for side in pair
-    ):
+    if len(pair) != 2 or any(not is_integer(side) or side.__index__() < least for side in pair):
         raise ValueError(f"{name} must be an integer, or a pair of them, of at least {least}; got {value!r}")
+    if any(side.__index__() > LARGEST for side in pair):
+        raise ValueError(f"{name} must be at most 2^31 - 1, got {value!r}")
     return pair[0].__index__(), pair[1].__index__()
 
 
@@ -59,8 +62,11 @@ class Geometry:
         """Refuse maps that are too small.
 
         Raises:
-            ValueError: smaller than the kernel, or than the padding mode needs; the smallest size is named.
+            ValueError: without a pixel, smaller than the kernel, or than the padding mode needs; the smallest size is
+                named.
         """
+        if height < 1 or width < 1:  # which padding could make large enough
+            raise ValueError(f"{caller}: maps of {height} x {width} have no pixel")
         if min(self.output_size(height, width)) < 1:
             reach = zip(self.kernel_size, self.dilation, self.padding, strict=True)
             least = tuple(max(1, d * (k - 1) + 1 - 2 * p) for k, d, p in reach)
@@ -78,6 +84,32 @@ class Geometry:
             f"{caller}: maps of {height} x {width} are too small for {what}; "
             f"the smallest size is {least[0]} x {least[1]}"
         )
+
+    def check_windows(self, height: int, width: int, caller: str) -> None:
+        """Refuse maps on which a window would see padding only, which has no maximum: torch reads beside the maps.
+
+        Raises:
+            ValueError: there is such a window; the smallest size without one is named.
+        """
+        windows = self.output_size(height, width)
+        sides = zip((height, width), self.padding, self.dilation, self.stride, windows, strict=True)
+        # As padding is at most half of the window, every window that begins before the map reaches beyond its first
+        # pixel. One that begins at -a comes to it in steps of the dilation, at -a mod dilation: beyond it only where
+        # the map is smaller than a step. Asked for last, so that programs with free sizes do not learn of it.
+        if any(
+            padding > 0 and dilation > 1 and side < dilation and _misses(side, padding, dilation, stride, count)
+            for side, padding, dilation, stride, count in sides
+        ):
+            raise ValueError(
+                f"{caller}: on maps of {height} x {width} a window with padding={self.padding} and "
+                f"dilation={self.dilation} lies in the padding whole and has no maximum; on maps of at least "
+                f"{self.dilation[0]} x {self.dilation[1]} none does"
+            )
+
+
+def _misses(side: int, padding: int, dilation: int, stride: int, windows: int) -> bool:
+    """Tell whether one of the windows that begin in the padding sees no pixel of a side."""
+    return any(-before % dilation >= side for before in range(padding, 0, -stride)[:windows])
 
 
 def conv_geometry(
@@ -111,5 +143,7 @@ def conv_geometry(
         paddings = (total[0] // 2, total[1] // 2)
     else:
         paddings = as_pair(padding, "padding", least=0)
+    if (2 * paddings[0] + 1) * (2 * paddings[1] + 1) > MOST:
+        raise ValueError(f"padding={paddings} would make maps of more than 2^48 pixels, which no memory holds")
     check_equal_sides(group, kernel_size=kernel, stride=strides, padding=paddings, dilation=dilations)
     return Geometry(kernel, strides, paddings, dilations, mode)

@@ -7,29 +7,40 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sepgconv._messages import one_of
+from sepgconv.functional.checks import INTEGERS, NUMBERS, check_operands, check_tensor, check_weight
+from sepgconv.functional.geometry import as_pair
 from sepgconv.groups import FiniteGroup, filter_permutation, pixel_permutation, pose_division
+from sepgconv.groups import group as find_group
 
 Sharing = Literal["gc", "g"]
 SHARINGS: tuple[Sharing, ...] = ("gc", "g")
+MOST_PIXELS = 2**26  # of a planar kernel; far more than one that learns
 
 
-def pose_action(group: FiniteGroup, *, device: torch.device | str | None = None) -> Int[Tensor, "g g"]:
+def pose_action(group: FiniteGroup | str, *, device: torch.device | str | None = None) -> Int[Tensor, "g g"]:
     """Return the table by which `transform_kernel` moves weights over poses (..., pose)."""
-    return torch.tensor(pose_division(group), device=device)
+    return torch.tensor(pose_division(find_group(group)), device=device)
 
 
 def pixel_action(
-    group: FiniteGroup, size: tuple[int, int], *, device: torch.device | str | None = None
+    group: FiniteGroup | str, size: tuple[int, int], *, device: torch.device | str | None = None
 ) -> Int[Tensor, "g k l"]:
     """Return the table by which `transform_kernel` moves planar kernels (..., height, width) of that size."""
-    return torch.tensor(pixel_permutation(group, *size), device=device)
+    return torch.tensor(pixel_permutation(find_group(group), *_grid(size)), device=device)
 
 
 def filter_action(
-    group: FiniteGroup, size: tuple[int, int], *, device: torch.device | str | None = None
+    group: FiniteGroup | str, size: tuple[int, int], *, device: torch.device | str | None = None
 ) -> Int[Tensor, "g g k l"]:
     """Return the table by which `transform_kernel` moves filters (..., pose, height, width) of that size."""
-    return torch.tensor(filter_permutation(group, *size), device=device)
+    return torch.tensor(filter_permutation(find_group(group), *_grid(size)), device=device)
+
+
+def _grid(size: tuple[int, int]) -> tuple[int, int]:
+    height, width = as_pair(size, "size", least=1)
+    if height * width > MOST_PIXELS:
+        raise ValueError(f"a kernel of {height} x {width} pixels is too large for a table of its pixels")
+    return height, width
 
 
 def transform_kernel(weight: Float[Tensor, "o ..."], action: Int[Tensor, "g ..."]) -> Float[Tensor, "o g ..."]:
@@ -41,8 +52,21 @@ def transform_kernel(weight: Float[Tensor, "o ..."], action: Int[Tensor, "g ..."
 
     Returns:
         (out, |G|, [in,] *moved).
+
+    Raises:
+        TypeError: no tensor.
+        ValueError: the last axes of the weight are not those that the action moves.
     """
+    check_tensor(weight, "weight", "transform_kernel", (*NUMBERS, *INTEGERS, torch.bool))
+    check_tensor(action, "action", "transform_kernel", (torch.int64, torch.int32))
     kept = weight.ndim - (action.ndim - 1)
+    if action.is_meta and not weight.is_meta:
+        raise ValueError("transform_kernel: the action is on meta and has no numbers; make it where the weight is")
+    if action.ndim < 1 or kept < 1 or weight.shape[kept:] != action.shape[1:]:
+        raise ValueError(
+            f"transform_kernel: expected a weight (out, ..., {', '.join(map(str, action.shape[1:]))}) for this action, "
+            f"got {tuple(weight.shape)}"
+        )
     moved = weight.flatten(kept) if action.ndim > 1 else weight.unsqueeze(-1)
     # The move is for copies of a layer that torch makes on another device behind its back (DataParallel).
     index = action.flatten().to(weight.device)
@@ -65,9 +89,21 @@ def compose_kernel(
         (out, in, |G|, k, k), the weight of the `GroupConv2d` that computes the same.
 
     Raises:
-        ValueError: an unknown sharing.
+        TypeError: no tensor.
+        ValueError: an unknown sharing, or factors of different dtypes, devices or channels.
     """
     one_of("sharing", sharing, SHARINGS)
+    caller = "compose_kernel"
+    check_tensor(pointwise, "pointwise", caller, NUMBERS)
+    check_weight("pointwise", pointwise, ("out", *(["rank"] if pointwise.ndim == 4 else []), "in", "|G|"), caller)
+    lead = pointwise.shape[:-2] if sharing == "gc" else pointwise.shape[:-1]
+    check_weight("depthwise", depthwise, (*lead, "k", "k"), caller)
+    check_operands(pointwise, caller, what="pointwise", depthwise=depthwise)
+    return multiplied(pointwise, depthwise, sharing)
+
+
+def multiplied(pointwise: Tensor, depthwise: Tensor, sharing: Sharing) -> Tensor:
+    """Run `compose_kernel` on factors that fit together."""
     if pointwise.ndim == 4:
         return torch.einsum("nrcg,nrkl->ncgkl" if sharing == "gc" else "nrcg,nrckl->ncgkl", pointwise, depthwise)
     planar = depthwise[:, None, None] if sharing == "gc" else depthwise[:, :, None]

@@ -30,10 +30,12 @@ def dense_weight(pointwise: Tensor, action: Tensor) -> Tensor:
 
 def fourier_tables(group: FiniteGroup, *, device: torch.device | str | None = None) -> tuple[Tensor, ...]:
     """Return the tables by which `block_weights` makes the blocks of the mixing, one for each size of block."""
-    return tuple(
-        torch.tensor(table, dtype=torch.float32, device=device)
-        for table in block_tables(group.table, group.butterflies)
-    )
+    return tuple(fourier_table(group, block, device=device) for block in range(len(group.butterflies.blocks)))
+
+
+def fourier_table(group: FiniteGroup, block: int, *, device: torch.device | str | None = None) -> Tensor:
+    """Return one of `fourier_tables`, that of an entry of `group.butterflies.blocks`."""
+    return torch.tensor(block_tables(group.table, group.butterflies)[block], dtype=torch.float32, device=device)
 
 
 def block_weights(pointwise: Tensor, tables: Sequence[Tensor]) -> list[Tensor]:

@@ -8,7 +8,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from sepgconv.functional.checks import check_count
+from sepgconv.functional.checks import (
+    check_count,
+    check_eps,
+    check_feature_map,
+    check_momentum,
+    check_operands,
+    check_per_channel,
+)
 from sepgconv.functional.derivatives import by_hand, gradients_again, in_compiled_code, is_transformed, one_by_one
 from sepgconv.functional.layout import (
     fold_poses,
@@ -55,12 +62,61 @@ def group_batch_norm(
         Feature maps of the same shape.
 
     Raises:
-        ValueError: training on a single value per channel, which has no variance; or not training without statistics.
+        TypeError: no tensor where one belongs.
+        ValueError: x is no feature map of floating point numbers; a tensor on another device, of a dtype that does not
+            go with that of x (half precision goes with float32) or of another shape than (channel,); training on a
+            single value per channel, which has no variance, or with an eps that is not positive; or not training
+            without statistics.
     """
+    caller = "group_batch_norm"
+    check_feature_map(x, None, None, caller)
+    check_batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps, caller)
+    return normalize_batch(x, running_mean, running_var, weight, bias, training, momentum, eps, relu=relu)
+
+
+def check_batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    caller: str,
+) -> None:
+    """Refuse what `group_batch_norm` cannot work with, for feature maps that have been checked.
+
+    Raises:
+        TypeError: no tensor where one belongs.
+        ValueError: as `group_batch_norm`.
+    """
+    check_eps(eps, caller, training=training)
+    given = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+    check_operands(x, caller, mixes=True, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    check_per_channel(caller, x.shape[1], **given)
+    if training:
+        check_momentum(momentum, caller)
+        check_count(x, caller)
+    elif running_mean is None or running_var is None:
+        raise ValueError(f"{caller}: without training, running_mean and running_var are needed")
+
+
+def normalize_batch(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    *,
+    relu: bool,
+) -> Tensor:
+    """Run `group_batch_norm` on what has been checked; without training the running statistics are there."""
     channels, order = x.shape[1], x.shape[2]
-    if not training:
-        if running_mean is None or running_var is None:
-            raise ValueError("group_batch_norm: without training, running_mean and running_var are needed")
+    if not training and running_mean is not None and running_var is not None:
         if x.device.type == "cpu" and not torch.is_grad_enabled() and in_compiled_code(x, running_mean, weight, bias):
             # The compiler's own kernel reads the parameters one by one, which takes twice as long.
             slope = (running_var + eps).rsqrt() if weight is None else weight * (running_var + eps).rsqrt()
@@ -81,7 +137,6 @@ def group_batch_norm(
         wide = fold_poses_into_width(x)
         normed = F.batch_norm(wide, running_mean, running_var, weight, bias, True, momentum, eps)
         return unfold_poses_from_width(F.relu(normed) if relu else normed, order)
-    check_count(x, "group_batch_norm")
     scale = x.new_ones(channels) if weight is None else weight
     shift = x.new_zeros(channels) if bias is None else bias
     run = shared_batch_norm if as_operator else _SharedBatchNorm.apply
@@ -141,7 +196,21 @@ def group_layer_norm(
 
     Returns:
         Feature maps of the same shape.
+
+    Raises:
+        TypeError: no tensor where one belongs.
+        ValueError: x is no feature map of floating point numbers; a tensor on another device, of a dtype that does not
+            go with that of x (half precision goes with float32) or of another shape than (channel,); a negative eps.
     """
+    return normalize_positions(x, weight, bias, eps, caller="group_layer_norm")
+
+
+def normalize_positions(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, *, caller: str) -> Tensor:
+    """Run `group_layer_norm`; errors name the caller."""
+    check_feature_map(x, None, None, caller)
+    check_eps(eps, caller)
+    check_operands(x, caller, mixes=True, weight=weight, bias=bias)
+    check_per_channel(caller, x.shape[1], weight=weight, bias=bias)
     channels, poses = x.shape[1:3]
     scale, shift = (None if p is None else p.expand(poses, channels) for p in (weight, bias))
     pixels = x.permute(0, 3, 4, 2, 1)  # (b, y, x, g, c)

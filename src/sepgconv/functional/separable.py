@@ -12,27 +12,36 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from sepgconv._messages import one_of
-from sepgconv.functional.checks import check_count, check_feature_map, check_weight
+from sepgconv.functional.checks import (
+    HALVES,
+    NUMBERS,
+    check_feature_map,
+    check_operands,
+    check_per_channel,
+    check_tensor,
+    check_weight,
+    kernel_size_of,
+)
+from sepgconv.functional.constants import constant
 from sepgconv.functional.convolution import convolve_dense
-from sepgconv.functional.derivatives import by_hand, in_compiled_code, is_transformed
-from sepgconv.functional.execution import Execution, select_execution
+from sepgconv.functional.derivatives import by_hand, casts, in_compiled_code, is_transformed
+from sepgconv.functional.execution import Execution, choose_execution
 from sepgconv.functional.gc_convolution import GcPlan, gc_convolution, norm_relu_gc_convolution
 from sepgconv.functional.geometry import Geometry, Pair, conv_geometry
 from sepgconv.functional.kernels import (
     SHARINGS,
     Sharing,
-    compose_kernel,
     filter_action,
     map_filters,
+    multiplied,
     over_poses,
     pixel_action,
-    planar_size,
     pose_action,
     transform_kernel,
 )
 from sepgconv.functional.layout import fold_image, fold_poses, unfold_poses
-from sepgconv.functional.mixing import WHOLE, block_weights, dense_weight, fourier_tables
-from sepgconv.functional.normalization import group_batch_norm
+from sepgconv.functional.mixing import WHOLE, block_weights, dense_weight, fourier_table, fourier_tables
+from sepgconv.functional.normalization import check_batch_norm, normalize_batch
 from sepgconv.functional.operators import flat_plan, gc_convolution_operator
 from sepgconv.functional.planar import planar_conv2d
 from sepgconv.functional.shared_statistics import update_running_statistics
@@ -57,8 +66,11 @@ class SeparableActions(NamedTuple):
     fourier: tuple[Tensor, ...]
 
 
-def separable_actions(group: FiniteGroup, size: Pair, *, device: torch.device | str | None = None) -> SeparableActions:
+def separable_actions(
+    group: FiniteGroup | str, size: Pair, *, device: torch.device | str | None = None
+) -> SeparableActions:
     """Build the tables for planar kernels of a size (height, width)."""
+    group = find_group(group)
     return SeparableActions(
         pose_action(group, device=device),
         pixel_action(group, size, device=device),
@@ -135,57 +147,104 @@ def separable_group_conv2d(
         dilation: distance of kernel pixels.
         padding_mode: "zeros", "circular", "reflect" or "replicate".
         before: batch norm and ReLU to apply to x first. With `recompute`, x is then all that is kept.
-        actions: `separable_actions(group, (k, k))` on the device of x, where at hand; built here if not given.
+        actions: `separable_actions(group, (k, k))` where at hand; the library's own if not given.
 
     Returns:
         Feature maps (batch, out, |G|, height', width').
 
     Raises:
-        ValueError: wrong rank, channels or poses, maps too small, an unknown execution, "fourier" with sharing "g", or
-            arguments that break equivariance.
+        TypeError: no tensor where one belongs.
+        ValueError: tensors of different dtypes or devices, or not dense; wrong rank, channels or poses; maps too small,
+            an unknown execution, "fourier" with sharing "g", or arguments that break equivariance.
     """
-    group, size = find_group(group), planar_size(depthwise)
-    caller, order = "separable_group_conv2d", group.order
-    one_of("sharing", sharing, SHARINGS)
-    fits = pointwise.ndim in (3, 4) and pointwise.shape[-1] == order
-    expected = f"(out, in, {order}) for {group.name}, or (out, rank, in, {order})"
-    check_weight("pointwise", pointwise, fits, expected, caller)
-    (out_channels, *terms), in_channels = pointwise.shape[:-2], pointwise.shape[-2]
-    lead = pointwise.shape[:-2] if sharing == "gc" else pointwise.shape[:-1]
-    expected = f"({', '.join(map(str, lead))}, k, k) for sharing={sharing!r}"
-    check_weight("depthwise", depthwise, depthwise.shape[:-2] == lead, expected, caller)
-    check_feature_map(x, in_channels, group, caller)
+    group, caller = find_group(group), "separable_group_conv2d"
+    size = kernel_size_of(depthwise, "depthwise", caller)
     geometry = conv_geometry(group, size, stride, padding, dilation, padding_mode)
+    if before is not None:
+        check_feature_map(x, None, group, caller)
+        given = (before.running_mean, before.running_var, before.weight, before.bias)
+        check_batch_norm(x, *given, True, before.momentum, before.eps, f"{caller}: before")
+    return convolve_separable(
+        x,
+        pointwise,
+        depthwise,
+        group,
+        bias,
+        geometry,
+        caller,
+        sharing=sharing,
+        execution=execution,
+        recompute=recompute,
+        before=before,
+        actions=actions,
+    )
+
+
+def convolve_separable(
+    x: Tensor,
+    pointwise: Tensor,
+    depthwise: Tensor,
+    group: FiniteGroup,
+    bias: Tensor | None,
+    geometry: Geometry,
+    caller: str,
+    *,
+    sharing: Sharing,
+    execution: Execution,
+    recompute: bool | None,
+    before: NormRelu | None,
+    actions: SeparableActions | None = None,
+) -> Tensor:
+    """Run `separable_group_conv2d` with a geometry at hand, as layers have it."""
+    order, size = group.order, geometry.kernel_size
+    one_of("sharing", sharing, SHARINGS)
+    check_tensor(pointwise, "pointwise", caller, NUMBERS)
+    terms = pointwise.shape[1:2] if pointwise.ndim == 4 else ()
+    check_weight("pointwise", pointwise, ("out", *(["rank"] if terms else []), "in", order), caller, group)
+    out_channels, in_channels = pointwise.shape[0], pointwise.shape[-2]
+    lead = pointwise.shape[:-2] if sharing == "gc" else pointwise.shape[:-1]
+    check_weight("depthwise", depthwise, (*lead, *size), caller)
+    check_feature_map(x, in_channels, group, caller, NUMBERS)
+    check_operands(x, caller, pointwise=pointwise, depthwise=depthwise, bias=bias)
+    check_per_channel(caller, out_channels, bias=bias)
     pixels = (int(x.shape[-2]), int(x.shape[-1]))
-    sizes = (sharing, in_channels, out_channels, group, geometry, pixels)
-    chosen = select_execution(execution, *sizes, device=x.device.type, rank=terms[0] if terms else 1)
-    actions = separable_actions(group, size, device=x.device) if actions is None else actions
     geometry.check_size(*pixels, caller)
+    sizes = (sharing, in_channels, out_channels, group, geometry, pixels)
+    chosen = choose_execution(execution, *sizes, device=x.device.type, rank=terms[0] if terms else 1)
     recompute = (chosen == "fourier") if recompute is None else recompute
     compiles = torch.compiler.is_compiling()
     recompute = recompute and torch.is_grad_enabled() and (compiles or not is_transformed())
-    if chosen != "composed" and sharing == "gc":
+    if chosen == "composed":
+        x = x if before is None else _apply(before, x)
+        table = None if actions is None else actions.filter
+        return convolve_dense(x, multiplied(pointwise, depthwise, sharing), group, bias, geometry, caller, table)
+    pixel = constant(pixel_action, group, size, like=depthwise) if actions is None else actions.pixel
+    if sharing == "gc":
+        if x.dtype in HALVES and casts(x.device.type):  # sums of poses go with weights of one half precision only
+            x = x.to(torch.get_autocast_dtype(x.device.type))
         weights, form = _mixing(chosen, fold_terms(pointwise), group, actions)
-        filters = map_filters(depthwise, actions.pixel).contiguous()  # (h*o, r, k, l)
+        filters = map_filters(depthwise, pixel).contiguous()  # (h*o, r, k, l)
         plan = GcPlan(form, order, geometry)
         return _gc_separable(x, weights, filters, over_poses(bias, order), plan, recompute, before)
     x = x if before is None else _apply(before, x)
-    if chosen == "composed":
-        weight = compose_kernel(pointwise, depthwise, sharing)
-        return convolve_dense(x, weight, group, bias, geometry, actions.filter, caller)
     pointwise = pointwise.flatten(0, 1) if terms else pointwise  # the sum over terms joins that over channels
-    mixing, filters = transform_kernel(pointwise, actions.pose), map_filters(depthwise, actions.pixel)
+    pose = constant(pose_action, group, like=pointwise) if actions is None else actions.pose
+    mixing, filters = transform_kernel(pointwise, pose), map_filters(depthwise, pixel)
     keeps = compiles or not recompute
     run = _g_separable if keeps else partial(checkpoint, _g_separable, use_reentrant=False)
     return run(x, mixing, filters, over_poses(bias, order), geometry)
 
 
 def _mixing(
-    chosen: str, pointwise: Tensor, group: FiniteGroup, actions: SeparableActions
+    chosen: str, pointwise: Tensor, group: FiniteGroup, actions: SeparableActions | None
 ) -> tuple[list[Tensor], Butterflies]:
     if chosen == "fourier":
-        return block_weights(pointwise, actions.fourier), group.butterflies
-    return [dense_weight(pointwise, actions.pose)], WHOLE
+        form = group.butterflies
+        tables = [] if actions is None else actions.fourier
+        tables = tables or [constant(fourier_table, group, block, like=pointwise) for block in range(len(form.blocks))]
+        return block_weights(pointwise, tables), form
+    table = constant(pose_action, group, like=pointwise) if actions is None else actions.pose
+    return [dense_weight(pointwise, table)], WHOLE
 
 
 def _gc_separable(
@@ -204,7 +263,6 @@ def _gc_separable(
         x, before = _apply(before, x), None
     maps = fold_poses(x)
     if before is not None:
-        check_count(x, "GroupBatchNorm2d")
         channels = x.shape[1]
         scale = x.new_ones(channels) if before.weight is None else before.weight
         shift = x.new_zeros(channels) if before.bias is None else before.bias
@@ -224,7 +282,8 @@ def _gc_separable(
 
 def _apply(before: NormRelu, x: Tensor) -> Tensor:
     running = (before.running_mean, before.running_var)
-    return F.relu(group_batch_norm(x, *running, before.weight, before.bias, True, before.momentum, before.eps))
+    given = (*running, before.weight, before.bias)
+    return F.relu(normalize_batch(x, *given, True, before.momentum, before.eps, relu=False))
 
 
 def _g_separable(x: Tensor, mixing: Tensor, filters: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:

@@ -68,6 +68,12 @@ class FiniteGroup:
     def __repr__(self) -> str:
         return f"FiniteGroup({self.name!r}, order={self.order})"
 
+    def __copy__(self) -> "FiniteGroup":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "FiniteGroup":
+        return self  # a value that never changes; what was compiled for it serves copies of a layer as well
+
     @property
     def order(self) -> int:
         """The number of elements |G|."""

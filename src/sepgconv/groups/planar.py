@@ -89,6 +89,6 @@ def group(name: str | FiniteGroup) -> FiniteGroup:
     """
     if isinstance(name, FiniteGroup):
         return name
-    if name not in GROUPS:
+    if not isinstance(name, str) or name not in GROUPS:
         raise ValueError(unknown_name("group", name, GROUPS))
     return GROUPS[name]

@@ -1,32 +1,66 @@
-"""What the convolution layers share: planar arguments, bias, tables, printing, moving between devices."""
+"""What the layers share: memory for parameters; of convolutions planar arguments, bias, printing, memory formats."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypedDict
+import math
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sepgconv.functional.checks import check_channels
+from sepgconv.functional.checks import NUMBERS, check_channels
 from sepgconv.functional.geometry import Pair, conv_geometry
 from sepgconv.groups import FiniteGroup
 from sepgconv.groups import group as find_group
 
 
-class PlanarArguments(TypedDict):
-    """The planar keyword arguments that a layer hands to its function."""
+def check_dtype(dtype: torch.dtype | None, caller: str, allowed: tuple[torch.dtype, ...]) -> None:
+    """Refuse a dtype in which a layer does not work: integers, and complex numbers but for convolutions.
 
-    stride: Pair
-    padding: Pair
-    dilation: Pair
-    padding_mode: str
+    Raises:
+        ValueError: neither None nor one of those allowed.
+    """
+    if dtype is not None and dtype not in allowed:
+        words = "torch.float32, float64, float16 or bfloat16"
+        raise ValueError(f"{caller}: dtype must be a floating point type of torch ({words}), got {dtype!r}")
+
+
+def empty_parameter(
+    layer: nn.Module, name: str, shape: tuple[int, ...], device: torch.device | str | None, dtype: torch.dtype | None
+) -> nn.Parameter:
+    """Return memory for a parameter of a layer.
+
+    Raises:
+        ValueError: a dtype that no layer works in, or more numbers than there is memory for.
+    """
+    caller = type(layer).__name__
+    check_dtype(dtype, caller, NUMBERS)
+    with memory_for(caller, name, shape):
+        return nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+
+
+@contextmanager
+def memory_for(caller: str, name: str, shape: tuple[int, ...]) -> Generator[None]:
+    """Say which layer asks for more numbers than there is memory for.
+
+    Raises:
+        ValueError: torch could not make a parameter of that shape.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise  # of an accelerator, where tools look for it by its class
+    except (RuntimeError, OverflowError) as error:
+        if math.prod(shape) < 2**24:
+            raise  # not for its size
+        raise ValueError(f"{caller}: there is no memory for {name} of {shape}, {math.prod(shape):,} numbers") from error
 
 
 class GroupConvLayer(nn.Module):
-    """Abstract: a convolution on a group; subclasses add weights, `_tables`, `reset_parameters` and `forward`.
+    """Abstract: a convolution on a group; subclasses add weights, `reset_parameters` and `forward`.
 
-    Arguments and attributes are those of `torch.nn.Conv2d`, and `group`, the `FiniteGroup`. The integer tables by which
-    the group moves filters are plain attributes that follow the parameters to their device: `state_dict` holds
-    parameters only.
+    Arguments and attributes are those of `torch.nn.Conv2d`, and `group`, the `FiniteGroup`. The only tensors of a layer
+    are its parameters; the tables by which the group moves filters are constants of the library.
     """
 
     bias: nn.Parameter | None
@@ -58,23 +92,10 @@ class GroupConvLayer(nn.Module):
     ) -> None:
         """Register weights by name and shape, then the bias, and draw them."""
         for name, shape in shapes.items():
-            self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
-        self.register_parameter(
-            "bias", nn.Parameter(torch.empty(self.out_channels, device=device, dtype=dtype)) if bias else None
-        )
+            self.register_parameter(name, empty_parameter(self, name, shape, device, dtype))
+        shape = (self.out_channels,)
+        self.register_parameter("bias", empty_parameter(self, "bias", shape, device, dtype) if bias else None)
         self.reset_parameters()
-        self._build_tables()
-        self.register_load_state_dict_post_hook(_rebuild_tables)
-
-    def _tables(self, device: torch.device) -> Mapping[str, Any]:
-        raise NotImplementedError  # abstract
-
-    def _build_tables(self) -> None:
-        # Ordinary tensors, also where the layer is built in inference mode: a later training step saves them. They are
-        # no buffers: moving averages, `to_empty` and distributed training would average, erase or send them.
-        with torch.inference_mode(False):
-            for name, table in self._tables(next(self.parameters()).device).items():
-                setattr(self, name, table)
 
     def reset_parameters(self) -> None:
         """Set the bias to zero; subclasses then draw their weights."""
@@ -88,9 +109,7 @@ class GroupConvLayer(nn.Module):
         def keep_layout(t: Tensor) -> Tensor:
             return fn(t.flatten(2)).view(t.shape) if t.ndim > 3 else fn(t)
 
-        super()._apply(keep_layout, recurse)
-        self._build_tables()  # on the device that the parameters are on now
-        return self
+        return super()._apply(keep_layout, recurse)
 
     @property
     def kernel_size(self) -> Pair:
@@ -117,24 +136,9 @@ class GroupConvLayer(nn.Module):
         """How the padding is filled."""
         return self.geometry.padding_mode
 
-    @property
-    def _planar(self) -> PlanarArguments:
-        return {
-            "stride": self.stride,
-            "padding": self.padding,
-            "dilation": self.dilation,
-            "padding_mode": self.padding_mode,
-        }
-
     def extra_repr(self) -> str:
         """Return the arguments, those at their defaults left out, in the style of torch."""
         parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, group={self.group.name!r}"]
         defaults: dict[str, Any] = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "padding_mode": "zeros"}
         parts += [f"{name}={getattr(self, name)!r}" for name, value in defaults.items() if getattr(self, name) != value]
         return ", ".join(parts + (["bias=False"] if self.bias is None else []))
-
-
-def _rebuild_tables(module: nn.Module, incompatible_keys: object) -> None:
-    # Loading with assign=True can bring the parameters to another device, away from "meta" for one.
-    if isinstance(module, GroupConvLayer):
-        module._build_tables()  # pyright: ignore[reportPrivateUsage] (a hook of this class, outside it so that it pickles)

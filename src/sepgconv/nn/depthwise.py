@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sepgconv.functional import depthwise_group_conv2d, pixel_action
 from sepgconv.functional.checks import check_channels
+from sepgconv.functional.convolution import filter_depthwise
 from sepgconv.functional.geometry import Pair
 from sepgconv.groups import FiniteGroup
 from sepgconv.nn._base import GroupConvLayer
@@ -41,7 +41,6 @@ class DepthwiseGroupConv2d(GroupConvLayer):
     """
 
     weight: nn.Parameter
-    _pixel_action: Tensor
 
     def __init__(
         self,
@@ -70,9 +69,6 @@ class DepthwiseGroupConv2d(GroupConvLayer):
         )
         self._add_parameters({"weight": (channels, *self.kernel_size)}, bias=bias, device=device, dtype=dtype)
 
-    def _tables(self, device: torch.device) -> dict[str, Tensor]:
-        return {"_pixel_action": pixel_action(self.group, self.kernel_size, device=device)}
-
     def reset_parameters(self) -> None:
         """Draw the weight with variance 2 / k^2, so that E[y^2] = 2 E[x^2] before a ReLU; set the bias to zero."""
         super().reset_parameters()
@@ -80,7 +76,7 @@ class DepthwiseGroupConv2d(GroupConvLayer):
 
     def forward(self, x: Float[Tensor, "b o g y x"]) -> Float[Tensor, "b o g y2 x2"]:
         """Filter feature maps in the plane."""
-        return depthwise_group_conv2d(x, self.weight, self.group, self.bias, **self._planar, action=self._pixel_action)
+        return filter_depthwise(x, self.weight, self.group, self.bias, self.geometry, self._get_name())
 
 
 class _SecondStep(DepthwiseGroupConv2d):

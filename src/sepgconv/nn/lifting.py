@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sepgconv.functional import lift_conv2d, pixel_action
+from sepgconv.functional.convolution import lift
 from sepgconv.functional.geometry import Pair
 from sepgconv.groups import FiniteGroup
 from sepgconv.nn._base import GroupConvLayer
@@ -41,7 +41,6 @@ class LiftingConv2d(GroupConvLayer):
     """
 
     weight: nn.Parameter
-    _pixel_action: Tensor
 
     def __init__(
         self,
@@ -71,9 +70,6 @@ class LiftingConv2d(GroupConvLayer):
         shape = (out_channels, in_channels, *self.kernel_size)
         self._add_parameters({"weight": shape}, bias=bias, device=device, dtype=dtype)
 
-    def _tables(self, device: torch.device) -> dict[str, Tensor]:
-        return {"_pixel_action": pixel_action(self.group, self.kernel_size, device=device)}
-
     def reset_parameters(self) -> None:
         """Draw the weight with variance 2 / fan-in, so that E[y^2] = 2 E[x^2] before a ReLU; set the bias to zero."""
         super().reset_parameters()
@@ -81,4 +77,4 @@ class LiftingConv2d(GroupConvLayer):
 
     def forward(self, x: Float[Tensor, "b c y x"]) -> Float[Tensor, "b o g y2 x2"]:
         """Lift images."""
-        return lift_conv2d(x, self.weight, self.group, self.bias, **self._planar, action=self._pixel_action)
+        return lift(x, self.weight, self.group, self.bias, self.geometry, self._get_name())

@@ -5,9 +5,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sepgconv.functional import NormRelu, group_batch_norm, group_layer_norm
-from sepgconv.functional.checks import check_channels, check_feature_map
+from sepgconv.functional import NormRelu
+from sepgconv.functional.checks import (
+    FLOATS,
+    INTEGERS,
+    NUMBERS,
+    check_channels,
+    check_eps,
+    check_feature_map,
+    check_momentum,
+    check_probability,
+)
 from sepgconv.functional.layout import fold_poses_into_width, unfold_poses_from_width
+from sepgconv.functional.normalization import check_batch_norm, normalize_batch, normalize_positions
+from sepgconv.nn._base import check_dtype, empty_parameter, memory_for
 
 
 class GroupBatchNorm2d(nn.BatchNorm3d):
@@ -27,7 +38,8 @@ class GroupBatchNorm2d(nn.BatchNorm3d):
         dtype: of the parameters.
 
     Raises:
-        ValueError: `num_features` is not positive; in `forward`, no feature map of that many channels.
+        ValueError: `num_features` is not positive, eps or momentum no number, or dtype no floating point type; in
+            `forward`, no feature map of that many channels, or as `sepgconv.functional.group_batch_norm`.
     """
 
     def __init__(
@@ -40,8 +52,13 @@ class GroupBatchNorm2d(nn.BatchNorm3d):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        check_channels("GroupBatchNorm2d", num_features=num_features)
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device=device, dtype=dtype)
+        caller = type(self).__name__
+        check_channels(caller, num_features=num_features)
+        check_eps(eps, caller)
+        check_momentum(momentum, caller)
+        check_dtype(dtype, caller, FLOATS)
+        with memory_for(caller, "weight", (num_features,)):
+            super().__init__(num_features, eps, momentum, affine, track_running_stats, device=device, dtype=dtype)
 
     def forward(self, input: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c g y x"]:
         """Normalise feature maps."""
@@ -56,29 +73,29 @@ class GroupBatchNorm2d(nn.BatchNorm3d):
         Raises:
             ValueError: no feature map of `num_features` channels.
         """
-        check_feature_map(input, self.num_features, None, "GroupBatchNorm2d")
+        caller = self._get_name()
+        check_feature_map(input, self.num_features, None, caller)
+        by_batch = self.training or (self.running_mean is None and self.running_var is None)
+        kept = not self.training or self.track_running_stats
+        mean, var = (self.running_mean, self.running_var) if kept else (None, None)
         momentum = 0.0 if self.momentum is None else self.momentum
+        # Before anything is counted.
+        check_batch_norm(input, mean, var, self.weight, self.bias, by_batch, momentum, self.eps, caller)
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             if self.momentum is None:  # the average over all batches so far
                 momentum = 1 / float(self.num_batches_tracked)
-        if not self.training and not (self.running_mean is None and self.running_var is None):
-            return None
-        kept = not self.training or self.track_running_stats
-        mean, var = (self.running_mean, self.running_var) if kept else (None, None)
-        return NormRelu(mean, var, self.weight, self.bias, momentum, self.eps)
+        return NormRelu(mean, var, self.weight, self.bias, momentum, self.eps) if by_batch else None
 
     def normalize(
         self, input: Float[Tensor, "b c g y x"], step: NormRelu | None, *, relu: bool = False
     ) -> Float[Tensor, "b c g y x"]:
         """Normalise feature maps by what `begin` returned, with a ReLU after it where asked for."""
+        training = step is not None
         if step is None:
-            return group_batch_norm(
-                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps, relu=relu
-            )
-        return group_batch_norm(
-            input, step.running_mean, step.running_var, step.weight, step.bias, True, step.momentum, step.eps, relu=relu
-        )
+            step = NormRelu(self.running_mean, self.running_var, self.weight, self.bias, 0.0, self.eps)
+        mean, var = step.running_mean, step.running_var
+        return normalize_batch(input, mean, var, step.weight, step.bias, training, step.momentum, step.eps, relu=relu)
 
 
 class GroupLayerNorm(nn.Module):
@@ -112,15 +129,13 @@ class GroupLayerNorm(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        check_channels("GroupLayerNorm", num_channels=num_channels)
+        check_channels(type(self).__name__, num_channels=num_channels)
+        check_eps(eps, type(self).__name__)
+        check_dtype(dtype, type(self).__name__, FLOATS)
         self.num_channels, self.eps = num_channels, eps
         shape = (num_channels,)
-        self.register_parameter(
-            "weight", nn.Parameter(torch.empty(shape, device=device, dtype=dtype)) if affine else None
-        )
-        self.register_parameter(
-            "bias", nn.Parameter(torch.empty(shape, device=device, dtype=dtype)) if affine and bias else None
-        )
+        for name, wanted in {"weight": affine, "bias": affine and bias}.items():
+            self.register_parameter(name, empty_parameter(self, name, shape, device, dtype) if wanted else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -132,8 +147,8 @@ class GroupLayerNorm(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c g y x"]:
         """Normalise feature maps."""
-        check_feature_map(x, self.num_channels, None, "GroupLayerNorm")
-        return group_layer_norm(x, self.weight, self.bias, self.eps)
+        check_feature_map(x, self.num_channels, None, self._get_name())
+        return normalize_positions(x, self.weight, self.bias, self.eps, caller=self._get_name())
 
     def extra_repr(self) -> str:
         """Return the arguments."""
@@ -153,9 +168,14 @@ class GroupDropout(nn.Dropout3d):
         ValueError: p is no probability; in `forward`, an input that is no feature map.
     """
 
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        check_probability(p, type(self).__name__)
+        super().__init__(p, inplace)
+
     def forward(self, input: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c g y x"]:
         """Drop channels."""
-        check_feature_map(input, None, None, "GroupDropout")
+        dtypes = FLOATS if self.training else (*NUMBERS, *INTEGERS, torch.bool)
+        check_feature_map(input, None, None, self._get_name(), dtypes)
         if self.inplace:
             return F.dropout3d(input, self.p, self.training, True)
         return unfold_poses_from_width(F.dropout2d(fold_poses_into_width(input), self.p, self.training), input.shape[2])

@@ -3,8 +3,16 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sepgconv import functional
-from sepgconv.functional.geometry import Pair, as_pair, check_equal_sides
+from sepgconv.functional.geometry import Geometry, Pair, as_pair, check_equal_sides
+from sepgconv.functional.pooling import (
+    check_output_size,
+    pool_maxima,
+    pool_means,
+    pool_pose_maxima,
+    pool_pose_means,
+    pool_to,
+    pool_window,
+)
 from sepgconv.groups import FiniteGroup
 from sepgconv.groups import group as find_group
 
@@ -20,7 +28,7 @@ class GroupMaxPool(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c y x"]:
         """Pool over poses."""
-        return functional.group_max_pool(x)
+        return pool_pose_maxima(x, self._get_name())
 
 
 class GroupMeanPool(nn.Module):
@@ -34,7 +42,7 @@ class GroupMeanPool(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c y x"]:
         """Pool over poses."""
-        return functional.group_mean_pool(x)
+        return pool_pose_means(x, self._get_name())
 
 
 def _sides(group: FiniteGroup | str | None, least: int, name: str, value: int | Pair) -> Pair:
@@ -48,11 +56,6 @@ def _sides(group: FiniteGroup | str | None, least: int, name: str, value: int | 
     if group is not None:
         check_equal_sides(find_group(group), **{name: pair})
     return pair
-
-
-def _check_padding(padding: Pair, kernel_size: Pair) -> None:
-    if any(2 * p > k for p, k in zip(padding, kernel_size, strict=True)):
-        raise ValueError(f"padding must be at most half of kernel_size={kernel_size}, got {padding}")
 
 
 class MaxPool2d(nn.Module):
@@ -69,7 +72,8 @@ class MaxPool2d(nn.Module):
         group: only to allow unequal sides: a group without quarter turns.
 
     Raises:
-        ValueError: an argument is out of range, or unequal sides without such a group; in `forward`, no feature map.
+        ValueError: an argument is out of range, or unequal sides without such a group; in `forward`, no feature map
+            of real numbers, a map that is too small, or a window that lies in the padding whole.
     """
 
     def __init__(
@@ -85,12 +89,13 @@ class MaxPool2d(nn.Module):
         self.kernel_size = _sides(group, 1, "kernel_size", kernel_size)
         self.stride = _sides(group, 1, "stride", kernel_size if stride is None else stride)
         self.padding = _sides(group, 0, "padding", padding)
-        _check_padding(self.padding, self.kernel_size)
         self.dilation = _sides(group, 1, "dilation", dilation)
+        pool_window(self.kernel_size, self.stride, self.padding, self.dilation)
 
     def forward(self, x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c g y2 x2"]:
         """Pool in the plane."""
-        return functional.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation)
+        window = Geometry(self.kernel_size, self.stride, self.padding, self.dilation, "zeros")
+        return pool_maxima(x, window, self._get_name())
 
     def extra_repr(self) -> str:
         """Return the arguments."""
@@ -125,11 +130,12 @@ class AvgPool2d(nn.Module):
         self.kernel_size = _sides(group, 1, "kernel_size", kernel_size)
         self.stride = _sides(group, 1, "stride", kernel_size if stride is None else stride)
         self.padding = _sides(group, 0, "padding", padding)
-        _check_padding(self.padding, self.kernel_size)
+        pool_window(self.kernel_size, self.stride, self.padding)
 
     def forward(self, x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c g y2 x2"]:
         """Pool in the plane."""
-        return functional.avg_pool2d(x, self.kernel_size, self.stride, self.padding)
+        window = Geometry(self.kernel_size, self.stride, self.padding, (1, 1), "zeros")
+        return pool_means(x, window, self._get_name())
 
     def extra_repr(self) -> str:
         """Return the arguments."""
@@ -152,10 +158,11 @@ class AdaptiveAvgPool2d(nn.Module):
     def __init__(self, output_size: int | Pair, *, group: FiniteGroup | str | None = None) -> None:
         super().__init__()
         self.output_size = _sides(group, 1, "output_size", output_size)
+        check_output_size(self.output_size)
 
     def forward(self, x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c g y2 x2"]:
         """Pool in the plane."""
-        return functional.adaptive_avg_pool2d(x, self.output_size)
+        return pool_to(x, self.output_size, self._get_name())
 
     def extra_repr(self) -> str:
         """Return the arguments."""

@@ -1,25 +1,18 @@
 """SeparableGroupConv2d: a group convolution factored into a mixing of channels and poses and a planar filtering."""
 
 import math
-from typing import SupportsIndex
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from sepgconv._messages import one_of
-from sepgconv.functional import (
-    NormRelu,
-    SeparableActions,
-    compose_kernel,
-    full_rank,
-    select_execution,
-    separable_actions,
-    separable_group_conv2d,
-)
-from sepgconv.functional.execution import EXECUTIONS, Execution, check_fourier
+from sepgconv.functional import NormRelu, compose_kernel, full_rank
+from sepgconv.functional.checks import is_integer
+from sepgconv.functional.execution import EXECUTIONS, Execution, check_fourier, choose_execution
 from sepgconv.functional.geometry import Pair
 from sepgconv.functional.kernels import SHARINGS, Sharing
+from sepgconv.functional.separable import convolve_separable
 from sepgconv.groups import FiniteGroup
 from sepgconv.nn._base import GroupConvLayer
 
@@ -70,7 +63,6 @@ class SeparableGroupConv2d(GroupConvLayer):
     depthwise: nn.Parameter
     sharing: Sharing
     execution: Execution
-    _actions: SeparableActions
 
     def __init__(
         self,
@@ -114,15 +106,12 @@ class SeparableGroupConv2d(GroupConvLayer):
 
     def _checked_rank(self, rank: int) -> int:
         most = full_rank(self.in_channels, self.group.order, self.kernel_size, self.sharing)
-        if not isinstance(rank, SupportsIndex) or isinstance(rank, bool) or not 1 <= rank.__index__() <= most:
+        if not is_integer(rank) or not 1 <= rank.__index__() <= most:
             raise ValueError(
                 f"{type(self).__name__}: rank must be an integer from 1 to {most}, the full rank of these filters, got "
                 f"{rank!r}"
             )
         return rank.__index__()
-
-    def _tables(self, device: torch.device) -> dict[str, SeparableActions]:
-        return {"_actions": separable_actions(self.group, self.kernel_size, device=device)}
 
     def reset_parameters(self) -> None:
         """Draw the factors so that each keeps the variance: E[y^2] = 2 E[x^2] before a ReLU, with |G| in the fan-in.
@@ -153,22 +142,22 @@ class SeparableGroupConv2d(GroupConvLayer):
         reach = (d * (k - 1) + 1 - 2 * p for k, d, p in zip(self.kernel_size, self.dilation, self.padding, strict=True))
         size = tuple(max(side, least) for side, least in zip((height, width), reach, strict=True))
         sizes = (self.sharing, self.in_channels, self.out_channels, self.group, self.geometry, (size[0], size[1]))
-        return select_execution(self.execution, *sizes, device=self.pointwise.device.type, rank=self.rank)
+        return choose_execution(self.execution, *sizes, device=self.pointwise.device.type, rank=self.rank)
 
     def forward(self, x: Float[Tensor, "b c g y x"], before: NormRelu | None = None) -> Float[Tensor, "b o g y2 x2"]:
         """Convolve feature maps on the group, after `before` where `sepgconv.nn.Sequential` gives it."""
-        return separable_group_conv2d(
+        return convolve_separable(
             x,
             self.pointwise,
             self.depthwise,
             self.group,
             self.bias,
+            self.geometry,
+            self._get_name(),
             sharing=self.sharing,
             execution=self.execution,
             recompute=self.recompute,
-            **self._planar,
             before=before,
-            actions=self._actions,
         )
 
     def extra_repr(self) -> str:
