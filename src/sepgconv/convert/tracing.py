@@ -6,15 +6,19 @@ checks pass, loops over shapes end, and the shapes of all maps are known. Shapes
 not fixed: batch and size stay free where the code leaves them free.
 """
 
+import contextlib
 import math
 import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
+import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 from torch.fx.proxy import TraceError
+from torch.utils import checkpoint
+from torch.utils._pytree import tree_leaves
 
 from sepgconv import functional
 from sepgconv.convert.plain.refusal import refuse
@@ -58,10 +62,39 @@ def record(
     whole = _Whole(network)
     tracer = _Tracer(example, is_layer, watch)
     try:
-        graph = tracer.trace(whole)
+        with _functions_of_autograd(through=watch is None):
+            graph = tracer.trace(whole)
     except Exception as error:  # noqa: BLE001 (the user's code may raise anything)
         tracer.explain(network, example, error)
     return Recording(whole, graph, tracer.values)
+
+
+@contextlib.contextmanager
+def _functions_of_autograd(*, through: bool) -> Iterator[None]:
+    """Name functions of autograd that are given a recorded value: torch takes it for a tensor, and crashes.
+
+    Args:
+        through: whether activation checkpointing, which changes no number, is passed over; else it is named, too.
+    """
+    apply, entry = torch.autograd.Function.__dict__["apply"], "_checkpoint_without_reentrant_generator"
+
+    def named(cls: type[Any], *args: Any, **kwargs: Any) -> Any:
+        if not any(type(value) is _Traced for value in tree_leaves((args, kwargs))):
+            return apply.__func__(cls, *args, **kwargs)
+        if cls is not checkpoint.CheckpointFunction:
+            raise TraceError(f"the code calls the function {cls.__name__} of autograd, which is not read")
+        return args[0](*args[2:]) if through else refused()
+
+    def refused(*args: Any, **kwargs: Any) -> NoReturn:
+        raise TraceError("it checkpoints activations, which is not kept; build it without, and wrap its parts after")
+
+    with contextlib.ExitStack() as kept:
+        kept.callback(setattr, torch.autograd.Function, "apply", apply)
+        torch.autograd.Function.apply = classmethod(named)
+        if not through and hasattr(checkpoint, entry):
+            kept.callback(setattr, checkpoint, entry, getattr(checkpoint, entry))
+            setattr(checkpoint, entry, refused)
+        yield
 
 
 def place(path: str) -> str:

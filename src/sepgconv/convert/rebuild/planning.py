@@ -191,8 +191,10 @@ class _Planner:
         if known and name in self.to.plan.changes:
             before = self.to.plan.changes[name]
             if (before.output, before.pool_poses) != (becomes.output, becomes.pool_poses):
-                if becomes.reuse != "anywhere":
+                if becomes.reuse == "alike":
                     raise UnconvertibleError("is used twice, on different kinds of tensors")
+                if becomes.reuse == "any width":  # it learns nothing, so that each use can have one of its own
+                    name = self.to.unused(name)
         axis = None if becomes.axis is None or x.is_spatial else axis_of(becomes.axis, len(x.axes))
         into = x.channels if x.is_spatial else x.axes[1 if axis is None else axis] if len(x.axes) > 1 else x.axes[0]
         into = into or channels(1, fixed=True)

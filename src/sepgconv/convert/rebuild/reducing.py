@@ -58,7 +58,8 @@ def reduction(call: Call) -> Value:
         found = _of_vector(call, x, name, axes, keeps, options)
     else:
         found = _of_maps(call, x, name, axes, keeps, options)
-    found.pair = pair
+    if pair:
+        found.pair, found.example = True, call.example[0]
     return found
 
 

@@ -203,11 +203,13 @@ class Writer:
 
     def standing(self, value: Value) -> Value:
         """Return a vector as maps of one pixel where it has their axes, and maps of one pixel as a vector where not."""
+        if value.pair or value.waits:
+            return value
         if value.kind is Kind.VECTOR and len(value.axes) == 4:
             batch, own, *positions = value.axes
             if batch is None and own is not None and all(axis is not None and total(axis) == 1 for axis in positions):
                 return Value(value.node, Kind.POOLED, value.example, own, ("b", "c", "", ""))
-        if value.is_spatial and not value.waits and not value.stack and value.side == (1, 1):
+        if value.is_spatial and not value.stack and value.side == (1, 1):
             if len(value.layout) <= 2:
                 return self.vector(value)
         return value
