@@ -37,7 +37,8 @@ class _Names(types.ModuleType):
 def install():
     """Put the stand-in where timm looks for torchvision. Returns the names of the modules, to take them out again."""
     names = ["torchvision", *(f"torchvision.{part}" for part in (
-        "datasets", "models", "models.feature_extraction", "ops", "ops.misc", "transforms", "transforms.functional", "utils",
+        "datasets", "models", "models.feature_extraction", "ops", "ops.misc", "transforms", "transforms.functional",
+        "utils",
     ))]  # fmt: skip
     for name in names:
         module = _Names(name)

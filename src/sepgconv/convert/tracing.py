@@ -9,7 +9,7 @@ not fixed: batch and size stay free where the code leaves them free.
 import contextlib
 import math
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
@@ -70,7 +70,7 @@ def record(
 
 
 @contextlib.contextmanager
-def _functions_of_autograd(*, through: bool) -> Iterator[None]:
+def _functions_of_autograd(*, through: bool) -> Generator[None]:
     """Name functions of autograd that are given a recorded value: torch takes it for a tensor, and crashes.
 
     Args:
@@ -90,7 +90,7 @@ def _functions_of_autograd(*, through: bool) -> Iterator[None]:
 
     with contextlib.ExitStack() as kept:
         kept.callback(setattr, torch.autograd.Function, "apply", apply)
-        torch.autograd.Function.apply = classmethod(named)
+        setattr(torch.autograd.Function, "apply", classmethod(named))  # noqa: B010 (no name of its type)
         if not through and hasattr(checkpoint, entry):
             kept.callback(setattr, checkpoint, entry, getattr(checkpoint, entry))
             setattr(checkpoint, entry, refused)
@@ -155,7 +155,12 @@ class _Tracer(fx.Tracer):
             raise
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
-        return attr_val if self._running else super().getattr(attr, attr_val, parameter_proxy_cache)
+        if self._running:
+            return attr_val
+        # Where every step matters, what is done with a buffer is a step, too; counters are none.
+        is_buffer = isinstance(attr_val, Tensor) and attr_val.is_floating_point()
+        self.proxy_buffer_attributes = self._watch is not None and is_buffer
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Traced(node, self)

@@ -80,11 +80,8 @@ def _filter(weight: Holder, given: dict[str, Any], groups: int) -> nn.Module:
         raise UnconvertibleError("its weight is a buffer; only one filter for every channel by itself is converted")
     if given.get("bias") is not None:
         raise UnconvertibleError("its weight is a buffer, and it has a bias; add the bias after it")
-    return Filter(
-        kernels[0, 0].clone(),
-        *(_plain(given, k, v) for k, v in (("stride", 1), ("padding", 0))),
-        _plain(given, "dilation", 1),
-    )
+    stride, padding = _plain(given, "stride", 1), _plain(given, "padding", 0)
+    return Filter(kernels[0, 0].clone(), stride, padding, _plain(given, "dilation", 1))
 
 
 def _conv2d(args: Sequence[Any], kwargs: Any) -> tuple[nn.Module, Holder | None]:

@@ -25,7 +25,7 @@ def elementwise(call: Call) -> Value:
     """
     tensors = call.tensors
     for value in tensors:
-        if value.half is not None:
+        if value.waits and not value.expanded:
             raise UnconvertibleError(value.waits)
     maps = [value for value in tensors if value.is_spatial]
     if not maps:
@@ -46,10 +46,11 @@ def _of_vectors(call: Call, tensors: list[Value]) -> Value:
     for place in range(1, max(len(value.axes) for value in tensors) + 1):
         found = [value.axes[-place] for value in tensors if place <= len(value.axes)]
         axes.insert(0, _broadcast(found))
-    waits = tensors[0].waits if len(tensors) == 1 else ""
-    constant = all(value.constant for value in tensors)
-    node = call.again({})
-    return Value(node, Kind.VECTOR, call.example, axes=tuple(axes), constant=constant, waits=waits)
+    found = Value(call.again({}), Kind.VECTOR, call.example, axes=tuple(axes))
+    found.constant = all(value.constant for value in tensors)
+    if len(tensors) == 1:
+        found.waits, found.expanded = tensors[0].waits, tensors[0].expanded
+    return found
 
 
 def _broadcast(axes: list[Channels | None]) -> Channels | None:
@@ -85,6 +86,7 @@ def _joined(maps: list[Value], call: Call) -> Value:
         side=(max(value.side[0] for value in maps), max(value.side[1] for value in maps)),
         stack=max(value.stack for value in maps),
         waits=maps[0].waits if all(value.waits for value in maps) else "",
+        expanded=all(value.expanded for value in maps),
     )
 
 

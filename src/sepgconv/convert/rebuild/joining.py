@@ -254,11 +254,8 @@ def pad(call: Call) -> Value:
     if "c" in by_letter:
         edges = [channels(number) for number in by_letter["c"]]
         written += [Width(edge) if total(edge) else 0 for edge in edges]
-        found.channels = (
-            *(edges[0] if by_letter["c"][0] else ()),
-            *x.channels,
-            *(edges[1] if by_letter["c"][1] else ()),
-        )
+        first, last = (edge if total(edge) else () for edge in edges)
+        found.channels = (*first, *x.channels, *last)
     value = given.get("value")
     extra = {"value": value} if value is not None and mode == "constant" else {}
     found.node = call.to.function(F.pad, x, written, mode=mode, **extra)

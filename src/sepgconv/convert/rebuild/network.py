@@ -96,11 +96,9 @@ def _build(plan: Plan, factor: float, target: Target, name: str) -> nn.Module:
     plan.fill_in(factor)
     chain = _chain(plan.graph, layers)
     tensors = plan.make_tensors(factor, target.device, target.dtype)
-    return (
-        chain
-        if chain is not None
-        else fx.GraphModule({**layers, **tensors}, plan.graph, class_name=f"Equivariant{name}")
-    )
+    if chain is not None:
+        return chain
+    return fx.GraphModule({**layers, **tensors}, plan.graph, class_name=f"Equivariant{name}")
 
 
 def _refuse_what_does_not_run(rebuilt: nn.Module, plan: Plan, recording: Recording, shape: tuple[int, ...]) -> None:

@@ -22,6 +22,9 @@ from sepgconv.convert.tracing import Recording
 _META = torch.device("meta")
 # Where a search for further convolutions stops: what follows is a vector.
 _FLATTENING = {"flatten", "reshape", "view", "squeeze", "mean"}
+# What reading a call raises whose arguments are given in a way that is not known here.
+_NOT_FORESEEN = (TypeError, KeyError, IndexError, AttributeError, RuntimeError, AssertionError)
+_CASTS = ("float", "double", "half", "bfloat16", "to", "type", "contiguous")
 _HANDLERS: dict[str, Callable[[Call], Any]] = {
     **dict.fromkeys(elementwise.NAMES, elementwise.elementwise),
     **dict.fromkeys(reducing.REDUCTIONS, reducing.reduction),
@@ -68,7 +71,15 @@ class _Planner:
             try:
                 self.values[node] = self._visit(node)
             except (UnconvertibleError, ValueError) as error:
+                example = self.recording.values.get(node)
+                inputs = [self.values.get(other) for other in node.all_input_nodes]
+                if inputs and all(isinstance(value, Value) and value.is_own for value in inputs):
+                    self.values[node] = self._computed(example, str(error))  # whoever reads it says so
+                    continue
                 self.problems.add(self.to.place, str(error))
+                self.values[node] = self._would_be(node, example)
+            except _NOT_FORESEEN as error:
+                self.problems.add(self.to.place, f"this call has no counterpart on a group ({type(error).__name__})")
                 self.values[node] = self._would_be(node, self.recording.values.get(node))
         if not self.problems and not any(v.kind is Kind.MAPS for v in self._found()):
             self.problems.add("", "there is no Conv2d on the image")
@@ -83,7 +94,7 @@ class _Planner:
         return [value for value in self.values.values() if isinstance(value, Value)]
 
     def _visit(self, node: fx.Node) -> Any:
-        example = self.recording.values.get(node)
+        example: Any = self.recording.values.get(node)
         if node.op == "placeholder":
             new, own = self.to.plan.graph.placeholder(node.name), channels(example.shape[1], fixed=True)
             return Value(new, Kind.IMAGE, example, own, ("b", "c", "h", "w"), side=tuple(example.shape[2:]))
@@ -117,7 +128,8 @@ class _Planner:
         if node.target is getattr or (node.op == "call_method" and name in ("size", "dim")):
             return sizes.attribute(call)
         if name == "getitem":
-            return joining.getitem(call)
+            part = joining.getitem(call)
+            return self.to.standing(part) if isinstance(part, Value) else part
         if not call.tensors:
             return sizes.numbers(call)
         if name in ("max", "min") and len(call.tensors) > 1:
@@ -146,13 +158,16 @@ class _Planner:
         value, example = self.values[node], self.recording.values.get(node)
         if not isinstance(value, Value) or value.kind is None:
             return example
+        if not value.is_own:
+            return value
+        while node.op == "call_method" and node.target in _CASTS:
+            node = node.all_input_nodes[0]
         if node.op == "get_attr":
             path = tracing.place(str(node.target))
             tensor = tracing.attribute(self.recording.whole, str(node.target))
             owner = self.modules.get(path.rpartition(".")[0])
             return Holder(tensor, path, owner, isinstance(tensor, nn.Parameter))
-        own = value.kind is Kind.VECTOR and None not in value.axes
-        return Holder(value.example, "", None, not value.constant) if own else value
+        return Holder(value.example, "", None, not value.constant)
 
     def _name(self, node: fx.Node, holder: Holder | None) -> str:
         """Return the name of the layer that a call becomes: that of the module whose weight it reads, if it can be."""
@@ -160,10 +175,8 @@ class _Planner:
             return self.to.unused(node.name)
         if holder.path not in self.names:
             owner, _, attribute = holder.path.rpartition(".")
-            wanted = owner if attribute == "weight" or owner in self.modules else holder.path
-            if not owner:
-                wanted = node.name
-            elif any(other.startswith(f"{owner}.") for other in self.called):  # the name is that of a group of layers
+            wanted = owner if owner and attribute in ("weight", "running_mean") else holder.path
+            if wanted == owner and any(other.startswith(f"{owner}.") for other in self.called):  # the name is that of a group of layers
                 wanted = f"{owner}.{calls.name(node)}"
             free = wanted == owner and owner not in self.called and owner not in self.names.values()
             self.names[holder.path] = wanted if free else self.to.unused(wanted)
@@ -185,7 +198,8 @@ class _Planner:
             x = self._stands(module, x)
         elif x.half is not None:
             raise UnconvertibleError(x.waits)
-        after = tuple(example.shape[2:]) if x.is_spatial and x.is_standard else x.side
+        standard = x.is_spatial and x.is_standard and isinstance(example, Tensor) and example.ndim == 4
+        after = (int(example.shape[2]), int(example.shape[3])) if standard else x.side
         given = Given(x.kind or Kind.VECTOR, x.side, after, not self._goes_on(node), self.target)
         becomes = change(module, given)
         if known and name in self.to.plan.changes:
@@ -196,7 +210,7 @@ class _Planner:
                 if becomes.reuse == "any width":  # it learns nothing, so that each use can have one of its own
                     name = self.to.unused(name)
         axis = None if becomes.axis is None or x.is_spatial else axis_of(becomes.axis, len(x.axes))
-        into = x.channels if x.is_spatial else x.axes[1 if axis is None else axis] if len(x.axes) > 1 else x.axes[0]
+        into = x.channels if x.is_spatial else x.axes[min(1, len(x.axes) - 1) if axis is None else axis]
         into = into or channels(1, fixed=True)
         out = self._widths(name, becomes, into)
         self._try(becomes, into, out)
@@ -271,6 +285,15 @@ class _Planner:
                 seen.add(user)
                 waiting += user.users
         return False
+
+    def _computed(self, example: Any, why: str) -> Any:
+        """Return what stands for something that is computed from tensors of the network in a way unknown here."""
+        if isinstance(example, tuple | list):
+            return tuple(self._computed(part, why) for part in example)
+        if not isinstance(example, Tensor):
+            return Value(None, None, example)
+        image, axes = next(iter(self.to.plan.graph.nodes)), tuple(channels(size) for size in example.shape)
+        return Value(image, Kind.VECTOR, example, axes=axes, waits=why)
 
     def _would_be(self, node: fx.Node, example: Any) -> Any:
         """Return what a step that cannot be converted would have given, so that its users are judged by themselves."""

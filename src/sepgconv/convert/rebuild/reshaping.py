@@ -155,9 +155,8 @@ def _order(call: Call, name: str, rank: int) -> list[int]:
     if name == "movedim":
         sources, targets = (n if isinstance(n, tuple | list) else (n,) for n in numbers[:2])
         rest = [axis for axis in order if axis not in {axis_of(s, rank) for s in sources}]
-        for target, source in sorted(
-            (axis_of(t, rank), axis_of(s, rank)) for t, s in zip(targets, sources, strict=True)
-        ):
+        moves = zip(targets, sources, strict=True)
+        for target, source in sorted((axis_of(t, rank), axis_of(s, rank)) for t, s in moves):
             rest.insert(target, source)
         return rest
     one, other = (axis_of(axis, rank) for axis in (numbers[:2] if len(numbers) > 1 else (0, 1)))
@@ -183,9 +182,11 @@ def expand(call: Call) -> Value:
     more = len(after) - len(before)
     if x.kind is Kind.VECTOR:
         axes = (*[channels(1, fixed=True)] * more, *x.axes)
-        return Value(x.node, x.kind, call.example, axes=axes, waits=waits, constant=x.constant)
+        return Value(x.node, x.kind, call.example, axes=axes, waits=waits, expanded=True, constant=x.constant)
     layout = (*[""] * more, *x.layout)
-    return Value(x.node, x.kind, call.example, x.channels, layout, side=x.side, stack=x.stack, waits=waits)
+    found = Value(x.node, x.kind, call.example, x.channels, layout, side=x.side, stack=x.stack)
+    found.waits, found.expanded = waits, True
+    return found
 
 
 def _aligned(before: tuple[int, ...], after: tuple[int, ...]) -> list[tuple[int, int]]:

@@ -164,11 +164,12 @@ def _filter(conv: Any, given: Given) -> Change:
     if not given.maps:
         raise UnconvertibleError("a filter that is not learnt is converted after the first convolution only")
     kernel: torch.Tensor = conv.kernel
+    size = (kernel.shape[0], kernel.shape[1])
     planar: dict[str, Any] = {"stride": conv.stride, "padding": conv.padding, "dilation": conv.dilation, "bias": False}
 
     def make(c: int, n: int, device: torch.device) -> nn.Module:
         dtype = given.target.dtype
-        ours = DepthwiseGroupConv2d(c, tuple(kernel.shape), given.target.group, **planar, device=device, dtype=dtype)
+        ours = DepthwiseGroupConv2d(c, size, given.target.group, **planar, device=device, dtype=dtype)
         with torch.no_grad():
             ours.weight.copy_(kernel.expand_as(ours.weight))
         return ours.requires_grad_(False)

@@ -42,6 +42,7 @@ class Value:
         side: (height, width) of maps.
         stack: number of stacked maps, 0 where nothing is stacked.
         waits: what must not follow, because the maps are not as the original has them yet; "" where all may.
+        expanded: whether it waits for a sum or product to expand it.
         half: reduction of one axis of the positions and the maps before it, where the other axis is still to come.
         constant: whether it comes from buffers and numbers alone.
         pair: whether it stands for (values, indices), of which only the values exist.
@@ -57,10 +58,16 @@ class Value:
     side: tuple[int, int] = (1, 1)
     stack: int = 0
     waits: str = ""
+    expanded: bool = False
     half: tuple[str, "Value"] | None = None
     constant: bool = False
     pair: bool = False
     shape_of: "Value | None" = field(default=None, repr=False)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it comes from tensors of the network alone, not from the image."""
+        return self.kind is Kind.VECTOR and None not in self.axes
 
     @property
     def is_spatial(self) -> bool:

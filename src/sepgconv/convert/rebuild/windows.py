@@ -150,8 +150,8 @@ def refuse_uneven_steps(mode: str, before: Pair, after: Pair, group: FiniteGroup
     """
     if mode == "nearest" and any(new % old for old, new in zip(before, after, strict=True)):
         raise UnconvertibleError(
-            f"resampling {before[0]} x {before[1]} to {after[0]} x {after[1]} pixels with mode='nearest' rounds towards "
-            f"one side; give mode='bilinear' or 'nearest-exact', or an input_shape on which sizes are multiples"
+            f"resampling {before[0]} x {before[1]} to {after[0]} x {after[1]} pixels with mode='nearest' rounds "
+            f"towards one side; give mode='bilinear' or 'nearest-exact', or an input_shape on which sizes are multiples"
         )
     if before[0] == before[1]:
         check_equal_sides(group, size=after)

@@ -233,7 +233,7 @@ class Writer:
         axes = tuple(
             None if item == "b" else value.channels if item == "c" else channels(1, fixed=True) for item in value.layout
         )
-        index = [slice(None) if item in ("b", "c") else None for item in value.layout]
+        index: list[Any] = [slice(None) if item in ("b", "c") else None for item in value.layout]
         if letters == ["c", "b"]:
             flat = self.method("transpose", flat, 0, 1)
         if "c" not in letters:
@@ -267,9 +267,7 @@ class Writer:
                     raise UnconvertibleError("combines the batch of a vector with another axis of maps")
             elif total(axis) > 1:
                 if item != "c":
-                    raise UnconvertibleError(
-                        "combines maps with numbers for each position, which a turn would exchange"
-                    )
+                    raise UnconvertibleError("combines maps with numbers for each position, which a turn exchanges")
                 letters.add("c")
         if not letters:
             return value.node if len(value.axes) <= 4 else self.method("flatten", value)
