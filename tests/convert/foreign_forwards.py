@@ -211,9 +211,10 @@ def shortcut(s, x, y):
 
 
 def added_in_place(s, x, y):
-    y += s.c(y)
-    y.mul_(0.5)
-    return y.relu_()
+    z = s.c(y)
+    z += y
+    z.mul_(0.5)
+    return z.relu_()
 
 
 def split(s, x, y):
@@ -236,10 +237,8 @@ def in_any_layout(s, x, y):
     return y.to(memory_format=torch.channels_last)
 
 
-
 def kernel():
     return torch.tensor([1.0, 2.0, 1.0])[:, None] * torch.tensor([1.0, 2.0, 1.0]) / 16
-
 
 
 # By name: what builds a network on 3 x 9 x 9 images.
@@ -291,13 +290,15 @@ CONVERTED = {
         lambda s, x, y: s.b(torch.cat([s.b(y), s.c(y)], 1)), b=conv(8, 4), c=conv(8, 4), features=4
     ),
     "mean and spread of images": lambda: headed(
-        lambda s, x, y: s.c((x - s.m[None, :, None, None]) / s.s.view(1, -1, 1, 1)), m=torch.tensor([0.4, 0.5, 0.6]), s=torch.tensor([0.2, 0.3, 0.2]), c=conv(3, 8)
+        lambda s, x, y: y + s.c((x - s.m[None, :, None, None]) / s.s.view(1, -1, 1, 1)),
+        m=torch.tensor([0.4, 0.5, 0.6]), s=torch.tensor([0.2, 0.3, 0.2]), c=conv(3, 8)
     ),
     "layer scale": lambda: headed(
         lambda s, x, y: y + s.g * s.c(y), g=nn.Parameter(torch.full((8, 1, 1), 0.1)), c=conv(8, 8)
     ),
     "learnt mixture": lambda: headed(
-        lambda s, x, y: torch.sigmoid(s.g) * y + (1 - torch.sigmoid(s.g)) * s.c(y), g=nn.Parameter(torch.zeros(1)), c=conv(8, 8)
+        lambda s, x, y: torch.sigmoid(s.g) * y + (1 - torch.sigmoid(s.g)) * s.c(y),
+        g=nn.Parameter(torch.zeros(1)), c=conv(8, 8)
     ),
     "looked up by size": lambda: headed(lambda s, x, y: {9: 1.5, 12: 2.0}[x.shape[-1]] * y),
     "memory formats": lambda: headed(in_any_layout),
@@ -313,7 +314,10 @@ CONVERTED = {
     "padded by a number": lambda: headed(lambda s, x, y: s.c(F.pad(y, (1, 1, 1, 1), value=0.5)), c=nn.Conv2d(8, 8, 3)),
     "padding left out": lambda: headed(lambda s, x, y: s.p(y), p=nn.AvgPool2d(3, 1, 1, count_include_pad=False)),
     "divisor": lambda: headed(lambda s, x, y: F.avg_pool2d(y, 3, divisor_override=5)),
-    "one pool on image and maps": lambda: headed(lambda s, x, y: s.p(y) * s.p(x).mean(1, keepdim=True), p=nn.MaxPool2d(3)),
+    "one pool on image and maps": lambda: headed(
+        lambda s, x, y: s.p(y) * s.p(x).mean(1,
+        keepdim=True), p=nn.MaxPool2d(3),
+    ),
     "windows that fit": lambda: headed(lambda s, x, y: F.max_pool2d(y, 3, 2, ceil_mode=True)),
     "upsampled": lambda: Forward(lambda s, x, y: s.c(s.up(y)), up=nn.Upsample(scale_factor=2), c=conv(8, 2)),
     "blurred": lambda: headed(blurred, kernel=kernel().repeat(8, 1, 1, 1)),
@@ -356,11 +360,17 @@ REFUSED = {
         lambda: headed(lambda s, x, y: s.c(y), c=Standardised(8, 8, 3, padding=1)),
         r"conv2d\(\) in the forward of c: its weight is computed in the forward",
     ),
-    "channel shuffle": (lambda: headed(shuffled), r"reshape\(\) .*: mixes channels in groups, as a channel shuffle does"),
+    "channel shuffle": (
+        lambda: headed(shuffled),
+        r"reshape\(\) .*: mixes channels in groups, as a channel shuffle does",
+    ),
     "position": (
         lambda: headed(lambda s, x, y: y + s.e, e=nn.Parameter(torch.zeros(1, 8, 9, 9))), r"numbers for each position",
     ),
-    "transposed": (lambda: headed(lambda s, x, y: s.c(y), c=nn.ConvTranspose2d(8, 8, 2, 2)), r"c: ConvTranspose2d has no"),
+    "transposed": (
+        lambda: headed(lambda s, x, y: s.c(y), c=nn.ConvTranspose2d(8, 8, 2, 2)),
+        r"c: ConvTranspose2d has no",
+    ),
     "pixel shuffle": (lambda: headed(lambda s, x, y: F.pixel_shuffle(y, 2), features=2), r"pixel_shuffle\(\) .*has no"),
     "turned": (lambda: headed(lambda s, x, y: y.rot90(1, (2, 3))), r"rot90\(\) .*has no counterpart"),
     "uneven padding": (
@@ -369,27 +379,45 @@ REFUSED = {
     ),
     "uneven crop": (lambda: headed(lambda s, x, y: y[:, :, 1:, 1:]), r"a crop of 1 pixels above and 0 below"),
     "rows": (lambda: Forward(lambda s, x, y: y[:, :, 0]), r"takes single rows"),
-    "windows that hang over": (lambda: headed(lambda s, x, y: F.max_pool2d(y, 2, ceil_mode=True)), r"hangs over one side of maps of 9 x 9"),
-    "indices": (lambda: headed(lambda s, x, y: F.max_pool2d(y, 3, return_indices=True)[0]), r"max_pool2d_with_indices\(\) .*has no"),
-    "nearest": (lambda: headed(lambda s, x, y: F.interpolate(y, size=(12, 12))), r"mode='nearest' rounds towards one side"),
+    "windows that hang over": (
+        lambda: headed(lambda s, x, y: F.max_pool2d(y, 2, ceil_mode=True)),
+        r"hangs over one side of maps of 9 x 9",
+    ),
+    "indices": (
+        lambda: headed(lambda s, x, y: F.max_pool2d(y, 3, return_indices=True)[0]),
+        r"max_pool2d_with_indices\(\) .*has no",
+    ),
+    "nearest": (
+        lambda: headed(lambda s, x, y: F.interpolate(y, size=(12, 12))),
+        r"mode='nearest' rounds towards one side",
+    ),
     "one axis": (lambda: headed(lambda s, x, y: y.mean(2, keepdim=True)), r"mean\(\) over one of height and width"),
-    "exchanged axes": (lambda: headed(lambda s, x, y: s.c(y.transpose(2, 3)), c=conv(8, 8)), r"c: Conv2d has maps as input that"),
+    "exchanged axes": (
+        lambda: headed(lambda s, x, y: s.c(y.transpose(2, 3)), c=conv(8, 8)),
+        r"c: Conv2d has maps as input that",
+    ),
     "batch": (lambda: headed(lambda s, x, y: y - y.mean(0)), r"mean\(\) over the batch"),
     "autocast": (lambda: headed(under_autocast), r"its forward switches autocast"),
     "no_grad": (lambda: headed(without_gradients), r"its forward switches gradients"),
     "checkpoint": (
-        lambda: headed(lambda s, x, y: checkpoint(s.c, y, use_reentrant=False), c=conv(8, 8)), r"it checkpoints activations",
+        lambda: headed(lambda s, x, y: checkpoint(s.c, y, use_reentrant=False), c=conv(8, 8)),
+        r"it checkpoints activations",
     ),
     "reentrant checkpoint": (
-        lambda: headed(lambda s, x, y: checkpoint(s.c, y, use_reentrant=True), c=conv(8, 8)), r"it checkpoints activations",
+        lambda: headed(lambda s, x, y: checkpoint(s.c, y, use_reentrant=True), c=conv(8, 8)),
+        r"it checkpoints activations",
     ),
     "number of a map": (lambda: headed(lambda s, x, y: y * float(y.mean())), r"takes a number out of a map"),
     "argmax": (lambda: Forward(lambda s, x, y: pooled(y).argmax(1)), r"argmax\(\) .*has no counterpart"),
     "assertion": (lambda: headed(asserted), r"does not take inputs of shape \(3, 9, 9\) .*AssertionError 99 wanted"),
     "missing key": (lambda: headed(lambda s, x, y: {8: 1.0}[x.shape[-1]] * y), r"does not take inputs .*KeyError"),
-    "number of channels": (lambda: headed(lambda s, x, y: y * y.shape[1] ** -0.5), r"computes with the size of a tensor"),
+    "number of channels": (
+        lambda: headed(lambda s, x, y: y * y.shape[1] ** -0.5),
+        r"computes with the size of a tensor",
+    ),
     "buffer": (
-        lambda: headed(lambda s, x, y: y * s.b, b=torch.arange(8.0).view(8, 1, 1)), r"b: a buffer with a number for every channel",
+        lambda: headed(lambda s, x, y: y * s.b, b=torch.arange(8.0).view(8, 1, 1)),
+        r"b: a buffer with a number for every channel",
     ),
     "two inputs": (lambda: nn.Bilinear(2, 2, 2), r"missing 1 required positional argument: 'input2'"),
 }  # fmt: skip

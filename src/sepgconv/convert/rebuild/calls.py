@@ -9,8 +9,8 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage] (what all of them are)
 
-from sepgconv.convert.rebuild.rules import Filter
 from sepgconv.convert.rebuild.values import UnconvertibleError
+from sepgconv.convert.rebuild.windows import FixedFilter
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def _filter(weight: Holder, given: dict[str, Any], groups: int) -> nn.Module:
     if given.get("bias") is not None:
         raise UnconvertibleError("its weight is a buffer, and it has a bias; add the bias after it")
     stride, padding = _plain(given, "stride", 1), _plain(given, "padding", 0)
-    return Filter(kernels[0, 0].clone(), stride, padding, _plain(given, "dilation", 1))
+    return FixedFilter(kernels[0, 0].clone(), stride, padding, _plain(given, "dilation", 1))
 
 
 def _conv2d(args: Sequence[Any], kwargs: Any) -> tuple[nn.Module, Holder | None]:

@@ -176,7 +176,9 @@ class _Planner:
         if holder.path not in self.names:
             owner, _, attribute = holder.path.rpartition(".")
             wanted = owner if owner and attribute in ("weight", "running_mean") else holder.path
-            if wanted == owner and any(other.startswith(f"{owner}.") for other in self.called):  # the name is that of a group of layers
+            if wanted == owner and any(
+                other.startswith(f"{owner}.") for other in self.called
+            ):  # the name is that of a group of layers
                 wanted = f"{owner}.{calls.name(node)}"
             free = wanted == owner and owner not in self.called and owner not in self.names.values()
             self.names[holder.path] = wanted if free else self.to.unused(wanted)

@@ -159,22 +159,8 @@ def _conv(conv: Any, given: Given) -> Change:
     return Change(make, Kind.MAPS, width=conv.out_channels)
 
 
-def _filter(conv: Any, given: Given) -> Change:
-    """Rule for filters that are not learnt, one for all channels, as those that blur before a stride."""
-    if not given.maps:
-        raise UnconvertibleError("a filter that is not learnt is converted after the first convolution only")
-    kernel: torch.Tensor = conv.kernel
-    size = (kernel.shape[0], kernel.shape[1])
-    planar: dict[str, Any] = {"stride": conv.stride, "padding": conv.padding, "dilation": conv.dilation, "bias": False}
-
-    def make(c: int, n: int, device: torch.device) -> nn.Module:
-        dtype = given.target.dtype
-        ours = DepthwiseGroupConv2d(c, size, given.target.group, **planar, device=device, dtype=dtype)
-        with torch.no_grad():
-            ours.weight.copy_(kernel.expand_as(ours.weight))
-        return ours.requires_grad_(False)
-
-    return Change(make, Kind.MAPS)
+def _filter(layer: Any, given: Given) -> Change:
+    return _same(lambda: windows.fixed_filter(layer, given.target.group, maps=given.maps), given)
 
 
 def _conv1d(conv: Any, given: Given) -> Change:
@@ -311,24 +297,9 @@ def _along_channels(layer: Any, given: Given) -> Change:
     return Change(_copies(layer), given.kind, reuse="any width", axis=1)
 
 
-class Filter(nn.Module):
-    """A filter that is not learnt, the same for every channel; stands in the plan, and is never run.
-
-    Args:
-        kernel: (height, width).
-        stride: step in pixels.
-        padding: pixels of zeros on every side.
-        dilation: distance of kernel pixels.
-    """
-
-    def __init__(self, kernel: torch.Tensor, stride: Any, padding: Any, dilation: Any) -> None:
-        super().__init__()
-        self.kernel, self.stride, self.padding, self.dilation = kernel, stride, padding, dilation
-
-
 RULES: dict[type[nn.Module], Callable[[Any, Given], Change]] = {
     nn.Conv2d: _conv,
-    Filter: _filter,
+    windows.FixedFilter: _filter,
     nn.Conv1d: _conv1d,
     nn.Linear: _linear,
     nn.BatchNorm2d: _norm,

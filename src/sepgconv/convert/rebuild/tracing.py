@@ -100,6 +100,8 @@ def drop_unread(recording: Recording) -> None:
 
 def place(node: fx.Node) -> str:
     """Return where in the model a node stands, for people."""
+    if node.op == "output":
+        return "the output"
     if node.op == "call_module":
         return tracing.place(str(node.target)) or "the model"
     stack = list((node.meta.get("nn_module_stack") or {}).values())

@@ -9,10 +9,14 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sepgconv.convert.rebuild.values import UnconvertibleError
+from sepgconv.functional import pixel_action
 from sepgconv.functional.geometry import Pair, as_pair, check_equal_sides
+from sepgconv.functional.kernels import planar_bank
 from sepgconv.groups import FiniteGroup
 from sepgconv.nn import AvgPool2d, MaxPool2d
 
@@ -51,6 +55,44 @@ class ChannelsLast(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Run the layer with channels as the last axis."""
         return self.layer(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class FixedFilter(nn.Module):
+    """A filter that is not learnt, the same for every channel, as those that blur before a stride.
+
+    Shapes: (batch, channels, height, width) -> (batch, channels, height', width').
+
+    Args:
+        kernel: (height, width).
+        stride: step in pixels.
+        padding: pixels of zeros on every side.
+        dilation: distance of kernel pixels.
+    """
+
+    def __init__(self, kernel: Tensor, stride: Any = 1, padding: Any = 0, dilation: Any = 1) -> None:
+        super().__init__()
+        self.stride, self.padding, self.dilation = stride, padding, dilation
+        self.register_buffer("kernel", kernel)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Filter every channel by itself."""
+        single = x.flatten(0, 1).unsqueeze(1)
+        found = F.conv2d(single, self.kernel[None, None], None, self.stride, self.padding, self.dilation)
+        return found.squeeze(1).unflatten(0, (-1, x.shape[1]))
+
+
+def fixed_filter(layer: FixedFilter, group: FiniteGroup, *, maps: bool) -> nn.Module:
+    """Return what a filter that is not learnt becomes.
+
+    Raises:
+        UnconvertibleError: an element of the group changes it.
+    """
+    height, width = layer.kernel.shape
+    check_equal_sides(group, kernel_size=(height, width), stride=as_pair(layer.stride, "stride", least=1))
+    turned = planar_bank(layer.kernel[None], pixel_action(group, (height, width), device=layer.kernel.device))
+    if not bool(torch.isclose(turned, layer.kernel, rtol=1e-6).all()):
+        raise UnconvertibleError("its weight is a buffer, and no element of the group may change it, as one does")
+    return PerPose(copy.deepcopy(layer)) if maps else copy.deepcopy(layer)
 
 
 def max_pool(pool: nn.MaxPool2d, side: Pair, group: FiniteGroup, *, maps: bool) -> nn.Module:
