@@ -13,7 +13,7 @@ from sepgconv.convert.plain.layers import is_layer
 from sepgconv.convert.plain.norms import activate_in_place, fold_norms
 from sepgconv.convert.plain.operations import Conversion
 from sepgconv.convert.plain.refusal import refuse
-from sepgconv.convert.plain.tracing import record
+from sepgconv.convert.tracing import record
 from sepgconv.inference import FrozenConv2d, FrozenNorm2d
 from sepgconv.inference.probes import default_shape, example_input
 

@@ -14,7 +14,7 @@ from sepgconv import functional
 from sepgconv.convert.plain.layers import Plain, is_elementwise, own_copy, passes_through, plain
 from sepgconv.convert.plain.maps import PlainGraph, Value
 from sepgconv.convert.plain.refusal import refuse
-from sepgconv.convert.plain.tracing import Recording, attribute, place
+from sepgconv.convert.tracing import Recording, attribute, place
 from sepgconv.nn import AdaptiveAvgPool2d, AvgPool2d, GroupMaxPool, GroupMeanPool, MaxPool2d
 
 # Operations that give each number its own, whether as functions or as methods; on folded maps they are the same.

@@ -1,77 +1,33 @@
-"""Calls of functions and methods in a forward: what they do, and the layers that they stand for."""
+"""Calls of functions that stand for a layer: with tensors that the network holds, or without any."""
 
-import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage] (what all of them are)
 
-POINTWISE: set[Any] = {
-    F.relu, F.relu6, F.leaky_relu, F.elu, F.celu, F.selu, F.gelu, F.silu, F.mish, F.hardswish, F.hardsigmoid,
-    F.hardtanh, F.sigmoid, F.tanh, F.softplus, F.softsign, F.logsigmoid, torch.relu, torch.sigmoid, torch.tanh,
-    torch.relu_, "relu", "relu_", "sigmoid", "sigmoid_", "tanh", "tanh_", "contiguous", "clone",
-}  # fmt: skip
-COMBINING: set[Any] = {
-    operator.add, operator.iadd, operator.sub, operator.isub, operator.mul, operator.imul, operator.truediv,
-    operator.neg, torch.add, torch.sub, torch.mul, torch.div, torch.maximum, torch.minimum, "add", "add_", "sub",
-    "sub_", "mul", "mul_", "div", "div_",
-}  # fmt: skip
-IN_PLACE: set[Any] = {operator.iadd, operator.isub, operator.imul}
-CONCATENATING: set[Any] = {torch.cat, torch.concat, torch.concatenate}
-FLATTENING: set[Any] = {torch.flatten, torch.reshape, torch.squeeze, "flatten", "view", "reshape", "squeeze"}
-AVERAGING: set[Any] = {torch.mean, "mean"}
-ON_VECTORS: set[Any] = {F.softmax, F.log_softmax, torch.softmax, torch.log_softmax, "softmax", "log_softmax"}
-SIZES: set[Any] = {getattr, "size", "dim"}
+from sepgconv.convert.rebuild.values import UnconvertibleError
+from sepgconv.convert.rebuild.windows import FixedFilter
 
 
-def _max_pool(
-    input: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> nn.Module:
-    return nn.MaxPool2d(kernel_size, stride, padding, dilation, return_indices, ceil_mode)
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A tensor that the network holds, as an argument of a call.
 
+    Attributes:
+        tensor: the tensor.
+        path: where it is in the network, "" where the forward computes it from others.
+        owner: the module that it belongs to.
+        learnt: whether it is a parameter, or computed from one.
+    """
 
-def _avg_pool(input: Any, *arguments: Any, **keywords: Any) -> nn.Module:
-    return nn.AvgPool2d(*arguments, **keywords)
-
-
-def _adaptive_pool(input: Any, output_size: Any) -> nn.Module:
-    return nn.AdaptiveAvgPool2d(_size(output_size))
-
-
-def _adaptive_max_pool(input: Any, output_size: Any, return_indices: bool = False) -> nn.Module:
-    return nn.AdaptiveMaxPool2d(_size(output_size), return_indices)
-
-
-def _size(size: Any) -> Any:
-    return tuple(size) if isinstance(size, list) else size
-
-
-def _dropout(input: Any, p: float = 0.5, training: Any = True, inplace: bool = False) -> nn.Module:
-    return nn.Dropout(p, inplace)
-
-
-def _dropout2d(input: Any, p: float = 0.5, training: Any = True, inplace: bool = False) -> nn.Module:
-    return nn.Dropout2d(p, inplace)
-
-
-# Dropout as a function carries the mode of the moment it was traced in; as a layer it follows the network's.
-LAYERS: dict[Any, Callable[..., nn.Module]] = {
-    F.max_pool2d: _max_pool,
-    torch.max_pool2d: _max_pool,
-    F.avg_pool2d: _avg_pool,
-    F.adaptive_avg_pool2d: _adaptive_pool,
-    F.adaptive_max_pool2d: _adaptive_max_pool,
-    F.dropout: _dropout,
-    F.dropout2d: _dropout2d,
-}
+    tensor: Tensor
+    path: str
+    owner: nn.Module | None
+    learnt: bool
 
 
 def name(node: fx.Node) -> str:
@@ -79,34 +35,152 @@ def name(node: fx.Node) -> str:
     return getattr(node.target, "__name__", str(node.target))
 
 
-def layer_of(node: fx.Node, shape: tuple[int, ...]) -> nn.Module | None:
-    """Return the layer that a call stands for, or None.
-
-    An average whose window is computed, as in `F.avg_pool2d(x, x.size(2))`, stands for one over the whole map if it
-    gives one pixel.
-
-    Args:
-        node: the call.
-        shape: of what it gives.
-    """
-    if node.op != "call_function" or node.target not in LAYERS:
-        return None
-    if node.target is F.avg_pool2d and len(node.all_input_nodes) > 1:
-        return nn.AdaptiveAvgPool2d(1) if shape[2:] == (1, 1) else None
-    return LAYERS[node.target](*node.args, **node.kwargs)
+def bound(names: Sequence[str], args: Sequence[Any], kwargs: Any) -> dict[str, Any]:
+    """Return arguments by name."""
+    return {**dict(zip(names, args, strict=False)), **dict(kwargs)}
 
 
-def averaged_axes(node: fx.Node) -> tuple[tuple[int, ...], bool]:
-    """Return the axes of a mean, counted from the front of an image, and whether they are kept."""
-    arguments = dict(zip(("input", "dim", "keepdim"), node.args, strict=False)) | dict(node.kwargs)
-    axes: Any = arguments.get("dim", ())
-    axes = axes if isinstance(axes, tuple | list) else (axes,)
-    return tuple(sorted(int(axis) % 4 for axis in axes)), bool(arguments.get("keepdim", False))
+_META = torch.device("meta")
+_CONV = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+_BATCH_NORM = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+_INSTANCE_NORM = ("input", "running_mean", "running_var", "weight", "bias", "use_input_stats", "momentum", "eps")
 
 
-def concatenated(node: fx.Node) -> tuple[list[fx.Node], int]:
-    """Return what a call of `torch.cat` joins, and along which axis."""
-    arguments = dict(zip(("tensors", "dim"), node.args, strict=False)) | dict(node.kwargs)
-    axis: Any = arguments.get("dim", arguments.get("axis", 0))
-    parts: Any = arguments["tensors"]
-    return list(parts), int(axis)
+def _plain(given: dict[str, Any], key: str, default: Any) -> Any:
+    value = given.get(key, default)
+    return tuple(value) if isinstance(value, list | tuple) else value
+
+
+def _weight(given: dict[str, Any], key: str = "weight") -> Holder:
+    holder = given.get(key)
+    if not isinstance(holder, Holder):
+        raise UnconvertibleError(f"its {key} depends on the image, as no layer on a group has it")
+    if not holder.path and holder.learnt:
+        raise UnconvertibleError(
+            f"its {key} is computed in the forward, as weight standardisation does, which the layers on a group do not"
+        )
+    return holder
+
+
+def _conv(kind: type[Any], given: dict[str, Any]) -> tuple[nn.Module, Holder]:
+    weight = _weight(given)
+    groups, shape = int(given.get("groups", 1)), tuple(weight.tensor.shape)
+    if not weight.learnt:
+        return _filter(weight, given, groups), weight
+    if given.get("bias") is not None:
+        _weight(given, "bias")
+    settings = [_plain(given, key, default) for key, default in (("stride", 1), ("padding", 0), ("dilation", 1))]
+    bias = given.get("bias") is not None
+    return kind(shape[1] * groups, shape[0], shape[2:], *settings, groups, bias, device=_META), weight
+
+
+def _filter(weight: Holder, given: dict[str, Any], groups: int) -> nn.Module:
+    kernels = weight.tensor
+    if kernels.ndim != 4 or groups != len(kernels) or kernels.shape[1] != 1 or not bool((kernels == kernels[:1]).all()):
+        raise UnconvertibleError("its weight is a buffer; only one filter for every channel by itself is converted")
+    if given.get("bias") is not None:
+        raise UnconvertibleError("its weight is a buffer, and it has a bias; add the bias after it")
+    stride, padding = _plain(given, "stride", 1), _plain(given, "padding", 0)
+    return FixedFilter(kernels[0, 0].clone(), stride, padding, _plain(given, "dilation", 1))
+
+
+def _conv2d(args: Sequence[Any], kwargs: Any) -> tuple[nn.Module, Holder | None]:
+    return _conv(nn.Conv2d, bound(_CONV, args, kwargs))
+
+
+def _conv1d(args: Sequence[Any], kwargs: Any) -> tuple[nn.Module, Holder | None]:
+    return _conv(nn.Conv1d, bound(_CONV, args, kwargs))
+
+
+def _linear(args: Sequence[Any], kwargs: Any) -> tuple[nn.Module, Holder | None]:
+    given = bound(("input", "weight", "bias"), args, kwargs)
+    weight = _weight(given)
+    out, into = weight.tensor.shape
+    return nn.Linear(into, out, given.get("bias") is not None, device=_META), weight
+
+
+def _batch_norm(args: Sequence[Any], kwargs: Any) -> tuple[nn.Module, Holder | None]:
+    given = bound(_BATCH_NORM, args, kwargs)
+    first = next((h for key in ("weight", "running_mean") if (h := given.get(key)) is not None), None)
+    if first is None:
+        raise UnconvertibleError("batch_norm() without tensors of the network; use nn.BatchNorm2d")
+    holder = _weight(given, "weight" if given.get("weight") is not None else "running_mean")
+    owner = holder.owner
+    # The call names the momentum of the moment; the module knows whether it is an average over all batches.
+    momentum = owner.momentum if isinstance(owner, _BatchNorm) else given.get("momentum", 0.1)
+    affine, tracks = given.get("weight") is not None, given.get("running_mean") is not None
+    if isinstance(owner, _BatchNorm):
+        tracks = owner.track_running_stats
+    return nn.BatchNorm2d(len(holder.tensor), given.get("eps", 1e-5), momentum, affine, tracks, device=_META), holder
+
+
+def _instance_norm(args: Sequence[Any], kwargs: Any) -> tuple[nn.Module, Holder | None]:
+    given = bound(_INSTANCE_NORM, args, kwargs)
+    affine, tracks = given.get("weight") is not None, given.get("running_mean") is not None
+    if tracks:
+        raise UnconvertibleError("instance_norm() with running statistics; use nn.InstanceNorm2d")
+    holder = _weight(given) if affine else None
+    number = len(holder.tensor) if holder is not None else 1
+    return nn.InstanceNorm2d(number, given.get("eps", 1e-5), affine=affine, device=_META), holder
+
+
+def _layer_norm(args: Sequence[Any], kwargs: Any) -> tuple[nn.Module, Holder | None]:
+    given = bound(("input", "normalized_shape", "weight", "bias", "eps"), args, kwargs)
+    affine, bias = given.get("weight") is not None, given.get("bias") is not None
+    holder = _weight(given) if affine else None
+    shape = given["normalized_shape"]
+    shape = list(shape) if isinstance(shape, list | tuple) else shape
+    return nn.LayerNorm(shape, given.get("eps", 1e-5), affine, bias, device=_META), holder
+
+
+def _group_norm(args: Sequence[Any], kwargs: Any) -> tuple[nn.Module, Holder | None]:
+    given = bound(("input", "num_groups", "weight", "bias", "eps"), args, kwargs)
+    affine, groups = given.get("weight") is not None, int(given["num_groups"])
+    holder = _weight(given) if affine else None
+    number = len(holder.tensor) if holder is not None else groups
+    return nn.GroupNorm(groups, number, given.get("eps", 1e-5), affine, device=_META), holder
+
+
+def _prelu(args: Sequence[Any], kwargs: Any) -> tuple[nn.Module, Holder | None]:
+    weight = _weight(bound(("input", "weight"), args, kwargs))
+    layer = nn.PReLU(weight.tensor.numel())
+    with torch.no_grad():
+        layer.weight.copy_(weight.tensor)
+    return layer, weight
+
+
+def _of(names: Sequence[str], build: Callable[..., nn.Module]) -> Callable[..., tuple[nn.Module, None]]:
+    """Return what builds a layer without tensors from the arguments of a function."""
+
+    def layer(args: Sequence[Any], kwargs: Any) -> tuple[nn.Module, None]:
+        given = bound(names, args, kwargs)
+        return build(**{key: _plain(given, key, None) for key in given if key not in ("input", "training")}), None
+
+    return layer
+
+
+_WINDOW = ("input", "kernel_size", "stride", "padding")
+# Dropout as a function carries the mode of the moment it was traced in; as a layer it follows the network's.
+LAYERS: dict[Any, Callable[..., tuple[nn.Module, Holder | None]]] = {
+    F.conv2d: _conv2d,
+    torch.conv2d: _conv2d,
+    F.conv1d: _conv1d,
+    torch.conv1d: _conv1d,
+    F.linear: _linear,
+    F.batch_norm: _batch_norm,
+    F.instance_norm: _instance_norm,
+    F.layer_norm: _layer_norm,
+    F.group_norm: _group_norm,
+    F.prelu: _prelu,
+    torch.prelu: _prelu,
+    F.max_pool2d: _of((*_WINDOW, "dilation", "ceil_mode", "return_indices"), nn.MaxPool2d),
+    torch.max_pool2d: _of((*_WINDOW, "dilation", "ceil_mode"), nn.MaxPool2d),
+    F.avg_pool2d: _of((*_WINDOW, "ceil_mode", "count_include_pad", "divisor_override"), nn.AvgPool2d),
+    F.adaptive_avg_pool2d: _of(("input", "output_size"), nn.AdaptiveAvgPool2d),
+    F.adaptive_max_pool2d: _of(("input", "output_size", "return_indices"), nn.AdaptiveMaxPool2d),
+    F.local_response_norm: _of(("input", "size", "alpha", "beta", "k"), nn.LocalResponseNorm),
+    F.dropout: _of(("input", "p", "training", "inplace"), nn.Dropout),
+    F.dropout2d: _of(("input", "p", "training", "inplace"), nn.Dropout2d),
+    F.alpha_dropout: _of(("input", "p", "training", "inplace"), nn.AlphaDropout),
+    F.rrelu: _of(("input", "lower", "upper", "training", "inplace"), nn.RReLU),
+}

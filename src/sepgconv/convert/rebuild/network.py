@@ -6,15 +6,19 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.fx.node import map_arg
 
 from sepgconv._foreign import refuse_beside_the_code, refuse_hooks_of_all
 from sepgconv._messages import one_of
 from sepgconv._modules import copy_network
 from sepgconv.analysis import cost
-from sepgconv.convert.rebuild.planning import Plan, plan
+from sepgconv.analysis.modes import evaluation
+from sepgconv.convert.rebuild.planning import plan
 from sepgconv.convert.rebuild.rules import Target
 from sepgconv.convert.rebuild.tracing import trace
-from sepgconv.convert.rebuild.widths import BUDGETS, Budget, Counter, Widths, widest
+from sepgconv.convert.rebuild.widths import BUDGETS, Budget, Counter, widest
+from sepgconv.convert.rebuild.writing import Plan
+from sepgconv.convert.tracing import Recording
 from sepgconv.functional.kernels import SHARINGS, Sharing
 from sepgconv.groups import FiniteGroup
 from sepgconv.groups import group as find_group
@@ -80,22 +84,75 @@ def equivariant(
     refuse_beside_the_code("equivariant", model)
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     target = Target(find_group(group), sharing, like.device, like.dtype)
-    rewritten = plan(trace(model, input_shape), target, global_pool=global_pool)
+    recording = trace(model, input_shape)
+    rewritten = plan(recording, target, global_pool=global_pool)
     if limit is None:
         costs = cost(model, input_shape)
         limit = costs.parameters if budget == "parameters" else costs.nominal_macs
-    chosen = widest(rewritten, Counter(rewritten, target, budget), limit)
-    return _build(rewritten, chosen, target, type(model).__name__).train(model.training)
+    factor = widest(rewritten, Counter(rewritten, target, budget), limit)
+    rebuilt = _build(rewritten, factor, target, type(model).__name__)
+    _refuse_what_does_not_run(rebuilt, rewritten, recording, input_shape)
+    return rebuilt.train(model.training)
 
 
-def _build(plan: Plan, widths: Widths, target: Target, name: str) -> nn.Module:
-    layers = {
-        path: change.make(*widths.layers[path], target.device)
-        for path, change in plan.changes.items()
-        if path in widths.layers
-    }
+def _build(plan: Plan, factor: float, target: Target, name: str) -> nn.Module:
+    widths = plan.at(factor)
+    read = {str(node.target) for node in plan.graph.nodes if node.op == "call_module"}
+    layers = {path: change.make(*widths[path], target.device) for path, change in plan.changes.items() if path in read}
+    plan.fill_in(factor)
     chain = _chain(plan.graph, layers)
-    return chain if chain is not None else fx.GraphModule(layers, plan.graph, class_name=f"Equivariant{name}")
+    tensors = plan.make_tensors(factor, target.device, target.dtype)
+    if chain is not None:
+        return chain
+    return fx.GraphModule({**layers, **tensors}, plan.graph, class_name=f"Equivariant{name}")
+
+
+def _refuse_what_does_not_run(rebuilt: nn.Module, plan: Plan, recording: Recording, shape: tuple[int, ...]) -> None:
+    """Run a rebuilt network once on images of the original's example, and compare the shapes of what both give.
+
+    Raises:
+        ValueError: it does not run, or gives other shapes; the place is named.
+    """
+    example = next(value for node, value in recording.values.items() if node.op == "placeholder")
+    runner = _Placed(rebuilt, plan) if isinstance(rebuilt, fx.GraphModule) else rebuilt
+    with torch.no_grad(), evaluation(rebuilt):
+        found = runner.run(example.clone()) if isinstance(runner, _Placed) else rebuilt(example.clone())
+    output = next(node for node in recording.graph.nodes if node.op == "output")
+    expected = map_arg(output.args[0], recording.values.__getitem__)
+    if _shapes(found) != _shapes(expected):
+        raise ValueError(
+            f"equivariant: the rebuilt network gives {_shapes(found)} where {_shapes(expected)} is right, on "
+            f"input_shape={shape}; this is a fault of the conversion"
+        )
+
+
+class _Placed(fx.Interpreter):
+    """Runs a rebuilt network; what fails is named by its place in the original."""
+
+    def __init__(self, module: fx.GraphModule, plan: Plan) -> None:
+        super().__init__(module)
+        self.extra_traceback = False
+        self._places = dict(zip(module.graph.nodes, (plan.places.get(n, "") for n in plan.graph.nodes), strict=True))
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Run one step."""
+        try:
+            return super().run_node(n)
+        except Exception as error:
+            words = str(error).splitlines()
+            raise ValueError(
+                f"equivariant: cannot convert {self._places.get(n, n.name)}: its counterpart does not run "
+                f"({words[0] if words else type(error).__name__})"
+            ) from error
+
+
+def _shapes(value: Any) -> Any:
+    """Return the shapes of tensors, in whatever they are held."""
+    if isinstance(value, torch.Tensor):
+        return tuple(value.shape)
+    if isinstance(value, tuple | list):
+        return [_shapes(part) for part in value]
+    return {key: _shapes(part) for key, part in value.items()} if isinstance(value, dict) else value
 
 
 def _chain(graph: fx.Graph, layers: dict[str, nn.Module]) -> nn.Module | None:

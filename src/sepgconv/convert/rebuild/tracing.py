@@ -1,99 +1,110 @@
-"""The forward of a network as a graph, with the shape of every tensor in it, by torch.fx."""
+"""The forward of a network as steps, in training and in evaluation, with what every step gives on an example."""
 
 import copy
 from typing import Any
 
 import torch
-from torch import fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
-from torch.fx.proxy import TraceError
+from torch import Tensor, fx, nn
 
+from sepgconv.convert import tracing
 from sepgconv.convert.rebuild import calls
-
-# Rows of the picture that is sent through: more than one, so that an axis of batch size is not taken for one of size 1.
-BATCH = 2
-
-
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        ours = type(m).__module__.partition(".")[0] == "sepgconv"
-        return ours or super().is_leaf_module(m, module_qualified_name)
+from sepgconv.convert.rebuild.values import BATCH
+from sepgconv.convert.tracing import Recording
 
 
-def trace(model: nn.Module, input_shape: tuple[int, int, int]) -> fx.GraphModule:
-    """Return a copy of a network as a graph whose nodes know the shapes of their tensors.
+def trace(model: nn.Module, input_shape: tuple[int, int, int]) -> Recording:
+    """Return the steps of a network.
+
+    Subclasses of torch's layers, and whatever else has code of its own, are read into.
 
     Args:
         model: the network; it does not change.
         input_shape: (channels, height, width) of its input.
 
     Raises:
-        ValueError: the forward cannot be traced, differs between training and evaluation, takes more than one input, or
-            does not run on such an input.
+        ValueError: the forward cannot be traced, differs between training and evaluation, needs more than one input, or
+            does not run on such an input; it switches autocast, gradients or the saving of activations.
     """
-    graphs = {mode: _graph(copy.deepcopy(model).train(mode)) for mode in (True, False)}
-    steps = {mode: [(node.op, node.target) for node in graph.graph.nodes] for mode, graph in graphs.items()}
+    copies = {mode: copy.deepcopy(model).train(mode).requires_grad_(False) for mode in (True, False)}
+    recordings = {mode: _record(twin, input_shape) for mode, twin in copies.items()}
+    for recording in recordings.values():
+        drop_unread(recording)
+    steps = {mode: [(n.op, str(n.target)) for n in found.graph.nodes] for mode, found in recordings.items()}
     if steps[True] != steps[False]:
         raise ValueError(
             f"equivariant: the forward of {type(model).__name__} takes other steps in training than in evaluation, "
             f"which a traced network cannot; build it without (a drop path of 0, no auxiliary heads)"
         )
-    traced = graphs[True]
-    inputs = [node.name for node in traced.graph.nodes if node.op == "placeholder"]
-    if len(inputs) != 1:
-        raise ValueError(f"equivariant: the network must take one image, its forward takes {', '.join(inputs)}")
+    return recordings[False]
+
+
+def _record(model: nn.Module, input_shape: tuple[int, int, int]) -> Recording:
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-    picture = torch.zeros(BATCH, *input_shape, device=like.device, dtype=like.dtype)
-    with torch.no_grad():
-        try:
-            _Placed(traced.eval()).run(picture)
-        except _FailedError as error:
-            raise ValueError(f"equivariant: the network does not run on input_shape={input_shape}: {error}") from error
-        ShapeProp(traced).propagate(picture)  # which would print a traceback of a failure
-    return traced
+    image = torch.randn(BATCH, *input_shape, generator=torch.Generator().manual_seed(0)).to(like.device, like.dtype)
+    before = _switches(image)
 
+    def watch() -> None:
+        changed = [words for words, state in _switches(image).items() if state != before[words]]
+        if changed:
+            raise ValueError(
+                f"its forward switches {' and '.join(changed)}, which a traced network does not keep; take that out, "
+                f"and put it around the converted network or its training"
+            )
 
-class _FailedError(Exception):
-    """A part of a network that cannot run; says which, and why."""
-
-
-class _Placed(fx.Interpreter):
-    """Runs a graph; what fails is named."""
-
-    def __init__(self, module: fx.GraphModule) -> None:
-        super().__init__(module)
-        self.extra_traceback = False
-
-    def run_node(self, n: fx.Node) -> Any:
-        """Run one node."""
-        try:
-            return super().run_node(n)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            reason = str(error) or type(error).__name__
-            raise _FailedError(f"{place(n)}: {reason.splitlines()[0]}") from error
-
-
-def _graph(model: nn.Module) -> fx.GraphModule:
-    tracer = _Tracer()
     try:
-        return fx.GraphModule(model, tracer.trace(model))
-    except (TraceError, TypeError, RuntimeError) as error:
-        raise ValueError(
-            f"equivariant: torch.fx cannot trace {type(model).__name__} ({str(error).splitlines()[0]}); its forward "
-            f"must not depend on values or sizes of tensors"
-        ) from error
+        with torch.enable_grad():
+            before = _switches(image)
+            return tracing.record(model, image, _is_ours, watch)
+    except ValueError as error:
+        raise ValueError(f"equivariant: {error}") from error
 
 
-def shape(node: Any) -> tuple[int, ...]:
-    """Return the shape of the tensor that a node of the original graph gives, () where it gives none."""
-    found = node.meta.get("tensor_meta") if isinstance(node, fx.Node) else None
-    return tuple(getattr(found, "shape", ()))
+def _is_ours(module: nn.Module, place: str) -> bool:
+    return type(module).__module__.partition(".")[0] == "sepgconv" and not isinstance(module, nn.Sequential)
+
+
+def _switches(image: Tensor) -> dict[str, Any]:
+    """Return what a `with` in a forward may switch, without leaving a trace in the steps."""
+    device = image.device.type
+    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)  # pyright: ignore (nothing public tells)
+    return {
+        "autocast": (torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)),
+        "gradients (no_grad)": torch.is_grad_enabled(),
+        "activation checkpointing": hooks is not None,
+    }
+
+
+def _is_needed(recording: Recording, node: fx.Node) -> bool:
+    """Tell whether a step matters: anybody reads it, or it changes its input in place."""
+    return bool(node.users) or node.op in ("placeholder", "output") or is_in_place(recording, node)
+
+
+def is_in_place(recording: Recording, node: fx.Node) -> bool:
+    """Tell whether a step writes into its input."""
+    if node.op == "call_module":
+        return bool(getattr(recording.whole.get_submodule(str(node.target)), "inplace", False))
+    called = calls.name(node)
+    ends = called.endswith("_") and not called.endswith("__")
+    return node.op.startswith("call") and (bool(node.kwargs.get("inplace")) or ends or called in IN_PLACE)
+
+
+IN_PLACE = ("iadd", "isub", "imul", "itruediv", "ipow")
+
+
+def drop_unread(recording: Recording) -> None:
+    """Erase the steps that nobody reads, as checks of sizes and heads that only the training reads."""
+    for node in reversed(list(recording.graph.nodes)):
+        if not _is_needed(recording, node):
+            recording.graph.erase_node(node)
 
 
 def place(node: fx.Node) -> str:
     """Return where in the model a node stands, for people."""
+    if node.op == "output":
+        return "the output"
     if node.op == "call_module":
-        return str(node.target)
-    stack = list(node.meta.get("nn_module_stack", {}))
-    module = stack[-1] if stack and stack[-1] else "the model"
-    return f"{calls.name(node)}() in the forward of {module}"
+        return tracing.place(str(node.target)) or "the model"
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    module = tracing.place(str(stack[-1][0])) if stack else ""
+    words = {"get_attr": tracing.place(str(node.target))}.get(node.op, f"{calls.name(node)}()")
+    return f"{words} in the forward of {module or 'the model'}"

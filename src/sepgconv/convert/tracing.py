@@ -6,14 +6,19 @@ checks pass, loops over shapes end, and the shapes of all maps are known. Shapes
 not fixed: batch and size stay free where the code leaves them free.
 """
 
+import contextlib
+import math
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
+import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 from torch.fx.proxy import TraceError
+from torch.utils import checkpoint
+from torch.utils._pytree import tree_leaves
 
 from sepgconv import functional
 from sepgconv.convert.plain.refusal import refuse
@@ -37,24 +42,59 @@ class Recording:
     values: dict[fx.Node, Any]
 
 
-def record(network: nn.Module, example: Tensor, is_layer: Callable[[nn.Module, str], bool]) -> Recording:
+def record(
+    network: nn.Module,
+    example: Tensor,
+    is_layer: Callable[[nn.Module, str], bool],
+    watch: Callable[[], None] | None = None,
+) -> Recording:
     """Write down what a network does.
 
     Args:
-        network: in evaluation mode.
+        network: the network; arguments of its forward with a default keep it.
         example: its input.
         is_layer: whether a module, at a place, is a single step besides those of torch.nn; else its code is read.
+        watch: called before every step; a ValueError of it is passed on with the place of the step.
 
     Raises:
         ValueError: code that cannot be written down, with its place; or what the network itself says to the example.
     """
     whole = _Whole(network)
-    tracer = _Tracer(example, is_layer)
+    tracer = _Tracer(example, is_layer, watch)
     try:
-        graph = tracer.trace(whole)
+        with _functions_of_autograd(through=watch is None):
+            graph = tracer.trace(whole)
     except Exception as error:  # noqa: BLE001 (the user's code may raise anything)
         tracer.explain(network, example, error)
     return Recording(whole, graph, tracer.values)
+
+
+@contextlib.contextmanager
+def _functions_of_autograd(*, through: bool) -> Generator[None]:
+    """Name functions of autograd that are given a recorded value: torch takes it for a tensor, and crashes.
+
+    Args:
+        through: whether activation checkpointing, which changes no number, is passed over; else it is named, too.
+    """
+    apply, entry = torch.autograd.Function.__dict__["apply"], "_checkpoint_without_reentrant_generator"
+
+    def named(cls: type[Any], *args: Any, **kwargs: Any) -> Any:
+        if not any(type(value) is _Traced for value in tree_leaves((args, kwargs))):
+            return apply.__func__(cls, *args, **kwargs)
+        if cls is not checkpoint.CheckpointFunction:
+            raise TraceError(f"the code calls the function {cls.__name__} of autograd, which is not read")
+        return args[0](*args[2:]) if through else refused()
+
+    def refused(*args: Any, **kwargs: Any) -> NoReturn:
+        raise TraceError("it checkpoints activations, which is not kept; build it without, and wrap its parts after")
+
+    with contextlib.ExitStack() as kept:
+        kept.callback(setattr, torch.autograd.Function, "apply", apply)
+        setattr(torch.autograd.Function, "apply", classmethod(named))  # noqa: B010 (no name of its type)
+        if not through and hasattr(checkpoint, entry):
+            kept.callback(setattr, checkpoint, entry, getattr(checkpoint, entry))
+            setattr(checkpoint, entry, refused)
+        yield
 
 
 def place(path: str) -> str:
@@ -77,10 +117,12 @@ class _Whole(nn.Module):
 
 
 class _Tracer(fx.Tracer):
-    def __init__(self, example: Tensor, is_layer: Callable[[nn.Module, str], bool]) -> None:
+    def __init__(
+        self, example: Tensor, is_layer: Callable[[nn.Module, str], bool], watch: Callable[[], None] | None
+    ) -> None:
         super().__init__(autowrap_modules=(functional,))
         self.values: dict[fx.Node, Any] = {}
-        self._example, self._is_layer = example, is_layer
+        self._example, self._is_layer, self._watch = example, is_layer, watch
         self._running = False  # a step is being carried out: nothing is recorded
         self._failed_at = ""
         self._refusal: ValueError | None = None
@@ -119,7 +161,12 @@ class _Tracer(fx.Tracer):
                 del vars(m)["forward"]
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
-        return attr_val if self._running else super().getattr(attr, attr_val, parameter_proxy_cache)
+        if self._running:
+            return attr_val
+        # Where every step matters, what is done with a buffer is a step, too; counters are none.
+        is_buffer = isinstance(attr_val, Tensor) and attr_val.is_floating_point()
+        self.proxy_buffer_attributes = self._watch is not None and is_buffer
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Traced(node, self)
@@ -129,6 +176,12 @@ class _Tracer(fx.Tracer):
         return a.node if type(a) is _Traced else super().create_arg(a)
 
     def create_proxy(self, *args: Any, **kwargs: Any) -> fx.Proxy:
+        if self._watch is not None and not self._running:
+            try:
+                self._watch()
+            except ValueError as refusal:
+                self._refusal = refusal
+                raise
         proxy = super().create_proxy(*args, **kwargs)
         self._running = True
         try:
@@ -173,12 +226,20 @@ class _Tracer(fx.Tracer):
         except ValueError:
             raise
         except Exception as own:
+            where = f"{self._failed_at}: " if self._failed_at else ""
             raise ValueError(
-                f"the network does not take inputs of shape {tuple(example.shape[1:])} ({own}); give the input_shape "
-                "that it takes"
+                f"the network does not take inputs of shape {tuple(example.shape[1:])} ({where}{_short(own)}); give "
+                "the input_shape that it takes"
             ) from own
-        reason = str(error) or f"{type(error).__name__} where a map is not a plain tensor"
+        reason = _short(error)
         refuse(self._failed_at or type(network).__name__, f"its code cannot be written down ({reason})", error)
+
+
+def _short(error: Exception) -> str:
+    """Return the first line of an error, its class where it says nothing by itself."""
+    lines = str(error).splitlines() or [""]
+    words = lines[0] if isinstance(error, RuntimeError | ValueError | TraceError) else ""
+    return (words or f"{type(error).__name__} {lines[0]}".strip())[:300]
 
 
 class _Traced(fx.Proxy):
@@ -209,6 +270,24 @@ class _Traced(fx.Proxy):
         return self._value.__index__()
 
     __int__ = __index__
+
+    def __float__(self) -> float:
+        if isinstance(self._value, Tensor):
+            raise TraceError("the code takes a number out of a map")
+        return float(self._value)
+
+    # A size passes for the number it is where code looks it up, in a dict or a set.
+    def __hash__(self) -> int:
+        return hash(self._value) if isinstance(self._value, int) else super().__hash__()
+
+    def __ceil__(self) -> Any:
+        return self.tracer.create_proxy("call_function", math.ceil, (self,), {})
+
+    def __floor__(self) -> Any:
+        return self.tracer.create_proxy("call_function", math.floor, (self,), {})
+
+    def __round__(self, digits: int | None = None) -> Any:
+        return self.tracer.create_proxy("call_function", round, (self, digits), {})
 
     def __iter__(self) -> Iterator[Any]:
         return self.tracer.iter(self)
