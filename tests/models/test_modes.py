@@ -154,3 +154,17 @@ def test_a_network_built_on_no_device_is_the_same_once_it_has_weights(stirred_mo
     model.load_state_dict(expected.state_dict())
     x = pictures(expected)
     torch.testing.assert_close(model(x), expected(x))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", NAMES)
+def test_ensembles_run_on_a_skeleton_without_memory(stirred_model, name):
+    """torch's recipe: stacked states of several networks, for which one copy on "meta" is called by `torch.vmap`."""
+    one, other = stirred_model(name).eval(), stirred_model(name).eval()
+    for value in other.parameters():
+        value.mul_(1.5)
+    skeleton, x = copy.deepcopy(one).to("meta"), pictures(one)
+    stacked = torch.func.stack_module_state([one, other])
+    found = torch.vmap(lambda *state: torch.func.functional_call(skeleton, state, (x,)))(*stacked)
+    expected = torch.stack([one(x), other(x)])
+    assert (found - expected).abs().max() <= 1e-12 * expected.abs().max()
