@@ -308,6 +308,9 @@ CONVERTED = {
     "convolution after pooling": lambda: Forward(
         lambda s, x, y: s.c(y.mean((2, 3))[:, :, None, None]).flatten(1), c=nn.Conv2d(8, 2, 1)
     ),
+    "convolution of one map to several": lambda: Forward(
+        lambda s, x, y: s.c(torch.max(y, 1, keepdim=True)[0]), c=conv(1, 2)
+    ),
     "two convolutions on the image": lambda: headed(lambda s, x, y: y + s.c(x), c=conv(3, 8, 5)),
     "softmax of maps": lambda: Forward(lambda s, x, y: s.soft(s.a(y)), a=conv(8, 4), soft=nn.Softmax(1)),
     "reflected": lambda: headed(lambda s, x, y: s.c(s.pad(y)), pad=nn.ReflectionPad2d(1), c=nn.Conv2d(8, 8, 3)),

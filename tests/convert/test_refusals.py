@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import sepgconv
 from sepgconv import _comparison as comparison
@@ -149,3 +150,35 @@ def test_the_comparison_sees_what_differs():
     assert largest_difference(x * float("nan"), x) == infinite
     assert largest_difference((x, 3), (x, 4)) == infinite
     assert comparison.rounding(torch.float64) < comparison.rounding(torch.float32) < comparison.rounding(torch.bfloat16)
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad:UserWarning")  # of torch, on reentrant ones
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_activation_checkpoints_change_no_number_and_are_passed_over(use_reentrant):
+    """With reentrant ones torch crashed the process, as it takes a recorded value for a tensor."""
+
+    class Checkpointed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = GroupConv2d(2, 2, 3, "p4")
+
+        def forward(self, x):
+            return checkpoint(self.inner, x, use_reentrant=use_reentrant)
+
+    model = Sequential(LiftingConv2d(1, 2, 3, "p4"), Checkpointed()).eval()
+    x = torch.randn(2, 1, 9, 9)
+    torch.testing.assert_close(to_plain(model, input_shape=(1, 9, 9))(x), model(x))
+
+
+def test_a_function_of_autograd_is_named():
+    class Doubled(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return 2 * x
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return 2 * gradient
+
+    with pytest.raises(ValueError, match=r"1\.1 \(Step\) cannot be converted: .*function Doubled of autograd"):
+        to_plain(around(lambda x: Doubled.apply(x)), input_shape=(1, 10, 10))

@@ -38,13 +38,19 @@ def equivariant(
     """Return an ordinary CNN rebuilt with layers on a group, with fresh weights and widths that keep to a budget.
 
     The first convolutions become `LiftingConv2d`, the others `GroupConv2d` or, with a sharing, `SeparableGroupConv2d`
-    (1x1 kernels stay `GroupConv2d`), those with as many groups as channels `DepthwiseGroupConv2d`; batch norm, dropout
-    of channels and pools become those of the library; functions of single numbers and `nn.Linear` on vectors stay.
-    `GroupMaxPool` is put in before the pool over all positions, the flatten, or the output. The forward is traced by
-    torch.fx and kept: sums, concatenated channels and gates are allowed. Shapes in and out are those of the model.
+    (1x1 kernels stay `GroupConv2d`), those with as many groups as channels `DepthwiseGroupConv2d`; norms, dropout of
+    channels and pools become those of the library, `nn.GroupNorm` and instance norm run over poses as over positions;
+    functions of single numbers and `nn.Linear` on vectors stay. `GroupMaxPool` is put in before the pool over all
+    positions, the flatten, or the output. Shapes in and out are those of the model.
+
+    The forward is read with torch.fx and kept; subclasses of torch's layers are read into. It may add, join, cut and
+    gate channels, move axes (channels last too), reduce, pad and resample maps, and use parameters and buffers of its
+    own; questions about sizes are answered as on `input_shape`, and arguments with a default keep it. What treats the
+    two ends of an axis differently (uneven padding, `ceil_mode` where a window hangs over) is refused.
 
     All widths are multiplied by one factor and rounded (1 stays 1), but for those of the output: the largest factor
-    whose network is not above the budget.
+    whose network is not above the budget. Channels that are cut, or added to such, are scaled part by part, so that
+    parts fit as before. A parameter per channel (a layer scale) follows its width and starts at its mean.
 
     The result is invariant, or turns with its input where it gives a picture. That is exact where every stride fits its
     map: on other sizes, as with a stride of 2 and a 3x3 kernel on an even map, it holds approximately, and nothing here
@@ -52,8 +58,8 @@ def equivariant(
     `sepgconv.testing.assert_equivariant` at your size.
 
     Args:
-        model: the CNN: Conv2d, Linear, BatchNorm, activations, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, Dropout,
-            Flatten, in a `Sequential` or in a forward of your own. It does not change; its weights are not used.
+        model: the CNN, of torch's layers and functions, in a `Sequential` or in a forward of your own. It does not
+            change; its weights are not used.
         group: a `FiniteGroup` or its name.
         sharing: None for group convolutions, "gc" or "g" for separable ones.
         input_shape: (channels, height, width) of the images.
@@ -69,8 +75,8 @@ def equivariant(
 
     Raises:
         ValueError: hooks, replaced methods and computed weights, which would be lost, named with their layer; layers or
-            calls that cannot be converted, each named with its place; a forward that cannot be traced
-            or does not run on `input_shape`; a budget that no width meets.
+            calls that cannot be converted, each kind named once with places; a forward that cannot be read, switches
+            autocast, gradients or checkpointing, or does not run on `input_shape`; a budget that no width meets.
     """
     if len(input_shape) != 3 or any(side < 1 for side in input_shape):
         raise ValueError(f"equivariant: input_shape must be (channels, height, width), got {tuple(input_shape)}")

@@ -221,7 +221,10 @@ class _Planner:
         new = self.to.layer(name, becomes, into, out, x, *sides)
         if becomes.output is Kind.VECTOR:
             return self._vector(new, x, becomes, axis, out, example)
-        return Value(new, becomes.output, example, out, x.layout, side=after, stack=x.stack, waits=x.waits)
+        layout = ("b", "c", "h", "w") if standard else x.layout  # an axis of one channel may now hold several
+        found = Value(new, becomes.output, example, out, layout, side=after, stack=x.stack, waits=x.waits)
+        found.expanded = x.expanded
+        return found
 
     def _widths(self, name: str, becomes: Any, into: Channels) -> Channels:
         before = self.to.plan.widths.get(name)

@@ -69,6 +69,8 @@ class FixedFilter(nn.Module):
         dilation: distance of kernel pixels.
     """
 
+    kernel: Tensor
+
     def __init__(self, kernel: Tensor, stride: Any = 1, padding: Any = 0, dilation: Any = 1) -> None:
         super().__init__()
         self.stride, self.padding, self.dilation = stride, padding, dilation
