@@ -41,7 +41,7 @@ ALLOWED = {
         "analysis", "convert", "data", "training",
     },
     "cli": {
-        "_messages", "_allocator", "_text", "_terminal", "_drawing", "groups", "functional", "nn", "models", "analysis",
+        "_messages", "_numbers", "_allocator", "_text", "_terminal", "_drawing", "groups", "functional", "nn", "models", "analysis",
         "convert", "data", "training", "paper", "report", "sepgconv",
     },
     "__main__": {"cli"},
