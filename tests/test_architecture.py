@@ -50,9 +50,8 @@ ALLOWED = {
         "models", "analysis", "convert", "data", "training",
     },
     "cli": {
-        "_messages", "_files", "_allocator", "_text", "_terminal", "_drawing", "groups", "functional", "nn", "models",
-        "analysis",
-        "convert", "data", "training", "paper", "report", "sepgconv",
+        "_messages", "_files", "_numbers", "_allocator", "_text", "_terminal", "_drawing", "groups", "functional", "nn",
+        "models", "analysis", "convert", "data", "training", "paper", "report", "sepgconv",
     },
     "__main__": {"cli"},
     # The root hands out names; what needs the extra "train" is imported on first use only.

@@ -71,7 +71,7 @@ def guarded() -> Generator[None, None, None]:
     output = _Stream(sys.stdout, forgiving=False)
     sys.stdout = cast(TextIO, output)
     sys.stderr = standard_error()
-    warnings.formatwarning = _one_line
+    warnings.formatwarning = one_line
     try:
         yield
         output.flush()
@@ -89,7 +89,7 @@ def _open_closed_descriptors() -> None:
                 os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
 
 
-def _one_line(message: Warning | str, *place: object, **line: object) -> str:
+def one_line(message: Warning | str, *place: object, **line: object) -> str:
     """Format a warning for people who did not write the code it comes from."""
     return f"Warning: {visible(message)}\n"
 

@@ -269,3 +269,30 @@ def test_pipes_and_line_breaks_do_not_break_a_table(tmp_path, record):
     cell = with_seed(INITIALISATION_ROWS[0].cell, 1)
     append_record(tmp_path / "beyond.jsonl", record(cell, device="x|y\nz", measures=measures))
     assert "x|y z" in pages(tmp_path)["beyond.md"].decode()
+
+
+@pytest.mark.parametrize(
+    ("data", "name"), [("rotmnist-generated", "rotmnist-generated"), ("../../x", "-..-x"), ("a/b\0<c>", "a-b--c-")]
+)
+def test_a_word_of_a_record_is_no_path(data, name):
+    from sepgconv.paper.figure2 import _file_name
+
+    assert _file_name(data) == name
+
+
+def test_words_of_reports_are_text_on_a_page():
+    from sepgconv._text import Markdown
+    from sepgconv.paper.render.markdown import markdown
+    from sepgconv.paper.report import Picture, Report, Table
+
+    evil = "<script>x</script> [a](b) **c** |\n# d"
+    table = Table(title=evil, columns=(evil,), rows=((evil,),), notes=(evil, "# e", "1. f", "- g"))
+    picture = Picture(file="a.png", caption=evil, content=None, draw=lambda figure, content: None)
+    page = markdown(Report(title=evil, parts=(evil, "# h", Markdown("## ours"), table, picture)), "`records`")
+    assert "<script" not in page
+    assert "[a](" not in page
+    assert [line for line in page.splitlines() if line.startswith("#")] == [page.splitlines()[0], "## ours"]
+    assert "- &#35; e" in page
+    assert "- &#49;. f" in page
+    assert "- &#45; g" in page
+    assert sum("|" in line for line in page.splitlines()) == 3, "three lines of one table"

@@ -236,3 +236,28 @@ def test_figures_take_the_ink_of_the_page():
     assert 'aria-label="a &#34;label&#34;"' in drawn
     assert "xmlns" not in drawn
     Page(str(drawn))
+
+
+def test_names_of_layers_are_text_in_words_and_figures():
+    name = '<b>t</b> $x_$ id="q" href="#q" url(#q) #010203 \\alpha^{ \x1b[31m\udcff'
+    shown = '<b>t</b> $x_$ id="q" href="#q" url(#q) #010203 \\alpha^{ \\x1b[31m\\udcff'
+    network = nn.Sequential()
+    network.add_module("a", LiftingConv2d(1, 2, 3, "p4"))
+    network.add_module(name, GroupConv2d(2, 2, 3, "p4"))
+    text = render_redundancy(redundancy(network), title=name)
+    text.encode()  # no lone surrogate
+    page = Page(text)
+    assert not page.of("b", "script")
+    assert "\x1b" not in text
+    words = "".join(page.words)
+    assert f"{shown}" in words
+    assert shown[-23:] in words, "the labels of a figure, shortened from the left"
+    assert f"Histogram of the first component's share of variance in {shown}" in [
+        each.get("aria-label") for each in page.of("svg")
+    ]
+
+
+def test_words_of_a_figure_are_not_taken_for_its_marks():
+    words = 'id="a" href="#a" url(#a) #010203 $x_$'
+    svg = draw_svg(lambda figure: figure.text(0.1, 0.5, words), size=(4.0, 2.0), label="a figure")
+    assert words in "".join(Page(svg).words)

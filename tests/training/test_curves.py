@@ -50,3 +50,33 @@ def test_no_window_system_and_no_global_figure_is_touched(tmp_path):
     loaded = "matplotlib.pyplot" in sys.modules
     draw_curves(tmp_path / "curves.png", ROWS, title="a run", test_error=45.0)
     assert ("matplotlib.pyplot" in sys.modules) == loaded
+
+
+@pytest.mark.parametrize(
+    ("title", "shown"),
+    [
+        ("net on npz:w$x_$", "net on npz:w$x_$"),
+        ("$\\frac{$ \\alpha^{", "$\\frac{$ \\alpha^{"),
+        ("a\nb\x1b[31m\udcff", "a\\nb\\x1b[31m\\udcff"),
+        ("日本 \U0001f600", "日本 \U0001f600"),
+        (200 * "x" + "end", 54 * "x" + "…" + 52 * "x" + "end"),
+    ],
+)
+def test_a_title_is_text_and_no_formula(tmp_path, drawn, title, shown):
+    draw_curves(tmp_path / "curves.png", ROWS, title=title, test_error=45.0)
+    words = drawn[0].get_suptitle()
+    assert words == shown
+    assert not drawn[0]._suptitle.get_parse_math()
+
+
+def test_a_users_settings_for_formulas_change_nothing(tmp_path, drawn):
+    import matplotlib as mpl
+
+    with mpl.rc_context({"text.usetex": True}):
+        draw_curves(tmp_path / "curves.png", ROWS, title="w$x_$", test_error=45.0)
+    assert not drawn[0]._suptitle.get_usetex()
+
+
+def test_without_a_row_there_is_a_picture_all_the_same(tmp_path):
+    draw_curves(tmp_path / "curves.png", [], title="a run", test_error=45.0)
+    assert (tmp_path / "curves.png").stat().st_size > 1000

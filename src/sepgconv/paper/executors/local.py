@@ -6,6 +6,7 @@ import os
 import queue
 import signal
 import threading
+import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -19,7 +20,9 @@ ATTEMPTS = 3  # of a cell whose process dies
 def _begin(device: str | None) -> None:
     """Set a new process up: Ctrl-C is the parent's, the end of the parent is ours, and so is one GPU."""
     from sepgconv._allocator import tune_allocator
+    from sepgconv._terminal import one_line
 
+    warnings.formatwarning = one_line  # on the parent's terminal
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
