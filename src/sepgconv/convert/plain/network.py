@@ -60,6 +60,8 @@ def to_plain(
     fold_norms(plain)
     activate_in_place(plain)
     plain.requires_grad_(True)
+    for tensor in (*plain.parameters(), *plain.buffers()):
+        tensor.data = tensor.data.contiguous()  # as safetensors asks for
     for inputs in probes(network, shape):
         _compare(plain, network, inputs)
     return plain
