@@ -15,30 +15,31 @@ ROOT = Path(sepgconv.__file__).parent
 # What each part may import of the others. Spine: groups -> functional -> nn -> models -> training -> paper -> cli.
 ALLOWED = {
     "_messages": set(),
+    "_files": set(),
     "_allocator": set(),
     "_numbers": set(),
     "groups": {"_messages"},
     "functional": {"_messages", "groups"},
     "nn": {"_messages", "groups", "functional"},
-    "models": {"_messages", "groups", "functional", "nn"},
+    "models": {"_messages", "_files", "groups", "functional", "nn"},
     "inference": {"groups", "functional", "nn"},
     "analysis": {"_messages", "_numbers", "groups", "functional", "nn"},
     # Cost: ordinary networks are rebuilt to a budget. Models: separated networks get back their names.
-    "convert": {"_messages", "_numbers", "groups", "functional", "nn", "models", "inference", "analysis"},
+    "convert": {"_messages", "_files", "_numbers", "groups", "functional", "nn", "models", "inference", "analysis"},
     # Findings as pages; beside training, which it knows nothing of.
     "report": {"_messages", "_numbers", "functional", "analysis"},
     "testing": {"groups", "analysis"},
     "data": {"_messages"},
     # `sepgconv` itself: its version and its place on the disk, for the records of runs.
-    "training": {"_messages", "models", "data", "analysis", "sepgconv"},
+    "training": {"_messages", "_files", "models", "data", "analysis", "sepgconv"},
     # The paper's tables and figures; what is below knows nothing of the paper.
     "paper": {
-        "_messages", "_numbers", "_allocator", "groups", "functional", "nn", "models", "analysis", "convert", "data",
-        "training",
+        "_messages", "_files", "_numbers", "_allocator", "groups", "functional", "nn", "models", "analysis", "convert",
+        "data", "training",
     },
     "cli": {
-        "_messages", "_allocator", "groups", "functional", "nn", "models", "analysis", "convert", "data", "training",
-        "paper", "report", "sepgconv",
+        "_messages", "_files", "_allocator", "groups", "functional", "nn", "models", "analysis", "convert", "data",
+        "training", "paper", "report", "sepgconv",
     },
     "__main__": {"cli"},
     # The root hands out names; what needs the extra "train" is imported on first use only.
@@ -48,6 +49,7 @@ ALLOWED = {
 # Libraries besides the standard one that each part may import, anywhere in it.
 LIBRARIES = {
     "_messages": set(),
+    "_files": set(),
     "_allocator": set(),
     "_numbers": set(),
     "groups": {"numpy"},

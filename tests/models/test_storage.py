@@ -6,9 +6,9 @@ import json
 import os
 import pickle
 import signal
+import stat
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import safetensors
@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import sepgconv
-from sepgconv.models import RotMNISTCNN, RotMNISTCNNConfig, storage
+from sepgconv.models import RotMNISTCNN, RotMNISTCNNConfig
 
 FILES = ["config.json", "model.safetensors"]
 
@@ -126,11 +126,7 @@ def test_a_failure_while_writing_the_weights_keeps_the_old_network(
 ):
     model, folder = saved
 
-    def half_written(state, path, **_kwargs):
-        Path(path).write_bytes(b"half")
-        disk_full()
-
-    monkeypatch.setattr(storage, "save_file", half_written)
+    monkeypatch.setattr(os, "fsync", disk_full)
     with pytest.raises(OSError, match="No space"):
         sepgconv.save(stirred_model("p4cnn"), folder)
     assert sorted(os.listdir(folder)) == FILES
@@ -141,7 +137,13 @@ def test_a_failure_while_writing_the_config_keeps_the_old_network(
     saved, stirred_model, monkeypatch, assert_same_network
 ):
     model, folder = saved
-    monkeypatch.setattr(Path, "write_text", disk_full)
+    real, calls = os.fsync, []
+
+    def fsync(descriptor):
+        calls.append(descriptor)
+        real(descriptor) if len(calls) == 1 else disk_full()
+
+    monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(OSError, match="No space"):
         sepgconv.save(stirred_model("p4cnn"), folder)
     assert sorted(os.listdir(folder)) == FILES
@@ -202,6 +204,37 @@ except Exception as error:
     assert sorted(os.listdir(folder)) == FILES
     assert_same_network(sepgconv.load(folder), model)
     assert done.stdout.strip() == "OSError"
+
+
+def test_the_files_may_be_read_by_whom_the_umask_lets(stirred_model, tmp_path):
+    before = os.umask(0o022)
+    try:
+        folder = sepgconv.save(stirred_model("p4cnn"), tmp_path / "net")
+    finally:
+        os.umask(before)
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == dict.fromkeys(FILES, 0o644)
+
+
+def test_the_weights_are_on_the_disk_before_they_have_their_name(stirred_model, tmp_path, monkeypatch):
+    """Else a power cut after the training could leave a record with an empty network."""
+    synced, real = [], os.fsync
+
+    def fsync(descriptor):
+        synced.append((os.fstat(descriptor).st_size, sorted(os.listdir(tmp_path / "net"))))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    folder = sepgconv.save(stirred_model("p4cnn"), tmp_path / "net")
+    sizes = [size for size, names in synced if not set(names) & set(FILES)]
+    assert sorted(sizes) == sorted(path.stat().st_size for path in folder.iterdir())
+
+
+def test_what_a_save_that_was_killed_left_is_gone_after_the_next(saved):
+    model, folder = saved
+    for name in FILES:
+        (folder / f".{name}.0123456789abcdef.part").write_bytes(b"half")
+    sepgconv.save(model, folder)
+    assert sorted(os.listdir(folder)) == FILES
 
 
 def test_a_folder_that_is_a_file_is_refused(saved, tmp_path):

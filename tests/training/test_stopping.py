@@ -6,7 +6,7 @@ import threading
 import pytest
 import torch
 
-from sepgconv.training import CheckpointError, DivergedError, TrainingConfig, files, train
+from sepgconv.training import CheckpointError, DivergedError, TrainingConfig, train
 from sepgconv.training.checkpoint import AtomicCheckpointIO
 from sepgconv.training.module import Classifier
 
@@ -94,15 +94,15 @@ def fill_the_disk(monkeypatch, name, *, when):
     real = os.fsync
 
     def fsync(descriptor):
-        if name in os.readlink(f"/proc/self/fd/{descriptor}") and when():
+        if os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")).startswith(f".{name}.") and when():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(descriptor)
 
-    monkeypatch.setattr(files.os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", fsync)
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="finds the name of an open file as Linux does")
-@pytest.mark.parametrize("name", ["last.ckpt.part", "metrics.csv.part"])
+@pytest.mark.parametrize("name", ["last.ckpt", "metrics.csv"])
 def test_a_full_disk_keeps_the_last_good_checkpoint(start, checkpoint, monkeypatch, undisturbed, read_weights, name):
     two_epochs = []
     in_batch(monkeypatch, 2, 0, lambda _: two_epochs.append(checkpoint.read_bytes()))
@@ -131,7 +131,7 @@ def test_a_full_disk_that_only_tensorboard_notices(start, checkpoint, monkeypatc
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="finds the name of an open file as Linux does")
 def test_a_disk_that_is_full_in_the_first_epoch(start, checkpoint, monkeypatch):
-    fill_the_disk(monkeypatch, "last.ckpt.part", when=lambda: True)
+    fill_the_disk(monkeypatch, "last.ckpt", when=lambda: True)
     with pytest.raises(CheckpointError, match="no epoch was complete, so there is no checkpoint yet; continue with"):
         start()
     assert os.listdir(checkpoint.parent) == []
@@ -139,7 +139,7 @@ def test_a_disk_that_is_full_in_the_first_epoch(start, checkpoint, monkeypatch):
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="finds the name of an open file as Linux does")
 def test_a_disk_that_is_full_at_the_results(start, checkpoint, monkeypatch, undisturbed, read_weights):
-    fill_the_disk(monkeypatch, "curves.png.part", when=lambda: True)
+    fill_the_disk(monkeypatch, "curves.png", when=lambda: True)
     with pytest.raises(CheckpointError, match=r"could not write the results .+ No space left .+ \(epoch 4 of 4\)"):
         start()
     monkeypatch.undo()
@@ -167,7 +167,7 @@ def test_ctrl_c_while_the_checkpoint_is_written(start, checkpoint, monkeypatch, 
         real(descriptor)
 
     in_batch(monkeypatch, 2, 2, reached.append)
-    monkeypatch.setattr(files.os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(KeyboardInterrupt) as e:
         start()
     check_what_is_left(start, checkpoint, str(e.value), undisturbed, read_weights, monkeypatch)

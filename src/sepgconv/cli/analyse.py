@@ -44,9 +44,9 @@ def analyse(
     """
     import json
 
+    from sepgconv._files import write_atomically
     from sepgconv.analysis import redundancy
     from sepgconv.report import render_redundancy
-    from sepgconv.training.files import write_atomically
 
     _refuse_places(out, as_json)
     network = read_network(run)

@@ -67,7 +67,7 @@ def certify(
             _draw(found, certificate, pictures, curve, seed)
         text = json.dumps({"network": found.title, **certificate.to_dict()}, indent=2, allow_nan=False)
         if json_to not in (None, "-"):
-            from sepgconv.training.files import write_atomically
+            from sepgconv._files import write_atomically
 
             write_atomically(Path(str(json_to)), f"{text}\n".encode())
     except (ValueError, OSError, RuntimeError, ImportError) as error:

@@ -1,6 +1,5 @@
 """The picture of `sepgconv demo`: a digit and the digit turned, with the feature maps of each network."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from sepgconv._files import write_atomically
 from sepgconv.functional import act
 
 LAYER = 1  # the second convolution: large maps that already see more than edges
@@ -49,12 +49,7 @@ def draw_turned_digit(models: Mapping[str, nn.Module], image: Tensor, path: Path
             axes[-1].set_ylim(0, 1)
             axes[-1].set_box_aspect(1)
             axes[-1].set_title("class probabilities", fontsize=10)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.png")
-    try:
-        figure.savefig(beside, dpi=80)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_atomically(path, lambda part: figure.savefig(part, dpi=80, format="png"))
 
 
 def _look(model: nn.Module, picture: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,5 @@
 """The picture of `sepgconv certify --curve`: change of a network's output over 360 degrees."""
 
-import os
 from pathlib import Path
 
 import torch
@@ -9,6 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from sepgconv._files import write_atomically
 from sepgconv.analysis import RotationCurve
 
 COARSE = 7  # random pixels along a side, before they are made smooth
@@ -43,10 +43,4 @@ def draw_rotation_curve(curve: RotationCurve, path: Path, *, title: str, group: 
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.png")
-    try:
-        figure.savefig(beside, dpi=110, format="png")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_atomically(path, lambda part: figure.savefig(part, dpi=110, format="png"))

@@ -53,9 +53,9 @@ def separate(
     import dataclasses
 
     from sepgconv import save
+    from sepgconv._files import write_json
     from sepgconv.convert import separate as separated
     from sepgconv.training import TrainingConfig, load_run, train
-    from sepgconv.training.files import write_json
     from sepgconv.training.folder import RunFolder
 
     loaded = load_run(run)

@@ -1,16 +1,17 @@
 """A network in a folder: `config.json` says how it is built, `model.safetensors` holds its weights."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
+from sepgconv._files import write_together
 from sepgconv.models.network import Network
 from sepgconv.models.registry import create_model
 
@@ -46,31 +47,10 @@ def save(model: nn.Module, folder: str | Path) -> Path:
     if differing:
         raise ValueError(f"save: the network was changed since create_model built it: {differing}")
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     # The config travels in the header of the weights too, so that a pair that does not belong together is noticed.
     text = json.dumps({"format": FORMAT, "name": model.name, "config": model.config}, indent=2)
-    mark = os.getpid()
-    weights, settings, former = (folder / f".{mark}.{file}" for file in (WEIGHTS, CONFIG, f"former.{WEIGHTS}"))
-    try:
-        try:
-            save_file(state, weights, metadata={"sepgconv": text})
-        except safetensors.SafetensorError as error:
-            raise OSError(f"cannot write {folder / WEIGHTS}: {error}") from error
-        settings.write_text(text + "\n")
-        if (folder / WEIGHTS).exists():
-            os.link(folder / WEIGHTS, former)
-        os.replace(weights, folder / WEIGHTS)
-        try:
-            os.replace(settings, folder / CONFIG)
-        except OSError:
-            if former.exists():
-                os.replace(former, folder / WEIGHTS)
-            else:
-                (folder / WEIGHTS).unlink()
-            raise
-    finally:
-        for path in (weights, settings, former):
-            path.unlink(missing_ok=True)
+    weights = to_safetensors(state, metadata={"sepgconv": text})
+    write_together({folder / WEIGHTS: weights, folder / CONFIG: f"{text}\n".encode()})
     return folder
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from sepgconv._files import write_atomically
 from sepgconv.paper.cells import KINDS, Cell
 from sepgconv.paper.record import DIVERGED, Record, is_comparable, parse
-from sepgconv.training.files import write_atomically
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
+from sepgconv._files import read_json
 from sepgconv.analysis import cost
 from sepgconv.data import Dataset, load_dataset, take_images
 from sepgconv.models import create_model
@@ -24,7 +25,6 @@ from sepgconv.paper.separated import group_cell, take_separated
 from sepgconv.paper.store import append_record, read_table, work_folder
 from sepgconv.training import DivergedError, RunRecord, TrainingConfig, initial_network, load_run, read_history, train
 from sepgconv.training.environment import device_name, git_commit, versions
-from sepgconv.training.files import read_json
 from sepgconv.training.folder import RunFolder
 
 Ending = Literal["finished", "diverged", "elsewhere", "no data", "failed"]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from sepgconv.training.files import write_atomically
+from sepgconv._files import write_atomically
 
 
 class AtomicCheckpointIO(CheckpointIO):

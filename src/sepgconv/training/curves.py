@@ -4,7 +4,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from sepgconv.training.files import write_atomically
+from sepgconv._files import write_atomically
 from sepgconv.training.history import Row
 
 

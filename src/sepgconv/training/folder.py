@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sepgconv._files import read_json, write_json
 from sepgconv.training.environment import versions
-from sepgconv.training.files import read_json, write_json
 
 # Options that the configs of older versions lack, and how it was without them.
 _ONCE_UNSAID = {"initialisation": "sepgconv"}

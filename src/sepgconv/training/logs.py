@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from sepgconv.training.files import write_atomically
+from sepgconv._files import write_atomically
 from sepgconv.training.history import Row, read_history
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sepgconv._files import read_json, write_json
 from sepgconv._messages import unknown_name
-from sepgconv.training.files import read_json, write_json
 
 
 @dataclass(frozen=True, kw_only=True)

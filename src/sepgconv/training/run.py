@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
+from sepgconv._files import write_atomically
 from sepgconv._messages import require
 from sepgconv.analysis import CostReport, cost
 from sepgconv.data import Dataset, Split, augmentation, load_dataset
@@ -19,7 +20,6 @@ from sepgconv.training.curves import draw_curves
 from sepgconv.training.environment import device_name, git_commit, versions
 from sepgconv.training.errors import CheckpointError
 from sepgconv.training.evaluation import count_wrong
-from sepgconv.training.files import write_atomically
 from sepgconv.training.folder import RunFolder
 from sepgconv.training.history import read_history
 from sepgconv.training.record import RunRecord

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
+from sepgconv._files import write_atomically
 from sepgconv._numbers import plural
 from sepgconv.paper import table1
 from sepgconv.paper.catalogue import EXPERIMENTS
@@ -13,7 +14,6 @@ from sepgconv.paper.render.markdown import markdown, table_markdown
 from sepgconv.paper.render.pictures import png
 from sepgconv.paper.report import Report, Table
 from sepgconv.paper.store import Reading, read_records, read_table
-from sepgconv.training.files import write_atomically
 
 BEGIN, END = "<!-- table1: made by `sepgconv paper render` -->", "<!-- table1: end -->"
 
