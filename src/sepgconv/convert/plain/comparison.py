@@ -1,15 +1,48 @@
 """Whether two networks answer alike: the largest difference, and what is still rounding."""
 
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 # Largest difference of two answers, as a part of the largest answer, that rounding explains. A network adds up some
 # hundreds of products per layer, over tens of layers, in another order.
 ROUNDING = {torch.float64: 1e-10, torch.float32: 1e-4}
 COARSE_ROUNDING = 0.05  # half precision
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What must answer as a network does.
+
+    Attributes:
+        run: takes a tensor.
+        network: in evaluation mode.
+        rounding: the largest difference that is none; by default `explained` says it.
+    """
+
+    run: Callable[[Tensor], Any]
+    network: nn.Module
+    rounding: float | None = None
+
+
+def precisions(network: nn.Module) -> set[torch.dtype]:
+    """Return the types of the floating-point tensors of a network."""
+    return {t.dtype for t in (*network.parameters(), *network.buffers()) if t.is_floating_point()}
+
+
+def widened(network: nn.Module) -> nn.Module:
+    """Return a network with weights in half precision as a copy in float32; others as they are.
+
+    Half precision rounds so much that a fault hides in it; its copy computes the same to seven digits.
+    """
+    if precisions(network) <= {*ROUNDING}:
+        return network
+    return copy.deepcopy(network).float()
 
 
 def largest_difference(found: Any, expected: Any) -> float:
@@ -38,6 +71,20 @@ def largest_difference(found: Any, expected: Any) -> float:
     return worst
 
 
-def rounding(dtype: torch.dtype) -> float:
-    """Return the largest difference that is still rounding."""
-    return ROUNDING.get(dtype, COARSE_ROUNDING)
+@torch.no_grad()
+def explained(network: nn.Module, x: Tensor) -> float:
+    """Return the largest difference from a network's answer to x that rounding explains.
+
+    In half precision a deep network may be further than `COARSE_ROUNDING` from what it would answer without rounding:
+    another one may then be as far on the other side.
+    """
+    if x.dtype in ROUNDING:
+        return ROUNDING[x.dtype]
+    wide = widened(network)
+    if wide is network:
+        return COARSE_ROUNDING
+    try:
+        own = largest_difference(wide(x.float()), network(x.clone()))
+    except (RuntimeError, ValueError, TypeError):  # code that fixes its own precision
+        return COARSE_ROUNDING
+    return max(COARSE_ROUNDING, 2 * own) if own < 1 else COARSE_ROUNDING

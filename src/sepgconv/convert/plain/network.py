@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, fx, nn
 
-from sepgconv.convert.plain.comparison import largest_difference, rounding
+from sepgconv.convert.plain.comparison import explained, largest_difference, precisions, widened
 from sepgconv.convert.plain.layers import is_layer
 from sepgconv.convert.plain.norms import activate_in_place, fold_norms
 from sepgconv.convert.plain.operations import Conversion
@@ -33,7 +33,8 @@ def to_plain(
 
     The forward code of the network is read with torch.fx; its layers of the library and of torch.nn are taken as they
     are. Questions it asks of shapes are answered as on pictures of `input_shape`; the result is compared with the
-    network on these, on another number of them, and on larger ones where the network takes them.
+    network on these, on another number of them, and on larger ones where the network takes them. A network in half
+    precision is converted and compared in float32; then its weights are rounded.
 
     Args:
         model: a network with layers of the library, or one layer. It is not changed.
@@ -53,6 +54,17 @@ def to_plain(
     """
     network = evaluating_copy(model)
     shape = default_shape(network) if input_shape is None else input_shape
+    wide, types = widened(network), precisions(network)
+    if wide is network or len(types) > 1 or not takes(wide, example_input(wide, shape)):
+        return _converted(network, shape, composed)
+    plain = _converted(wide, shape, composed)
+    plain.to(dtype=types.pop())
+    for inputs in probes(network, shape):
+        _compare(plain, network, inputs)
+    return plain
+
+
+def _converted(network: nn.Module, shape: tuple[int, ...], composed: bool | None) -> fx.GraphModule:
     recording = record(network, example_input(network, shape), is_layer)
     written = Conversion(recording, composed).run()
     plain = fx.GraphModule(dict(written.layers), written.graph, class_name="PlainNetwork").eval()
@@ -152,7 +164,7 @@ def _compare(plain: nn.Module, model: nn.Module, x: Tensor) -> None:
         difference = largest_difference(plain(x.clone()), expected)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ValueError(f"the plain network does not run on {tuple(x.shape)} ({error}): {why}") from error
-    if difference > rounding(x.dtype):
+    if difference > explained(model, x):
         raise ValueError(
             f"the plain network differs by {difference:.1e} of the largest answer on {tuple(x.shape)}: {why}"
         )
