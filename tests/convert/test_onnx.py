@@ -206,6 +206,14 @@ def test_other_precisions_are_written_in_single(as_installed, convert, run, stir
     assert_same(run(written.path, x), copy.deepcopy(model).float()(x))
 
 
+def test_code_that_fixes_its_precision_is_refused(as_installed, convert, tmp_path):
+    model = as_installed.nn.LiftingConv2d(1, 2, 3, "p4").bfloat16()
+    fixed = nn.Sequential(Whole(lambda x: x.bfloat16()), model)
+    with pytest.raises(ValueError, match=r"cannot be written as ONNX: .* its code fixes another one"):
+        convert.to_onnx(fixed, tmp_path / "net.onnx", input_shape=(1, 8, 8))
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("fault", [lambda bias: bias * 1.01, lambda bias: bias * 0])
 def test_a_fault_is_found_in_every_precision(as_installed, convert, tmp_path, monkeypatch, dtype, fault):

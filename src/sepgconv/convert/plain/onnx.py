@@ -15,7 +15,7 @@ from torch.export import ExportedProgram
 from sepgconv._messages import require
 from sepgconv.convert.plain.comparison import ROUNDING, Pair, widened
 from sepgconv.convert.plain.files import Export
-from sepgconv.convert.plain.network import default_shape, evaluating_copy, to_plain
+from sepgconv.convert.plain.network import default_shape, evaluating_copy, example_input, takes, to_plain
 from sepgconv.convert.plain.onnx_graph import NEWEST, lower, name_axes, settle_shapes
 from sepgconv.convert.plain.program import export, export_file, first_line
 from sepgconv.convert.plain.refusal import refuse
@@ -61,8 +61,14 @@ def to_onnx(
         raise ValueError(f"opset must be {OPSETS[0]} to {OPSETS[1]}, got {opset}")
     for library in ("onnx", "onnxscript", "onnxruntime"):
         require(library, extra="export", purpose="writing ONNX files")
-    network = widened(evaluating_copy(model))
+    given = evaluating_copy(model)
+    network = widened(given)
     shape = default_shape(network) if input_shape is None else input_shape
+    if takes(given, example_input(given, shape)) and not takes(network, example_input(network, shape)):
+        raise ValueError(
+            f"{type(model).__name__} cannot be written as ONNX: files are in single precision, and its code fixes "
+            "another one; let it take the precision of its weights"
+        )
     plain = to_plain(network, input_shape=shape).float()
 
     def write(any_size: bool) -> bytes:
