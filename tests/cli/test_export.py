@@ -93,12 +93,9 @@ def test_torch(run, finished, tmp_path):
     ("dtype", "to", "given", "least"),
     [
         (torch.bfloat16, "conv", "bfloat16", 0.05),
-        (torch.bfloat16, "torch", "bfloat16", 0.05),
         (torch.bfloat16, "onnx", "float32", 1e-5),
         (torch.float16, "conv", "float16", 0.05),
-        (torch.float16, "onnx", "float32", 1e-5),
         (torch.float64, "conv", "float64", 1e-12),
-        (torch.float64, "onnx", "float32", 1e-5),
     ],
 )
 def test_runs_in_other_precisions(as_installed, run, finished, tmp_path, dtype, to, given, least):
