@@ -26,7 +26,7 @@ ALLOWED = {
     "_rebinding": set(),
     "_modules": {"_rebinding"},
     "_foreign": {"_modules"},
-    "_comparison": set(),
+    "_comparison": {"_modules"},
     "groups": {"_messages"},
     "functional": {"_messages", "groups"},
     "nn": {"_messages", "groups", "functional"},

@@ -1,11 +1,14 @@
 """Whether two networks answer alike: the largest difference, and what is still rounding."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+
+from sepgconv._modules import copy_network
 
 # Largest difference of two answers, as a part of the largest answer, that rounding explains. A network adds up some
 # hundreds of products per layer, over tens of layers, in another order.
@@ -23,6 +26,36 @@ def answer_of(model: Callable[[Tensor], Any], x: Tensor) -> Any:
     with torch.no_grad(), torch.random.fork_rng(devices):
         torch.manual_seed(0)
         return model(x.clone())
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What must answer as a network does.
+
+    Attributes:
+        run: takes a tensor.
+        network: in evaluation mode.
+        rounding: the largest difference that is none; by default `explained` says it.
+    """
+
+    run: Callable[[Tensor], Any]
+    network: nn.Module
+    rounding: float | None = None
+
+
+def precisions(network: nn.Module) -> set[torch.dtype]:
+    """Return the types of the floating-point tensors of a network."""
+    return {t.dtype for t in (*network.parameters(), *network.buffers()) if t.is_floating_point()}
+
+
+def widened(network: nn.Module) -> nn.Module:
+    """Return a network with weights in half precision as a copy in float32; others as they are.
+
+    Half precision rounds so much that a fault hides in it; its copy computes the same to seven digits.
+    """
+    if precisions(network) <= {*ROUNDING}:
+        return network
+    return copy_network(network, "comparison").float()
 
 
 def largest_difference(found: Any, expected: Any) -> float:
@@ -61,3 +94,22 @@ def rounding(dtype: torch.dtype, device: torch.device | None = None) -> float:
     if dtype == torch.float32 and device is not None and device.type == "cuda" and torch.backends.cudnn.allow_tf32:
         return TF32_ROUNDING
     return ROUNDING.get(dtype, COARSE_ROUNDING)
+
+
+@torch.no_grad()
+def explained(network: nn.Module, x: Tensor) -> float:
+    """Return the largest difference from a network's answer to x that rounding explains.
+
+    In half precision a deep network may be further than `COARSE_ROUNDING` from what it would answer without rounding:
+    another one may then be as far on the other side.
+    """
+    if x.dtype in ROUNDING:
+        return rounding(x.dtype, x.device)
+    wide = widened(network)
+    if wide is network:
+        return COARSE_ROUNDING
+    try:
+        own = largest_difference(wide(x.float()), network(x.clone()))
+    except (RuntimeError, ValueError, TypeError):  # code that fixes its own precision
+        return COARSE_ROUNDING
+    return max(COARSE_ROUNDING, 2 * own) if own < 1 else COARSE_ROUNDING

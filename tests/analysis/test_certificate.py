@@ -237,11 +237,89 @@ def test_poses_carried_along_the_channels_inside_are_no_fault():
 
 def test_real_pictures_count():
     """A layer that is off for bright pictures alone is found out with them."""
-    model = network(Function(lambda x: x + torch.arange(8.0) * (x.amax() > 100)), nn.ReLU())
+    model = network(Function(lambda x: x + 1e4 * torch.arange(8.0) * (x.amax() > 1e4)), nn.ReLU())
     assert faults(model).exact
-    certificate = faults(model, inputs=1000 * torch.rand(6, 3, 8, 8))
+    certificate = faults(model, inputs=1e5 * torch.rand(6, 3, 8, 8))
     assert certificate.first_fault == "1"
     assert certificate.images == 9
+
+
+class Beside(nn.Module):
+    """An exact convolution and an ordinary branch beside it, which mostly rests."""
+
+    def __init__(self, branch):
+        super().__init__()
+        self.exact, self.branch = snn.LiftingConv2d(3, 4, 3, "p4", padding=1), branch
+
+    def forward(self, x):
+        return self.exact(x) + self.branch(x).unsqueeze(2)
+
+
+def resting(bias, activation):
+    convolution = nn.Conv2d(3, 4, 3, padding=1)
+    with torch.no_grad():
+        convolution.bias.fill_(bias)
+    return nn.Sequential(convolution, activation)
+
+
+@pytest.mark.parametrize(
+    "branch",
+    [
+        lambda: resting(-50.0, nn.ReLU()),
+        lambda: resting(0.0, nn.Hardshrink(30.0)),
+        lambda: resting(-50.0, nn.Softplus()),
+    ],
+)
+def test_a_branch_that_rests_on_small_pixels_is_found(branch):
+    model = nn.Sequential(Beside(branch()), Head(4))
+    certificate = faults(model)
+    assert not certificate.exact
+    assert certificate.first_fault == "0.branch.0"
+    assert certificate.error > 1e-4
+    assert certificate.reason.endswith(", on pixels of 0 to 255")
+    assert certificate.images == 3
+    seen = 255 * torch.rand(2, 3, 8, 8)  # the same without the help
+    assert not certify(model, (3, 8, 8), "p4", inputs=seen).exact
+
+
+SATURATING = {
+    "tanh": nn.Tanh(),
+    "sigmoid": nn.Sigmoid(),
+    "elu": nn.ELU(),
+    "clipped": nn.Hardtanh(),
+    "gelu": nn.GELU(),
+    "swish": nn.SiLU(),
+    "square": Function(lambda x: x.square()),
+    "fourth power": Function(lambda x: x.square().square()),
+    "exponential, not finite": Function(lambda x: x.exp()),
+    "one less what is nearly one": Function(lambda x: 1 - torch.sigmoid(x.square())),
+    "normalised": Function(lambda x: (x - x.mean((1, 2), keepdim=True)) / (x.var((1, 2), keepdim=True) + 1e-5).sqrt()),
+    "layer norm": snn.GroupLayerNorm(4, eps=1e-12),
+    "sign": Function(lambda x: x.sign()),
+    "refuses large numbers": Function(lambda x: x / int(bool(x.abs().max() < 200))),
+}
+
+
+@pytest.mark.parametrize("name", SATURATING)
+def test_large_pixels_are_no_false_alarm(name, group):
+    model = network(copy.deepcopy(SATURATING[name]), snn.GroupConv2d(4, 4, 3, group, padding=1), group=group.name)
+    certificate = faults(model, group=group, samples=2)
+    assert certificate.exact, certificate.reason
+    assert certificate.error < 1e-9
+
+
+@pytest.mark.parametrize("activation", [nn.Tanh(), nn.Sigmoid(), nn.ELU(), nn.ReLU()])
+def test_filters_made_in_single_precision_are_no_false_alarm(activation):
+    """Symmetric to seven digits only, as those of e2cnn and of plain networks."""
+    from sepgconv.convert import to_plain
+
+    layers = [layer for _ in range(4) for layer in (snn.GroupConv2d(4, 4, 3, "p4", padding=1), activation)]
+    model = to_plain(network(*layers), input_shape=(3, 8, 8))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1 + 1e-7 * torch.randn_like(parameter))
+    certificate = certify(model, (3, 8, 8), "p4")
+    assert certificate.exact, certificate.reason
 
 
 def test_a_fault_that_the_output_does_not_show_is_none():

@@ -89,6 +89,38 @@ def test_torch(run, finished, tmp_path):
     assert "features.1.0.pointwise" in torch.export.load(tmp_path / "net.pt2").state_dict
 
 
+@pytest.mark.parametrize(
+    ("dtype", "to", "given", "least"),
+    [
+        (torch.bfloat16, "conv", "bfloat16", 0.05),
+        (torch.bfloat16, "onnx", "float32", 1e-5),
+        (torch.float16, "conv", "float16", 0.05),
+        (torch.float64, "conv", "float64", 1e-12),
+    ],
+)
+def test_runs_in_other_precisions(as_installed, run, finished, tmp_path, dtype, to, given, least):
+    """As `train --precision bf16-true` leaves them."""
+    import json
+    import shutil
+
+    shutil.copytree(finished, tmp_path / "run")
+    before = as_installed.load(finished / "model")
+    as_installed.save(before.to(dtype), tmp_path / "run" / "model")
+    assert json.loads((tmp_path / "run" / "record.json").read_text())["precision"] == "32-true"
+    file = tmp_path / ("net.onnx" if to == "onnx" else "net.pt2")
+    status, out, err = run("export", tmp_path / "run", "--to", to, "--out", file)
+    assert status == 0, err
+    assert f"input: {given} pictures (batch, 1, " in out
+    assert str(dtype).removeprefix("torch.") in out
+    assert difference(out) < least
+    x = torch.rand(2, 1, 28, 28)
+    if to != "onnx":
+        found = torch.export.load(file).module()(x.to(dtype))
+        assert found.dtype == dtype
+        expected = before(x.to(dtype)).detach()
+        torch.testing.assert_close(found, expected, rtol=0, atol=least * float(expected.abs().max()))
+
+
 def test_a_file_that_answers_otherwise_is_not_left(run, finished, tmp_path, monkeypatch):
     class Other(nn.Module):
         def forward(self, x):
@@ -111,7 +143,8 @@ def test_a_file_that_answers_otherwise_is_not_left(run, finished, tmp_path, monk
     [
         (("--to", "onnx", "--size", 20), "the smallest size is 28 x 28"),
         (("--to", "conv"), "ends in .pt2"),
-        (("--to", "onnx", "--opset", 12), "opset must be 18 to 23"),
+        (("--to", "onnx", "--opset", 12), "opset must be 13 to 23"),
+        (("--to", "onnx", "--opset", 0), "opset must be 13 to 23, got 0"),
         (("--to", "conv", "--opset", 18), "leave it out with --to conv"),
     ],
 )

@@ -90,6 +90,84 @@ def test_a_program_of_own_layers_keeps_their_weights(convert, model, tmp_path):
     assert torch.equal(state["1.conv.pointwise"], model[1].conv.pointwise)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("plain", [True, False])
+def test_other_precisions(convert, model, tmp_path, plain, dtype):
+    """A program has the precision of its network; images of another one are brought into it for the comparison."""
+    model = model.to(dtype)
+    images = torch.rand(2, 1, SIDE, SIDE)
+    written = convert.to_program(model, tmp_path / "net.pt2", plain=plain, input_shape=(1, SIDE, SIDE), images=images)
+    assert written.difference < (1e-12 if dtype == torch.float64 else 0.02)
+    x = images.to(dtype)
+    found, expected = torch.export.load(written.path).module()(x), model(x).detach()
+    assert found.dtype == dtype
+    largest = float(expected.abs().max())
+    torch.testing.assert_close(found, expected, rtol=0, atol=largest * (1e-12 if dtype == torch.float64 else 0.02))
+
+
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_small_fault_is_found_in_half_precision(convert, model, tmp_path, monkeypatch, dtype, plain):
+    """One percent, which is less than bfloat16 rounds to in a deep network."""
+    save = torch.export.save
+
+    def scaled(program, file):
+        program.state_dict["6.weight"].data.mul_(1.01)
+        save(program, file)
+
+    monkeypatch.setattr(torch.export, "save", scaled)
+    with pytest.raises(ValueError, match="differs from the network"):
+        convert.to_program(model.to(dtype), tmp_path / "net.pt2", plain=plain, input_shape=(1, SIDE, SIDE))
+    assert list(tmp_path.iterdir()) == []
+
+
+FULL_DISK = """
+import resource, signal, sys, torch, sepgconv
+from pathlib import Path
+net = torch.nn.Sequential(sepgconv.nn.LiftingConv2d(1, 8, 3, "p4"), sepgconv.nn.GroupMaxPool()).eval()
+path, write = Path(sys.argv[1]), getattr(sepgconv.convert, sys.argv[2])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))  # no file longer than this can be written
+try:
+    write(net, path, input_shape=(1, 12, 12), **({"plain": False} if sys.argv[3:] else {}))
+except OSError as error:
+    print(f"{type(error).__name__}: {error}")
+"""
+
+
+@pytest.mark.parametrize("words", [("to_program",), ("to_program", "own"), ("to_onnx",)])
+def test_a_full_disk_leaves_the_old_file(tmp_path, words):
+    pytest.importorskip("resource")
+    if words == ("to_onnx",):
+        pytest.importorskip("onnxruntime")
+    path = tmp_path / "net.pt2"
+    path.write_bytes(b"what was there before")
+    command = [sys.executable, "-W", "ignore", "-c", FULL_DISK, str(path), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"OSError: [Errno 27] File too large: '{path}'\n"
+    assert path.read_bytes() == b"what was there before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_file_is_put_there_as_any_other(convert, model, tmp_path):
+    """A mode that the umask leaves, no link followed, nothing left beside."""
+    import os
+
+    (tmp_path / "aim").write_bytes(b"somebody else's")
+    for name in (f".{os.getpid()}.net.pt2", ".net.pt2.part", "net.pt2"):
+        (tmp_path / name).symlink_to(tmp_path / "aim")
+    before = os.umask(0o027)
+    try:
+        convert.to_program(model, tmp_path / "net.pt2", input_shape=(1, SIDE, SIDE))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "aim").read_bytes() == b"somebody else's"
+    assert (tmp_path / "net.pt2").stat().st_mode & 0o777 == 0o640
+    assert not (tmp_path / "net.pt2").is_symlink()
+    assert len(list(tmp_path.iterdir())) == 4
+
+
 def other_program(program):
     """A program that answers otherwise."""
 

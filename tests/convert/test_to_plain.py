@@ -282,6 +282,70 @@ def test_the_networks_of_several_outputs(stir):
     assert found["pooled"][1] == 4
 
 
+@pytest.mark.parametrize("name", sepgconv.list_models())
+def test_weights_are_contiguous(stir, name, tmp_path):
+    """safetensors refuses others."""
+    from safetensors.torch import load_file, save_file
+
+    model = stir(network(name))
+    plain = to_plain(model)
+    state = plain.state_dict()
+    assert all(tensor.is_contiguous() for tensor in state.values())
+    save_file(state, tmp_path / "net.safetensors")
+    again = to_plain(stir(network(name)))
+    again.load_state_dict(load_file(tmp_path / "net.safetensors"))
+    x = torch.randn(1, model.in_channels, model.typical, model.typical)
+    torch.testing.assert_close(again(x), model(x))
+
+
+def test_weights_of_other_layouts_become_contiguous(stir):
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), LiftingConv2d(3, 2, 3, "p4"), GroupMaxPool(), nn.PReLU(2))
+    plain = assert_plain(stir(model.to(memory_format=torch.channels_last)), torch.randn(2, 2, 9, 8))
+    assert all(tensor.is_contiguous() for tensor in plain.state_dict().values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_converted_in_single(dtype):
+    """The answers are the network's to rounding, and the weights are those of its copy in float32, rounded."""
+    torch.manual_seed(0)
+    model = network("gc_p4cnn").eval().to(dtype)
+    plain, fine = to_plain(model), to_plain(copy.deepcopy(model).float())
+    assert {parameter.dtype for parameter in plain.parameters()} == {dtype}
+    for key, tensor in fine.state_dict().items():
+        assert torch.equal(plain.state_dict()[key], tensor.to(dtype) if tensor.is_floating_point() else tensor), key
+    x = torch.randn(2, 1, 28, 28).to(dtype)
+    expected = model(x).detach()
+    torch.testing.assert_close(plain(x), expected, rtol=0, atol=0.03 * float(expected.abs().max()))
+
+
+def test_a_small_fault_of_a_conversion_in_half_precision_is_found(monkeypatch):
+    from sepgconv.convert.plain import network as module
+
+    fold = module.fold_norms
+
+    def wrong(plain):
+        fold(plain)
+        plain.get_submodule("0").weight.data.mul_(1.01)
+
+    model = nn.Sequential(LiftingConv2d(1, 3, 3, "p4"), GroupMaxPool(), nn.Flatten()).eval().bfloat16()
+    assert to_plain(model)
+    monkeypatch.setattr(module, "fold_norms", wrong)
+    with pytest.raises(ValueError, match="the plain network differs by"):
+        to_plain(model)
+
+
+def test_code_that_fixes_its_precision():
+    """It cannot be run in float32, and is converted as it is."""
+
+    class Fixed(nn.Module):
+        def forward(self, x):
+            return torch.nn.functional.linear(x.mean((2, 3)), x.new_ones(2, 3).to(torch.bfloat16))
+
+    model = nn.Sequential(LiftingConv2d(1, 3, 3, "p4"), GroupMaxPool(), Fixed()).eval().bfloat16()
+    x = torch.randn(2, 1, 9, 9).bfloat16()
+    torch.testing.assert_close(to_plain(model)(x), model(x), rtol=0.02, atol=0.02)
+
+
 def test_nothing_random_is_drawn_and_training_mode_stays():
     model = network("gc_p4cnn").train()
     before = torch.get_rng_state()

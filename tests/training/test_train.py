@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import sepgconv
 from sepgconv.data import Split
-from sepgconv.training import RunRecord, TrainingConfig, evaluate, load_run, read_history, train
+from sepgconv.training import DivergedError, RunRecord, TrainingConfig, evaluate, load_run, read_history, train
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +197,21 @@ def test_threads_are_set_for_the_run_only(tmp_path, monkeypatch, config, bars):
     )
     assert record.threads == before + 1
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.filterwarnings("ignore:You passed .*precision='16-mixed'")  # Lightning's own
+def test_the_record_names_the_precision_that_ran(tmp_path, config, bars):
+    """On a CPU Lightning makes bf16-mixed of 16-mixed."""
+    once = dataclasses.replace(config, epochs=1)
+    record = train(once, folder=tmp_path, data=bars, precision="16-mixed", accelerator="cpu", progress=False)
+    assert record.precision == "bf16-mixed"
+    assert load_run(tmp_path).record.precision == "bf16-mixed"
+
+
+def test_float16_that_diverges_is_not_blamed_on_the_learning_rate(tmp_path, config, bars):
+    with pytest.raises(DivergedError, match="in bf16-true, bf16-mixed or 32-true: float16 ends at 65504") as error:
+        train(config, folder=tmp_path, data=bars, precision="16-true", accelerator="cpu", progress=False)
+    assert "lower learning rate" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from sepgconv.cli.output import count, print_table
 from sepgconv.cli.timing import milliseconds
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from sepgconv.convert import Export
@@ -35,7 +36,7 @@ def export(
     size: Annotated[int | None, typer.Option(min=1, help="Side of the pictures. Default: that of the run.")] = None,
     data_dir: options.DataDir = None,
     opset: Annotated[
-        int | None, typer.Option(help="With --to onnx: version of its operators, 18 to 23. Default: 18.")
+        int | None, typer.Option(help="With --to onnx: version of its operators, 13 to 23. Default: 18.")
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads for the timings. Default: torch's.")] = None,
 ) -> None:
@@ -48,7 +49,7 @@ def export(
     import torch
 
     from sepgconv.convert import to_onnx, to_program
-    from sepgconv.convert.plain.onnx import OPSETS
+    from sepgconv.convert.plain.onnx_graph import NEWEST
 
     if opset is not None and to != "onnx":
         raise ValueError(f"--opset is the version of ONNX's operators; leave it out with --to {to}")
@@ -59,7 +60,7 @@ def export(
     preprocessing = _preprocessing(run, loaded)
     images = _real_images(loaded, preprocessing, data_dir) if shape == loaded.image_shape else None
     if to == "onnx":
-        written = to_onnx(loaded.model, out, input_shape=shape, opset=opset or OPSETS[0], images=images)
+        written = to_onnx(loaded.model, out, input_shape=shape, opset=NEWEST if opset is None else opset, images=images)
     else:
         written = to_program(loaded.model, out, plain=to == "conv", input_shape=shape, images=images)
     _print_report(run, loaded, written, shape)
@@ -115,7 +116,10 @@ def _print_report(run: Path, loaded: FoundNetwork, written: "Export", shape: tup
         ("the network", before, loaded.model),
         (written.path.name, written.bytes, _runnable(written)),
     ]
-    times = [milliseconds([network for *_, network in networks], torch.randn(batch, *shape)) for batch in _BATCHES]
+    dtype = _precision(loaded)
+    times = [
+        milliseconds([network for *_, network in networks], torch.randn(batch, *shape).to(dtype)) for batch in _BATCHES
+    ]
     rows = [
         (name, count(size), *(f"{taken[index]:.2f}" for taken in times))
         for index, (name, size, _) in enumerate(networks)
@@ -124,7 +128,16 @@ def _print_report(run: Path, loaded: FoundNetwork, written: "Export", shape: tup
     print_table(loaded.title, columns, rows)
     threads = torch.get_num_threads()
     size = "x".join(map(str, shape))
-    show(f"medians, {threads} thread{'s' if threads > 1 else ''}, float32, pictures of {size}")
+    kind = _name(dtype) if not written.opset or dtype == torch.float32 else f"{_name(dtype)}, the file in float32"
+    show(f"medians, {threads} thread{'s' if threads > 1 else ''}, {kind}, pictures of {size}")
+
+
+def _precision(loaded: FoundNetwork) -> "torch.dtype":
+    return next(loaded.model.parameters()).dtype
+
+
+def _name(dtype: "torch.dtype") -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _runnable(written: "Export") -> "Callable[[Tensor], Any]":
@@ -144,7 +157,8 @@ def _kind(to: str, written: "Export") -> str:
 def _input(loaded: FoundNetwork, preprocessing: str, shape: tuple[int, ...], written: "Export") -> str:
     least = getattr(loaded.model, "smallest", 1)
     size = f"height and width of {least} or more" if "height" in written.free else f"{shape[1]}, {shape[2]}"
-    pictures = f"float32 pictures (batch, {shape[0]}, {size}) in [0, 1]"
+    dtype = "float32" if written.opset else _name(_precision(loaded))
+    pictures = f"{dtype} pictures (batch, {shape[0]}, {size}) in [0, 1]"
     if preprocessing == "identity":
         return pictures
     return f"{pictures} after the run's preprocessing, {preprocessing}, which is not in the file"

@@ -57,7 +57,9 @@ def train(
     image_size: options.ImageSize = None,
     devices: Annotated[str, typer.Option(help="How many devices or processes, or auto.")] = "1",
     num_nodes: Annotated[int, typer.Option(help="Machines, each started with this same command.")] = 1,
-    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed, 16-mixed or 64-true.")] = "32-true",
+    precision: Annotated[
+        str, typer.Option(help="32-true, bf16-mixed, 16-mixed, bf16-true, 16-true or 64-true.")
+    ] = "32-true",
     accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu and so on.")] = "auto",
     threads: Annotated[
         int | None, typer.Option(help="Processor threads of each process. Default: torch's choice.")

@@ -4,6 +4,9 @@ The logical axes stay (batch, channel, pose, height, width). In this layout the 
 the channels of an ordinary channels_last image without moving a number, channels varying fastest: mixing is one matrix
 product, planar convolutions and pools take torch's channels_last kernels, and batch norm shared over poses is that of a
 wider image. Every layer answers in this layout, whatever that of its input; an input in another one is copied once.
+
+Axes are split and joined in the order of memory. In another order torch gives an axis of length one, as a batch of one
+image, a stride of its own, and another one while it traces a graph: the graph would then not suit its own maps.
 """
 
 import torch
@@ -30,13 +33,14 @@ def fold_poses(x: Tensor) -> Tensor:
     """Fold a feature map into a channels_last image of pose * channel channels."""
     # The compiler makes slow loops of the way through the flattened pixels.
     if torch.compiler.is_compiling() and not is_transformed():
-        return x.transpose(1, 2).flatten(1, 2).contiguous(memory_format=torch.channels_last)
+        pixels = x.permute(0, 3, 4, 2, 1).flatten(3, 4)
+        return pixels.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
     return _as_image(x.permute(0, 3, 4, 2, 1), x.shape[3], x.shape[4], x.shape[2] * x.shape[1])
 
 
 def unfold_poses(maps: Tensor, order: int) -> Tensor:
     """Take the image (batch, pose * channel, height, width) as a feature map again; a view."""
-    return maps.unflatten(1, (order, -1)).transpose(1, 2)
+    return maps.permute(0, 2, 3, 1).unflatten(3, (order, -1)).permute(0, 4, 3, 1, 2)
 
 
 def fold_poses_into_width(x: Tensor) -> Tensor:

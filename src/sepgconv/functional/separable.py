@@ -290,7 +290,8 @@ def _g_separable(x: Tensor, mixing: Tensor, filters: Tensor, bias: Tensor | None
     """Mix the poses of every channel for every output, then filter each and sum over channels."""
     channels, order = x.shape[1:3]
     per_channel = mixing.permute(2, 1, 0, 3).reshape(-1, order, 1, 1)  # (c*h*o*r, g, 1, 1)
-    mixed = F.conv2d(x.flatten(1, 2), per_channel, groups=channels)
+    # With one channel the maps would stay channels_last; in one layout always, a traced graph suits what comes later.
+    mixed = F.conv2d(x.flatten(1, 2).contiguous(), per_channel, groups=channels)
     mixed = mixed.unflatten(1, (channels, -1)).transpose(1, 2).flatten(1, 2)  # (b, h*o*r*c, y, x)
     maps = planar_conv2d(
         mixed, filters, bias, geometry, channel_groups=filters.shape[0], caller="separable_group_conv2d"

@@ -127,10 +127,13 @@ def fit(
             trainer.fit(classifier, datamodule=batches, ckpt_path=folder.checkpoint if keeper.epoch else None)
     except DivergedError as error:
         left = what_is_left(folder, keeper, epochs)
-        raise DivergedError(
-            f"{error}; training stopped: {left}; the same config would diverge again, so train with a lower learning "
-            "rate in another folder"
-        ) from error
+        again = "the same config would diverge again, so train in another folder"
+        if trainer.precision == "16-true":
+            why = "float16 ends at 65504, and the optimiser's eps is 0 in it"
+            advice = f"{again} and in bf16-true, bf16-mixed or 32-true: {why}"
+        else:
+            advice = f"{again} with a lower learning rate"
+        raise DivergedError(f"{error}; training stopped: {left}; {advice}") from error
     except (CheckpointError, SystemExit) as error:
         stopped = f"training stopped: {what_is_left(folder, keeper, epochs)}; {folder.how_to_go_on()}"
         if isinstance(error, CheckpointError):

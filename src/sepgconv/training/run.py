@@ -63,7 +63,8 @@ def train(
             damaged of its files is written anew from the checkpoint.
         devices: Lightning's: how many, or "auto".
         num_nodes: Lightning's: machines, each started with the same command.
-        precision: Lightning's: "32-true", "bf16-mixed", "16-mixed", "64-true" and so on.
+        precision: Lightning's: "32-true", "bf16-mixed", "16-mixed", "64-true" and so on. On a CPU Lightning takes
+            "bf16-mixed" for "16-mixed"; the record says what ran.
         accelerator: Lightning's: "auto", "cpu", "gpu" and so on.
         progress: show a progress bar on a terminal and a line for each epoch, on standard error. False: silence.
         threads: torch's threads, in each process. Default: torch's own choice.
@@ -311,7 +312,7 @@ def _record(
         device=device_name(trainer.strategy.root_device),
         processes=trainer.world_size,
         threads=torch.get_num_threads(),
-        precision=setup["precision"],
+        precision=str(trainer.precision),  # what ran: on a CPU Lightning makes bf16-mixed of 16-mixed
         commit=commit,
         versions=versions(),
         skipped=len(dataset.skipped),

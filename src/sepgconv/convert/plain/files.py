@@ -1,9 +1,12 @@
 """Files of exported networks: written beside their place, compared with the network, and only then put there."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from sepgconv._files import write_atomically
+
+FREE = ("batch", "height", "width")  # the axes of an input that may have any length
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,14 @@ class Export:
     opset: int | None = None
 
 
-def write_compared(path: Path, write: Callable[[Path], None], compare: Callable[[Path], float]) -> float:
+def write_compared(path: Path, content: bytes, compare: Callable[[bytes], float]) -> float:
     """Write a file that is whole and right, or none; what was there before stays until then.
 
     Args:
         path: where to; its folder is made when it is missing.
-        write: writes it to another name beside.
-        compare: runs the file of that name and returns its difference from the network, or raises ValueError.
+        content: all of the file.
+        compare: runs what was read back from the disk and returns its difference from the network, or raises
+            ValueError.
 
     Returns:
         The difference.
@@ -41,14 +45,15 @@ def write_compared(path: Path, write: Callable[[Path], None], compare: Callable[
         OSError: it cannot be written.
         ValueError: from `compare`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; give the name of a file")
-    part = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        write(part)
-        difference = compare(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    difference = 0.0
+
+    def fill(part: Path) -> None:
+        nonlocal difference
+        try:
+            part.write_bytes(content)
+        except OSError as error:  # a full disk does not say which file
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        difference = compare(part.read_bytes())
+
+    write_atomically(path, fill)
     return difference

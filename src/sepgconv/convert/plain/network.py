@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, fx, nn
 
-from sepgconv._comparison import answer_of, largest_difference, rounding
+from sepgconv._comparison import answer_of, explained, largest_difference, precisions, widened
 from sepgconv._foreign import acting_hooks, foreign_layers, refuse_hooks_of_all
 from sepgconv._modules import copy_network, settled_copy
 from sepgconv.convert.plain.layers import is_layer
@@ -31,7 +31,8 @@ def to_plain(
 
     The forward code of the network is read with torch.fx; its layers of the library and of torch.nn are taken as they
     are. Questions it asks of shapes are answered as on pictures of `input_shape`; the result is compared with the
-    network on these, on another number of them, and on larger ones where the network takes them.
+    network on these, on another number of them, and on larger ones where the network takes them. A network in half
+    precision is converted and compared in float32; then its weights are rounded.
 
     Layers of the library with a hook that changes something, or with code of their own, are refused; hooks that only
     look at such a layer are left out. Weights that are computed (pruned, normed, parametrised) are taken as the next
@@ -57,6 +58,21 @@ def to_plain(
     """
     network = evaluating_copy(model)
     shape = default_shape(network) if input_shape is None else input_shape
+    reference = copy_network(model, "conversion").eval()  # weights computed at every call, as in the network itself
+    wide, types = widened(network), precisions(network)
+    if wide is network or len(types) > 1 or not takes(wide, example_input(wide, shape)):
+        return _converted(network, reference, shape, composed)
+    plain = _converted(wide, widened(reference), shape, composed)
+    plain.to(dtype=types.pop())
+    for inputs in probes(reference, shape):
+        _compare(plain, reference, inputs)
+    return plain
+
+
+def _converted(
+    network: nn.Module, reference: nn.Module, shape: tuple[int, ...], composed: bool | None
+) -> fx.GraphModule:
+    """Convert a network, and compare the result with a reference that computes the same."""
     example = example_input(network, shape)
     recording = record(network, example, _knows(network, example))
     written = Conversion(recording, composed).run()
@@ -65,7 +81,8 @@ def to_plain(
     fold_norms(plain)
     activate_in_place(plain)
     plain.requires_grad_(True)
-    reference = copy_network(model, "conversion").eval()  # weights computed at every call, as in the network itself
+    for tensor in (*plain.parameters(), *plain.buffers()):
+        tensor.data = tensor.data.contiguous()  # as safetensors asks for
     for inputs in probes(reference, shape):
         _compare(plain, reference, inputs)
     return plain
@@ -154,7 +171,7 @@ def _compare(plain: nn.Module, model: nn.Module, x: Tensor) -> None:
         difference = largest_difference(plain(x.clone()), expected)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ValueError(f"the plain network does not run on {tuple(x.shape)} ({error}): {why}") from error
-    if difference > rounding(x.dtype):
+    if difference > explained(model, x):
         raise ValueError(
             f"the plain network differs by {difference:.1e} of the largest answer on {tuple(x.shape)}: {why}"
         )

@@ -12,14 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from sepgconv._comparison import ROUNDING, Pair, widened
 from sepgconv._messages import require
 from sepgconv.convert.plain.files import Export
-from sepgconv.convert.plain.network import evaluating_copy, to_plain
+from sepgconv.convert.plain.network import evaluating_copy, takes, to_plain
+from sepgconv.convert.plain.onnx_graph import NEWEST, lower, name_axes, settle_shapes
 from sepgconv.convert.plain.program import export, export_file, first_line
 from sepgconv.convert.plain.refusal import refuse
-from sepgconv.inference.probes import default_shape
+from sepgconv.inference.probes import default_shape, example_input
 
-OPSETS = (18, 23)  # what torch's exporter writes
+OPSETS = (13, 23)  # from 18 on torch's exporter writes them; older ones are made of 18
 
 
 def to_onnx(
@@ -33,22 +35,26 @@ def to_onnx(
     """Write a network as an ONNX file, run it with onnxruntime and compare it. Needs the extra "export".
 
     The network goes through `to_plain` and torch's exporter: the file holds Conv, Relu, MaxPool, Gemm and the like with
-    weights in single precision. Its input is called "image", its output "scores". The number of pictures is free, and
-    so are their height and width where the network and the exporter allow it.
+    weights in single precision. Its input is called "image", its output "scores"; the number of images is free, and so
+    are their height and width where the network and the exporter allow it: these axes are called "batch", "height" and
+    "width". Ranks are fixed everywhere, and onnxruntime's `quant_pre_process` takes the file as it is.
+
+    A network in half precision is written as its copy in single precision and compared with that one.
 
     Args:
         model: the network, with one tensor as its output; it is not changed.
         path: the file; an earlier one is replaced when the new one is right.
         input_shape: (channels, height, width) of the pictures; as for `to_plain`.
-        opset: version of the operators, 18 to 23.
+        opset: version of the operators, 13 to 23. Before 18 some operators are missing: Mish came with 18,
+            LayerNormalization with 17, HardSwish with 14.
         images: further inputs to compare on, (n, channels, height, width).
 
     Returns:
-        What was written, with its largest difference from the network.
+        What was written, with its largest difference from the network (in single precision, where that is the finer).
 
     Raises:
-        ValueError: what `to_plain` says; an operator that ONNX does not have, with its place; a file that answers
-            otherwise than the network. No file is left then.
+        ValueError: what `to_plain` says; an operator that ONNX does not have, with its place, or that this version of
+            it does not have; a file that answers otherwise than the network. No file is left then.
         OSError: the file cannot be written.
         ImportError: the extra "export" is not installed.
     """
@@ -56,14 +62,23 @@ def to_onnx(
         raise ValueError(f"opset must be {OPSETS[0]} to {OPSETS[1]}, got {opset}")
     for library in ("onnx", "onnxscript", "onnxruntime"):
         require(library, extra="export", purpose="writing ONNX files")
-    network = evaluating_copy(model)
+    given = evaluating_copy(model)
+    network = widened(given)
     shape = default_shape(network) if input_shape is None else input_shape
+    if takes(given, example_input(given, shape)) and not takes(network, example_input(network, shape)):
+        raise ValueError(
+            f"{type(model).__name__} cannot be written as ONNX: files are in single precision, and its code fixes "
+            "another one; let it take the precision of its weights"
+        )
     plain = to_plain(network, input_shape=shape).float()
 
-    def write(any_size: bool, part: Path) -> None:
-        _write(export(plain, shape, any_size=any_size), part, opset)
+    def write(any_size: bool) -> bytes:
+        return _onnx_of(export(plain, shape, any_size=any_size), opset)
 
-    return export_file(network, Path(path), shape, images, write, open_session, dtype=torch.float32, opset=opset)
+    def load(content: bytes) -> list[Pair]:
+        return [Pair(_runner(content), network, ROUNDING[torch.float32])]
+
+    return export_file(network, Path(path), shape, images, write, load, opset=opset)
 
 
 def open_session(path: Path, *, threads: int | None = None) -> Callable[[Tensor], Tensor]:
@@ -73,11 +88,15 @@ def open_session(path: Path, *, threads: int | None = None) -> Callable[[Tensor]
         path: the file.
         threads: of onnxruntime. Default: as many as torch has.
     """
+    return _runner(Path(path).read_bytes(), threads=threads)
+
+
+def _runner(content: bytes, *, threads: int | None = None) -> Callable[[Tensor], Tensor]:
     runtime = require("onnxruntime", extra="export", purpose="running ONNX files")
     options = runtime.SessionOptions()
     options.log_severity_level = 4  # errors come as exceptions, and need not be printed too
     options.intra_op_num_threads = threads or torch.get_num_threads()
-    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     (name,) = (given.name for given in session.get_inputs())
 
     def run(x: Tensor) -> Tensor:
@@ -86,20 +105,21 @@ def open_session(path: Path, *, threads: int | None = None) -> Callable[[Tensor]
     return run
 
 
-def _write(program: ExportedProgram, path: Path, opset: int) -> None:
-    """Write a program as ONNX.
+def _onnx_of(program: ExportedProgram, opset: int) -> bytes:
+    """Write a program as ONNX; return the contents of the file.
 
     Raises:
         ValueError: an operator that ONNX does not have, or a version of the operators that the exporter cannot give.
     """
     if sum(node.op == "output" and len(node.args[0]) for node in program.graph.nodes) != 1:
         raise ValueError("a network with several outputs cannot be written as ONNX here; wrap it so that it has one")
+    asked = max(opset, NEWEST)
     with _quietly():
         try:
             written = torch.onnx.export(
                 program,
                 dynamo=True,
-                opset_version=opset,
+                opset_version=asked,
                 input_names=["image"],
                 output_names=["scores"],
                 external_data=False,
@@ -109,10 +129,15 @@ def _write(program: ExportedProgram, path: Path, opset: int) -> None:
             _explain(program, error)
     if written is None:
         raise ValueError("torch's exporter gave no ONNX network")
-    got = written.model.opset_imports[""]
-    if got != opset:
-        raise ValueError(f"torch's exporter wrote opset {got} instead of {opset}; ask for opset={got}")
-    written.save(str(path), external_data=False)
+    model = written.model_proto
+    (got,) = (entry.version for entry in model.opset_import if entry.domain == "")
+    if got != asked:
+        raise ValueError(f"torch's exporter wrote opset {got} instead of {asked}; ask for opset={got}")
+    name_axes(model)
+    settle_shapes(model)
+    if opset < NEWEST:
+        lower(model, opset)
+    return bytes(model.SerializeToString())
 
 
 @contextlib.contextmanager
