@@ -24,7 +24,7 @@ def _seed():
     torch.manual_seed(0)
 
 
-@pytest.fixture(params=["p1", "p2", "p4", "pm", "pmm", "p4m"])
+@pytest.fixture(params=["p1", "p2", "p4", "pm", "pmm", "p4m", "cm", "cmm"])
 def group(request) -> sepgconv.FiniteGroup:
     """Every group once, under its plane-group name."""
     return sepgconv.group(request.param)

@@ -74,6 +74,9 @@ def test_not_exact_is_status_1_with_the_reason(certify):
 def test_the_group_is_the_networks_own_or_p4_or_as_asked_for(certify):
     assert ", under p4m, on " in certify("p4cnn", "--width", 2, "-o", "group=p4m", "--samples", 2)[1]
     assert ", under p4, on " in certify("z2cnn", "--width", 2)[1]
+    status, out, _ = certify("gc_p4cnn", "--width", 4, "-o", "group=cmm", "--samples", 2)
+    assert status == 0
+    assert ", under cmm, on " in out
     status, out, _ = certify("p4cnn", "--width", 2, "--group", "p4m")
     assert (status, "LiftingConv2d is a layer on p4" in out) == (1, True)
 

@@ -53,6 +53,8 @@ SPACES = {
     "flip": ("pm", lambda spaces: spaces.Flip2dOnR2()),
     "D2": ("pmm", lambda spaces: spaces.FlipRot2dOnR2(2)),
     "D2, axis 0": ("pmm", lambda spaces: spaces.FlipRot2dOnR2(2, axis=0.0)),
+    "flip at the diagonal": ("cm", lambda spaces: spaces.Flip2dOnR2(axis=3 * math.pi / 4)),
+    "D2, axis 45 degrees": ("cmm", lambda spaces: spaces.FlipRot2dOnR2(2, axis=math.pi / 4)),
     "D4": ("p4m", lambda spaces: spaces.FlipRot2dOnR2(4)),
     "D4, axis 45 degrees": ("p4m", lambda spaces: spaces.FlipRot2dOnR2(4, axis=math.pi / 4)),
 }

@@ -110,7 +110,7 @@ EXECUTIONS = [
     [
         *((name, {}) for name in sepgconv.list_models()),
         *EXECUTIONS,
-        *(("gc_p4cnn", {"group": group}) for group in ("p2", "pm", "pmm", "p4m")),
+        *(("gc_p4cnn", {"group": group}) for group in ("p2", "pm", "pmm", "p4m", "cm", "cmm")),
         *(
             (name, {"downsampling": "exact", "head": "invariant"})
             for name in ("p4m_resnet44", "g_p4m_resnet44", "gc_p4m_resnet44")

@@ -126,7 +126,7 @@ def problems(draw):
 
     def pair(low, high):
         values = st.integers(low, high)
-        return (draw(values),) * 2 if group.has_quarter_turns else (draw(values), draw(values))
+        return (draw(values),) * 2 if group.exchanges_axes else (draw(values), draw(values))
 
     kernel, stride, dilation = pair(1, 4), pair(1, 3), pair(1, 2)
     reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]

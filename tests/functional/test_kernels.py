@@ -13,7 +13,7 @@ OBLONG = [(3, 2), (1, 3)]
 
 
 def kernels(group):
-    return KERNELS if group.has_quarter_turns else KERNELS + OBLONG
+    return KERNELS if group.exchanges_axes else KERNELS + OBLONG
 
 
 def test_planar_kernels_are_transformed_as_images(group):

@@ -13,7 +13,7 @@ RECTANGLES = [(1, 4), (2, 3), (3, 5), (6, 4)]
 
 
 def sizes(group):
-    return SQUARES if group.has_quarter_turns else SQUARES + RECTANGLES
+    return SQUARES if group.exchanges_axes else SQUARES + RECTANGLES
 
 
 def test_pose_division(group):
@@ -54,5 +54,5 @@ def test_filter_permutation_moves_poses_and_pixels(group):
 @pytest.mark.parametrize("name", ["p4", "p4m", "C4", "D4"])
 @pytest.mark.parametrize("table", [pixel_permutation, filter_permutation])
 def test_quarter_turns_need_a_square_grid(name, table):
-    with pytest.raises(ValueError, match=f"{name} turns by 90 degrees, which a grid of 3 x 5 does not survive"):
+    with pytest.raises(ValueError, match=f"{name} exchanges the two axes, so it does not keep a grid of 3 x 5"):
         table(sepgconv.group(name), 3, 5)

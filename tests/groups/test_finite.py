@@ -35,8 +35,14 @@ def test_matrices_represent_the_table_faithfully(group):
         assert np.array_equal(matrices[a] @ matrices[b], matrices[group.table[a][b]])
 
 
-def test_quarter_turns_are_those_elements_that_exchange_the_axes(group):
-    assert group.has_quarter_turns == (group.name in ("p4", "p4m"))
+def test_quarter_turns_and_diagonal_mirrors_exchange_the_axes(group):
+    assert group.exchanges_axes == (group.name in ("p4", "p4m", "cm", "cmm"))
+    assert group.dimension == 2
+
+
+def test_the_former_name_of_exchanges_axes_still_answers():
+    with pytest.warns(DeprecationWarning, match="now called exchanges_axes"):
+        assert C4.has_quarter_turns
 
 
 def test_is_immutable(group):

@@ -40,7 +40,14 @@ def test_irreps_are_different_and_complete(group):
 
 
 def test_names_tell_how_turns_and_mirrors_act(group):
-    turns = next((m for m in range(1, group.order) if group.matrices[m] == ((1, 0), (0, -1))), group.order)
+    turns = next(
+        (
+            m
+            for m in range(1, group.order)
+            if group.matrices[m] == ((1, 0), (0, -1)) or group.matrices[m] == ((0, 1), (1, 0))
+        ),
+        group.order,
+    )
     for irrep in (irrep for irrep in group.irreps if irrep.dimension == 1):
         turn = irrep.matrices[1 % turns][0][0]
         assert irrep.name[0] == {1: "A", -1: "B"}[turn]

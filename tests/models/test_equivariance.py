@@ -11,7 +11,7 @@ from sepgconv.testing import assert_equivariant
 
 ROTMNIST = ("p4cnn", "g_p4cnn", "gc_p4cnn")
 RESNETS = ("p4m_resnet44", "g_p4m_resnet44", "gc_p4m_resnet44")
-GROUPS = ("p2", "p4", "pm", "pmm", "p4m")
+GROUPS = ("p2", "p4", "pm", "pmm", "p4m", "cm", "cmm")
 EXACT = {"downsampling": "exact", "head": "invariant"}
 BROKEN = 0.02  # relative; what breaks the symmetry shows far above this, rounding far below
 

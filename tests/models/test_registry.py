@@ -9,6 +9,7 @@ import torch
 
 import sepgconv
 from sepgconv.groups import GROUPS, planar_group
+from sepgconv.groups.planar import LEFT_RIGHT
 from sepgconv.models import MODELS, Network, group_convolution, model_entry
 
 NAMES = (
@@ -111,8 +112,8 @@ def test_a_group_or_its_name(group):
 def test_a_group_that_no_name_stands_for_is_refused():
     """The config must be able to name it: a group that merely borrows a name must not become the one of that name."""
     with pytest.raises(ValueError, match="mine"):
-        sepgconv.create_model("gc_p4cnn", width=2, group=planar_group("mine", turns=4, flips=1))
-    impostor = planar_group("p4", turns=4, flips=2)
+        sepgconv.create_model("gc_p4cnn", width=2, group=planar_group("mine", turns=4))
+    impostor = planar_group("p4", turns=4, mirror=LEFT_RIGHT)
     with pytest.raises(ValueError, match="group"):
         sepgconv.create_model("gc_p4cnn", width=2, group=impostor)
 

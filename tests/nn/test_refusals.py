@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("unchecked")
 )
 def test_unequal_sides_are_refused_under_quarter_turns_only(convolution, group, options):
     name = list(options)[-1]
-    if group.has_quarter_turns:
+    if group.exchanges_axes:
         with pytest.raises(
             ValueError, match=rf"{name}=\(\d, \d\) breaks the equivariance to {group.name}, whose quarter"
         ):

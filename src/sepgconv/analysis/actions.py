@@ -7,7 +7,7 @@ from functools import partial
 from torch import Tensor
 
 from sepgconv.functional import act
-from sepgconv.groups import C1, C2, C4, D1, D2, D4, FiniteGroup
+from sepgconv.groups import FiniteGroup, list_groups
 
 Move = Callable[[int, Tensor], Tensor]
 
@@ -33,8 +33,8 @@ UNMOVED = "a vector that does not move"
 
 
 def groups_that_hold(group: FiniteGroup) -> tuple[FiniteGroup, ...]:
-    """Return the group, then the larger groups of the square grid that have all its elements."""
-    larger = (one for one in (C1, C2, C4, D1, D2, D4) if one.order > group.order)
+    """Return the group, then the larger groups with names that have all its elements."""
+    larger = (one for one in list_groups() if one.order > group.order)
     return (group, *(one for one in larger if set(group.matrices) <= set(one.matrices)))
 
 

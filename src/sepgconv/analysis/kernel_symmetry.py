@@ -23,7 +23,7 @@ def kernel_invariance(weight: Tensor, group: FiniteGroup | str) -> Tensor:
         (out, in, |G|), float64; NaN for a filter that is zero.
 
     Raises:
-        ValueError: another rank, or kernels that are not square under a group with quarter turns.
+        ValueError: another rank, or kernels that are not square under a group that exchanges the axes.
     """
     if weight.ndim not in (4, 5):
         raise ValueError(
@@ -44,7 +44,7 @@ def chance_invariance(group: FiniteGroup | str, size: tuple[int, int]) -> Tensor
         size: (height, width) of the kernels.
 
     Raises:
-        ValueError: the size is not square and the group has quarter turns.
+        ValueError: the size is not square and the group exchanges the axes.
     """
     pixels = torch.from_numpy(pixel_permutation(find_group(group), *size)).flatten(1)  # (|G|, k * k)
     return (pixels == torch.arange(pixels.shape[1])).double().mean(1)

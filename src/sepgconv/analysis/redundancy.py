@@ -179,7 +179,7 @@ def _look(
     name: str, layer: Convolution, group: FiniteGroup | None, planar: FiniteGroup, *, macs: int | None, measured: Any
 ) -> LayerRedundancy:
     weight, by = _filters(layer).cpu(), group or planar
-    if planar_size(weight)[0] != planar_size(weight)[1] and by.has_quarter_turns:
+    if planar_size(weight)[0] != planar_size(weight)[1] and by.exchanges_axes:
         by = None
     bank = weight if weight.ndim == 5 else weight.unsqueeze(2)
     poses = group is not None and weight.ndim == 5

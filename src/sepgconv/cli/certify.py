@@ -33,7 +33,7 @@ def certify(
     ],
     size: Annotated[int | None, typer.Option(min=1, help="Side of the picture. Default: the network's own.")] = None,
     group: Annotated[
-        str | None, typer.Option(help="p1, p2, p4, pm, pmm or p4m. Default: the network's own, else p4.")
+        str | None, typer.Option(help=f"{options.GROUP_NAMES}. Default: the network's own, else p4.")
     ] = None,
     width: options.Width = None,
     widths: options.Widths = None,

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from sepgconv.groups import list_groups
+
 Model = Annotated[str, typer.Argument(help="A network by name; `sepgconv models` lists them.", show_default=False)]
 RunFolder = Annotated[
     Path, typer.Argument(help="The folder of a finished run of `sepgconv train`.", show_default=False)
@@ -21,7 +23,8 @@ DataDir = Annotated[
 ImageSize = Annotated[int | None, typer.Option(help="Side in pixels to which pictures of a folder are brought.")]
 Width = Annotated[int | None, typer.Option(help="Channels of every convolution (Rotated MNIST networks).")]
 Widths = Annotated[str | None, typer.Option(help="Channels of the three stages (ResNets), as in 28,56,112.")]
-Group = Annotated[str | None, typer.Option(help="The symmetry: p1, p2, p4, pm, pmm or p4m.")]
+GROUP_NAMES = ", ".join(group.name for group in list_groups())
+Group = Annotated[str | None, typer.Option(help=f"The symmetry: {GROUP_NAMES}.")]
 ModelOptions = Annotated[
     list[str] | None,
     typer.Option(

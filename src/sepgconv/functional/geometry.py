@@ -32,13 +32,13 @@ def check_equal_sides(group: FiniteGroup, **sides: Pair) -> None:
     """Refuse unequal sides under a group that exchanges the axes.
 
     Raises:
-        ValueError: the group has quarter turns and a pair has two different values.
+        ValueError: the group exchanges the axes and a pair has two different values.
     """
     for name, (along_y, along_x) in sides.items():
-        if along_y != along_x and group.has_quarter_turns:
+        if along_y != along_x and group.exchanges_axes:
             raise ValueError(
-                f"{name}={(along_y, along_x)} breaks the equivariance to {group.name}, whose quarter turns exchange "
-                f"the two axes; give both axes the same {name}, or use a group without quarter turns (p2, pm, pmm)"
+                f"{name}={(along_y, along_x)} breaks the equivariance to {group.name}, which exchanges the two "
+                f"axes; give both axes the same {name}, or use a group that keeps each axis (p2, pm, pmm)"
             )
 
 
@@ -123,8 +123,8 @@ def conv_geometry(
     """Check the planar arguments of a convolution and write them out as pairs.
 
     Raises:
-        ValueError: a value is out of range or of the wrong kind; sides differ under a group with quarter turns; "same"
-            padding together with a stride, or with an even kernel, which could only be padded on one side.
+        ValueError: a value is out of range or of the wrong kind; sides differ under a group that exchanges the axes;
+            "same" padding together with a stride, or with an even kernel, which could only be padded on one side.
     """
     kernel, strides = as_pair(kernel_size, "kernel_size", least=1), as_pair(stride, "stride", least=1)
     dilations = as_pair(dilation, "dilation", least=1)

@@ -1,16 +1,20 @@
 """Point groups of the square grid, their representations and their action on index tables; plain integers, no torch."""
 
 from sepgconv.groups.actions import filter_permutation, pixel_permutation, pose_division
+from sepgconv.groups.diagonal import CM, CMM
 from sepgconv.groups.elements import element_names
 from sepgconv.groups.fast_fourier import Butterflies, block_tables
 from sepgconv.groups.finite import FiniteGroup
 from sepgconv.groups.irreps import Irrep, fourier_matrix
-from sepgconv.groups.planar import C1, C2, C4, D1, D2, D4, GROUPS, group, planar_group
+from sepgconv.groups.planar import C1, C2, C4, D1, D2, D4, planar_group
+from sepgconv.groups.registry import GROUPS, group, list_groups, register_group
 
 __all__ = [
     "C1",
     "C2",
     "C4",
+    "CM",
+    "CMM",
     "D1",
     "D2",
     "D4",
@@ -23,7 +27,9 @@ __all__ = [
     "filter_permutation",
     "fourier_matrix",
     "group",
+    "list_groups",
     "pixel_permutation",
     "planar_group",
     "pose_division",
+    "register_group",
 ]

@@ -24,11 +24,11 @@ def pixel_permutation(group: FiniteGroup, height: int, width: int) -> NDArray[np
         Integers of shape (|G|, height, width), a permutation of 0 .. height * width - 1 for every g.
 
     Raises:
-        ValueError: the grid is not square and the group turns it by 90 degrees.
+        ValueError: the grid is not square and the group exchanges its axes.
     """
-    if height != width and group.has_quarter_turns:
+    if height != width and group.exchanges_axes:
         raise ValueError(
-            f"{group.name} turns by 90 degrees, which a grid of {height} x {width} does not survive; use a square one"
+            f"{group.name} exchanges the two axes, so it does not keep a grid of {height} x {width}; use a square one"
         )
     # Coordinates are doubled and counted from the middle, so that even sizes need no half pixels.
     pixels = np.stack(np.meshgrid(np.arange(1 - height, height, 2), np.arange(1 - width, width, 2), indexing="ij"))
@@ -44,7 +44,7 @@ def filter_permutation(group: FiniteGroup, height: int, width: int) -> NDArray[n
         Integers of shape (|G|, |G|, height, width), axes g, h, v.
 
     Raises:
-        ValueError: the filter is not square and the group turns it by 90 degrees.
+        ValueError: the filter is not square and the group exchanges its axes.
     """
     pixels = pixel_permutation(group, height, width)
     return pose_division(group)[:, :, None, None] * (height * width) + pixels[:, None]

@@ -1,6 +1,7 @@
 """FiniteGroup: a point group as a small frozen value, checked when it is built. Holds no tensors and no device."""
 
 import itertools
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -85,9 +86,20 @@ class FiniteGroup:
         return tuple(row.index(0) for row in self.table)
 
     @property
-    def has_quarter_turns(self) -> bool:
-        """Whether an element exchanges the two pixel axes, so that only square grids are kept."""
+    def dimension(self) -> int:
+        """The number of axes of the space that the matrices move: 2, the plane."""
+        return len(self.matrices[0])
+
+    @property
+    def exchanges_axes(self) -> bool:
+        """Whether an element exchanges the two pixel axes, as quarter turns do, so that only square grids are kept."""
         return any(matrix[0][0] == 0 for matrix in self.matrices)
+
+    @property
+    def has_quarter_turns(self) -> bool:
+        """The former name of `exchanges_axes`; deprecated."""
+        warnings.warn("FiniteGroup.has_quarter_turns is now called exchanges_axes", DeprecationWarning, stacklevel=2)
+        return self.exchanges_axes
 
     @property
     def fourier(self) -> NDArray[np.float64]:

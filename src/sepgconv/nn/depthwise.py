@@ -22,7 +22,7 @@ class DepthwiseGroupConv2d(GroupConvLayer):
 
     Args:
         channels: channels of the feature map.
-        kernel_size: side of the kernel in pixels, odd or even; a pair (y, x) where the group has no quarter turns.
+        kernel_size: side of the kernel in pixels, odd or even; a pair (y, x) where the group keeps each axis.
         group: a `FiniteGroup` or its name.
         stride: step in pixels; exact as said for `GroupConv2d`.
         padding: pixels on every side, "same" (stride 1, odd kernel) or "valid".

@@ -20,7 +20,7 @@ class GroupConv2d(GroupConvLayer):
     Args:
         in_channels: channels of the feature map that comes in.
         out_channels: channels of the feature map that goes out.
-        kernel_size: side of the kernel in pixels, odd or even; a pair (y, x) where the group has no quarter turns.
+        kernel_size: side of the kernel in pixels, odd or even; a pair (y, x) where the group keeps each axis.
         group: a `FiniteGroup` or its name.
         stride: step in pixels. On a map of side S equivariance is exact only where
             (S + 2 padding - dilation (kernel_size - 1) - 1) is a multiple of it.

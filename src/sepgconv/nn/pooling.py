@@ -50,8 +50,8 @@ def _sides(group: FiniteGroup | str | None, least: int, name: str, value: int | 
     pair = as_pair(value, name, least=least)
     if group is None and pair[0] != pair[1]:
         raise ValueError(
-            f"{name}={pair} breaks equivariance to groups whose quarter turns exchange the two axes; give both axes "
-            f"the same {name}, or name a group without quarter turns, as in group='pmm'"
+            f"{name}={pair} breaks equivariance to groups that exchange the two axes, as p4 does; give both axes the "
+            f"same {name}, or name a group that keeps each axis, as in group='pmm'"
         )
     if group is not None:
         check_equal_sides(find_group(group), **{name: pair})
@@ -69,7 +69,7 @@ class MaxPool2d(nn.Module):
         stride: step in pixels, kernel_size if not given.
         padding: pixels of minus infinity on every side, at most half of kernel_size.
         dilation: distance of window pixels.
-        group: only to allow unequal sides: a group without quarter turns.
+        group: only to allow unequal sides: a group that keeps each axis.
 
     Raises:
         ValueError: an argument is out of range, or unequal sides without such a group; in `forward`, no feature map
@@ -112,7 +112,7 @@ class AvgPool2d(nn.Module):
         kernel_size: side of the window in pixels.
         stride: step in pixels, kernel_size if not given.
         padding: pixels of zeros on every side, at most half of kernel_size.
-        group: only to allow unequal sides: a group without quarter turns.
+        group: only to allow unequal sides: a group that keeps each axis.
 
     Raises:
         ValueError: an argument is out of range, or unequal sides without such a group; in `forward`, no feature map.
@@ -149,7 +149,7 @@ class AdaptiveAvgPool2d(nn.Module):
 
     Args:
         output_size: side of the result in pixels.
-        group: only to allow unequal sides: a group without quarter turns.
+        group: only to allow unequal sides: a group that keeps each axis.
 
     Raises:
         ValueError: an argument is out of range, or unequal sides without such a group; in `forward`, no feature map.

@@ -28,7 +28,7 @@ class SeparableGroupConv2d(GroupConvLayer):
     Args:
         in_channels: channels of the feature map that comes in.
         out_channels: channels of the feature map that goes out.
-        kernel_size: side of the kernel in pixels, odd or even; a pair (y, x) where the group has no quarter turns.
+        kernel_size: side of the kernel in pixels, odd or even; a pair (y, x) where the group keeps each axis.
         group: a `FiniteGroup` or its name.
         sharing: what shares one spatial kernel: "gc" all poses and input channels, "g" all poses.
         rank: number of separable terms, 1 for the layer of the paper. At the full rank, the smaller one of k^2 and

@@ -13,13 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sepgconv.groups import FiniteGroup
-from sepgconv.groups import group as find_group
+from sepgconv.groups import FiniteGroup, list_groups
 
-# Every point group once; the names of plane groups are the ones that the layers print.
-_NAMES = ("p1", "p2", "p4", "pm", "pmm", "p4m")
 SUPPORTED = (
-    "regular fields of C1, C2, C4, D2, D4 or the flip group with the left-right mirror (axis pi/2), and trivial fields"
+    "regular fields of C1, C2, C4, D2, D4 or the flip group with the left-right mirror (axis pi/2) or that at the "
+    "diagonal (axis 3 pi/4), and trivial fields"
 )
 
 
@@ -135,11 +133,11 @@ def _group(gspace: Any) -> tuple[FiniteGroup, list[tuple[Any, int]]]:
     if theirs.order() < 1:
         raise ValueError(f"is of the continuous group {theirs.name}, which no pixel grid has")
     matrices = [_pixel_matrix(gspace, element) for element in theirs.elements]
-    for name in _NAMES:
-        group = find_group(name)
+    for group in list_groups():
         if set(group.matrices) == set(matrices):
             return group, [(g, group.matrices.index(m)) for g, m in zip(theirs.elements, matrices, strict=True)]
-    raise ValueError(f"is of the space {gspace.name}, whose elements are not those of p1, p2, p4, pm, pmm or p4m")
+    names = ", ".join(group.name for group in list_groups())
+    raise ValueError(f"is of the space {gspace.name}, whose elements are not those of {names}")
 
 
 def _pixel_matrix(gspace: Any, element: Any) -> tuple[tuple[int, int], tuple[int, int]]:
