@@ -202,16 +202,18 @@ def group_layer_norm(
         ValueError: x is no feature map of floating point numbers; a tensor on another device, of a dtype that does not
             go with that of x (half precision goes with float32) or of another shape than (channel,); a negative eps.
     """
-    return normalize_positions(x, weight, bias, eps, caller="group_layer_norm")
+    return normalize_positions(x, weight, bias, eps, None, caller="group_layer_norm")
 
 
-def normalize_positions(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, *, caller: str) -> Tensor:
-    """Run `group_layer_norm`; errors name the caller."""
-    check_feature_map(x, None, None, caller)
+def normalize_positions(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, channels: int | None, *, caller: str
+) -> Tensor:
+    """Run `group_layer_norm` on maps of so many channels, None for any; errors name the caller."""
+    check_feature_map(x, channels, None, caller)
     check_eps(eps, caller)
     check_operands(x, caller, mixes=True, weight=weight, bias=bias)
     check_per_channel(caller, x.shape[1], weight=weight, bias=bias)
-    channels, poses = x.shape[1:3]
-    scale, shift = (None if p is None else p.expand(poses, channels) for p in (weight, bias))
+    width, poses = x.shape[1:3]
+    scale, shift = (None if p is None else p.expand(poses, width) for p in (weight, bias))
     pixels = x.permute(0, 3, 4, 2, 1)  # (b, y, x, g, c)
-    return F.layer_norm(pixels, (poses, channels), scale, shift, eps).permute(0, 4, 3, 1, 2)
+    return F.layer_norm(pixels, (poses, width), scale, shift, eps).permute(0, 4, 3, 1, 2)

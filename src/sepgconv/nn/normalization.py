@@ -147,8 +147,7 @@ class GroupLayerNorm(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c g y x"]:
         """Normalise feature maps."""
-        check_feature_map(x, self.num_channels, None, self._get_name())
-        return normalize_positions(x, self.weight, self.bias, self.eps, caller=self._get_name())
+        return normalize_positions(x, self.weight, self.bias, self.eps, self.num_channels, caller=self._get_name())
 
     def extra_repr(self) -> str:
         """Return the arguments."""
