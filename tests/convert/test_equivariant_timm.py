@@ -15,6 +15,7 @@ def torchvision():
     """The stand-in, for as long as these tests run."""
     before = dict(sys.modules)
     torchvision_stand_in.install()
+    pytest.importorskip("timm", reason="needs the extra `networks`")
     yield
     for name in set(sys.modules) - set(before):
         if name.partition(".")[0] in ("timm", "torchvision"):
