@@ -7,7 +7,7 @@ PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip --disable-pip-version
 # Threads that wait sleep instead of spinning: a few percent slower alone, much faster beside another busy process.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: demo test bench check clean
+.PHONY: demo test bench paper check clean
 
 demo: $(VENV)/.train
 	$(BIN)/sepgconv demo
@@ -18,6 +18,11 @@ test: $(VENV)/.test
 # Threads as torch sets them: about 18 minutes on two cores; nothing else should run.
 bench: $(VENV)/.bench
 	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks
+
+# The tables and figures of the paper, from `TABLE=table1` (the default) to `TABLE=all`; `python -m experiments --help`.
+TABLE ?= table1
+paper: $(VENV)/.train
+	$(BIN)/python -m experiments $(TABLE)
 
 check: $(VENV)/.dev
 	$(BIN)/pre-commit run --all-files

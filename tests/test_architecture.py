@@ -12,7 +12,7 @@ import sepgconv
 
 ROOT = Path(sepgconv.__file__).parent
 
-# What each part may import of the others. Spine: groups -> functional -> nn -> models -> training -> paper -> cli.
+# What each part may import of the others. Spine: groups -> functional -> nn -> models -> training -> cli.
 ALLOWED = {
     "_messages": set(),
     "_files": set(),
@@ -44,14 +44,9 @@ ALLOWED = {
     "data": {"_messages"},
     # `sepgconv` itself: its version and its place on the disk, for the records of runs.
     "training": {"_messages", "_files", "_text", "_terminal", "_drawing", "models", "data", "analysis", "sepgconv"},
-    # The paper's tables and figures; what is below knows nothing of the paper.
-    "paper": {
-        "_messages", "_files", "_numbers", "_allocator", "_text", "_terminal", "_drawing", "groups", "functional", "nn",
-        "models", "analysis", "convert", "data", "training",
-    },
     "cli": {
         "_messages", "_files", "_numbers", "_allocator", "_text", "_terminal", "_drawing", "groups", "functional", "nn",
-        "models", "analysis", "convert", "data", "training", "paper", "report", "sepgconv",
+        "models", "analysis", "convert", "data", "training", "report", "sepgconv",
     },
     "__main__": {"cli"},
     # The root hands out names; what needs the extra "train" is imported on first use only.
@@ -83,7 +78,6 @@ LIBRARIES = {
     "testing": {"torch"},
     "data": {"torch", "numpy", "jaxtyping", "PIL", "kornia", "pooch", "requests", "sklearn"},
     "training": {"torch", "numpy", "jaxtyping", "safetensors", "lightning", "matplotlib"},
-    "paper": {"torch", "filelock", "rich", "matplotlib", "ray"},
     "cli": {"torch", "typer", "rich", "matplotlib"},
     "__main__": set(),
     "sepgconv": set(),
@@ -161,8 +155,8 @@ def test_the_declared_directions_have_no_cycle():
         assert ready, f"a cycle among {sorted(set(ALLOWED) - done)}"
         done |= set(ready)
         order += ready
-    spine = [part for part in order if part in ("groups", "functional", "nn", "models", "training", "paper", "cli")]
-    assert spine == ["groups", "functional", "nn", "models", "training", "paper", "cli"]
+    spine = [part for part in order if part in ("groups", "functional", "nn", "models", "training", "cli")]
+    assert spine == ["groups", "functional", "nn", "models", "training", "cli"]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +171,8 @@ def test_the_declared_directions_have_no_cycle():
         ("nn", "def f():\n    from sepgconv.training import train", "nn imports training"),
         ("models", "if TYPE_CHECKING:\n    import lightning.pytorch", "models imports lightning"),
         ("data", "from sepgconv.models import load", "data imports models"),
-        ("training", "from sepgconv.paper import Cell", "training imports paper"),
+        ("training", "from sepgconv.cli import main", "training imports cli"),
+        ("cli", "from experiments import Cell", "cli imports experiments"),
         ("data", "typer = require('typer', extra='train', purpose='data')", "data imports typer"),
         ("invented", "import sepgconv.groups", "invented imports groups"),
     ],
@@ -209,6 +204,8 @@ def test_importing_the_package_loads_nothing_heavy():
     loaded = run(f"import json, sys, sepgconv; {LOADED}")
     assert {"torch", "numpy", "jaxtyping", "safetensors", "sepgconv"} <= set(loaded)
     assert not set(loaded) & set(HEAVY)
+    modules = run("import json, sys, sepgconv; print(json.dumps(sorted(sys.modules)))")
+    assert "torch._dynamo" not in modules, "the compiler is imported by those who compile"
 
 
 def test_the_check_of_what_is_loaded_sees_a_heavy_library():
@@ -248,7 +245,7 @@ print(json.dumps("works"))
     assert run(code) == "works"
 
 
-@pytest.mark.parametrize("name", ["cli", "convert", "data", "paper", "report", "testing", "training"])
+@pytest.mark.parametrize("name", ["cli", "convert", "data", "report", "testing", "training"])
 def test_what_needs_the_extra_is_found_on_first_use(name):
     code = f"""
 import json, sys, sepgconv
@@ -265,6 +262,6 @@ def test_names_the_package_does_not_have():
 
 
 def test_completion_finds_what_is_imported_on_first_use():
-    assert {"cli", "convert", "data", "paper", "report", "testing", "training"} <= set(
+    assert {"cli", "convert", "data", "report", "testing", "training"} <= set(
         run("import json, sepgconv; print(json.dumps(dir(sepgconv)))")
     )

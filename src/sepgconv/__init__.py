@@ -2,8 +2,8 @@
 
 `group` names a symmetry, `nn` holds the layers, `functional` their functions, `create_model` the networks of the paper,
 `save` and `load` their storage, `analysis` their cost, exactness and redundancy. `sepgconv.convert`, which makes other
-networks of networks, is imported on first use, as are `sepgconv.data`, `sepgconv.training`, `sepgconv.paper`,
-`sepgconv.report` and `sepgconv.cli`, which need the extra "train".
+networks of networks, is imported on first use, as are `sepgconv.data`, `sepgconv.training`, `sepgconv.report`
+and `sepgconv.cli`, which need the extra "train".
 """
 
 import importlib
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 
-_ON_FIRST_USE = ("cli", "convert", "data", "paper", "report", "testing", "training")
+_ON_FIRST_USE = ("cli", "convert", "data", "report", "testing", "training")
 
 
 def __dir__() -> list[str]:

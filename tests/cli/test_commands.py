@@ -46,6 +46,13 @@ def test_models_lists_every_network_with_its_parameters(monkeypatch, capsys):
     assert "24,640" in out
 
 
+@pytest.mark.parametrize("words", [(), ("table1", "--seeds", "1-5", "--only", "gc*"), ("all", "--dry-run")])
+def test_paper_says_where_the_tables_went(monkeypatch, capsys, words):
+    status, out, err = run(monkeypatch, capsys, "paper", *words)
+    assert (status, out) == (1, "")
+    assert f"`python -m experiments {' '.join(words) or 'table1'}`" in err
+
+
 def test_data_lists_every_data_set(monkeypatch, capsys):
     status, out, _ = run(monkeypatch, capsys, "data")
     assert status == 0
@@ -80,7 +87,6 @@ def test_an_option_takes_a_number_for_each_layer(monkeypatch, capsys):
         ("separate", "run", "--rank", 1, "--out="),
         ("analyse", "run", "--json", ""),
         ("export", "run", "--to", "conv", "--out", ""),
-        ("paper", "table1", "--results", ""),
     ],
 )
 def test_an_empty_name_is_no_path(words, monkeypatch, capsys, tmp_path):

@@ -20,11 +20,17 @@ ENDING = "[/x][/b]"  # ends what nobody began; no name of a file
 
 
 def run(*words):
-    """Call the command line in this process; return its exit status and what it printed."""
-    from sepgconv.cli import main
+    """Call the command line in this process; return its exit status and what it printed.
 
+    If the first word is "experiments", it is that of `python -m experiments`.
+    """
+    from experiments.__main__ import main as experiments
+    from sepgconv.cli import main as sepgconv
+
+    program = words[0] if words[0] == "experiments" else "sepgconv"
+    main = {"sepgconv": sepgconv, "experiments": experiments}[program]
     out, err, before = io.StringIO(), io.StringIO(), sys.argv
-    sys.argv = ["sepgconv", *map(str, words)]
+    sys.argv = [program, *map(str, words[program == "experiments" :])]
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as stop:
             main()
@@ -147,9 +153,10 @@ def test_export(trained, folder):
         ("info", "p4cnn", "--group", "{}"),
         ("info", "p4cnn", "-o", "{}=1"),
         ("paper", "{}"),
-        ("paper", "table1", "--only", "{}"),
-        ("paper", "table1", "--seeds", "{}"),
-        ("paper", "render", "--results", "{}"),
+        ("experiments", "{}"),
+        ("experiments", "table1", "--only", "{}"),
+        ("experiments", "table1", "--seeds", "{}"),
+        ("experiments", "render", "--results", "{}"),
         ("models", "{}"),
         ("data", "{}"),
         ("demo", "{}"),
@@ -172,15 +179,15 @@ def test_options_that_do_not_exist_are_shown(monkeypatch, tmp_path):
 
 def test_paper_runs_cells_on_data_with_such_a_name(tmp_path, monkeypatch):
     """The bar, the plan and the table show labels and data."""
-    words = ("paper", "table1", "--seeds", 1, "--only", "gc_p4cnn-w10", "--data", f"{tmp_path}/{NAME}")
+    words = ("experiments", "table1", "--seeds", 1, "--only", "gc_p4cnn-w10", "--data", f"{tmp_path}/{NAME}")
     words += ("--results", tmp_path / "results")
     check(run(*words, "--dry-run"))
     check(run(*words, "--workers", 1, "--threads", 1), status=1)  # there are no such data
 
 
 def test_records_with_such_words_are_shown(tmp_path):
-    from sepgconv.paper import append_record
-    from sepgconv.paper.table1 import ROWS
+    from experiments import append_record
+    from experiments.table1 import ROWS
 
     cell = ROWS[0].cell
     text = f"{NAME} {ENDING}"
@@ -193,9 +200,9 @@ def test_records_with_such_words_are_shown(tmp_path):
         "executed_macs": None,
     }  # fmt: skip
     append_record(tmp_path / "table1.jsonl", record)
-    check(run("paper", "table1", "--results", tmp_path, "--longest", 0), f"{SHOWN} {ENDING}")
+    check(run("experiments", "table1", "--results", tmp_path, "--longest", 0), f"{SHOWN} {ENDING}")
     docs = tmp_path / "docs"
-    assert run("paper", "render", "--results", tmp_path, "--docs", docs, "--readme", tmp_path / "none")[0] == 0
+    assert run("experiments", "render", "--results", tmp_path, "--docs", docs, "--readme", tmp_path / "none")[0] == 0
     page = (docs / "table1.md").read_text()
     assert "<b>" not in page
     assert "\x1b" not in page

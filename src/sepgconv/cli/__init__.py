@@ -2,16 +2,31 @@
 
 import os
 import sys
+from collections.abc import Callable
 
-__all__ = ["main"]
+__all__ = ["main", "run"]
 
 
 def main() -> None:
-    """Run the command line; a user's mistake ends it with one sentence on standard error and exit status 1.
+    """Run the command line `sepgconv`, as `run` does."""
+
+    def application() -> Callable[[], object]:
+        from sepgconv.cli.app import app
+
+        return app
+
+    run(application)
+
+
+def run(application: Callable[[], Callable[[], object]]) -> None:
+    """Run a command line; a user's mistake ends it with one sentence on standard error and exit status 1.
 
     Where status 1 is an answer, as that of `certify`, a mistake ends it with 2.
 
     Ctrl-C ends it with status 130. Set SEPGCONV_DEBUG=1 to see the traceback of an error instead of the sentence.
+
+    Args:
+        application: returns the typer application; only called when typer is there.
     """
     from sepgconv._allocator import tune_allocator
     from sepgconv._terminal import guarded, say
@@ -19,7 +34,7 @@ def main() -> None:
     tune_allocator()
     with guarded():
         try:
-            status = _run()
+            status = _run(application)
         except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:
             if os.environ.get("SEPGCONV_DEBUG"):
                 raise
@@ -28,16 +43,14 @@ def main() -> None:
         sys.exit(status)
 
 
-def _run() -> int:
+def _run(application: Callable[[], Callable[[], object]]) -> int:
     from sepgconv._messages import require
     from sepgconv._terminal import say
     from sepgconv.cli.errors import StoppedError
 
     try:
         require("typer", extra="train", purpose="the command line")
-        from sepgconv.cli.app import app
-
-        app()
+        application()()
     except (KeyboardInterrupt, StoppedError) as stop:
         say("")  # the terminal has written ^C
         say(f"Stopped. {stop}".rstrip())

@@ -51,14 +51,17 @@ def _find(key: tuple[Any, ...]) -> Tensor:
     return found
 
 
-# The compiler calls it while it traces; by a guard of its own, what it traced holds for these very arguments.
-@torch.compiler.assume_constant_result
 def _name(*key: Hashable) -> str:
     """Return the attribute of `_kept` that holds a constant."""
     found = _find(key)
     name = _names.setdefault(key, f"constant{len(_names)}")
     setattr(_kept, name, found)
     return name
+
+
+# The compiler calls it while it traces; by a guard of its own, what it traced holds for these very arguments. This mark
+# is what `torch.compiler.assume_constant_result` leaves, which would import the whole compiler with this package.
+setattr(_name, "_dynamo_marked_constant", True)  # noqa: B010 (no attribute that a type knows)
 
 
 def _ordinary(make: Callable[..., Tensor], device: torch.device, arguments: list[Hashable]) -> Tensor:
