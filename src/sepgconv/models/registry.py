@@ -1,7 +1,8 @@
 """Networks by name: the only place with strings such as "gc_p4cnn"."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import fnmatch
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from sepgconv._messages import one_of, unknown_name
 from sepgconv.functional.kernels import SHARINGS
 from sepgconv.groups import FiniteGroup
 from sepgconv.groups import group as find_group
-from sepgconv.models.network import Network
+from sepgconv.models.network import Network, check_classes
 from sepgconv.models.resnet44 import ResNet44, ResNet44Config
 from sepgconv.models.rotmnist_cnn import RotMNISTCNN, RotMNISTCNNConfig
 
@@ -63,9 +64,15 @@ MODELS: dict[str, Entry] = {
 }
 
 
-def list_models() -> tuple[str, ...]:
-    """Return the names that `create_model` knows."""
-    return tuple(MODELS)
+def list_models(pattern: str | Sequence[str] = "*") -> tuple[str, ...]:
+    """Return the names that `create_model` knows.
+
+    Args:
+        pattern: only those that it matches, with *, ? and [] as in file names: `list_models("gc*")`. Several: those
+            that any of them matches.
+    """
+    patterns = (pattern,) if isinstance(pattern, str) else tuple(pattern)
+    return tuple(name for name in MODELS if any(fnmatch.fnmatchcase(name, one) for one in patterns))
 
 
 def model_entry(name: str) -> Entry:
@@ -125,7 +132,8 @@ def create_model(name: str, **config: Any) -> Network:
     Args:
         name: one of `list_models()`.
         config: any field of the network's config, such as `width=30` (`widths=(28, 56, 112)` for ResNets),
-            `group="p4m"`, `in_channels=3`, `num_classes=10`, `execution="separable"`, and for ResNets
+            `group="p4m"`, `in_channels=3` (or `in_chans`, as in timm), `num_classes=10` (0: pooled features, no
+            classifier), `execution="separable"`, and for ResNets
             `downsampling="exact"`, `head="invariant"`; what is left out is as in the paper. For separable networks
             `rank=2`, or a list with one number for each convolution in order, where 0 keeps it a full one.
 
@@ -137,14 +145,22 @@ def create_model(name: str, **config: Any) -> Network:
         ValueError: an unknown name, option or value; the nearest ones are given.
     """
     entry = model_entry(name)
+    if "in_chans" in config:
+        if config.get("in_channels", config["in_chans"]) != config["in_chans"]:
+            raise ValueError(
+                f"{name}: in_chans={config['in_chans']!r} and in_channels={config['in_channels']!r} are two names for "
+                "one option; give one of them"
+            )
+        config["in_channels"] = config.pop("in_chans")
     config = {key: value for key, value in config.items() if key not in entry.fixed or entry.fixed[key] != value}
     for key in config:
         if key not in entry.options:
             raise ValueError(unknown_name(f"option of {name}", key, entry.options))
     settings: dict[str, Any] = {**entry.preset, **config}
-    for key in ("width", "in_channels", "num_classes"):
+    for key in ("width", "in_channels"):
         if key in settings and not _is_count(settings[key]):
             raise ValueError(f"{name}: {key} must be a positive integer, got {settings[key]!r}")
+    check_classes(settings.get("num_classes", 0), name)
     if "group" in settings:
         settings["group"] = _group_name(settings["group"])
     if "widths" in settings:
@@ -157,9 +173,5 @@ def create_model(name: str, **config: Any) -> Network:
     full = entry.config(**entry.fixed, **settings)
     model = entry.build(full)
     model.name = name
-    model.config = {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in dataclasses.asdict(full).items()
-        if key in entry.options
-    }
+    model.config = {key: value for key, value in model.config.items() if key in entry.options}
     return model

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sepgconv._messages import one_of
 from sepgconv.functional.execution import Execution
 from sepgconv.models.blocks import Convolution, Rank, convolution_ranks, group_convolution
-from sepgconv.models.network import Network
+from sepgconv.models.network import Network, plain_config
 from sepgconv.nn import AvgPool2d, GroupBatchNorm2d, GroupConv2d, GroupMaxPool, LiftingConv2d, Sequential
 
 Downsampling = Literal["paper", "exact"]
@@ -31,7 +31,7 @@ class ResNet44Config:
         head: "paper" flattens channels and poses into the linear layer and is not invariant; "invariant" takes the
             maximum over poses first, and the linear layer has |G| times fewer inputs.
         in_channels: channels of the picture.
-        num_classes: outputs.
+        num_classes: outputs; 0 for none, so that the network gives its pooled features.
         rank: of separable convolutions, the number of their terms: one for all, or a tuple with one for each of the 42
             in the blocks in order, where 0 keeps it a full `GroupConv2d`. With a tuple every one has a bias, as in
             the full network, whose weights such a network can therefore take over one by one.
@@ -128,7 +128,7 @@ class ResNet44(Network):
             raise ValueError(
                 f"ResNet44: widths needs one number of channels for each of three stages, got {config.widths}"
             )
-        self.in_channels = config.in_channels
+        self.config, self.in_channels = plain_config(config), config.in_channels
         widths = [width for width in config.widths for _ in range(BLOCKS_PER_STAGE)]
         self.stem = LiftingConv2d(config.in_channels, widths[0], 3, config.group, padding=1)
         pairs = list(itertools.pairwise([widths[0], *widths]))
@@ -145,12 +145,14 @@ class ResNet44(Network):
         )
         self.norm = nn.Sequential(GroupBatchNorm2d(widths[-1]), nn.ReLU())
         self.pool: nn.Module = GroupMaxPool() if head == "invariant" else nn.Flatten(1, 2)
-        poses = self.stem.group.order if head == "paper" else 1
-        self.classifier = nn.Linear(widths[-1] * poses, config.num_classes)
+        self.num_features = widths[-1] * (self.stem.group.order if head == "paper" else 1)
+        self._build_classifier(config.num_classes)
 
-    def forward(self, x: Float[Tensor, "b c y x"]) -> Float[Tensor, "b classes"]:
-        """Return the logits."""
+    def forward_features(self, x: Float[Tensor, "b c y x"]) -> Float[Tensor, "b w g y2 x2"]:
+        """Return the maps of the last block, after norm and ReLU."""
         self.check_pictures(x)
-        maps = self.norm(self.blocks(self.stem(x)))
-        averaged = maps.mean((-2, -1), keepdim=True)
-        return self.classifier(self.pool(averaged).flatten(1))
+        return self.norm(self.blocks(self.stem(x)))
+
+    def pool_features(self, maps: Float[Tensor, "b w g y x"]) -> Float[Tensor, "b features"]:
+        """Return the mean over positions, of the maximum over poses or of each pose, as the head says."""
+        return self.pool(maps.mean((-2, -1), keepdim=True)).flatten(1)

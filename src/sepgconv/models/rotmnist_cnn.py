@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from sepgconv.functional.execution import Execution
 from sepgconv.models.blocks import Convolution, Rank, convolution_ranks, group_convolution
-from sepgconv.models.network import Network
+from sepgconv.models.network import Network, plain_config
 from sepgconv.nn import GroupBatchNorm2d, GroupMaxPool, LiftingConv2d, MaxPool2d, Sequential
 
 
@@ -20,7 +20,7 @@ class RotMNISTCNNConfig:
         group: name of the group; p1 gives the ordinary network.
         convolution: how the six convolutions after the first are factored (see `sepgconv.models.group_convolution`).
         in_channels: channels of the picture.
-        num_classes: outputs.
+        num_classes: outputs; 0 for none, so that the network gives its pooled features.
         rank: of separable convolutions, the number of their terms: one for all, or a tuple with one for each of the six
             in order, where 0 keeps it a full `GroupConv2d`.
         execution: of separable convolutions.
@@ -54,7 +54,7 @@ class RotMNISTCNN(Network):
 
     def __init__(self, config: RotMNISTCNNConfig) -> None:
         super().__init__()
-        self.in_channels = config.in_channels
+        self.config, self.in_channels = plain_config(config), config.in_channels
         width, group = config.width, config.group
         layers: list[nn.Module] = [LiftingConv2d(config.in_channels, width, 3, group)]
         sizes = (3, 3, 3, 3, 3, 4)
@@ -75,9 +75,14 @@ class RotMNISTCNN(Network):
         blocks = [nn.Sequential(layer, GroupBatchNorm2d(width), nn.ReLU()) for layer in layers]
         self.features = Sequential(*blocks[:2], MaxPool2d(2), *blocks[2:])
         self.pool = GroupMaxPool()
-        self.classifier = nn.Linear(width, config.num_classes)
+        self.num_features = width
+        self._build_classifier(config.num_classes)
 
-    def forward(self, x: Float[Tensor, "b c y x"]) -> Float[Tensor, "b classes"]:
-        """Return the logits."""
+    def forward_features(self, x: Float[Tensor, "b c y x"]) -> Float[Tensor, "b w g y2 x2"]:
+        """Return the maps of the seventh convolution, after its ReLU."""
         self.check_pictures(x)
-        return self.classifier(self.pool(self.features(x)).mean((-2, -1)))
+        return self.features(x)
+
+    def pool_features(self, maps: Float[Tensor, "b w g y x"]) -> Float[Tensor, "b w"]:
+        """Return the maximum over poses, averaged over positions."""
+        return self.pool(maps).mean((-2, -1))
