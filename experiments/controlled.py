@@ -1,4 +1,4 @@
-"""The controlled experiment of Figure 1: do filters stay equal along the poses, and which ones (METHOD section 5).
+"""The controlled experiment of Figure 1: do filters stay equal along the poses, and which ones (theory.md, Redundancy).
 
 A p4 network without activation functions. Its first layer is one fixed filter that no turn changes, so its maps are the
 same in every pose. All filters begin equal along the poses; in layer 2, half of the output channels begin with kernels

@@ -1,4 +1,4 @@
-"""Figure 2: how much of a filter's variance along the poses one kernel explains (METHOD section 5)."""
+"""Figure 2: how much of a filter's variance along the poses one kernel explains (theory.md, Redundancy)."""
 
 import re
 import statistics

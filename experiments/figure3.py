@@ -23,7 +23,7 @@ SEEDS = (1, 2, 3)
 IMAGES = (600, 1200, 2400, 4800, 12_000)
 # The three networks of about 25,000 parameters.
 NETWORKS = (("P4CNN", "p4cnn", 10), ("g-P4CNN", "g_p4cnn", 17), ("gc-P4CNN", "gc_p4cnn", 30))
-# From METHOD section 3: the ends of each range, and widths between them at about equal ratios; and Table 1's.
+# From theory.md, Rotated MNIST: the ends of each range, and widths between them at about equal ratios; and Table 1's.
 WIDTHS = (
     ("Z2CNN", "z2cnn", (10, 20, 32, 57, 100)),
     ("c-Z2CNN", "c_z2cnn", (25, 57, 88, 166, 311)),

@@ -1,4 +1,4 @@
-"""Table 1: Rotated MNIST, seven networks, five seeds (METHOD section 3)."""
+"""Table 1: Rotated MNIST, seven networks, five seeds (theory.md, Rotated MNIST)."""
 
 from experiments.cells import Cell
 from experiments.comparison import COMPARABLE_DATA, compare

@@ -44,6 +44,24 @@ def test_readme_names_the_demo():
     assert re.search(r"^demo:.*\n\t.*sepgconv demo", read("Makefile"), re.MULTILINE)
 
 
+def test_sections_of_the_theory_that_the_code_cites_are_there():
+    sections = re.findall(r"^## (.+)$", read("docs/theory.md"), re.MULTILINE)
+    cited = set[str]()
+    for path in [
+        *(ROOT / "src").rglob("*.py"),
+        *(ROOT / "experiments").rglob("*.py"),
+        *(ROOT / "benchmarks").rglob("*.py"),
+    ]:
+        text = path.read_text(encoding="utf-8")
+        assert "METHOD" not in text, path
+        cited |= {
+            re.sub(r"\s+", " ", name) for name in re.findall(r"theory\.md,\s+([A-Z]\w+(?:\s+(?:in\s+)?\w+)?)", text)
+        }
+    assert cited
+    unknown = {name for name in cited if not any(name.startswith(section) for section in sections)}
+    assert unknown == set()
+
+
 def test_readme_has_no_gaps_left():
     assert re.findall(r"@[A-Z_]+@|TODO|TBD", read("README.md")) == []
 

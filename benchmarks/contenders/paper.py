@@ -181,7 +181,7 @@ class _PoolPlane(nn.Module):
 
 
 class PaperRotMNIST(nn.Module):
-    """The Rotated MNIST networks of Table 1 (METHOD section 3)."""
+    """The Rotated MNIST networks of Table 1 (theory.md, Rotated MNIST)."""
 
     def __init__(self, kind: str, group: str, width: int) -> None:
         super().__init__()
@@ -216,7 +216,7 @@ class _PaperBlock(nn.Module):
 
 
 class PaperResNet44(nn.Module):
-    """The ResNet44s of Table 2 (METHOD section 4), down-sampling by strides."""
+    """The ResNet44s of Table 2 (theory.md, ResNet44), down-sampling by strides."""
 
     def __init__(self, kind: str, group: str, widths: tuple[int, int, int]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Parameters and multiplications of our networks and layers: METHOD's figures, its formulas, torch's own counter."""
+"""Parameters and multiplications of networks and layers: figures and formulas of theory.md, torch's own counter."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ import sepgconv
 from sepgconv.analysis import CostReport, cost, macs
 from sepgconv.nn import DepthwiseGroupConv2d, GroupConv2d, LiftingConv2d, SeparableGroupConv2d, TwoStepGroupConv2d
 
-# METHOD section 3: name, width, parameters, nominal MACs in millions.
+# theory.md, Rotated MNIST: name, width, parameters, nominal MACs in millions.
 TABLE_1 = [
     ("z2cnn", 20, 25_210, "2.98"),
     ("c_z2cnn", 57, 25_603, "3.33"),
@@ -113,7 +113,7 @@ def test_a_separable_layer_executes_at_least_what_it_costs_nominally(name):
     assert (report.executed_macs > report.nominal_macs) == factored
 
 
-# Single layers by the formulas of METHOD section 2; C -> C' channels, output H x W.
+# Single layers by the formulas of theory.md, Cost; C -> C' channels, output H x W.
 LAYERS = [
     dict(kernel_size=3),
     dict(kernel_size=3, padding=1),

@@ -1,4 +1,4 @@
-"""The rule of METHOD section 4 against measurement in float64, on every size of a range."""
+"""The rule of theory.md, Strides against measurement in float64, on every size of a range."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Figure 1, small: what METHOD section 5 predicts, and the control in which it must not come out."""
+"""Figure 1, small: what theory.md, Redundancy predicts, and the control in which it must not come out."""
 
 import pytest
 import torch

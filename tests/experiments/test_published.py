@@ -1,4 +1,4 @@
-"""The cells are those of the paper: METHOD sections 3 and 4, and what the issue asks beyond."""
+"""The cells are those of the paper: theory.md, Rotated MNIST and ResNet44, and what the issue asks beyond."""
 
 import pytest
 

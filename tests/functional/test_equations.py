@@ -1,4 +1,4 @@
-"""The convolutions against a third implementation, written pixel by pixel from METHOD section 1 for this file alone.
+"""The convolutions against a third implementation, written pixel by pixel from theory.md for this file alone.
 
 It takes nothing from the library but a group's matrices and Cayley table, so that it checks the tables, the fast
 functions and the library's own loop reference alike. Two properties follow: the size of the result, and when a stride
@@ -217,7 +217,7 @@ def reversed_axes(matrix):
 
 @given(problems())
 def test_a_stride_is_exact_where_it_divides_what_is_left_along_reversed_axes(problem):
-    """METHOD section 4: (S + 2p - d(k - 1) - 1) mod stride = 0, axis by axis and element by element.
+    """theory.md, Strides: (S + 2p - d(k - 1) - 1) mod stride = 0, axis by axis and element by element.
 
     An element that does not reverse an axis asks nothing of it: pm leaves the height free, p1 everything, and the two
     mirrors of p4m at the diagonals, which only exchange the axes, are exact at every size.

@@ -14,7 +14,7 @@ from sepgconv.groups import group as group_named
 
 PLANAR = [{}, {"padding": 1}, {"stride": 2, "padding": 1}, {"dilation": 2}]
 RUN = [("gc", "separable"), ("gc", "fourier"), ("gc", "composed"), ("g", "separable"), ("g", "composed")]
-# METHOD section 6: multiplications per pair of channels in the irreps, and additions per channel of a transform.
+# theory.md, Mixing in irreps: multiplications per pair of channels, and additions per channel of a transform.
 PRODUCTS = {"p1": 1, "p2": 2, "pm": 2, "pmm": 4, "p4": 6, "p4m": 12}
 ADDITIONS = {"p1": 0, "p2": 2, "pm": 2, "pmm": 8, "p4": 6, "p4m": 20}
 
@@ -38,7 +38,7 @@ def test_executed_macs_are_those_that_run(group, sharing, execution, planar):
 
 
 def test_padded_layers_cost_the_formulas_of_the_paper(group):
-    """METHOD section 2: with an output as large as the input, executed and nominal are the same."""
+    """theory.md, Cost: with an output as large as the input, executed and nominal are the same."""
     order, pixels = group.order, 7 * 9
     costs = {
         ("composed", "gc"): 3 * order * 9 * pixels * 5 * order,

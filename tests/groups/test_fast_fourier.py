@@ -8,7 +8,7 @@ import pytest
 from sepgconv.groups import D4, GROUPS, Butterflies, FiniteGroup, Irrep, block_tables
 from sepgconv.groups.fast_fourier import find_butterflies
 
-# METHOD section 6. (levels, blocks as (copies, length), multiplications, additions)
+# theory.md, Mixing in irreps. (levels, blocks as (copies, length), multiplications, additions)
 FORMS = {
     "p1": ((), ((1, 1),), 1, 0),
     "p2": ((True,), ((2, 1),), 2, 2),

@@ -70,7 +70,7 @@ def correlation(group, w):
 
 @pytest.mark.parametrize(("name", "count"), [("p1", 1), ("p2", 2), ("p4", 6), ("pm", 2), ("pmm", 4), ("p4m", 12)])
 def test_correlation_is_block_diagonal_in_the_irreps(name, count):
-    """What is left to multiply is METHOD section 6: 6 instead of 16 on C4, 12 instead of 64 on D4."""
+    """What is left to multiply is theory.md, Mixing in irreps: 6 instead of 16 on C4, 12 instead of 64 on D4."""
     group = sepgconv.group(name)
     w = np.random.default_rng(0).normal(size=group.order)
     hat = group.fourier @ correlation(group, w) @ group.fourier.T

@@ -78,7 +78,7 @@ def test_exact_resnets_are_not_invariant_on_other_sizes(stirred_model, name):
 
 @pytest.mark.parametrize("name", RESNETS)
 def test_strided_resnets_break_the_symmetry_on_even_maps_only(stirred_model, name):
-    """METHOD section 4: a layer of stride 2 is exact where (S + 2 padding - dilation (k - 1) - 1) is even."""
+    """theory.md, Strides: a layer of stride 2 is exact where (S + 2 padding - dilation (k - 1) - 1) is even."""
     model = stirred_model(name, group="p4", downsampling="paper", head="invariant")
     features = nn.Sequential(model.stem, model.blocks, model.norm)
     assert min(equivariance_error(features, pictures(model, 32, 32), "p4").values()) > 0.1

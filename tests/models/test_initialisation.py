@@ -21,7 +21,7 @@ def test_both_factors_have_the_fan_in_without_the_group(sharing, group):
 
 
 def test_the_output_is_about_30_times_too_small_at_32_channels():
-    """METHOD section 6: beside the sqrt(2) that He et al. ask for before a ReLU."""
+    """theory.md, Initialisation: beside the sqrt(2) that He et al. ask for before a ReLU."""
     ratios = []
     for group, order in (("p4", 4), ("p4m", 8)):
         layer = SeparableGroupConv2d(32, 32, 3, group, bias=False)

@@ -1,4 +1,4 @@
-"""The architectures are those of METHOD sections 3 and 4: counts, sizes, order of the layers, shapes of the outputs."""
+"""The architectures are those of theory.md (Rotated MNIST, ResNet44): counts, sizes, order of layers, output shapes."""
 
 import pytest
 import torch

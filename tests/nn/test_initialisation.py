@@ -54,7 +54,7 @@ def test_reset_draws_anew_from_the_same_distribution(convolution, group):
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["p2", "p4", "pm", "pmm", "p4m"])
 def test_a_fan_in_without_the_group_is_noticed(convolution, name):
-    """Negative control: the poses left out of the fan-in, as in the authors' code (METHOD section 6)."""
+    """Negative control: the poses left out of the fan-in, as in the authors' code (theory.md, Initialisation)."""
     if convolution.name in ("lifting", "depthwise"):
         pytest.skip("no poses in the fan-in")
     group = sepgconv.group(name)

@@ -54,7 +54,7 @@ class TestBothSharings:
         assert module.depthwise.grad.abs().min() > 0
 
     def test_parameters_are_counted_as_in_the_paper(self, group, sharing):
-        """METHOD section 2: g C C' (|G| + k^2), gc C' (C |G| + k^2), and the bias."""
+        """theory.md, Cost: g C C' (|G| + k^2), gc C' (C |G| + k^2), and the bias."""
         module = SeparableGroupConv2d(3, 4, 5, group, sharing=sharing)
         count = 3 * 4 * (group.order + 25) if sharing == "g" else 4 * (3 * group.order + 25)
         assert sum(parameter.numel() for parameter in module.parameters()) == count + 4

@@ -170,7 +170,7 @@ def _(
 def _(module: SeparableGroupConv2d, input_shape: Shape, output_shape: Shape) -> tuple[int, int]:
     channels, order, taps = module.in_channels, module.group.order, module.kernel_size[0] * module.kernel_size[1]
     maps_out, positions = module.out_channels * order, torch.Size(output_shape[-2:]).numel()
-    # METHOD section 2: C'|G| HW (C|G| + k^2) for gc and C C'|G| HW (|G| + k^2) for g, once for every separable term.
+    # theory.md, Cost: C'|G| HW (C|G| + k^2) for gc and C C'|G| HW (|G| + k^2) for g, once for every separable term.
     mixing, filtering = (channels * order, taps) if module.sharing == "gc" else (channels * order, channels * taps)
     size = (input_shape[-2], input_shape[-1])
     sizes = (module.sharing, channels, module.out_channels, module.group, module.geometry, size)

@@ -1,4 +1,4 @@
-"""How much the kernels of a filter resemble each other along the pose axis: principal components (METHOD section 5)."""
+"""How alike the kernels of a filter are along the pose axis: principal components (theory.md, Redundancy)."""
 
 import torch
 from torch import Tensor

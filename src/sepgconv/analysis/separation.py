@@ -76,7 +76,7 @@ def separation_options(
                     parameters_before=before,
                     parameters_after=after,
                     macs_before=macs,
-                    # Every output of either layer costs as many multiplications as it has weights (METHOD section 2).
+                    # Every output of either layer costs as many multiplications as it has weights (theory.md, Cost).
                     macs_after=None if macs is None else macs // layer.weight[0].numel() * rank * weights,
                 )
             )

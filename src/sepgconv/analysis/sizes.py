@@ -26,7 +26,7 @@ def sizes(
     """Return the sides of square pictures on which every stride and pool of a network is exact.
 
     A strided layer is exact on a map of side S if and only if (S + 2 padding - dilation (k - 1) - 1) mod stride = 0
-    (METHOD section 4); a pool also where one window sees the whole map. The network is run once for each size, to see
+    (theory.md, Strides); a pool also where one window sees the whole map. The network is run once for each size, to see
     which layers run on maps of which size. Only layers that are modules count: `certify` measures the whole network.
 
     Args:

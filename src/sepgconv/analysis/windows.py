@@ -1,4 +1,4 @@
-"""Windows that slide over a map with a stride, and the sizes on which they are exact (METHOD section 4)."""
+"""Windows that slide over a map with a stride, and the sizes on which they are exact (theory.md, Strides)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

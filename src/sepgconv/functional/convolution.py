@@ -37,7 +37,7 @@ def lift_conv2d(
     padding_mode: str = "zeros",
     action: Tensor | None = None,
 ) -> Float[Tensor, "b o g y2 x2"]:
-    """Lift images to the group: `X'[n,h] = sum_c (T_h F[n,c]) * X[c]` (METHOD section 1).
+    """Lift images to the group: `X'[n,h] = sum_c (T_h F[n,c]) * X[c]` (theory.md, Convolutions).
 
     Args:
         x: images (batch, in, height, width).
@@ -97,7 +97,9 @@ def group_conv2d(
     padding_mode: str = "zeros",
     action: Tensor | None = None,
 ) -> Float[Tensor, "b o g y2 x2"]:
-    """Group convolution: `X'[n,h] = sum_c sum_g (T_h F[n,c,h^-1 g]) * X[c,g]` (METHOD section 1; Cohen & Welling 2016).
+    """Group convolution: `X'[n,h] = sum_c sum_g (T_h F[n,c,h^-1 g]) * X[c,g]` (theory.md, Convolutions).
+
+    It is that of T. Cohen and M. Welling, ICML 2016.
 
     Args:
         x: feature maps (batch, in, |G|, height, width).
@@ -172,7 +174,7 @@ def depthwise_group_conv2d(
 ) -> Float[Tensor, "b o g y2 x2"]:
     """Filter every map in the plane with its own kernel, turned to its pose: `X'[n,h] = (T_h K[n]) * X[n,h]`.
 
-    The second factor of a gc-separable convolution (METHOD section 1).
+    The second factor of a gc-separable convolution (theory.md, Convolutions).
 
     Args:
         x: feature maps (batch, channel, |G|, height, width).

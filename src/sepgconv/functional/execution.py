@@ -55,10 +55,10 @@ def work(
 ) -> Work:
     """Count the operations of one picture.
 
-    Separable and fourier: the mixing runs at *input* resolution, the planar filtering at output resolution (METHOD
-    section 2 counts both at output resolution and calls it nominal). Fourier: the mixing in the irreps of the group
-    (METHOD section 6). Composed: one dense convolution. Building the filters is left out: it does not grow with the
-    picture.
+    Separable and fourier: the mixing runs at *input* resolution, the planar filtering at output resolution; nominal
+    MACs count both at output resolution (theory.md, Cost). Fourier: the mixing in the irreps of the group (theory.md,
+    Mixing in irreps). Composed: one dense convolution. Building the filters is left out: it does not grow with the
+    image.
 
     Args:
         execution: "separable", "fourier" (sharing "gc" only) or "composed".

@@ -1,7 +1,7 @@
 """The gc-separable convolution that keeps only its input for backward, and batch norm and ReLU before it as one step.
 
-Everything between the input and the output is made again in the backward pass (METHOD section 6), a few pictures at a
-time, so that the maps between stay in the cache.
+Everything between the input and the output is made again in the backward pass (theory.md, Recomputation), a few
+images at a time, so that the maps between stay in the cache.
 """
 
 from collections.abc import Sequence

@@ -76,7 +76,7 @@ def transform_kernel(weight: Float[Tensor, "o ..."], action: Int[Tensor, "g ..."
 def compose_kernel(
     pointwise: Float[Tensor, "o *r c g"], depthwise: Float[Tensor, "o ..."], sharing: Sharing
 ) -> Float[Tensor, "o c g k l"]:
-    """Multiply separable factors out to the filter bank F (METHOD section 1; arXiv:2106.04914, section 3.3).
+    """Multiply separable factors out to the filter bank F (theory.md, Convolutions; arXiv:2106.04914, section 3.3).
 
     Args:
         pointwise: w, (out, in, |G|), or (out, rank, in, |G|) for a sum of separable terms.

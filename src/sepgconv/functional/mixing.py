@@ -1,8 +1,8 @@
 """The mixing of a gc-separable convolution, `out[n,h] = sum_c sum_g w[n,c,h^-1 g] x[c,g]` at every position.
 
 It is a convolution on the group. Dense, it is one matrix product; in the irreps of the group it falls apart into blocks
-(METHOD section 6), between two transforms that are sums and differences of poses. Both are the same code here: without
-butterflies there is one block, the whole.
+(theory.md, Mixing in irreps), between two transforms that are sums and differences of poses. Both are the same code
+here: without butterflies there is one block, the whole.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """The convolutions as loops written from their definitions: slow, obvious, the oracle of tests and benchmarks.
 
-Each follows its equation in METHOD section 1 (arXiv:2106.04914, section 3) literally and shares only the integer tables
-of `sepgconv.groups` with the fast functions. Padding is with zeros; give float64 for reference values.
+Each follows its equation in theory.md, Convolutions (arXiv:2106.04914, section 3) literally and shares only the
+integer tables of `sepgconv.groups` with the fast functions. Padding is with zeros; give float64 for reference values.
 """
 
 import itertools

@@ -122,7 +122,7 @@ def separable_group_conv2d(
     before: NormRelu | None = None,
     actions: SeparableActions | None = None,
 ) -> Float[Tensor, "b o g y2 x2"]:
-    """Separable group convolution (arXiv:2106.04914, section 3.3; METHOD section 1).
+    """Separable group convolution (arXiv:2106.04914, section 3.3; theory.md, Convolutions).
 
     gc: `X'[n,h] = (T_h K[n]) * (sum_c sum_g w[n,c,h^-1 g] X[c,g])`;
     g: `X'[n,h] = sum_c (T_h K[n,c]) * (sum_g w[n,c,h^-1 g] X[c,g])`.

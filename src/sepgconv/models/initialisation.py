@@ -49,10 +49,10 @@ def initialise(network: nn.Module, name: str) -> None:
             have the variance of He et al. (2015), whatever the group, so that a network without normalisation learns
             too. "published" draws the weights of every convolution, and both factors of separable ones, uniformly in
             ±1 / sqrt(c k^2), where c is the number of channels that a filter reads. So the paper's authors drew both
-            factors (METHOD section 6); of full convolutions the paper says nothing, and torch has the same rule. It
-            ignores the group's order: the output of a separable layer of 32 channels is about 30 times too small.
-            Batch norm hides that, but smaller weights turn further with a step of Adam of the same size; and in the
-            ResNets, whose blocks add their last convolution unnormalised, separable blocks begin near the identity.
+            factors (theory.md, Initialisation); of full convolutions the paper says nothing, and torch has the same
+            rule. It ignores the group's order: the output of a separable layer of 32 channels is about 30 times too
+            small. Batch norm hides that, but smaller weights turn further with a step of Adam of the same size; and in
+            the ResNets, whose blocks add their last convolution unnormalised, separable blocks begin near the identity.
 
     Raises:
         ValueError: an unknown name.

@@ -1,4 +1,4 @@
-"""The pre-activation ResNet44 of Table 2 (arXiv:2106.04914; METHOD section 4), on any group, in any factorisation."""
+"""The pre-activation ResNet44 of Table 2 (arXiv:2106.04914; theory.md, ResNet44), on any group and factorisation."""
 
 import itertools
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The Rotated MNIST networks of Table 1 (arXiv:2106.04914; METHOD section 3), on any group and in any factorisation."""
+"""The networks of Table 1 (arXiv:2106.04914; theory.md, Rotated MNIST), on any group and in any factorisation."""
 
 from dataclasses import dataclass
 

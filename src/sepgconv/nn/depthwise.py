@@ -93,8 +93,8 @@ class _SecondStep(DepthwiseGroupConv2d):
 class TwoStepGroupConv2d(nn.Sequential):
     """The ordinary depthwise-separable convolution on a group: a 1x1 `GroupConv2d`, then a `DepthwiseGroupConv2d`.
 
-    Each step has its own bias, unlike in `SeparableGroupConv2d`; on p1 it is the layer of c-Z2CNN (METHOD section 3).
-    Shapes: (batch, in_channels, |G|, height, width) -> (batch, out_channels, |G|, height', width').
+    Each step has its own bias, unlike in `SeparableGroupConv2d`; on p1 it is the layer of c-Z2CNN (theory.md,
+    Rotated MNIST). Shapes: (batch, in_channels, |G|, height, width) -> (batch, out_channels, |G|, height', width').
 
     Args:
         in_channels: channels of the feature map that comes in.

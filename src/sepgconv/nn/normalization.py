@@ -22,7 +22,7 @@ from sepgconv.nn._base import check_dtype, empty_parameter, memory_for
 
 
 class GroupBatchNorm2d(nn.BatchNorm3d):
-    """Batch norm with statistics and affine parameters shared over poses (METHOD section 3).
+    """Batch norm with statistics and affine parameters shared over poses (theory.md, Rotated MNIST).
 
     Every channel is normalised over batch, poses and positions, which makes it `torch.nn.BatchNorm3d` on the pose axis:
     arguments, attributes and `state_dict` are its own, and `torch.nn.SyncBatchNorm.convert_sync_batchnorm` converts it.

@@ -18,7 +18,7 @@ from sepgconv.nn._base import GroupConvLayer
 
 
 class SeparableGroupConv2d(GroupConvLayer):
-    """Separable group convolution (Lengyel & van Gemert 2021, arXiv:2106.04914, section 3.3; METHOD section 1).
+    """Separable group convolution (Lengyel & van Gemert 2021, arXiv:2106.04914, section 3.3; theory.md, Convolutions).
 
     A group convolution whose filters are products, `F[n,c,g] = w[n,c,g] K[n]` (gc) or `F[n,c,g] = w[n,c,g] K[n,c]` (g):
     fewer parameters and multiplications, the same symmetry. With `rank` r > 1 the filters are sums of r such products;
@@ -36,8 +36,8 @@ class SeparableGroupConv2d(GroupConvLayer):
         execution: "separable" (mix, then filter), "fourier" (the same, mixing in the irreps of the group; gc only),
             "composed" (build the filter bank, then one dense convolution), or "auto", which takes the cheapest one for
             the size at hand (`sepgconv.functional.select_execution`). The numbers agree to rounding.
-        recompute: whether to keep only the input for the backward pass, which then mixes once more (METHOD section 6);
-            None: where that costs little, in execution "fourier".
+        recompute: whether to keep only the input for the backward pass, which then mixes once more (theory.md,
+            Recomputation); None: where that costs little, in execution "fourier".
         stride: step in pixels. On a map of side S equivariance is exact only where
             (S + 2 padding - dilation (kernel_size - 1) - 1) is a multiple of it.
         padding: pixels on every side, "same" (stride 1, odd kernel) or "valid".
