@@ -34,6 +34,7 @@ $(BIN)/python:
 # One stamp for each set of extras, remade when the pins or the package's own metadata change.
 $(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install --editable '.[$*]'
+	$(if $(filter test dev,$*),$(PIP) install --no-deps timm)
 	touch $@
 
 clean:

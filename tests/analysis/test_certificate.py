@@ -10,7 +10,6 @@ from torch import nn
 
 import sepgconv.nn as snn
 from sepgconv.analysis import certify, equivariance_error
-from sepgconv.groups import group as find_group
 
 
 class Function(nn.Module):
@@ -101,7 +100,7 @@ def test_a_network_on_a_larger_group_is_exact_under_a_smaller_one():
     for smaller in ("p1", "p2", "p4", "pm", "pmm"):
         certificate = faults(model, group=smaller)
         assert certificate.exact
-        assert certificate.layers[0].carries == f"a feature map on {find_group('D4').name}"
+        assert certificate.layers[0].carries == "a feature map on p4m"
     certificate = faults(network(), group="p4m")
     assert certificate.first_fault == "0"
     assert "is a layer on p4, which does not have all elements of p4m" in certificate.reason

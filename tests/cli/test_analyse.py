@@ -11,6 +11,7 @@ import torch
 import sepgconv
 from sepgconv.cli import main
 from sepgconv.training import RunRecord, TrainingConfig, network_before_training, train
+from tests.runs import sealed_anew
 
 
 def run(monkeypatch, capsys, *words):
@@ -93,7 +94,7 @@ def damaged(trained, folder, value):
     with torch.no_grad():
         model.features[3][0].weight[0, 0, 0, 0, 0] = value
     sepgconv.save(model, folder / "model")
-    return folder
+    return sealed_anew(folder)
 
 
 def test_mistakes_are_one_sentence_and_nothing_is_written(monkeypatch, capsys, tmp_path, trained):

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from tests.runs import sealed_anew
+
 
 @pytest.fixture(scope="module")
 def finished(as_installed, tmp_path_factory) -> Path:
@@ -106,6 +108,7 @@ def test_runs_in_other_precisions(as_installed, run, finished, tmp_path, dtype, 
     shutil.copytree(finished, tmp_path / "run")
     before = as_installed.load(finished / "model")
     as_installed.save(before.to(dtype), tmp_path / "run" / "model")
+    sealed_anew(tmp_path / "run")
     assert json.loads((tmp_path / "run" / "record.json").read_text())["precision"] == "32-true"
     file = tmp_path / ("net.onnx" if to == "onnx" else "net.pt2")
     status, out, err = run("export", tmp_path / "run", "--to", to, "--out", file)
@@ -169,6 +172,7 @@ def test_weights_that_are_no_numbers(as_installed, run, finished, tmp_path):
     with torch.no_grad():
         model.classifier.bias[0] = float("nan")
     as_installed.save(model, tmp_path / "run" / "model")
+    sealed_anew(tmp_path / "run")
     status, _, err = run("export", tmp_path / "run", "--to", "onnx", "--out", tmp_path / "net.onnx")
     assert (status, "classifier.bias holds NaN" in err) == (1, True)
     assert not (tmp_path / "net.onnx").exists()
