@@ -26,7 +26,7 @@ from sepgconv.training.config import TrainingConfig
 from sepgconv.training.devices import checked_devices
 from sepgconv.training.errors import CheckpointError, DivergedError
 from sepgconv.training.folder import RunFolder
-from sepgconv.training.logs import BoardLogger, HistoryLogger
+from sepgconv.training.logs import loggers_of
 from sepgconv.training.module import Classifier, EpochBatches
 from sepgconv.training.results import recover_history
 from sepgconv.training.stopping import StopTogether
@@ -74,7 +74,7 @@ def build_trainer(
         callbacks.append(TQDMProgressBar())
     if threads is not None:
         callbacks.append(_Threads(threads))
-    loggers = [HistoryLogger(folder.history, keeper.history), BoardLogger(folder.tensorboard, begun=keeper.epoch)]
+    loggers = loggers_of(folder.history, keeper.history, folder.tensorboard, begun=keeper.epoch)
     try:
         with quiet_lightning():
             return Trainer(
