@@ -132,6 +132,27 @@ def test_export(trained, folder):
     check(run("export", trained[0], "--to", "conv", "--out", folder / f"e{NAME}.pt2"), f"e{SHOWN}.pt2")
 
 
+@pytest.mark.parametrize("to", ["conv", "onnx"])
+def test_export_to_a_file_whose_name_is_no_utf8(trained, folder, to):
+    ending = {"conv": "pt2", "onnx": "onnx"}[to]
+    check(run("export", trained[0], "--to", to, "--out", folder / f"e\udcff.{ending}"), f"e\\udcff.{ending}")
+
+
+def test_a_run_in_a_folder_whose_name_is_no_utf8(trained, folder, data):
+    """TensorBoard can write to no such folder, which is said; all else is there."""
+    path = folder / "r\udcff" / "below"
+    words = ("train", "p4cnn", "--width", 2, "--data", data, "--image-size", 28, "--epochs", 1, "--threads", 1)
+    with pytest.warns(UserWarning, match="TensorBoard can write to no such folder"):
+        result = run(*words, "--out", path)
+    check(result, "r\\udcff/below")
+    assert {"metrics.csv", "curves.png", "record.json"} <= {file.name for file in path.iterdir()}
+    assert not (path / "tensorboard").exists()
+    picture = next((data / "plain").iterdir())
+    for command in (("evaluate",), ("predict",), ("certify",), ("analyse",)):
+        more = {"predict": (picture,), "analyse": ("--out", path / "r.html")}.get(command[0], ())
+        check(run(*command, path, *more), "r\\udcff/below")
+
+
 @pytest.mark.parametrize("name", [NAME, ENDING, "\udcff"])
 @pytest.mark.parametrize(
     "words",

@@ -65,6 +65,16 @@ def test_a_number_that_is_none_is_named(tmp_path, config, bars, monkeypatch, nam
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_half_of_what_a_launcher_sets_is_refused(tmp_path, config, bars, monkeypatch, rank):
+    """Each process would listen or call at a port that no other knows."""
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    monkeypatch.delenv("MASTER_PORT", raising=False)
+    with pytest.raises(ValueError, match=f"LOCAL_RANK={rank} says that another program starts the 2 processes"):
+        train(config, folder=tmp_path / "run", data=bars, progress=False, devices=2, accelerator="cpu")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("wanted", [9999999, "9999999", 5, 0, -1, "-1", "0", "abc", "1.5", "0,1", "", "4x", [0, 1]])
 def test_devices_that_there_are_not_are_refused_before_anything_starts(wanted, monkeypatch):
     monkeypatch.setattr(devices, "_cores", lambda: 4)

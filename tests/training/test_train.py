@@ -226,6 +226,19 @@ def test_another_precision(precision, dtype, tmp_path, config, bars):
     assert evaluate(run, bars.test) == record.test_error
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_the_last_row_judges_the_network_that_is_saved(precision, tmp_path, config, bars):
+    """Not one under autocast, whose answers differ: two numbers would stand under one name."""
+    once = dataclasses.replace(config, epochs=1)
+    record = train(once, folder=tmp_path, data=bars, precision=precision, accelerator="cpu", progress=False)
+    row = read_history(tmp_path / "metrics.csv")[-1]
+    with torch.no_grad():
+        scores = load_run(tmp_path).model(bars.validation.images)
+    loss = torch.nn.functional.cross_entropy(scores, bars.validation.labels)
+    assert row["validation_loss"] == pytest.approx(float(loss), rel=1e-6)
+    assert row["validation_error"] == pytest.approx(record.validation_error, abs=1e-4)
+
+
 def test_data_are_loaded_by_the_configs_name(tmp_path, config):
     record = train(dataclasses.replace(config, epochs=1), folder=tmp_path, progress=False)
     assert record.data == "npz:bars"

@@ -145,7 +145,10 @@ def _runnable(written: "Export") -> "Callable[[Tensor], Any]":
 
     from sepgconv.convert.plain.onnx import open_session
 
-    return open_session(written.path) if written.opset else torch.export.load(written.path).module()
+    if written.opset:
+        return open_session(written.path)
+    with written.path.open("rb") as file:  # torch opens no name that is not UTF-8
+        return torch.export.load(file).module()
 
 
 def _kind(to: str, written: "Export") -> str:

@@ -40,21 +40,6 @@ def refuse_damaged_ranks() -> None:
             )
 
 
-def refuse_undecodable(folder: Path) -> None:
-    """Make sure that a run's folder has a name that TensorBoard and safetensors can open.
-
-    Raises:
-        ValueError: it, or a folder that it lies in, is no UTF-8.
-    """
-    try:
-        os.path.abspath(folder).encode()
-    except UnicodeEncodeError:
-        raise ValueError(
-            f"the folder {folder} has a name with bytes that are no UTF-8, which TensorBoard and safetensors cannot "
-            "open; choose another folder with --out, or rename the one that it lies in"
-        ) from None
-
-
 def git_commit() -> str | None:
     """Return the commit of the checkout this package runs from, with "+dirty" when the package's files differ from it.
 

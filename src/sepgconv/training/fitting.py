@@ -26,8 +26,9 @@ from sepgconv.training.config import TrainingConfig
 from sepgconv.training.devices import checked_devices
 from sepgconv.training.errors import CheckpointError, DivergedError
 from sepgconv.training.folder import RunFolder
-from sepgconv.training.logs import BoardLogger, HistoryLogger
+from sepgconv.training.logs import loggers_of
 from sepgconv.training.module import Classifier, EpochBatches
+from sepgconv.training.processes import refuse_half_a_launch
 from sepgconv.training.results import recover_history
 from sepgconv.training.stopping import StopTogether
 
@@ -58,7 +59,7 @@ def build_trainer(
         threads: torch's threads in each process; None leaves them.
 
     Raises:
-        ValueError: there are no such devices.
+        ValueError: there are no such devices, or the environment has half of what a launcher sets.
     """
     devices = checked_devices(devices, accelerator, num_nodes)
     alone = (devices, num_nodes) == (1, 1)
@@ -74,10 +75,10 @@ def build_trainer(
         callbacks.append(TQDMProgressBar())
     if threads is not None:
         callbacks.append(_Threads(threads))
-    loggers = [HistoryLogger(folder.history, keeper.history), BoardLogger(folder.tensorboard, begun=keeper.epoch)]
+    loggers = loggers_of(folder.history, keeper.history, folder.tensorboard, begun=keeper.epoch)
     try:
         with quiet_lightning():
-            return Trainer(
+            trainer = Trainer(
                 accelerator=accelerator,
                 devices=devices,
                 num_nodes=num_nodes,
@@ -101,6 +102,9 @@ def build_trainer(
             )
     except (MisconfigurationException, TypeError) as error:
         raise ValueError(f"cannot train with {accelerator=!s}, {devices=!s}, {num_nodes=!s}: {error}") from error
+    if not alone:
+        refuse_half_a_launch(trainer)
+    return trainer
 
 
 def fit(

@@ -1,6 +1,7 @@
 """The loggers of a run: its history, metrics.csv, complete after every epoch and kept over a resume; TensorBoard."""
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,31 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from sepgconv._files import write_atomically
 from sepgconv.training.history import Row, format_history
+
+
+def loggers_of(history: Path, rows: list[Row], board: Path, *, begun: int) -> list[Logger]:
+    """Return the loggers of a run; without TensorBoard's where it can write to no folder of such a name.
+
+    Args:
+        history: the file of the history.
+        rows: those of the epochs before; rows that come are added to it.
+        board: TensorBoard's folder.
+        begun: epochs that are complete.
+
+    Warns:
+        UserWarning: the folder's name, or that of one it lies in, is no UTF-8, which TensorBoard cannot open.
+    """
+    kept = HistoryLogger(history, rows)
+    try:
+        os.path.abspath(board).encode()
+    except UnicodeEncodeError:
+        sentence = (
+            f"{board.parent} has a name with bytes that are no UTF-8, and TensorBoard can write to no such folder: the "
+            f"figures are in {history.name} only"
+        )
+        rank_zero_only(warnings.warn)(sentence, stacklevel=2)
+        return [kept]
+    return [kept, BoardLogger(board, begun=begun)]
 
 
 class HistoryLogger(Logger):

@@ -54,11 +54,32 @@ def together(trainer: Trainer, left: Callable[[], str]) -> Generator[None, None,
         watch.join()
 
 
-def _start(trainer: Trainer) -> None:
-    strategy: Any = trainer.strategy
-    environment = getattr(strategy, "cluster_environment", None)
-    if not isinstance(strategy, DDPStrategy) or not isinstance(environment, LightningEnvironment):
+def refuse_half_a_launch(trainer: Trainer) -> None:
+    """Make sure that a process that others are said to have started can find them.
+
+    Raises:
+        ValueError: the environment has its number and not where they meet; it would wait for them for ever.
+    """
+    if not _is_plain(trainer) or "LOCAL_RANK" not in os.environ or "MASTER_PORT" in os.environ:
         return
+    raise ValueError(
+        f"the environment variable LOCAL_RANK={os.environ['LOCAL_RANK']} says that another program starts the "
+        f"{trainer.world_size} processes of this training, and MASTER_PORT, where they meet, is not set: it would wait "
+        "for them for ever; unset LOCAL_RANK, or start it with torchrun"
+    )
+
+
+def _is_plain(trainer: Trainer) -> bool:
+    # Lightning's DDP, and no cluster's launcher that has its own variables.
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    return isinstance(trainer.strategy, DDPStrategy) and isinstance(environment, LightningEnvironment)
+
+
+def _start(trainer: Trainer) -> None:
+    if not _is_plain(trainer):
+        return
+    strategy: Any = trainer.strategy
+    environment = strategy.cluster_environment
     if environment.creates_processes_externally:  # by torchrun or a script, or here, by an earlier training
         return
     os.environ |= {

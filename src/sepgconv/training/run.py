@@ -16,7 +16,7 @@ from sepgconv.data import Dataset, Split, augmentation, load_dataset
 from sepgconv.models import create_model, initialise
 from sepgconv.training.conditions import conditions_of
 from sepgconv.training.config import TrainingConfig
-from sepgconv.training.environment import device_name, git_commit, refuse_damaged_ranks, refuse_undecodable, versions
+from sepgconv.training.environment import device_name, git_commit, refuse_damaged_ranks, versions
 from sepgconv.training.errors import CheckpointError
 from sepgconv.training.evaluation import count_wrong
 from sepgconv.training.folder import RunFolder
@@ -94,7 +94,6 @@ def train(
     if not str(folder):
         raise ValueError("folder must name the folder of the run, it is empty")
     refuse_damaged_ranks()
-    refuse_undecodable(Path(folder))
     require("lightning", extra="train", purpose="training")
     # Imported here and not above: Lightning takes seconds to import, and most commands do without it.
     from sepgconv.training.callbacks import EpochKeeper
