@@ -95,7 +95,7 @@ def _before(wanted: str | None, network: FoundNetwork, run: Path) -> "Redundancy
 def _pictures(network: FoundNetwork, count: int, data_dir: Path | None, run: Path) -> "Tensor":
     if network.record is None:
         raise ValueError(f"--pictures needs a run, which says its data set; {run} is a saved network")
-    return load_data_of(network.record, data_dir).test.images[:count]
+    return load_data_of(run, network.record, data_dir).test.images[:count]
 
 
 def _print_ranking(report: "RedundancyReport") -> None:

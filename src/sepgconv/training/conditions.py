@@ -89,6 +89,11 @@ def unknown(begun: Mapping[str, Any]) -> list[str]:
     return [name for name in (*_WORDS, *(f"version of {name}" for name in _VERSIONS)) if name not in said]
 
 
+def known_data(begun: Mapping[str, Any]) -> str | None:
+    """Return the SHA-256 of the data set that config.json says; None where an older version wrote it."""
+    return _known(begun, "conditions").get("data")
+
+
 def _known(begun: Mapping[str, Any], part: str) -> Mapping[str, Any]:
     found = begun.get(part)
     return found if isinstance(found, dict) else {}

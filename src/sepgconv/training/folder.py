@@ -1,6 +1,7 @@
 """The folder of a run: where everything lies, and whether a run may start or resume there."""
 
 import contextlib
+import secrets
 import warnings
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +10,12 @@ from typing import Any
 
 from sepgconv._files import LockedError, locked, read_json, write_json
 from sepgconv.models.storage import CONFIG, WEIGHTS
-from sepgconv.training.conditions import Conditions, changes, unknown
+from sepgconv.training.conditions import Conditions, changes, known_data, unknown
 from sepgconv.training.environment import versions
 
 # Options that the configs of older versions lack, and how it was without them.
 _ONCE_UNSAID = {"initialisation": "sepgconv"}
+IDENTITY = "run"  # in config.json: a random number by which the run's checkpoints are known
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class RunFolder:
         Raises:
             OSError: it could not be written.
         """
-        write_json(self.setup, {**setup, "versions": versions()})
+        write_json(self.setup, {**setup, "versions": versions(), IDENTITY: secrets.token_hex(16)})
 
     def read_setup(self) -> dict[str, Any]:
         """Return what `begin` noted.
@@ -144,6 +146,24 @@ class RunFolder:
                 f"{self.root} holds no run to resume (no {self.setup.name}); start it without resume (--resume)"
             )
         return read_json(self.setup)
+
+    @property
+    def identity(self) -> str | None:
+        """The random number that `begin` drew, by which the run's checkpoints are known; None of an older version.
+
+        Raises:
+            OSError, ValueError: as `read_setup`.
+        """
+        return self.read_setup().get(IDENTITY)
+
+    @property
+    def data_digest(self) -> str | None:
+        """The SHA-256 of the data set that the run was trained with; None of an older version.
+
+        Raises:
+            OSError, ValueError: as `read_setup`.
+        """
+        return known_data(self.read_setup())
 
     def refuse_other(self, setup: Mapping[str, Any]) -> None:
         """Make sure that what is to be resumed is the run that was begun.

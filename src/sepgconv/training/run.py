@@ -98,7 +98,7 @@ def train(
     require("lightning", extra="train", purpose="training")
     # Imported here and not above: Lightning takes seconds to import, and most commands do without it.
     from sepgconv.training.callbacks import EpochKeeper
-    from sepgconv.training.checkpoint import completed_epochs
+    from sepgconv.training.checkpoint import own_epochs
     from sepgconv.training.fitting import build_trainer, fit, what_is_left
     from sepgconv.training.module import Classifier, EpochBatches
     from sepgconv.training.processes import together
@@ -110,7 +110,7 @@ def train(
         files.refuse_other(setup)
         if (finished := _finished_record(files, progress)) is not None:
             return finished
-    keeper = EpochKeeper(files.checkpoint, progress=progress, epoch=completed_epochs(files.checkpoint) if resume else 0)
+    keeper = EpochKeeper(files.checkpoint, progress=progress, epoch=own_epochs(files) if resume else 0)
     trainer = build_trainer(
         config,
         files,
@@ -125,7 +125,7 @@ def train(
     with contextlib.ExitStack() as stack:
         if trainer.is_global_zero:
             stack.enter_context(files.locked())
-            if resume and completed_epochs(files.checkpoint) != keeper.epoch:
+            if resume and own_epochs(files) != keeper.epoch:
                 raise BlockingIOError(f"another process has trained in {files.root} at this moment; start it again")
             if not resume:
                 files.refuse_existing()
