@@ -223,9 +223,9 @@ def _load_once(name: str, data_dir: Path | None) -> Dataset:
 def can_resume(folder: Path, config: TrainingConfig, data: str, digest: str | None = None) -> bool:
     """Return whether a run was begun in a folder and can go on.
 
-    One with an unreadable checkpoint or one of another run, begun with another config, on other data or with a version of this package that
-    gives other numbers, is put aside and begins anew. Other threads, another device, version of torch or state of the
-    code are let pass: `train(force=True)` writes them into the record.
+    One with an unreadable checkpoint or another run's, begun with another config, on other data or with a version of
+    this package that gives other numbers, is put aside and begins anew. Other threads, another device, version of torch
+    or state of the code are let pass: `train(force=True)` writes them into the record.
 
     Args:
         folder: the run's.

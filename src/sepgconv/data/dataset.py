@@ -102,8 +102,8 @@ class Dataset:
         """Return the SHA-256 (64 hexadecimal digits) of what is learned from and judged by; computed on first use.
 
         It covers the class names in their order, the images and labels of every part in theirs, as they are here, after
-        preprocessing, and `bit_depth`; neither `name` nor `skipped`. One bit of a pixel changes it. Preprocessing that computes
-        (whitening, turning) may round otherwise on another machine, and the digest is then another one.
+        preprocessing, and `bit_depth`; neither `name` nor `skipped`. One bit of a pixel changes it. Preprocessing that
+        computes (whitening, turning) may round otherwise on another machine, and the digest is then another one.
         """
         return self._digest
 
