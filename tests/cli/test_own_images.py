@@ -113,7 +113,7 @@ def test_other_images_in_the_same_number_are_told(call, tmp_path: Path, words, m
     one.rename(tmp_path / "kept.png"), other.rename(one), (tmp_path / "kept.png").rename(other)
     status, _, said = call(words[0], tmp_path / "run", *words[1:])
     assert status == answered
-    assert "folder:seen has as many images as when the run was trained, but they are others, or their labels" in said
+    assert "folder:seen has as many images as when the run was trained, but images, labels or bit depth" in said
 
 
 def test_the_bit_depth_of_the_training_images_is_kept(call, tmp_path: Path):

@@ -42,8 +42,8 @@ def load_data_of(folder: Path, record: "RunRecord", data_dir: Path | None) -> "D
         )
     elif (digest := RunFolder(folder).data_digest) is not None and digest != dataset.digest():
         warnings.warn(
-            f"{dataset.name} has as many images as when the run was trained, but they are others, or their labels are; "
-            "images that it learned from may be in other parts now",
+            f"{dataset.name} has as many images as when the run was trained, but images, labels or bit depth are "
+            "others; images that it learned from may be in other parts now",
             stacklevel=2,
         )
     return dataset

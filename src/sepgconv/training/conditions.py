@@ -38,7 +38,7 @@ _WORDS: Mapping[str, str] = {
     "processes": "the number of processes (devices) was {}, is {}",
     "device": "the device was {}, is {}",
     "code": "the code of this package is another (SHA-256 was {:.12}, is {:.12})",
-    "data": "the images or labels of the data are others (SHA-256 was {:.12}, is {:.12})",
+    "data": "images, labels or bit depth of the data are others (SHA-256 was {:.12}, is {:.12})",
 }
 
 

@@ -19,7 +19,7 @@ from sepgconv.training.config import TrainingConfig
 from sepgconv.training.environment import device_name, git_commit, refuse_damaged_ranks, refuse_undecodable, versions
 from sepgconv.training.errors import CheckpointError
 from sepgconv.training.evaluation import count_wrong
-from sepgconv.training.folder import RunFolder
+from sepgconv.training.folder import PREPARED, RunFolder
 from sepgconv.training.record import WITHOUT_DIGEST, RunRecord, read_record
 from sepgconv.training.results import faults, mend, write_results
 
@@ -143,6 +143,8 @@ def train(
         changed: list[str] = []
         if resume:
             files.refuse_other(setup)
+            if keeper.epoch == 0:
+                files.refuse_other_beginning(prepared=prepare is not None)
             changed = files.refuse_changes(now, force=force)
             _say(f"resuming after epoch {keeper.epoch} of {config.epochs}", progress and trainer.is_global_zero)
         model = initial_network(config, dataset)
@@ -154,7 +156,7 @@ def train(
             if resume:
                 files.note_resume(keeper.epoch, changed, now)
             else:
-                files.begin({**setup, "conditions": now})
+                files.begin({**setup, "conditions": now, PREPARED: prepare is not None})
         parts = {"train": learned, "validation": held_out, "test": dataset.test}
         device = trainer.strategy.root_device
 
