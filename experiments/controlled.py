@@ -112,13 +112,13 @@ def train_controlled(
         DivergedError: loss or weights are not finite.
     """
     from sepgconv.training.callbacks import EpochKeeper
-    from sepgconv.training.checkpoint import completed_epochs
+    from sepgconv.training.checkpoint import own_epochs
     from sepgconv.training.fitting import build_trainer, fit
     from sepgconv.training.module import Classifier, EpochBatches
 
     commit, files = git_commit(), RunFolder(folder)
     setup = {"config": config.to_dict(), "data": data.name, "images": len(data.train) + len(data.validation)}
-    keeper = EpochKeeper(files.checkpoint, epoch=completed_epochs(files.checkpoint) if resume else 0)
+    keeper = EpochKeeper(files.checkpoint, epoch=own_epochs(files) if resume else 0)
     dtype, precision = PRECISIONS[config.model_config["precision"]]
     # Apple's GPUs, which "auto" takes where there are such, have no float64.
     accelerator = "cpu" if accelerator == "auto" and not torch.cuda.is_available() else accelerator

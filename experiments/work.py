@@ -223,9 +223,9 @@ def _load_once(name: str, data_dir: Path | None) -> Dataset:
 def can_resume(folder: Path, config: TrainingConfig, data: str, digest: str | None = None) -> bool:
     """Return whether a run was begun in a folder and can go on.
 
-    One with an unreadable checkpoint, begun with another config, on other data or with a version of this package that
-    gives other numbers, is put aside and begins anew. Other threads, another device, version of torch or state of the
-    code are let pass: `train(force=True)` writes them into the record.
+    One with an unreadable checkpoint or another run's, begun with another config, on other data or with a version of
+    this package that gives other numbers, is put aside and begins anew. Other threads, another device, version of torch
+    or state of the code are let pass: `train(force=True)` writes them into the record.
 
     Args:
         folder: the run's.
@@ -233,14 +233,14 @@ def can_resume(folder: Path, config: TrainingConfig, data: str, digest: str | No
         data: the data set's own name, as in "rotmnist-generated", which may depend on the files that are there.
         digest: the SHA-256 of the data set. Default: not compared; nor is that of a run which did not note it.
     """
-    from sepgconv.training.checkpoint import completed_epochs  # imports Lightning
+    from sepgconv.training.checkpoint import own_epochs  # imports Lightning
 
     files = RunFolder(folder)
     if not files.setup.is_file():
         return False
     try:
         files.refuse_other({"config": config.to_dict()})
-        completed_epochs(files.checkpoint)
+        own_epochs(files)
         used = [_begun_with(files)]
         if files.record.is_file():
             used.append(read_record(files.record).record.versions["sepgconv"])

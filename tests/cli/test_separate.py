@@ -93,6 +93,7 @@ def test_analyse_does_not_invent_what_a_separated_run_began_with(monkeypatch, ca
     for words, status, sentence in (
         (("--before", "initial"), 1, "began with the weights of another run"),
         ((), 0, ""),
+        (("--before", "initial"), 1, "began with the weights of another run"),
         (("--before", str(trained)), 0, ""),
     ):
         command = ["sepgconv", "analyse", str(tmp_path / "new"), *words, "--out", str(tmp_path / "page.html")]
@@ -101,6 +102,7 @@ def test_analyse_does_not_invent_what_a_separated_run_began_with(monkeypatch, ca
             main()
         assert (stop.value.code or 0) == status
         assert sentence in capsys.readouterr().err
+        (tmp_path / "new" / "separation.json").unlink(missing_ok=True)  # the config says it, too
 
 
 def test_what_is_not_trained_on_is_exported_as_well(monkeypatch, capsys, separate, trained, tmp_path):

@@ -82,5 +82,7 @@ def test_one_changed_value_changes_the_digest():
         Dataset("toy", ("a", "b"), split(5), split(3), split(2), nn.Identity()),  # parts exchanged
         Dataset("toy", ("ab",), split(5, 1), split(2, 1), split(3, 1), nn.Identity()),
         Dataset("toy", ("a", "b"), *(split(n, shape=(1, 5, 4)) for n in (5, 2, 3)), nn.Identity()),  # another shape
+        Dataset("toy", ("a", "b"), split(5), split(2), split(3), nn.Identity(), bit_depth=10),
+        Dataset("toy", ("a", "b"), split(5), split(2), split(3), nn.Identity(), bit_depth=12),
     ]
-    assert len({dataset.digest() for dataset in others} | {same}) == 6
+    assert len({dataset.digest() for dataset in others} | {same}) == 8

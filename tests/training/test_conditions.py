@@ -62,12 +62,12 @@ def test_what_changes_the_numbers_is_named_and_needs_force(stopped, config, bars
 
 
 def test_what_force_accepts_is_written_down(stopped, config, bars):
-    with pytest.raises(ValueError, match=r"has changed: threads was 1, is 2; the images or labels of the data are"):
+    with pytest.raises(ValueError, match=r"changed: threads was 1, is 2; images, labels or bit depth of the data are"):
         train(config, folder=stopped, data=inverted(bars), resume=True, progress=False, threads=2)
     record = train(config, folder=stopped, data=inverted(bars), resume=True, progress=False, threads=2, force=True)
     first, second = record.changes
     assert first == "after epoch 2: threads was 1, is 2"
-    assert second.startswith("after epoch 2: the images or labels of the data are others (SHA-256 was ")
+    assert second.startswith("after epoch 2: images, labels or bit depth of the data are others (SHA-256 was ")
     assert RunRecord.read(stopped / "record.json") == record
     setup = read_json(stopped / "config.json")
     assert setup["resumed"] == record.changes
@@ -80,6 +80,19 @@ def test_where_nothing_changed_force_changes_nothing(stopped, config, bars, undi
     assert record.changes == []
     assert (stopped / "config.json").read_bytes() == before
     assert read_weights(stopped) == undisturbed.weights
+
+
+def test_a_run_without_a_checkpoint_begins_with_the_weights_it_was_to_begin_with(stopped, config, bars):
+    """Weights of another origin are in no config, so it would train from random ones."""
+    (stopped / "checkpoints" / "last.ckpt").unlink()
+    words = {"data": bars, "resume": True, "progress": False, "threads": 1}
+    with pytest.raises(ValueError, match=r"no checkpoint yet and was to begin with the weights that its seed draws"):
+        train(config, folder=stopped, prepare=lambda network: None, **words)
+    setup = read_json(stopped / "config.json")
+    write_json(stopped / "config.json", {**setup, "prepared": True})
+    with pytest.raises(ValueError, match=r"has no checkpoint yet and was to begin with weights of its own, given by"):
+        train(config, folder=stopped, **words)
+    train(config, folder=stopped, prepare=lambda network: None, **words)
 
 
 def test_force_writes_over_no_run(tmp_path, config, bars):

@@ -180,6 +180,38 @@ def test_files_of_two_runs_are_not_taken_for_one(run, undisturbed, tmp_path, con
         load_run(run)
 
 
+def test_a_checkpoint_of_another_run_is_not_resumed_from(run, tmp_path, config, bars):
+    """It is whole, and of the same network."""
+    import dataclasses
+
+    other = tmp_path / "other"
+    train(dataclasses.replace(config, seed=2), folder=other, data=bars, progress=False)
+    shutil.copy(other / "checkpoints" / "last.ckpt", run / "checkpoints" / "last.ckpt")
+    before = contents(run)
+    load_run(run)  # needs none
+    (run / "model" / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"last\.ckpt is of another run than .*config\.json; put the run's own back"):
+        train(config, folder=run, data=bars, resume=True, progress=False)
+    (run / "record.json").unlink()
+    with pytest.raises(ValueError, match=r"last\.ckpt is of another run than .*config\.json; put the run's own back"):
+        train(config, folder=run, data=bars, resume=True, progress=False)
+    assert {**before, **contents(run)} == before
+
+
+def test_preprocessing_is_not_written_anew_from_other_data(run, config, bars):
+    """It would say another bit depth, or another whitening."""
+    import dataclasses
+
+    (run / "preprocessing.safetensors").unlink()
+    before = contents(run)
+    other = dataclasses.replace(bars, bit_depth=12)
+    with pytest.raises(ValueError, match=r"preprocessing\.safetensors is missing .+, and the data are others than"):
+        train(config, folder=run, data=other, resume=True, progress=False)
+    assert contents(run) == before
+    train(config, folder=run, data=bars, resume=True, progress=False)
+    load_run(run)
+
+
 def contents(folder):
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()

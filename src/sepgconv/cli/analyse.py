@@ -79,8 +79,9 @@ def _refuse_places(out: Path, as_json: Path | None) -> None:
 def _before(wanted: str | None, network: FoundNetwork, run: Path) -> "RedundancyReport | None":
     from sepgconv.analysis import redundancy
     from sepgconv.training import network_before_training
+    from sepgconv.training.folder import RunFolder
 
-    drawn = network.record is not None and not (run / SEPARATION).is_file()
+    drawn = network.record is not None and not ((run / SEPARATION).is_file() or RunFolder(run).prepared)
     if wanted == NONE or (wanted is None and not drawn):
         return None
     if wanted not in (None, INITIAL):
@@ -95,7 +96,7 @@ def _before(wanted: str | None, network: FoundNetwork, run: Path) -> "Redundancy
 def _pictures(network: FoundNetwork, count: int, data_dir: Path | None, run: Path) -> "Tensor":
     if network.record is None:
         raise ValueError(f"--pictures needs a run, which says its data set; {run} is a saved network")
-    return load_data_of(network.record, data_dir).test.images[:count]
+    return load_data_of(run, network.record, data_dir).test.images[:count]
 
 
 def _print_ranking(report: "RedundancyReport") -> None:

@@ -58,7 +58,7 @@ def certify(
     """
     try:
         found = find_network(model, options.model_config(width, widths, None, option), seed)
-        pictures = _real_pictures(found, images, data_dir)
+        pictures = _real_pictures(model, found, images, data_dir)
         certificate = _certificate(found, size, group, pictures, samples, tolerance, seed)
         if certificate.exact and not certificate.varies:
             raise ValueError(
@@ -115,12 +115,12 @@ def _certificate(
     )
 
 
-def _real_pictures(found: FoundNetwork, images: int, data_dir: Path | None) -> "Tensor | None":
+def _real_pictures(run: str, found: FoundNetwork, images: int, data_dir: Path | None) -> "Tensor | None":
     if images == 0:
         return None
     if found.record is None:
         raise ValueError("--images takes pictures of a run's data; give the folder of a run of `sepgconv train`")
-    return load_data_of(found.record, data_dir).test.images[:images]
+    return load_data_of(Path(run), found.record, data_dir).test.images[:images]
 
 
 def _draw(found: FoundNetwork, certificate: "Certificate", pictures: "Tensor | None", path: Path, seed: int) -> None:

@@ -10,18 +10,20 @@ if TYPE_CHECKING:
     from sepgconv.training import Run, RunRecord
 
 
-def load_data_of(record: "RunRecord", data_dir: Path | None) -> "Dataset":
+def load_data_of(folder: Path, record: "RunRecord", data_dir: Path | None) -> "Dataset":
     """Load the data set that a run was trained on; images of a folder get the size of the run's.
 
     Args:
+        folder: the run's.
         record: the run's.
         data_dir: where the files are; see `sepgconv.data.load_dataset`.
 
     Warns:
-        UserWarning: it has other numbers of images than when the run was trained.
+        UserWarning: it has other numbers of images than when the run was trained, or other images.
     """
     from sepgconv.data import load_dataset
     from sepgconv.data.registry import is_own
+    from sepgconv.training.folder import RunFolder
 
     name = str(record.config["data"])
     height, width = record.image_shape[1:]
@@ -30,21 +32,30 @@ def load_data_of(record: "RunRecord", data_dir: Path | None) -> "Dataset":
     found, recorded = _counts(dataset), dict(record.images)
     if "validation" not in recorded:  # the run learned from it, too
         found = {"train": found["train"] + found["validation"], "test": found["test"]}
-    if is_own(name) and found != recorded:
+    if not is_own(name):
+        return dataset  # known files, and preprocessing that may round otherwise on another machine
+    if found != recorded:
         warnings.warn(
             f"{dataset.name} has {_listed(found)} images, the run was trained with {_listed(recorded)}; if files were "
             "added or removed since, images that it learned from may be in other parts now",
+            stacklevel=2,
+        )
+    elif (digest := RunFolder(folder).data_digest) is not None and digest != dataset.digest():
+        warnings.warn(
+            f"{dataset.name} has as many images as when the run was trained, but images, labels or bit depth are "
+            "others; images that it learned from may be in other parts now",
             stacklevel=2,
         )
     return dataset
 
 
 def load_images_to_judge(
-    run: "Run", data: str | None, data_dir: Path | None, part: "Part | None"
+    folder: Path, run: "Run", data: str | None, data_dir: Path | None, part: "Part | None"
 ) -> tuple["LabelledImages", "Split"]:
     """Load the images that a run is judged by, as its network takes them.
 
     Args:
+        folder: the run's.
         run: the run.
         data: a data set by name, or a path. What is not divided into parts is taken whole. Default: the run's own.
         data_dir: where the files are; see `sepgconv.data.load_dataset`.
@@ -58,7 +69,7 @@ def load_images_to_judge(
     from sepgconv.data.registry import is_own
 
     if data is None:
-        found = LabelledParts.of(load_data_of(run.record, data_dir)).to_judge(run.classes, part)
+        found = LabelledParts.of(load_data_of(folder, run.record, data_dir)).to_judge(run.classes, part)
         return found, found.split
     channels, height, width = run.record.image_shape
     found = load_labelled_images(

@@ -31,7 +31,7 @@ def evaluate(
     from sepgconv.training import load_run
 
     loaded = load_run(run)
-    found, split = load_images_to_judge(loaded, data, data_dir, part)
+    found, split = load_images_to_judge(run, loaded, data, data_dir, part)
     which = "all images" if found.part == "all" else f"{found.part} part"
     rows = [
         ("images", f"{count(len(split))} ({which} of {found.name})"),

@@ -75,7 +75,7 @@ def separate(
         RunFolder(folder).refuse_existing()
     elif not finetune and folder.exists():
         raise FileExistsError(f"{folder} exists; choose another folder with --out")
-    data = load_data_of(loaded.record, data_dir)
+    data = load_data_of(run, loaded.record, data_dir)
     _print_layers(separation)
     networks: dict[str, nn.Module] = {"before": loaded.model, "separated": network}
     if finetune:

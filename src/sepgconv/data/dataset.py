@@ -101,15 +101,17 @@ class Dataset:
     def digest(self) -> str:
         """Return the SHA-256 (64 hexadecimal digits) of what is learned from and judged by; computed on first use.
 
-        It covers the class names in their order and the images and labels of every part in theirs, as they are here,
-        after preprocessing; neither `name` nor `skipped`. One bit of a pixel changes it. Preprocessing that computes
-        (whitening, turning) may round otherwise on another machine, and the digest is then another one.
+        It covers the class names in their order, the images and labels of every part in theirs, as they are here, after
+        preprocessing, and `bit_depth`; neither `name` nor `skipped`. One bit of a pixel changes it. Preprocessing that
+        computes (whitening, turning) may round otherwise on another machine, and the digest is then another one.
         """
         return self._digest
 
     @functools.cached_property
     def _digest(self) -> str:
         found = hashlib.sha256(repr(self.classes).encode(errors="surrogateescape"))
+        if self.bit_depth is not None:  # the same pixels may come from files of 10 and of 12 bits
+            found.update(f"\n{self.bit_depth} bits".encode())
         for title, split in (("train", self.train), ("validation", self.validation), ("test", self.test)):
             for kind, tensor in (("images", split.images), ("labels", split.labels)):
                 found.update(f"\n{title} {kind} {tuple(tensor.shape)}\n".encode())

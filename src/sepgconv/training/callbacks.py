@@ -24,6 +24,7 @@ class EpochKeeper(Callback):
         cpu_seconds: processor time of the same, of all threads of this process; it counts no waiting.
         peak_memory_bytes: the most memory used until then; None where it cannot be measured.
         history: a row for each epoch up to it, in the first process.
+        run: the random number of the run (`RunFolder.identity`), which goes into its checkpoints; None: it has none.
 
     Args:
         checkpoint: where to write it.
@@ -39,11 +40,13 @@ class EpochKeeper(Callback):
         self.seconds = self.cpu_seconds = 0.0
         self.peak_memory_bytes: int | None = None
         self.history: list[Row] = []
+        self.run: str | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the checkpoint keeps of this object, a `KeeperState`."""
         names = ("epoch", "seconds", "cpu_seconds", "peak_memory_bytes")
-        return {**{name: getattr(self, name) for name in names}, "history": [dict(row) for row in self.history]}
+        kept = {**{name: getattr(self, name) for name in names}, "history": [dict(row) for row in self.history]}
+        return kept if self.run is None else {**kept, "run": self.run}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over what a checkpoint kept."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.serialization import get_crc32_options, set_crc32_options
 
 from sepgconv._files import write_atomically
+from sepgconv.training.folder import RunFolder
 from sepgconv.training.schema import check_fields
 
 
@@ -89,6 +90,7 @@ class KeeperState(TypedDict):
         cpu_seconds: processor time until then.
         peak_memory_bytes: the most memory used until then; None where it cannot be measured.
         history: a row for each epoch until then; older versions kept none.
+        run: the random number of the run that it is of (`RunFolder.identity`); the same.
     """
 
     epoch: int
@@ -96,6 +98,7 @@ class KeeperState(TypedDict):
     cpu_seconds: float
     peak_memory_bytes: int | None
     history: NotRequired[list[dict[str, int | float]]]
+    run: NotRequired[str]
 
 
 class _Callbacks(TypedDict):
@@ -147,6 +150,24 @@ def completed_epochs(path: Path) -> int:
         ValueError: the file is damaged.
     """
     return state["epoch"] if (state := read_keeper_state(path)) is not None else 0
+
+
+def own_epochs(folder: RunFolder) -> int:
+    """Return the epoch of a run's checkpoint, as `completed_epochs`; the run must have been begun.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: the file is damaged, or of another run.
+    """
+    state = read_keeper_state(folder.checkpoint)
+    if state is None:
+        return 0
+    if state.get("run") != folder.identity:
+        raise ValueError(
+            f"{folder.checkpoint} is of another run than {folder.setup}; put the run's own back, or train it again in "
+            "another folder (--out)"
+        )
+    return state["epoch"]
 
 
 def read_keeper_state(path: Path) -> KeeperState | None:

@@ -38,7 +38,7 @@ _WORDS: Mapping[str, str] = {
     "processes": "the number of processes (devices) was {}, is {}",
     "device": "the device was {}, is {}",
     "code": "the code of this package is another (SHA-256 was {:.12}, is {:.12})",
-    "data": "the images or labels of the data are others (SHA-256 was {:.12}, is {:.12})",
+    "data": "images, labels or bit depth of the data are others (SHA-256 was {:.12}, is {:.12})",
 }
 
 
@@ -87,6 +87,11 @@ def unknown(begun: Mapping[str, Any]) -> list[str]:
     """Return the names of what config.json does not say, because an older version wrote it."""
     said = {**_known(begun, "conditions"), **{f"version of {name}": 1 for name in _known(begun, "versions")}}
     return [name for name in (*_WORDS, *(f"version of {name}" for name in _VERSIONS)) if name not in said]
+
+
+def known_data(begun: Mapping[str, Any]) -> str | None:
+    """Return the SHA-256 of the data set that config.json says; None where an older version wrote it."""
+    return _known(begun, "conditions").get("data")
 
 
 def _known(begun: Mapping[str, Any], part: str) -> Mapping[str, Any]:

@@ -119,6 +119,8 @@ def fit(
         SystemExit: SIGTERM; the same.
     """
     epochs = classifier.config.epochs
+    if trainer.is_global_zero:
+        keeper.run = folder.identity
     if keeper.epoch and trainer.is_global_zero:
         state = read_keeper_state(folder.checkpoint)
         rows = None if state is None else state.get("history")

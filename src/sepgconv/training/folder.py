@@ -1,6 +1,7 @@
 """The folder of a run: where everything lies, and whether a run may start or resume there."""
 
 import contextlib
+import secrets
 import warnings
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +10,13 @@ from typing import Any
 
 from sepgconv._files import LockedError, locked, read_json, write_json
 from sepgconv.models.storage import CONFIG, WEIGHTS
-from sepgconv.training.conditions import Conditions, changes, unknown
+from sepgconv.training.conditions import Conditions, changes, known_data, unknown
 from sepgconv.training.environment import versions
 
 # Options that the configs of older versions lack, and how it was without them.
 _ONCE_UNSAID = {"initialisation": "sepgconv"}
+PREPARED = "prepared"  # in config.json: whether the weights that the run began with were other than its seed draws
+IDENTITY = "run"  # in config.json: a random number by which the run's checkpoints are known
 
 
 @dataclass(frozen=True)
@@ -125,12 +128,12 @@ class RunFolder:
         """Make the folder and note what the run is, and the versions that it was begun with.
 
         Args:
-            setup: "config", "precision", "data" and "conditions", each in types that JSON keeps.
+            setup: "config", "precision", "data", "conditions" and "prepared", each in types that JSON keeps.
 
         Raises:
             OSError: it could not be written.
         """
-        write_json(self.setup, {**setup, "versions": versions()})
+        write_json(self.setup, {**setup, "versions": versions(), IDENTITY: secrets.token_hex(16)})
 
     def read_setup(self) -> dict[str, Any]:
         """Return what `begin` noted.
@@ -144,6 +147,33 @@ class RunFolder:
                 f"{self.root} holds no run to resume (no {self.setup.name}); start it without resume (--resume)"
             )
         return read_json(self.setup)
+
+    @property
+    def identity(self) -> str | None:
+        """The random number that `begin` drew, by which the run's checkpoints are known; None of an older version.
+
+        Raises:
+            OSError, ValueError: as `read_setup`.
+        """
+        return self.read_setup().get(IDENTITY)
+
+    @property
+    def prepared(self) -> bool | None:
+        """Whether it began with other weights than its seed draws (`train(prepare=...)`); None of an older version.
+
+        Raises:
+            OSError, ValueError: as `read_setup`.
+        """
+        return self.read_setup().get(PREPARED)
+
+    @property
+    def data_digest(self) -> str | None:
+        """The SHA-256 of the data set that the run was trained with; None of an older version.
+
+        Raises:
+            OSError, ValueError: as `read_setup`.
+        """
+        return known_data(self.read_setup())
 
     def refuse_other(self, setup: Mapping[str, Any]) -> None:
         """Make sure that what is to be resumed is the run that was begun.
@@ -163,6 +193,22 @@ class RunFolder:
             raise ValueError(
                 f"the run in {self.root} was started otherwise: {'; '.join(differences)}. Resume it as it was, "
                 "or train in another folder"
+            )
+
+    def refuse_other_beginning(self, *, prepared: bool) -> None:
+        """Make sure that a run without a checkpoint begins with the weights that it was to begin with.
+
+        Args:
+            prepared: whether they are other than its seed draws.
+
+        Raises:
+            ValueError: it was otherwise.
+        """
+        if self.prepared not in (None, prepared):
+            was = "weights of its own, given by" if self.prepared else "the weights that its seed draws, without"
+            raise ValueError(
+                f"the run in {self.root} has no checkpoint yet and was to begin with {was} prepare=... (as `sepgconv "
+                "separate` gives it); resume it as it was started, or train in another folder"
             )
 
     def refuse_changes(self, now: Conditions, *, force: bool) -> list[str]:

@@ -135,7 +135,8 @@ def mend(files: RunFolder, kept: KeptRecord, wrong: Sequence[str], data: Callabl
 
     Raises:
         OSError: a file could not be read or written.
-        ValueError: the checkpoint is damaged, missing, or not that of the last epoch.
+        ValueError: the checkpoint is damaged, missing, or not that of the last epoch; or the data set, where it is
+            needed, is another than the run was trained with.
     """
     from sepgconv.training.checkpoint import read_keeper_state, read_weights
 
@@ -153,7 +154,13 @@ def mend(files: RunFolder, kept: KeptRecord, wrong: Sequence[str], data: Callabl
     except RuntimeError as error:
         raise ValueError(f"{lost}, and the weights in {files.checkpoint} are of another network") from error
     if files.preprocessing.name in wrong:
-        _write_preprocessing(files, data())
+        dataset = data()
+        if (digest := files.data_digest) is not None and digest != dataset.digest():
+            raise ValueError(
+                f"{lost}, and the data are others than those it was trained with, so {files.preprocessing.name} cannot "
+                "be written anew from them; put the former back, or train it again in another folder (--out)"
+            )
+        _write_preprocessing(files, dataset)
     save(model, files.model)
     _write_history(files, record, history)
     if (digests := _digests(files)) != kept.files or not kept.sealed:

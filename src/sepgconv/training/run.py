@@ -19,7 +19,7 @@ from sepgconv.training.config import TrainingConfig
 from sepgconv.training.environment import device_name, git_commit, refuse_damaged_ranks, versions
 from sepgconv.training.errors import CheckpointError
 from sepgconv.training.evaluation import count_wrong
-from sepgconv.training.folder import RunFolder
+from sepgconv.training.folder import PREPARED, RunFolder
 from sepgconv.training.record import WITHOUT_DIGEST, RunRecord, read_record
 from sepgconv.training.results import faults, mend, write_results
 
@@ -97,7 +97,7 @@ def train(
     require("lightning", extra="train", purpose="training")
     # Imported here and not above: Lightning takes seconds to import, and most commands do without it.
     from sepgconv.training.callbacks import EpochKeeper
-    from sepgconv.training.checkpoint import completed_epochs
+    from sepgconv.training.checkpoint import own_epochs
     from sepgconv.training.fitting import build_trainer, fit, what_is_left
     from sepgconv.training.module import Classifier, EpochBatches
     from sepgconv.training.processes import together
@@ -109,7 +109,7 @@ def train(
         files.refuse_other(setup)
         if (finished := _finished_record(files, progress)) is not None:
             return finished
-    keeper = EpochKeeper(files.checkpoint, progress=progress, epoch=completed_epochs(files.checkpoint) if resume else 0)
+    keeper = EpochKeeper(files.checkpoint, progress=progress, epoch=own_epochs(files) if resume else 0)
     trainer = build_trainer(
         config,
         files,
@@ -124,7 +124,7 @@ def train(
     with contextlib.ExitStack() as stack:
         if trainer.is_global_zero:
             stack.enter_context(files.locked())
-            if resume and completed_epochs(files.checkpoint) != keeper.epoch:
+            if resume and own_epochs(files) != keeper.epoch:
                 raise BlockingIOError(f"another process has trained in {files.root} at this moment; start it again")
             if not resume:
                 files.refuse_existing()
@@ -142,6 +142,8 @@ def train(
         changed: list[str] = []
         if resume:
             files.refuse_other(setup)
+            if keeper.epoch == 0:
+                files.refuse_other_beginning(prepared=prepare is not None)
             changed = files.refuse_changes(now, force=force)
             _say(f"resuming after epoch {keeper.epoch} of {config.epochs}", progress and trainer.is_global_zero)
         model = initial_network(config, dataset)
@@ -153,7 +155,7 @@ def train(
             if resume:
                 files.note_resume(keeper.epoch, changed, now)
             else:
-                files.begin({**setup, "conditions": now})
+                files.begin({**setup, "conditions": now, PREPARED: prepare is not None})
         parts = {"train": learned, "validation": held_out, "test": dataset.test}
         device = trainer.strategy.root_device
 
