@@ -263,6 +263,8 @@ def check_eps(eps: float, caller: str, *, training: bool = False) -> None:
     Raises:
         ValueError: no finite number, negative, or zero in training.
     """
+    if type(eps) is float and 0 < eps < 1:  # at every call of a norm: the usual ones in one step
+        return
     if _is_number(eps) and (eps > 0 or (eps == 0 and not training)):
         return
     least = "greater than 0 when training" if training else "a finite number of at least 0"
