@@ -29,14 +29,14 @@ def nearest_names(name: object, choices: Iterable[str]) -> list[str]:
     return [folded[match] for match in difflib.get_close_matches(str(name).lower(), folded, n=3, cutoff=0.5)]
 
 
-def one_of(kind: str, value: str, choices: tuple[T, ...]) -> T:
+def one_of(kind: str, value: object, choices: tuple[T, ...]) -> T:
     """Return the choice that equals `value`.
 
     Raises:
         ValueError: there is none; the sentence is that of `unknown_name`.
     """
     for choice in choices:
-        if value == choice:
+        if isinstance(value, str) and value == choice:
             return choice
     raise ValueError(unknown_name(kind, value, choices))
 

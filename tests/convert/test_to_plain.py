@@ -374,3 +374,14 @@ def test_it_is_written_in_torch_only(stir):
     torch.save(plain, buffer)
     assert b"sepgconv" not in buffer.getvalue()
     assert "unflatten" in plain.code
+
+
+def test_a_dilated_and_padded_pool_stays_within_its_maps():
+    """Where a window lies in the padding whole, torch's own pool reads and writes beside the maps."""
+    net = nn.Sequential(LiftingConv2d(1, 2, 1, "p4"), MaxPool2d(2, padding=1, dilation=3), GroupMaxPool()).eval()
+    plain = assert_plain(net, torch.randn(2, 1, 8, 8))
+    for height, width in ((2, 8), (8, 2), (1, 1)):
+        with pytest.raises(AssertionError, match="than one step of its dilation, 3"):
+            plain(torch.randn(1, 1, height, width))
+    ordinary = to_plain(nn.Sequential(LiftingConv2d(1, 2, 1, "p4"), MaxPool2d(3, 2, 1)).eval(), input_shape=(1, 8, 8))
+    assert "_assert" not in ordinary.code

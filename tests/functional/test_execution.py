@@ -15,8 +15,8 @@ from sepgconv.groups import group as group_named
 PLANAR = [{}, {"padding": 1}, {"stride": 2, "padding": 1}, {"dilation": 2}]
 RUN = [("gc", "separable"), ("gc", "fourier"), ("gc", "composed"), ("g", "separable"), ("g", "composed")]
 # theory.md, Mixing in irreps: multiplications per pair of channels, and additions per channel of a transform.
-PRODUCTS = {"p1": 1, "p2": 2, "pm": 2, "pmm": 4, "p4": 6, "p4m": 12}
-ADDITIONS = {"p1": 0, "p2": 2, "pm": 2, "pmm": 8, "p4": 6, "p4m": 20}
+PRODUCTS = {"p1": 1, "p2": 2, "pm": 2, "cm": 2, "pmm": 4, "cmm": 4, "p4": 6, "p4m": 12}
+ADDITIONS = {"p1": 0, "p2": 2, "pm": 2, "cm": 2, "pmm": 8, "cmm": 8, "p4": 6, "p4m": 20}
 
 
 def arguments(group, sharing, planar, channels=(3, 5), size=(7, 9), kernel=3):

@@ -55,6 +55,40 @@ class TestGroupBatchNorm:
         evaluated = group_batch_norm(x, *ours, weight, bias)
         torch.testing.assert_close(evaluated, F.batch_norm(x, *theirs, weight, bias), rtol=1e-12, atol=1e-12)
 
+    @pytest.mark.parametrize("shape", [(8, 3, 4, 32, 32), (5, 7, 8, 13, 9)], ids=str)
+    @pytest.mark.parametrize("ratio", [0, 1, 10, 100, 1e4], ids=str)
+    def test_is_as_exact_as_torch_whatever_the_mean(self, ratio, shape):
+        """The mean of a channel, in standard deviations; sums in the precision of the maps would lose its digits."""
+        x = torch.randn(shape, dtype=torch.float32) + ratio
+        grad, weight = torch.randn(shape, dtype=torch.float32), torch.rand(shape[1], dtype=torch.float32) + 0.5
+
+        def results(norm, dtype):
+            leaves = [part.to(dtype).requires_grad_() for part in (x, weight, torch.zeros(shape[1]))]
+            running = torch.zeros(shape[1], dtype=dtype), torch.ones(shape[1], dtype=dtype)
+            y = norm(leaves[0], *running, *leaves[1:], True, 1.0)
+            return y, *torch.autograd.grad(y, leaves[:2], grad.to(dtype)), *running
+
+        exact = results(F.batch_norm, torch.float64)
+        sizes = [1.0 if right.norm() < 1 else right.norm().item() for right in exact]  # a mean of zero is one std off
+        mine, of_torch = (
+            [(f.double() - right).norm().item() / size for f, right, size in zip(part, exact, sizes, strict=True)]
+            for part in (results(group_batch_norm, torch.float32), results(F.batch_norm, torch.float32))
+        )
+        # For y, the gradients by x and weight, mean and variance: the rounding of the mean goes into all of them.
+        allowed = [3e-7, 3e-7 + 8e-9 * ratio, 1e-5, 3e-7, 3e-7 + 1e-8 * ratio]
+        for error, expected, more in zip(mine, of_torch, allowed, strict=True):
+            assert error < 3 * expected + more
+
+    def test_many_pixels_far_from_zero_keep_their_variance(self):
+        """2 x 10^5 pixels at a mean of 10^4 standard deviations: here float32 sums had no digit right."""
+        x = torch.randn(33, 1, 2, 79, 81, dtype=torch.float32) + 1e4
+        mean, var = torch.zeros(1, dtype=torch.float32), torch.ones(1, dtype=torch.float32)
+        y = group_batch_norm(x, mean, var, training=True, momentum=1.0)
+        exact = x.double()
+        assert abs(mean.item() - exact.mean().item()) < 1e-3
+        assert abs(var.item() / exact.var().item() - 1) < 1e-3
+        assert y.std().item() == pytest.approx(1, abs=1e-3)
+
     def test_first_and_second_derivatives(self):
         x = torch.randn(2, 2, 4, 2, 3, dtype=torch.float64, requires_grad=True)
         weight, bias = (torch.rand(2, dtype=torch.float64, requires_grad=True) for _ in range(2))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import sepgconv
-from sepgconv.groups import filter_permutation, pixel_permutation, pose_division
+from sepgconv.groups import element_names, filter_permutation, pixel_permutation, pose_division
 
 SQUARES = [(1, 1), (2, 2), (3, 3), (4, 4), (7, 7)]
 RECTANGLES = [(1, 4), (2, 3), (3, 5), (6, 4)]
@@ -56,3 +56,18 @@ def test_filter_permutation_moves_poses_and_pixels(group):
 def test_quarter_turns_need_a_square_grid(name, table):
     with pytest.raises(ValueError, match=f"{name} exchanges the two axes, so it does not keep a grid of 3 x 5"):
         table(sepgconv.group(name), 3, 5)
+
+
+def test_groups_are_taken_by_name_as_everywhere(group):
+    assert np.array_equal(pose_division(group.name), pose_division(group))
+    assert np.array_equal(pixel_permutation(group.name, 3, 3), pixel_permutation(group, 3, 3))
+    assert np.array_equal(filter_permutation(group.name, 3, 3), filter_permutation(group, 3, 3))
+    assert element_names(group.name) == element_names(group)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("name", ["p5", None, 4, ["p4"]], ids=str)
+def test_what_is_no_group_is_refused(name):
+    for call in (pose_division, element_names, lambda group: filter_permutation(group, 3, 3)):
+        with pytest.raises(ValueError, match="unknown group"):
+            call(name)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import sepgconv
+from sepgconv import functional
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -23,9 +24,8 @@ pytestmark = pytest.mark.usefixtures("unchecked")
 def test_unequal_sides_are_refused_under_quarter_turns_only(convolution, group, options):
     name = list(options)[-1]
     if group.exchanges_axes:
-        with pytest.raises(
-            ValueError, match=rf"{name}=\(\d, \d\) breaks the equivariance to {group.name}, whose quarter"
-        ):
+        exchanges = rf"{name}=\(\d, \d\) breaks the equivariance to {group.name}, which exchanges the two axes"
+        with pytest.raises(ValueError, match=exchanges):
             convolution.build(group, **options)
     else:
         assert convolution.build(group, **options)(convolution.input(group, 8, 8)).ndim == 5
@@ -119,3 +119,37 @@ def test_the_smallest_size_named_is_taken(convolution, options):
 def test_depthwise_names_its_own_argument():
     with pytest.raises(ValueError, match="DepthwiseGroupConv2d: channels must be a positive integer, got 0"):
         sepgconv.nn.DepthwiseGroupConv2d(0, 3, "p4")
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda: sepgconv.nn.GroupConv2d(int, 2, 3, "p4"), ValueError, "in_channels must be a positive integer"),
+        (lambda: sepgconv.nn.MaxPool2d(int), ValueError, "kernel_size must be an integer"),
+        (
+            lambda: sepgconv.nn.LiftingConv2d(1, 2, 3, "p4", padding_mode=torch.zeros(2)),
+            ValueError,
+            "unknown padding_mode tensor",
+        ),
+        (lambda: functional.act("p4", torch.zeros(3), torch.zeros(1, 1, 3, 3)), ValueError, "act: p4 has the elements"),
+        (
+            lambda: functional.group_conv2d(torch.zeros(1, 2, 4, 3, 3), torch.zeros(0, 2, 4, 3, 3), "p4"),
+            ValueError,
+            "group_conv2d: weight has no numbers",
+        ),
+        *(
+            (
+                lambda name=name, value=value: functional.separable_group_conv2d(
+                    torch.zeros(1, 2, 4, 3, 3), torch.zeros(2, 2, 4), torch.zeros(2, 3, 3), "p4", **{name: value}
+                ),
+                TypeError,
+                f"separable_group_conv2d: {name} must be a ",
+            )
+            for name in ("before", "actions")
+            for value in ("x", torch.zeros(2), torch.nn.ReLU())
+        ),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(call, kind, message):
+    with pytest.raises(kind, match=re.escape(message)):
+        call()

@@ -1,11 +1,9 @@
 """How a group element moves an image or a feature map."""
 
-from typing import SupportsIndex
-
 import torch
 from torch import Tensor
 
-from sepgconv.functional.checks import INTEGERS, NUMBERS, check_tensor
+from sepgconv.functional.checks import INTEGERS, NUMBERS, check_tensor, is_integer
 from sepgconv.groups import FiniteGroup, pose_division
 from sepgconv.groups import group as find_group
 
@@ -29,7 +27,7 @@ def act(group: FiniteGroup | str, g: int, x: Tensor) -> Tensor:
         ValueError: there is no element g, x is not dense, or x has another rank or number of poses.
     """
     group = find_group(group)
-    if not isinstance(g, SupportsIndex) or isinstance(g, bool) or not 0 <= g.__index__() < group.order:
+    if not is_integer(g) or not 0 <= g.__index__() < group.order:
         raise ValueError(f"act: {group.name} has the elements 0..{group.order - 1}, got {g!r}")
     check_tensor(x, "x", "act", (*NUMBERS, *INTEGERS, torch.bool))
     if x.ndim not in (4, 5) or (x.ndim == 5 and x.shape[2] != group.order):

@@ -35,7 +35,7 @@ def is_integer(value: object) -> TypeGuard[SupportsIndex]:
     """Tell whether a value is one integer: of Python, or of another library, a truth value is none."""
     if isinstance(value, Tensor):
         return value.ndim == 0 and value.dtype in INTEGERS and not value.is_meta
-    return isinstance(value, SupportsIndex) and not isinstance(value, bool) and getattr(value, "ndim", 0) == 0
+    return isinstance(value, SupportsIndex) and not isinstance(value, bool | type) and getattr(value, "ndim", 0) == 0
 
 
 def check_tensor(value: object, what: str, caller: str, dtypes: tuple[torch.dtype, ...] = FLOATS) -> None:
@@ -65,6 +65,16 @@ def check_tensor(value: object, what: str, caller: str, dtypes: tuple[torch.dtyp
     expected = ", ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
     hint = "; convert it with x.float()" if value.dtype in (*INTEGERS, torch.bool) else ""
     raise ValueError(f"{caller}: {what} must be of one of the dtypes {expected}, got {value.dtype}{hint}")
+
+
+def check_kind(value: object, kind: type, name: str, caller: str) -> None:
+    """Refuse an argument that is no object of a class; None is passed over.
+
+    Raises:
+        TypeError: another class.
+    """
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(f"{caller}: {name} must be a {kind.__name__}, got {_kind(value)}")
 
 
 def _listed(shape: tuple[int | str, ...]) -> str:
@@ -191,13 +201,15 @@ def check_weight(
 
     Raises:
         TypeError: no tensor.
-        ValueError: another shape, which is named, or a dtype or layout that torch's convolutions do not take.
+        ValueError: another shape, which is named; no numbers; a dtype or layout that torch's convolutions do not take.
     """
     check_tensor(weight, name, caller, NUMBERS)
     came = weight.shape
     fits = len(came) == len(shape)
     for axis in range(len(shape) if fits else 0):
         fits = fits and (isinstance(shape[axis], str) or came[axis] == shape[axis])
+    if fits and 0 in came:
+        raise ValueError(f"{caller}: {name} has no numbers, got {tuple(came)}")
     if not fits:
         on = "" if group is None else f" for {group.name}"
         raise ValueError(f"{caller}: expected {name} ({_listed(shape)}){on}, got {tuple(came)}")
@@ -251,6 +263,8 @@ def check_eps(eps: float, caller: str, *, training: bool = False) -> None:
     Raises:
         ValueError: no finite number, negative, or zero in training.
     """
+    if type(eps) is float and 0 < eps < 1:  # at every call of a norm: the usual ones in one step
+        return
     if _is_number(eps) and (eps > 0 or (eps == 0 and not training)):
         return
     least = "greater than 0 when training" if training else "a finite number of at least 0"

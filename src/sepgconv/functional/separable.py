@@ -16,6 +16,7 @@ from sepgconv.functional.checks import (
     HALVES,
     NUMBERS,
     check_feature_map,
+    check_kind,
     check_operands,
     check_per_channel,
     check_tensor,
@@ -153,11 +154,13 @@ def separable_group_conv2d(
         Feature maps (batch, out, |G|, height', width').
 
     Raises:
-        TypeError: no tensor where one belongs.
+        TypeError: no tensor where one belongs, or before or actions of another kind.
         ValueError: tensors of different dtypes or devices, or not dense; wrong rank, channels or poses; maps too small,
             an unknown execution, "fourier" with sharing "g", or arguments that break equivariance.
     """
     group, caller = find_group(group), "separable_group_conv2d"
+    check_kind(before, NormRelu, "before", caller)
+    check_kind(actions, SeparableActions, "actions", caller)
     size = kernel_size_of(depthwise, "depthwise", caller)
     geometry = conv_geometry(group, size, stride, padding, dilation, padding_mode)
     if before is not None:

@@ -4,19 +4,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sepgconv.groups.finite import FiniteGroup
+from sepgconv.groups.registry import group as find_group
 
 
-def pose_division(group: FiniteGroup) -> NDArray[np.int64]:
-    """Return the table of relative poses, `[g, h]` = index of g^-1 h, shape (|G|, |G|)."""
+def pose_division(group: FiniteGroup | str) -> NDArray[np.int64]:
+    """Return the table of relative poses, `[g, h]` = index of g^-1 h, shape (|G|, |G|).
+
+    Raises:
+        ValueError: no group has that name.
+    """
+    group = find_group(group)
     table = np.array(group.table)
     return table[np.array(group.inverses)]
 
 
-def pixel_permutation(group: FiniteGroup, height: int, width: int) -> NDArray[np.int64]:
+def pixel_permutation(group: FiniteGroup | str, height: int, width: int) -> NDArray[np.int64]:
     """Return, for every element g and pixel v of a grid, the flat index of the pixel g^-1 v that comes to lie on v.
 
     Args:
-        group: the point group.
+        group: the point group or its name.
         height: rows of the grid.
         width: columns of the grid.
 
@@ -24,8 +30,9 @@ def pixel_permutation(group: FiniteGroup, height: int, width: int) -> NDArray[np
         Integers of shape (|G|, height, width), a permutation of 0 .. height * width - 1 for every g.
 
     Raises:
-        ValueError: the grid is not square and the group exchanges its axes.
+        ValueError: no group has that name, or the grid is not square and the group exchanges its axes.
     """
+    group = find_group(group)
     if height != width and group.exchanges_axes:
         raise ValueError(
             f"{group.name} exchanges the two axes, so it does not keep a grid of {height} x {width}; use a square one"
@@ -37,7 +44,7 @@ def pixel_permutation(group: FiniteGroup, height: int, width: int) -> NDArray[np
     return (y + height - 1) // 2 * width + (x + width - 1) // 2
 
 
-def filter_permutation(group: FiniteGroup, height: int, width: int) -> NDArray[np.int64]:
+def filter_permutation(group: FiniteGroup | str, height: int, width: int) -> NDArray[np.int64]:
     """Return the action on a filter with a pose axis, `F[g^-1 h, g^-1 v]`, as flat indices into (|G|, height, width).
 
     Returns:

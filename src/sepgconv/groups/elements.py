@@ -1,6 +1,7 @@
 """The elements of a group in words."""
 
 from sepgconv.groups.finite import FiniteGroup, Matrix
+from sepgconv.groups.registry import group as find_group
 
 # By what the element does to a pixel (y, x), y pointing down; the eight symmetries of the square grid.
 _NAMES: dict[Matrix, str] = {
@@ -15,12 +16,15 @@ _NAMES: dict[Matrix, str] = {
 }
 
 
-def element_names(group: FiniteGroup) -> tuple[str, ...]:
+def element_names(group: FiniteGroup | str) -> tuple[str, ...]:
     """Return what each element does to a picture, in the order of the elements.
 
     Turns are counter-clockwise as seen on the screen; the diagonal is that from the upper left, as in a transposition.
 
     Args:
-        group: the group.
+        group: the group or its name.
+
+    Raises:
+        ValueError: no group has that name.
     """
-    return tuple(_NAMES[matrix] for matrix in group.matrices)
+    return tuple(_NAMES[matrix] for matrix in find_group(group).matrices)

@@ -1,6 +1,7 @@
 """The layers of the library as ordinary layers on folded maps."""
 
 import copy
+import operator
 from functools import singledispatch
 
 import torch
@@ -243,7 +244,23 @@ def _(module: GroupDropout, to: Plain, example: Tensor) -> Value:
 @plain.register
 def _(module: MaxPool2d, to: Plain, example: Tensor) -> Value:
     pool = nn.MaxPool2d(module.kernel_size, module.stride, module.padding, module.dilation)
+    _keep_windows_on_maps(module, to)
     return Value(example, folded=to.build.module(to.name, lambda: pool, to.folded))
+
+
+def _keep_windows_on_maps(module: MaxPool2d, to: Plain) -> None:
+    """Write the check that no window lies in the padding whole: there torch's pool reads beside the maps.
+
+    It asks for a little more than the layer of the library, whose check depends on the stride: that no step of the
+    dilation is longer than the map.
+    """
+    graph = to.build.graph
+    for axis, padding, dilation in zip((2, 3), module.padding, module.dilation, strict=True):
+        if padding > 0 and dilation > 1:
+            fits = graph.call_function(operator.ge, (graph.call_method("size", (to.folded, axis)), dilation))
+            sentence = f"{to.name}: maps of less pixels along axis {axis} than one step of its dilation, {dilation}"
+            check = torch._assert  # pyright: ignore[reportPrivateUsage] (the one that graphs keep)
+            graph.call_function(check, (fits, sentence))
 
 
 @plain.register
