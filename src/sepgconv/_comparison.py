@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from sepgconv._modules import copy_network
+from sepgconv._modules import converted, copy_network
 
 # Largest difference of two answers, as a part of the largest answer, that rounding explains. A network adds up some
 # hundreds of products per layer, over tens of layers, in another order.
@@ -55,7 +55,7 @@ def widened(network: nn.Module) -> nn.Module:
     """
     if precisions(network) <= {*ROUNDING}:
         return network
-    return copy_network(network, "comparison").float()
+    return converted(copy_network(network, "comparison"), torch.float32)
 
 
 def largest_difference(found: Any, expected: Any) -> float:

@@ -213,17 +213,17 @@ def freeze(module: nn.Module, size: Pair) -> nn.Module:
 
 @freeze.register
 def _(module: LiftingConv2d, size: Pair) -> nn.Module:
-    return _frozen(module, planar_bank(module.weight, _pixels(module)))
+    return _frozen(module, planar_bank(module.weight, _pixels(module, module.weight)))
 
 
 @freeze.register
 def _(module: GroupConv2d, size: Pair) -> nn.Module:
-    return _frozen(module, dense_bank(module.weight, _filters(module)))
+    return _frozen(module, dense_bank(module.weight, _filters(module, module.weight)))
 
 
 @freeze.register
 def _(module: DepthwiseGroupConv2d, size: Pair) -> nn.Module:
-    filters = planar_bank(module.weight, _pixels(module)).unsqueeze(1)
+    filters = planar_bank(module.weight, _pixels(module, module.weight)).unsqueeze(1)
     return _frozen(module, filters, channel_groups=len(filters))
 
 
@@ -233,22 +233,22 @@ def _(module: SeparableGroupConv2d, size: Pair) -> nn.Module:
     chosen = module.selected_execution(*size) if module.sharing == "gc" else "composed"
     if chosen == "composed":
         weight = compose_kernel(module.pointwise, module.depthwise, module.sharing)
-        return _frozen(module, dense_bank(weight, _filters(module)))
+        return _frozen(module, dense_bank(weight, _filters(module, weight)))
     pointwise = fold_terms(module.pointwise)
     if chosen == "fourier":
         mixing = block_weights(pointwise, fourier_tables(group, device=device)), group.butterflies
     else:
         mixing = [dense_weight(pointwise, pose_action(group, device=device))], WHOLE
-    filters = map_filters(module.depthwise, _pixels(module))
+    filters = map_filters(module.depthwise, _pixels(module, module.depthwise))
     return _frozen(module, filters, mixing=mixing, channel_groups=len(filters))
 
 
-def _pixels(module: GroupConvLayer) -> Tensor:
-    return pixel_action(module.group, module.kernel_size, device=next(module.parameters()).device)
+def _pixels(module: GroupConvLayer, weight: Tensor) -> Tensor:
+    return pixel_action(module.group, module.kernel_size, device=weight.device)
 
 
-def _filters(module: GroupConvLayer) -> Tensor:
-    return filter_action(module.group, module.kernel_size, device=next(module.parameters()).device)
+def _filters(module: GroupConvLayer, weight: Tensor) -> Tensor:
+    return filter_action(module.group, module.kernel_size, device=weight.device)
 
 
 def _frozen(
