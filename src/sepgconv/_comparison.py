@@ -1,6 +1,6 @@
 """Whether two networks answer alike: the largest difference, and what is still rounding."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +82,26 @@ def largest_difference(found: Any, expected: Any) -> float:
         difference = float((a - b).abs().max()) / max(float(b.abs().max()), torch.finfo(torch.float64).tiny)
         worst = max(worst, difference if difference == difference else float("inf"))
     return worst
+
+
+def first_to_differ(paths: Iterable[str], made: Callable[[str], nn.Module], x: Tensor, allowed: float) -> str | None:
+    """Return the first of some layers with which, once it is replaced alone, a network does not answer as before.
+
+    Args:
+        paths: of the layers.
+        made: gives the network with the layer at a path replaced; with none for "".
+        x: what the network takes.
+        allowed: the largest difference that is none.
+    """
+    expected = answer_of(made(""), x)
+    for path in paths:
+        try:
+            difference = largest_difference(answer_of(made(path), x), expected)
+        except Exception:  # noqa: BLE001 (the user's code may raise anything)
+            return path
+        if not difference <= allowed:
+            return path
+    return None
 
 
 def rounding(dtype: torch.dtype, device: torch.device | None = None) -> float:

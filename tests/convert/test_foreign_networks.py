@@ -911,6 +911,52 @@ def test_below_full_rank_and_rebuilt_it_is_named_too(monkeypatch):
         separate(network(), rank=1)
 
 
+class Adapted(nn.Module):
+    """Adds to the weight of the layer that it holds, as DoRA and other adapters do."""
+
+    def __init__(self, base_layer):
+        super().__init__()
+        self.base_layer = base_layer
+        self.delta = nn.Parameter(torch.full_like(base_layer.weight, 0.1))
+
+    def forward(self, x):
+        return group_conv2d(x, self.base_layer.weight + self.delta, self.base_layer.group, self.base_layer.bias)
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        sepgconv.compile_for_inference,
+        functools.partial(sepgconv.compile_for_inference, input_shape=SHAPE),
+        functools.partial(separate, rank=1),
+        functools.partial(separate, rank=99),
+    ],
+)
+def test_a_layer_whose_weight_the_code_around_it_reads_is_named(tool):
+    net = network()
+    net[0] = nn.Sequential(net[0], snn.GroupConv2d(4, 4, 3, "p4"))
+    net[CONV] = Adapted(net[CONV])
+    words = r"would not run .*; its code asks layer '3.base_layer' \(GroupConv2d\) for more than an answer$"
+    with pytest.raises(ValueError, match=words):
+        tool(net.eval())
+
+
+@pytest.mark.parametrize("rank", [1, 99])
+def test_a_layer_that_the_code_takes_for_its_class_is_named(rank):
+    class Asking(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = network()
+
+        def forward(self, x):
+            y = self.net(x)
+            return y if isinstance(self.net[CONV], snn.GroupConv2d) else y[:, :2]
+
+    words = r"^separate: the network would answer in another shape; its code asks layer 'net.3' \(GroupConv2d\)"
+    with pytest.raises(ValueError, match=words):
+        separate(Asking().eval(), rank=rank)
+
+
 def hooked_at_the_end(net):
     net.classifier.register_forward_hook(Recorder().look)
 
