@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sepgconv._modules import converted, copy_network
 
@@ -114,6 +115,27 @@ def rounding(dtype: torch.dtype, device: torch.device | None = None) -> float:
     if dtype == torch.float32 and device is not None and device.type == "cuda" and torch.backends.cudnn.allow_tf32:
         return TF32_ROUNDING
     return ROUNDING.get(dtype, COARSE_ROUNDING)
+
+
+class _Dtypes(TorchDispatchMode):
+    """Notes the types of numbers that are computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation."""
+        result = func(*args, **(kwargs or {}))
+        self.seen |= {part.dtype for part in pytree.tree_leaves(result) if isinstance(part, Tensor)}
+        return result
+
+
+def coarse(network: nn.Module, x: Tensor) -> bool:
+    """Tell whether a network computes in half precision on x, whatever its weights are in, as under autocast."""
+    with _Dtypes() as dtypes:
+        answer_of(network, x)
+    return not dtypes.seen.isdisjoint({torch.float16, torch.bfloat16})
 
 
 @torch.no_grad()

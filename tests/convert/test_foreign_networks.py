@@ -911,6 +911,26 @@ def test_below_full_rank_and_rebuilt_it_is_named_too(monkeypatch):
         separate(network(), rank=1)
 
 
+class Autocast(nn.Module):
+    def __init__(self, factor=1.0):
+        super().__init__()
+        self.net, self.factor = network(), factor
+
+    def forward(self, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            y = self.net(x).float()
+        return y if isinstance(self.net[CONV], snn.GroupConv2d) else self.factor * y
+
+
+@pytest.mark.parametrize("tool", ["compile_for_inference with input_shape", "compile_for_inference", "separate"])
+def test_a_forward_in_half_precision_is_compared_as_such(tool, tmp_path):
+    expected = answer(Autocast().eval(), images())
+    found = answer(TOOLS[tool](Autocast().eval(), tmp_path).eval(), images())
+    assert torch.allclose(found, expected, atol=float(0.05 * expected.abs().max()))
+    with pytest.raises(ValueError, match=r"differ by .*'net.3' \(GroupConv2d\)"):
+        TOOLS[tool](Autocast(1.5).eval(), tmp_path)
+
+
 class Adapted(nn.Module):
     """Adds to the weight of the layer that it holds, as DoRA and other adapters do."""
 
