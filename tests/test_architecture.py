@@ -30,7 +30,7 @@ ALLOWED = {
     "groups": {"_messages"},
     "functional": {"_messages", "groups"},
     "nn": {"_messages", "groups", "functional"},
-    "models": {"_messages", "_files", "_modules", "groups", "functional", "nn"},
+    "models": {"_messages", "_files", "_comparison", "_modules", "_foreign", "groups", "functional", "nn"},
     "inference": {"_comparison", "_modules", "_foreign", "groups", "functional", "nn"},
     "analysis": {"_messages", "_numbers", "_modules", "groups", "functional", "nn"},
     # Cost: ordinary networks are rebuilt to a budget. Models: separated networks get back their names.

@@ -369,9 +369,9 @@ class Called(snn.GroupConv2d):
         return 2 * super().__call__(x)
 
 
-class Tables(snn.GroupConv2d):
-    def _tables(self, device):
-        return {name: table.flip(0) for name, table in super()._tables(device).items()}
+class Composed(snn.SeparableGroupConv2d):
+    def compose(self):
+        return super().compose().flip(0)
 
 
 class Stride(snn.GroupConv2d):
@@ -408,7 +408,7 @@ class Standardised(snn.GroupConv2d):
     [
         (Forward, "a forward of its own"),
         (Called, "a __call__ of its own"),
-        (Tables, "a _tables of its own"),
+        (Composed, "a compose of its own"),
         (Stride, "a stride of its own"),
         (Mixed, "a forward of its own"),
     ],

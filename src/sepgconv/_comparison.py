@@ -1,14 +1,15 @@
 """Whether two networks answer alike: the largest difference, and what is still rounding."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from sepgconv._modules import copy_network
+from sepgconv._modules import converted, copy_network
 
 # Largest difference of two answers, as a part of the largest answer, that rounding explains. A network adds up some
 # hundreds of products per layer, over tens of layers, in another order.
@@ -55,7 +56,7 @@ def widened(network: nn.Module) -> nn.Module:
     """
     if precisions(network) <= {*ROUNDING}:
         return network
-    return copy_network(network, "comparison").float()
+    return converted(copy_network(network, "comparison"), torch.float32)
 
 
 def largest_difference(found: Any, expected: Any) -> float:
@@ -84,6 +85,26 @@ def largest_difference(found: Any, expected: Any) -> float:
     return worst
 
 
+def first_to_differ(paths: Iterable[str], made: Callable[[str], nn.Module], x: Tensor, allowed: float) -> str | None:
+    """Return the first of some layers with which, once it is replaced alone, a network does not answer as before.
+
+    Args:
+        paths: of the layers.
+        made: gives the network with the layer at a path replaced; with none for "".
+        x: what the network takes.
+        allowed: the largest difference that is none.
+    """
+    expected = answer_of(made(""), x)
+    for path in paths:
+        try:
+            difference = largest_difference(answer_of(made(path), x), expected)
+        except Exception:  # noqa: BLE001 (the user's code may raise anything)
+            return path
+        if not difference <= allowed:
+            return path
+    return None
+
+
 def rounding(dtype: torch.dtype, device: torch.device | None = None) -> float:
     """Return the largest difference that is still rounding.
 
@@ -94,6 +115,27 @@ def rounding(dtype: torch.dtype, device: torch.device | None = None) -> float:
     if dtype == torch.float32 and device is not None and device.type == "cuda" and torch.backends.cudnn.allow_tf32:
         return TF32_ROUNDING
     return ROUNDING.get(dtype, COARSE_ROUNDING)
+
+
+class _Dtypes(TorchDispatchMode):
+    """Notes the types of numbers that are computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation."""
+        result = func(*args, **(kwargs or {}))
+        self.seen |= {part.dtype for part in pytree.tree_leaves(result) if isinstance(part, Tensor)}
+        return result
+
+
+def coarse(network: nn.Module, x: Tensor) -> bool:
+    """Tell whether a network computes in half precision on x, whatever its weights are in, as under autocast."""
+    with _Dtypes() as dtypes:
+        answer_of(network, x)
+    return not dtypes.seen.isdisjoint({torch.float16, torch.bfloat16})
 
 
 @torch.no_grad()

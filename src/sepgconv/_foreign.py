@@ -4,7 +4,8 @@ A tool that takes a layer for what its class says, and puts another in its place
 """
 
 import inspect
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -43,7 +44,9 @@ def known_class(module: nn.Module, known: Collection[type] = ()) -> type[nn.Modu
     return next(kind for kind in kinds if issubclass(kind, nn.Module) and (home(kind) in LIBRARIES or kind in known))
 
 
-def own_code(module: nn.Module, known: Collection[type] = (), *, training: bool = False) -> str | None:
+def own_code(
+    module: nn.Module, known: Collection[type] = (), *, training: bool = False, patched: bool = True
+) -> str | None:
     """Return what of a module's code is not that of its known class, in words after "has"; None where all of it is.
 
     Replaced on the instance (as accelerate and PEFT do), or overridden by a subclass: `forward`, and whatever else of
@@ -54,6 +57,7 @@ def own_code(module: nn.Module, known: Collection[type] = (), *, training: bool 
         module: the module.
         known: further classes that the tool has rules for.
         training: whether what takes part in training and in `state_dict` counts too.
+        patched: whether a `forward` that was put into the known class itself counts.
     """
     kind, base = plain_class(module), known_class(module, known)
     if (replaced := replaced_code(module)) is not None:
@@ -64,7 +68,17 @@ def own_code(module: nn.Module, known: Collection[type] = (), *, training: bool 
     for name in ("forward", *sorted(counted)):
         if inspect.getattr_static(kind, name, missing) is not inspect.getattr_static(base, name, missing):
             return f"a {name} of its own"
-    return None
+    return patched_class(base) if patched else None
+
+
+def patched_class(kind: type[nn.Module]) -> str | None:
+    """Return in words after "has" that a class of torch or of this package was given another forward; else None."""
+    forward: Any = inspect.getattr_static(kind, "forward", None)
+    if home(kind) not in LIBRARIES or not isinstance(forward, FunctionType):
+        return None
+    # jaxtyping puts its own function around those that it checks.
+    known = forward.__globals__.get("__name__", "").partition(".")[0] in (*LIBRARIES, "jaxtyping")
+    return None if known else f"a forward that was put into its class ({forward.__qualname__})"
 
 
 def replaced_code(module: nn.Module) -> str | None:
@@ -189,6 +203,7 @@ def refuse_beside_the_code(caller: str, model: nn.Module) -> None:
     for path, module in model.named_modules():
         is_layer = known_class(module) is not nn.Module
         what = own_hooks(module) or (replaced_code(module) if is_layer or not path else None)
+        what = what or patched_class(known_class(module))
         if what is None and parametrize.is_parametrized(module):
             what = "a parametrised weight"
         if what is not None:
@@ -198,7 +213,9 @@ def refuse_beside_the_code(caller: str, model: nn.Module) -> None:
             )
 
 
-def changed_since_built(model: nn.Module, built: nn.Module) -> str:
+def changed_since_built(
+    model: nn.Module, built: nn.Module, acting: Callable[[], Mapping[nn.Module, str]] | None = None
+) -> str:
     """Return what a network has that the same network as built has not, as a sentence; "" for nothing.
 
     Other modules or settings, hooks, code and computed weights count. Weights do not, nor do separable convolutions.
@@ -206,7 +223,12 @@ def changed_since_built(model: nn.Module, built: nn.Module) -> str:
     Args:
         model: the network.
         built: as it comes from its constructor.
+        acting: tells which modules have hooks that count, and in what words, as `acting_hooks` does; by default all
+            hooks count. It is asked only where there are any.
     """
+    hooks: Mapping[nn.Module, str] = {}
+    if acting is not None and any(own_hooks(module, backward=False) for module in model.modules()):
+        hooks = acting()
     before, after = dict(model.named_modules()), dict(built.named_modules())
     for path in (*before, *(path for path in after if path not in before)):
         module, expected = before.get(path), after.get(path)
@@ -216,14 +238,15 @@ def changed_since_built(model: nn.Module, built: nn.Module) -> str:
         computed = any(weight_name(hook) for hook in module._forward_pre_hooks.values())  # pyright: ignore[reportPrivateUsage]
         if computed or parametrize.is_parametrized(module):
             return f"{layer_named(path, module)} has a weight that is computed"
-        if type(module) is not type(expected):
+        if known_class(module, (type(expected),)) is not type(expected):
             return f"{layer_named(path, module)} is no {type(expected).__name__}"
         # What an instance prints of itself are its settings; separable layers print what they choose on a device too.
         if not list(module.children()) and not hasattr(module, "pointwise"):
-            found, wanted = module.extra_repr(), expected.extra_repr()
+            found, wanted = type(expected).extra_repr(module), expected.extra_repr()
             if found.replace("inplace=True", "") != wanted.replace("inplace=True", ""):
                 return f"{layer_named(path, module)} has other settings, {found} instead of {wanted}"
-        what = foreign_behaviour(module, (type(expected),), training=True)
+        what = own_code(module, (type(expected),), training=True, patched=False)
+        what = what or (own_hooks(module) if acting is None else hooks.get(module))
         if what is not None:
             return f"{layer_named(path, module)} has {what}"
     return ""

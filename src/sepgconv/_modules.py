@@ -96,7 +96,8 @@ def copy_network(model: nn.Module, caller: str, *, instead: Mapping[int, Any] | 
 
     Raises:
         ValueError: a wrapper that cannot be taken off (see `unwrap`); something that `copy.deepcopy` cannot copy;
-            parameters without values, of a lazy module that never ran.
+            parameters without values, of a lazy module that never ran; weights that the next calls would change, as
+            one hook computes them from what another renews after it.
     """
     model = unwrap(model, caller)
     lazy = next((name for name, p in (*model.named_parameters(), *model.named_buffers()) if is_lazy(p)), None)
@@ -111,10 +112,14 @@ def copy_network(model: nn.Module, caller: str, *, instead: Mapping[int, Any] | 
         twin = copy.deepcopy(model, memo)
     except (RuntimeError, TypeError, AttributeError, NotImplementedError) as error:
         raise ValueError(f"{caller}: {type(model).__name__} cannot be copied with copy.deepcopy ({error})") from error
-    for part in twin.modules():
+    for path, part in twin.named_modules():
         # A module compiled in place would run what was compiled for the original.
         vars(part).pop("_compiled_call_impl", None)
-        _renew(part)
+        if _is_unsettled(part, _renew(part)):
+            raise ValueError(
+                f"{caller}: layer {path!r} ({plain_class(part).__name__}) computes its weight from one that is "
+                f"computed after it, so that the next call still answers with the old one; run the network once first"
+            )
     rebind_functions(twin, memo, HOOKS)
     return twin
 
@@ -185,8 +190,9 @@ def _computed_tensors(root: nn.Module) -> Iterator[Tensor]:
             waiting.append(getattr(value, "__dict__", None))
 
 
-def _renew(module: nn.Module) -> None:
-    """Compute the weights of hooks as the next call in evaluation mode would."""
+def _renew(module: nn.Module) -> dict[str, Tensor]:
+    """Compute the weights of hooks as the next call in evaluation mode would, and return them by name."""
+    found: dict[str, Tensor] = {}
     with torch.no_grad():
         for hook in _weight_hooks(module):
             if isinstance(hook, SpectralNorm):
@@ -195,7 +201,31 @@ def _renew(module: nn.Module) -> None:
                 weight = hook.compute_weight(module)
             else:
                 weight = hook.apply_mask(module)
+            found[weight_name(hook)] = weight.detach()
             setattr(module, weight_name(hook), weight.detach())
+    return found
+
+
+def _is_unsettled(module: nn.Module, weights: dict[str, Tensor]) -> bool:
+    """Tell whether weights that were just renewed are others once more, as each call renews them once and in order."""
+    again = _renew(module) if len(weights) > 1 else weights
+    return any(not torch.equal(new.nan_to_num(), weights[name].nan_to_num()) for name, new in again.items())
+
+
+def converted(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Convert every floating-point tensor of a network, those that are plain attributes of its modules too.
+
+    torch leaves those out, though layers answer with them: a weight that was set as it is, or that a hook computes.
+    """
+    for module in network.modules():
+        for name, value in vars(module).items():
+            if isinstance(value, Tensor) and value.is_floating_point():
+                vars(module)[name] = value.to(dtype)
+
+    def cast(tensor: Tensor) -> Tensor:
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+    return network._apply(cast)  # pyright: ignore[reportPrivateUsage] (as its `double` does)
 
 
 def _weight_hooks(module: nn.Module) -> list[Any]:

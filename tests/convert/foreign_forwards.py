@@ -1,5 +1,7 @@
 """Forwards as people write them: those that `equivariant` converts, and those that it refuses, with the words."""
 
+import random
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -359,6 +361,12 @@ def shuffled(s, x, y):
 
 # By name: what builds a network, and words of its refusal.
 REFUSED = {
+    "noise": (lambda: headed(lambda s, x, y: y + torch.randn(1)), r"add\(\) .*: a number in it changes"),
+    "noise of Python's": (lambda: headed(lambda s, x, y: y * random.random()), r"mul\(\) .*: a number in it changes"),
+    "another factor in training": (
+        lambda: headed(lambda s, x, y: y * (2 if s.training else 3)), r"mul\(\) .*: a number in it changes",
+    ),
+    "dropout that stays on": (lambda: headed(lambda s, x, y: F.dropout(y)), r"dropout\(\) .*: it stays on"),
     "standardised weight": (
         lambda: headed(lambda s, x, y: s.c(y), c=Standardised(8, 8, 3, padding=1)),
         r"conv2d\(\) in the forward of c: its weight is computed in the forward",

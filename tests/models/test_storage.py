@@ -18,6 +18,7 @@ from torch import nn
 
 import sepgconv
 from sepgconv.models import RotMNISTCNN, RotMNISTCNNConfig
+from sepgconv.nn import GroupBatchNorm2d, GroupConv2d
 
 FILES = ["config.json", "model.safetensors"]
 
@@ -112,6 +113,61 @@ def test_a_network_changed_since_it_was_built_is_refused_rather_than_lost(tmp_pa
     model.classifier = nn.Linear(2, 5)
     with pytest.raises(ValueError, match="classifier"):
         sepgconv.save(model, tmp_path)
+
+
+def first(model, kind):
+    return next(module for module in model.modules() if type(module) is kind)
+
+
+def replace_first_activation(model):
+    parent, name = next((p, n) for p in model.modules() for n, c in p.named_children() if type(c) is nn.ReLU)
+    setattr(parent, name, nn.Tanh())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda model: first(model, GroupConv2d).register_forward_hook(lambda module, given, output: 2 * output),
+            r"layer 'features.1.0' \(GroupConv2d\) has a forward hook .* that changes",
+        ),
+        (lambda model: model.register_forward_pre_hook(lambda module, given: -given[0]), r"the network .* pre-hook"),
+        (
+            lambda model: setattr(first(model, GroupConv2d), "forward", nn.Identity().forward),
+            r"'features.1.0' .* put in",
+        ),
+        (lambda model: setattr(first(model, GroupBatchNorm2d), "eps", 0.5), r"GroupBatchNorm2d\) has other settings"),
+        (replace_first_activation, r"\(Tanh\) is no ReLU"),
+        (
+            lambda model: setattr(
+                first(model, GroupConv2d), "__class__", type("Mine", (GroupConv2d,), {"forward": lambda self, x: x})
+            ),
+            r"layer 'features.1.0' \(Mine\) has a forward of its own",
+        ),
+    ],
+)
+def test_what_the_files_do_not_keep_is_refused_rather_than_lost(change, words, tmp_path):
+    model = sepgconv.create_model("p4cnn", width=2)
+    change(model)
+    with pytest.raises(ValueError, match=rf"^save: the network was changed since create_model built it: .*{words}"):
+        sepgconv.save(model, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_hooks_that_only_look_do_not_keep_a_network_from_being_saved(tmp_path, assert_same_network):
+    model, seen = sepgconv.create_model("p4cnn", width=2), []
+    first(model, GroupConv2d).register_forward_hook(lambda module, given, output: seen.append(output.shape))
+    first(model, GroupConv2d).register_full_backward_hook(lambda module, given, taken: None)
+    sepgconv.save(model, tmp_path / "model")
+    assert model.training
+    assert_same_network(model, sepgconv.load(tmp_path / "model"))
+
+
+def test_a_subclass_that_only_prints_otherwise_can_be_saved(tmp_path, assert_same_network):
+    model = sepgconv.create_model("p4cnn", width=2)
+    first(model, GroupConv2d).__class__ = type("Mine", (GroupConv2d,), {"extra_repr": lambda self: "mine"})
+    sepgconv.save(model, tmp_path / "model")
+    assert_same_network(model, sepgconv.load(tmp_path / "model"))
 
 
 # Failures while writing.

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sepgconv._modules import copy_network, unwrap
+from sepgconv._modules import converted, copy_network, unwrap
 from sepgconv.analysis.fields import is_field, is_of_fields
 from sepgconv.analysis.finite import refuse_not_finite
 
@@ -26,7 +26,7 @@ def double_copy(model: nn.Module, caller: str) -> nn.Module:
     twin = copy_network(model, caller)
     with torch.no_grad():
         # Evaluation mode first: e2cnn lays out its filters then, and mixes float32 into what it lays out in float64.
-        twin = twin.to("cpu").eval().double()
+        twin = converted(twin.to("cpu").eval(), torch.float64)
     for module in twin.modules():
         if is_of_fields(module):
             module.register_forward_hook(_stay_in_float64)

@@ -1,13 +1,17 @@
 """separate: a trained network whose group convolutions are replaced by the nearest separable ones."""
 
 import contextlib
+import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
-from sepgconv._comparison import COARSE_ROUNDING, answer_of, largest_difference, rounding
+from sepgconv._comparison import COARSE_ROUNDING, answer_of, coarse, first_to_differ, largest_difference, rounding
 from sepgconv._foreign import changed_since_built, foreign_layers, layer_named, refuse_foreign, refuse_hooks_of_all
 from sepgconv._messages import one_of
 from sepgconv._modules import copy_network, settled_copy
@@ -74,7 +78,7 @@ def separate(
 
     Filters that are computed (pruned, normed, parametrised) are separated as the network uses them now; layers that are
     not replaced keep what computes theirs. Where every layer that is replaced gets its full rank, the result is run on
-    random pictures beside the network and must answer alike.
+    random pictures beside the network and must answer alike; below full rank it must run.
 
     Args:
         model: any module with group convolutions. A network of the registry becomes its separable counterpart, as
@@ -122,8 +126,8 @@ def separate(
     refuse_foreign(_CALLER, [(path, layers[path]) for path in ranks], advice)
     with torch.random.fork_rng(_devices(network)):  # new layers draw weights, which are replaced at once
         separation = _put_together(network, layers, energies, ranks, sharing, name)
-    if all(ranks[path] == len(energies[path].lost) for path in ranks):
-        _compare(network, separation.model, list(ranks))
+    whole = all(ranks[path] == len(energies[path].lost) for path in ranks)
+    _compare(network, separation.model, list(ranks), whole=whole)
     return separation
 
 
@@ -169,13 +173,14 @@ def _group_convolutions(model: nn.Module) -> dict[str, GroupConv2d]:
     return {name: layer for name, layer in found.items() if layer.kernel_size != (1, 1)}
 
 
-def _compare(network: nn.Module, separated: nn.Module, paths: Sequence[str]) -> None:
-    """Refuse a network of full rank that does not answer as the one it was made from.
+def _compare(network: nn.Module, separated: nn.Module, paths: Sequence[str], *, whole: bool) -> None:
+    """Refuse a network that does not run as the one it was made from or, at full rank, answers otherwise.
 
     On the pictures that its first layer takes; where it does not run on these, layer by layer.
 
     Raises:
-        ValueError: an answer differs by more than rounding explains.
+        ValueError: it does not run; its answer has another shape or, at full rank, differs by more than rounding
+            explains.
     """
     before, after = copy_network(network, _CALLER).eval(), copy_network(separated, _CALLER).eval()
     pairs: list[tuple[str, nn.Module, nn.Module, Tensor]] = []
@@ -189,20 +194,47 @@ def _compare(network: nn.Module, separated: nn.Module, paths: Sequence[str]) -> 
             x = example_input(layer, default_shape(layer))
             pairs.append((layer_named(path, layer), layer, after.get_submodule(path), x))
     for place, ours, theirs, x in pairs:
-        expected = answer_of(ours, x)
-        suspects = foreign_layers(before)
-        reason = f"; {suspects}" if suspects else "; its code asks its group convolutions for more than an answer"
+        # The factors are rounded as the weights are, whatever the network computes in.
+        allowed = min(10 * rounding(x.dtype, x.device), COARSE_ROUNDING) if whole else math.inf
         try:
-            difference = largest_difference(answer_of(theirs, x), expected)
+            found, expected = answer_of(theirs, x), answer_of(ours, x)
         except Exception as error:
             raise ValueError(
-                f"separate: {place} would not run separated ({type(error).__name__}: {error}){reason}"
+                f"separate: {place} would not run separated ({type(error).__name__}: {error}); "
+                f"{_reason(before, after, paths, x, allowed)}"
             ) from error
-        # The factors are rounded as the weights are, whatever the network computes in.
-        if not difference <= min(10 * rounding(x.dtype, x.device), COARSE_ROUNDING):
+        if _shapes(found) != _shapes(expected):
+            reason = _reason(before, after, paths, x, sys.float_info.max)
+            raise ValueError(f"separate: {place} would answer in another shape; {reason}")
+        difference = largest_difference(found, expected)
+        within = difference <= allowed or (difference <= COARSE_ROUNDING and coarse(ours, x))
+        if whole and not within:
             raise ValueError(
-                f"separate: at full rank {place} would still differ by {difference:.1e} of the largest answer{reason}"
+                f"separate: at full rank {place} would still differ by {difference:.1e} of the largest answer; "
+                f"{_reason(before, after, paths, x, allowed)}"
             )
+
+
+def _shapes(answer: Any) -> list[Any]:
+    return [part.shape if isinstance(part, Tensor) else part for part in tree_leaves(answer)]
+
+
+def _reason(before: nn.Module, after: nn.Module, paths: Sequence[str], x: Tensor, allowed: float) -> str:
+    """Return why a network does not answer as before, as a half-sentence that names a layer where one is to blame."""
+    suspects = foreign_layers(before)
+    if suspects:
+        return suspects
+
+    def made(path: str) -> nn.Module:
+        instead = {id(before.get_submodule(path)): after.get_submodule(path)} if path else {}
+        return copy_network(before, _CALLER, instead=instead)
+
+    try:
+        path = first_to_differ(paths, made, x, allowed)
+    except Exception:  # noqa: BLE001 (a network that takes other inputs)
+        path = None
+    layer = "its group convolutions" if path is None else layer_named(path, before.get_submodule(path))
+    return f"its code asks {layer} for more than an answer"
 
 
 def _within_budget(

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sepgconv._comparison import answer_of
 from sepgconv._files import write_together
-from sepgconv._modules import unwrap
+from sepgconv._foreign import acting_hooks, changed_since_built
+from sepgconv._modules import copy_network, unwrap
 from sepgconv.models.network import Network
 from sepgconv.models.registry import create_model
 from sepgconv.models.sealed import read_sealed, to_sealed_bytes
@@ -22,6 +24,9 @@ FORMAT = 1
 
 def save(model: nn.Module, folder: str | Path) -> Path:
     """Write a network that `create_model` built into a folder, whole or not at all.
+
+    Weights are all that the files keep besides the config: hooks that only look, as loggers register them, are not
+    kept, and whatever else would make the network that is read back answer otherwise is refused.
 
     Two files cannot be renamed at once: if the machine stops between the two, `load` refuses the pair instead of giving
     the wrong network.
@@ -36,7 +41,7 @@ def save(model: nn.Module, folder: str | Path) -> Path:
 
     Raises:
         ValueError: the network does not come from `create_model`, or was changed since, so that it could not be built
-            again.
+            again: other modules, settings or code, hooks that change something, weights that are computed.
         OSError: the folder cannot be written, as on a full disk; what was there before is kept.
     """
     model = unwrap(model, "save")
@@ -46,7 +51,8 @@ def save(model: nn.Module, folder: str | Path) -> Path:
             f"safetensors.torch.save_file instead"
         )
     state = {key: value.detach().contiguous() for key, value in model.state_dict().items()}
-    differing = _difference(_blank(model.name, model.config), state)
+    blank = _blank(model.name, model.config)
+    differing = _difference(blank, state) or changed_since_built(model, blank, lambda: _acting_hooks(model))
     if differing:
         raise ValueError(f"save: the network was changed since create_model built it: {differing}")
     folder = Path(folder)
@@ -126,6 +132,16 @@ def read_model(folder: Path) -> tuple[Network, bool]:
 
 class _NewerFormatError(ValueError):
     pass
+
+
+def _acting_hooks(model: Network) -> Mapping[nn.Module, str]:
+    """Return the modules of a network with hooks that change what goes through a copy of it, by words after "has"."""
+    twin = copy_network(model, "save").eval()
+    like = next(parameter for parameter in twin.parameters())
+    x = torch.zeros(1, model.in_channels, model.typical, model.typical, device=like.device, dtype=like.dtype)
+    found = acting_hooks(twin, lambda: answer_of(twin, x))
+    paths = {module: path for path, module in twin.named_modules()}
+    return {model.get_submodule(paths[module]): words for module, words in found.items()}
 
 
 def _blank(name: str, config: dict[str, Any]) -> Network:

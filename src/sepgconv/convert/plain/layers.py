@@ -84,30 +84,30 @@ def is_layer(module: nn.Module, place: str) -> bool:
 
 @plain.register
 def _(module: LiftingConv2d, to: Plain, example: Tensor) -> Value:
-    filters = planar_bank(module.weight, _pixels(module))
+    filters = planar_bank(module.weight, _pixels(module, module.weight))
     image = to.build.unfold(to.x)
     return Value(example, folded=to.build.module(to.name, lambda: _convolution(module, filters), image))
 
 
 @plain.register
 def _(module: GroupConv2d, to: Plain, example: Tensor) -> Value:
-    return _one_convolution(module, dense_bank(module.weight, _filters(module)), to, example)
+    return _one_convolution(module, dense_bank(module.weight, _filters(module, module.weight)), to, example)
 
 
 @plain.register
 def _(module: DepthwiseGroupConv2d, to: Plain, example: Tensor) -> Value:
-    filters = planar_bank(module.weight, _pixels(module)).unsqueeze(1)
+    filters = planar_bank(module.weight, _pixels(module, module.weight)).unsqueeze(1)
     return _one_convolution(module, filters, to, example, channel_groups=len(filters))
 
 
 @plain.register
 def _(module: SeparableGroupConv2d, to: Plain, example: Tensor) -> Value:
     if _is_composed(module, to, example):
-        return _one_convolution(module, dense_bank(module.compose(), _filters(module)), to, example)
+        return _one_convolution(module, dense_bank(module.compose(), _filters(module, module.pointwise)), to, example)
     # With more terms than one, their maps lie beside each other, (pose, out, term), and the filtering adds them up.
     terms = module.pointwise.flatten(0, -3), module.depthwise.reshape(module.out_channels, -1, *module.kernel_size)
     mixing = dense_weight(terms[0], pose_action(module.group, device=terms[0].device))
-    filters = planar_bank(terms[1], _pixels(module))
+    filters = planar_bank(terms[1], _pixels(module, terms[1]))
     mixed = to.build.module(f"{to.name}.pointwise", lambda: _pointwise(mixing), to.folded)
     groups = len(filters)
     filtering = to.build.module(
@@ -135,12 +135,12 @@ def _composed_costs_less(module: SeparableGroupConv2d, x: Value, example: Tensor
     return module.out_channels * order * module.in_channels * order * taps * pixels_out < mixing + filtering
 
 
-def _pixels(module: GroupConvLayer) -> Tensor:
-    return pixel_action(module.group, module.kernel_size, device=next(module.parameters()).device)
+def _pixels(module: GroupConvLayer, weight: Tensor) -> Tensor:
+    return pixel_action(module.group, module.kernel_size, device=weight.device)
 
 
-def _filters(module: GroupConvLayer) -> Tensor:
-    return filter_action(module.group, module.kernel_size, device=next(module.parameters()).device)
+def _filters(module: GroupConvLayer, weight: Tensor) -> Tensor:
+    return filter_action(module.group, module.kernel_size, device=weight.device)
 
 
 def _one_convolution(

@@ -76,7 +76,8 @@ def equivariant(
     Raises:
         ValueError: hooks, replaced methods and computed weights, which would be lost, named with their layer; layers or
             calls that cannot be converted, each kind named once with places; a forward that cannot be read, switches
-            autocast, gradients or checkpointing, or does not run on `input_shape`; a budget that no width meets.
+            autocast, gradients or checkpointing, draws random numbers, or does not run on `input_shape`; a
+            budget that no width meets.
     """
     if len(input_shape) != 3 or any(side < 1 for side in input_shape):
         raise ValueError(f"equivariant: input_shape must be (channels, height, width), got {tuple(input_shape)}")

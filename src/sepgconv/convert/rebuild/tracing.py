@@ -1,10 +1,13 @@
 """The forward of a network as steps, in training and in evaluation, with what every step gives on an example."""
 
 import copy
+from itertools import zip_longest
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.node import map_arg
+from torch.utils._pytree import tree_leaves
 
 from sepgconv.convert import tracing
 from sepgconv.convert.rebuild import calls
@@ -35,7 +38,40 @@ def trace(model: nn.Module, input_shape: tuple[int, int, int]) -> Recording:
             f"equivariant: the forward of {type(model).__name__} takes other steps in training than in evaluation, "
             f"which a traced network cannot; build it without (a drop path of 0, no auxiliary heads)"
         )
+    for nodes in zip(*(found.graph.nodes for found in recordings.values()), strict=True):
+        _refuse_what_changes(recordings, *nodes)
     return recordings[False]
+
+
+def _refuse_what_changes(recordings: dict[bool, Recording], training: fx.Node, evaluating: fx.Node) -> None:
+    """Refuse numbers that a step got in one call of the network and not in the next: they would stay as they were.
+
+    Raises:
+        ValueError: such a step, or dropout that stays on in evaluation, is named.
+    """
+    pairs = zip_longest(_numbers(recordings[True], training), _numbers(recordings[False], evaluating))
+    same = [a == b or (a, b) == ("True", "False") for a, b in pairs]  # the second: what a step is told of the mode
+    if not all(same):
+        step = next(iter(evaluating.users), evaluating) if evaluating.op == "get_attr" else evaluating
+        raise ValueError(
+            f"equivariant: cannot convert {place(step)}: a number in it changes from call to call or with the mode, "
+            f"and would stay as it was once; put it into a layer, such as nn.Dropout2d"
+        )
+    called = calls.name(evaluating)
+    is_told = evaluating.op == "call_function" and "dropout" in called
+    if is_told and evaluating.kwargs.get("training", evaluating.args[2] if len(evaluating.args) > 2 else True) is True:
+        raise ValueError(
+            f"equivariant: cannot convert {place(evaluating)}: it stays on in evaluation, which layers of dropout do "
+            f"not; give it training=self.training"
+        )
+
+
+def _numbers(recording: Recording, node: fx.Node) -> list[str]:
+    """Return what a step is given besides what other steps gave, and the value of a constant, as text."""
+    found = [repr(value) for value in tree_leaves(map_arg((node.args, node.kwargs), lambda _: None))]
+    if node.op == "get_attr" and "_tensor_constant" in str(node.target):
+        found.append(str(recording.values.get(node, torch.empty(0)).tolist()))
+    return found
 
 
 def _record(model: nn.Module, input_shape: tuple[int, int, int]) -> Recording:
