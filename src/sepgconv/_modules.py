@@ -124,6 +124,14 @@ def copy_network(model: nn.Module, caller: str, *, instead: Mapping[int, Any] | 
     return twin
 
 
+def frozen(model: nn.Module) -> nn.Module:
+    """Return a network after none of its parameters wants a gradient any more; computed ones have none of their own."""
+    for parameter in model.parameters():
+        if parameter.is_leaf:  # scripted modules have no `requires_grad_`
+            parameter.requires_grad_(False)
+    return model
+
+
 def settled_copy(model: nn.Module, caller: str) -> nn.Module:
     """Return a copy for inference whose layers hold the weights with which the network would answer now.
 
@@ -149,10 +157,7 @@ def settled_copy(model: nn.Module, caller: str) -> nn.Module:
             if "forward" not in vars(part) and home_of_forward(part) in LIBRARIES:
                 _settle_hooks(part)
                 _settle_parametrizations(part)
-        for parameter in twin.parameters():  # scripted modules have no `requires_grad_`, and computed parameters
-            if parameter.is_leaf:
-                parameter.requires_grad_(False)
-    return twin
+    return frozen(twin)
 
 
 def home_of_forward(module: nn.Module) -> str:

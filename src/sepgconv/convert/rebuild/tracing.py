@@ -1,6 +1,5 @@
 """The forward of a network as steps, in training and in evaluation, with what every step gives on an example."""
 
-import copy
 from itertools import zip_longest
 from typing import Any
 
@@ -9,6 +8,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 from torch.utils._pytree import tree_leaves
 
+from sepgconv._modules import copy_network, frozen
 from sepgconv.convert import tracing
 from sepgconv.convert.rebuild import calls
 from sepgconv.convert.rebuild.values import BATCH
@@ -28,7 +28,7 @@ def trace(model: nn.Module, input_shape: tuple[int, int, int]) -> Recording:
         ValueError: the forward cannot be traced, differs between training and evaluation, needs more than one input, or
             does not run on such an input; it switches autocast, gradients or the saving of activations.
     """
-    copies = {mode: copy.deepcopy(model).train(mode).requires_grad_(False) for mode in (True, False)}
+    copies = {mode: frozen(copy_network(model, "equivariant").train(mode)) for mode in (True, False)}
     recordings = {mode: _record(twin, input_shape) for mode, twin in copies.items()}
     for recording in recordings.values():
         drop_unread(recording)
