@@ -26,7 +26,9 @@ def run(*words):
     """
     from experiments.__main__ import main as experiments
     from sepgconv.cli import main as sepgconv
+    from sepgconv.cli import output
 
+    output.PIPED_WIDTH = 2000  # where a name is folded would depend on the length of the temporary folder's
     program = words[0] if words[0] == "experiments" else "sepgconv"
     main = {"sepgconv": sepgconv, "experiments": experiments}[program]
     out, err, before = io.StringIO(), io.StringIO(), sys.argv

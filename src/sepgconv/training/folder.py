@@ -150,12 +150,14 @@ class RunFolder:
 
     @property
     def identity(self) -> str | None:
-        """The random number that `begin` drew, by which the run's checkpoints are known; None of an older version.
+        """The random number that `begin` drew, by which the run's checkpoints are known.
+
+        None of an older version, and where no run was begun.
 
         Raises:
             OSError, ValueError: as `read_setup`.
         """
-        return self.read_setup().get(IDENTITY)
+        return self.read_setup().get(IDENTITY) if self.setup.is_file() else None
 
     @property
     def prepared(self) -> bool | None:
