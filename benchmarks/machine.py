@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from sepgconv.training.environment import device_name, git_commit, versions
+from sepgconv.tasks.environment import device_name, git_commit, versions
 
 # Results with equal values of these may stand in one table.
 SAME = ("cpu", "cores", "threads", "commit", "torch", "python", "e2cnn", "quick", "seed")

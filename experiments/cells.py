@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from sepgconv.models import model_entry
-from sepgconv.training import TrainingConfig
+from sepgconv.tasks import TrainingConfig
 
 Task = Literal["train", "controlled", "equivariance"]
 
@@ -36,7 +36,7 @@ class Cell:
         seed: fixes initial weights, order of the images and the choice of a part of them.
         data: a name that `sepgconv.data.load_dataset` takes.
         images: how many training images are used. Default: all.
-        recipe: a name in `sepgconv.training.RECIPES`.
+        recipe: a name in `sepgconv.tasks.RECIPES`.
         overrides: fields of the `TrainingConfig` that differ from the recipe.
         initialisation: a name that `sepgconv.models.initialise` takes, or "separated": the trained group network of the
             same width, data and seed, separated at the ranks of this one. Default: the recipe's.

@@ -23,13 +23,13 @@ from torch.nn import functional as F
 from sepgconv.analysis import cost
 from sepgconv.data import Dataset, Split
 from sepgconv.functional import pixel_action, transform_kernel
-from sepgconv.groups import group as find_group
 from sepgconv.nn import GroupBatchNorm2d, GroupConv2d, GroupMaxPool, LiftingConv2d, MaxPool2d
-from sepgconv.training import TrainingConfig
-from sepgconv.training.conditions import conditions_of
-from sepgconv.training.environment import device_name, git_commit, versions
-from sepgconv.training.evaluation import count_wrong
-from sepgconv.training.folder import RunFolder
+from sepgconv.symmetry import group as find_group
+from sepgconv.tasks import TrainingConfig
+from sepgconv.tasks.conditions import conditions_of
+from sepgconv.tasks.environment import device_name, git_commit, versions
+from sepgconv.tasks.evaluation import count_wrong
+from sepgconv.tasks.folder import RunFolder
 
 GROUP = "p4"
 # What a cell calls it: torch's and Lightning's names.
@@ -111,10 +111,10 @@ def train_controlled(
     Raises:
         DivergedError: loss or weights are not finite.
     """
-    from sepgconv.training.callbacks import EpochKeeper
-    from sepgconv.training.checkpoint import own_epochs
-    from sepgconv.training.fitting import build_trainer, fit
-    from sepgconv.training.module import Classifier, EpochBatches
+    from sepgconv.tasks.callbacks import EpochKeeper
+    from sepgconv.tasks.checkpoint import own_epochs
+    from sepgconv.tasks.fitting import build_trainer, fit
+    from sepgconv.tasks.module import Classifier, EpochBatches
 
     commit, files = git_commit(), RunFolder(folder)
     setup = {"config": config.to_dict(), "data": data.name, "images": len(data.train) + len(data.validation)}

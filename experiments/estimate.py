@@ -13,7 +13,7 @@ from experiments.controlled import ControlledNetwork
 from experiments.record import FINISHED, Record
 from sepgconv.analysis import cost
 from sepgconv.models import create_model
-from sepgconv.training.environment import device_name
+from sepgconv.tasks.environment import device_name
 
 # Training images of the data sets that cells name; of another, this many.
 TRAINING_IMAGES: Mapping[str, int] = MappingProxyType(

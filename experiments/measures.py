@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from sepgconv.analysis import equivariance_error, pose_components, shuffle_kernels
 from sepgconv.data import Split
 from sepgconv.nn import GroupConv2d
-from sepgconv.training import evaluate
-from sepgconv.training.history import Row
+from sepgconv.tasks import evaluate
+from sepgconv.tasks.history import Row
 
 _DECIMALS = 4  # of a share; keeps the records short
 

@@ -22,8 +22,8 @@ from experiments.work import Job, Outcome, run_folder
 from sepgconv._terminal import standard_error
 from sepgconv._text import visible
 from sepgconv.data.registry import check_name
-from sepgconv.training import read_history
-from sepgconv.training.folder import RunFolder
+from sepgconv.tasks import read_history
+from sepgconv.tasks.folder import RunFolder
 
 TICK = 1.0  # seconds between looks at the running cells
 FAMILIES = ("rotmnist", "cifar10")  # how the names of data sets begin that can stand for one another

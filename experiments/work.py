@@ -23,10 +23,10 @@ from sepgconv._files import read_json
 from sepgconv.analysis import cost
 from sepgconv.data import Dataset, load_dataset, take_images
 from sepgconv.models import create_model
-from sepgconv.training import DivergedError, TrainingConfig, initial_network, load_run, read_history, train
-from sepgconv.training.environment import device_name, git_commit, versions
-from sepgconv.training.folder import RunFolder
-from sepgconv.training.record import read_record
+from sepgconv.tasks import DivergedError, TrainingConfig, initial_network, load_run, read_history, train
+from sepgconv.tasks.environment import device_name, git_commit, versions
+from sepgconv.tasks.folder import RunFolder
+from sepgconv.tasks.record import read_record
 
 Ending = Literal["finished", "diverged", "elsewhere", "no data", "failed"]
 
@@ -233,7 +233,7 @@ def can_resume(folder: Path, config: TrainingConfig, data: str, digest: str | No
         data: the data set's own name, as in "rotmnist-generated", which may depend on the files that are there.
         digest: the SHA-256 of the data set. Default: not compared; nor is that of a run which did not note it.
     """
-    from sepgconv.training.checkpoint import own_epochs  # imports Lightning
+    from sepgconv.tasks.checkpoint import own_epochs  # imports Lightning
 
     files = RunFolder(folder)
     if not files.setup.is_file():

@@ -1,6 +1,7 @@
 """What all tests share: one thread, a seed per test, the groups, the package without run-time checks of annotations."""
 
 import importlib
+import itertools
 import sys
 from collections.abc import Iterator
 from types import ModuleType
@@ -77,3 +78,17 @@ def as_installed() -> Iterator[ModuleType]:
     _forget_in_the_compiler()
     sys.modules.update(checked)
     sys.meta_path[:0] = hooks
+
+
+@pytest.fixture(scope="session")
+def stir():
+    """Give biases, scales and statistics of a network values of their own; return it in evaluation mode."""
+
+    def stirred(model):
+        with torch.no_grad():
+            for tensor in itertools.chain(model.parameters(), model.buffers()):
+                if tensor.ndim == 1 and tensor.is_floating_point():
+                    tensor.uniform_(0.5, 1.5)
+        return model.eval()
+
+    return stirred

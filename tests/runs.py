@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from sepgconv._files import file_digest
-from sepgconv.training.folder import RunFolder
-from sepgconv.training.record import read_record
+from sepgconv.tasks.folder import RunFolder
+from sepgconv.tasks.record import read_record
 
 
 def sealed_anew(run: Path) -> Path:

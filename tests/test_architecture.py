@@ -12,7 +12,7 @@ import sepgconv
 
 ROOT = Path(sepgconv.__file__).parent
 
-# What each part may import of the others. Spine: groups -> functional -> nn -> models -> training -> cli.
+# What each part may import of the others. Spine: symmetry -> functional -> nn -> models -> tasks -> cli.
 ALLOWED = {
     "_messages": set(),
     "_files": set(),
@@ -27,30 +27,48 @@ ALLOWED = {
     "_modules": {"_rebinding"},
     "_foreign": {"_modules"},
     "_comparison": {"_modules"},
-    "groups": {"_messages"},
-    "functional": {"_messages", "groups"},
-    "nn": {"_messages", "groups", "functional"},
-    "models": {"_messages", "_files", "_comparison", "_modules", "_foreign", "groups", "functional", "nn"},
-    "inference": {"_comparison", "_modules", "_foreign", "groups", "functional", "nn"},
-    "analysis": {"_messages", "_numbers", "_modules", "groups", "functional", "nn"},
+    "_evaluation": set(),
+    "_nan_check": set(),
+    "symmetry": {"_messages"},
+    "functional": {"_messages", "symmetry"},
+    "nn": {"_messages", "symmetry", "functional"},
+    "models": {"_messages", "_files", "_comparison", "_modules", "_foreign", "symmetry", "functional", "nn"},
+    "inference": {"_comparison", "_modules", "_foreign", "symmetry", "functional", "nn"},
+    # Three houses, which know nothing of each other but that redundancy shows what a layer costs.
+    "analysis.cost": {"_messages", "_numbers", "_modules", "_evaluation", "functional", "nn"},
+    "analysis.certify": {"_messages", "_numbers", "_modules", "_evaluation", "_nan_check", "symmetry", "functional"},
+    "analysis.redundancy": {
+        "_messages", "_numbers", "_modules", "_evaluation", "_nan_check", "symmetry", "functional", "nn",
+        "analysis.cost",
+    },
+    # Its findings as a page; it draws, so `analysis` imports it on first use only.
+    "analysis.redundancy.report": {"_messages", "_numbers", "_text", "_drawing", "functional", "analysis.redundancy"},
+    "analysis": {"analysis.cost", "analysis.certify", "analysis.redundancy", "analysis.redundancy.report"},
+    "interop": {
+        "_messages", "_modules", "_foreign", "_comparison", "_evaluation", "_nan_check", "symmetry", "functional",
+        "nn", "models", "analysis.certify",
+    },
     # Cost: ordinary networks are rebuilt to a budget. Models: separated networks get back their names.
     "convert": {
-        "_messages", "_files", "_numbers", "_comparison", "_modules", "_foreign", "groups", "functional", "nn",
-        "models", "inference", "analysis",
+        "_messages", "_files", "_numbers", "_comparison", "_modules", "_foreign", "_evaluation", "_nan_check",
+        "symmetry", "functional", "nn", "models", "inference", "analysis", "analysis.redundancy", "interop",
     },
-    # Findings as pages; beside training, which it knows nothing of.
-    "report": {"_messages", "_numbers", "_text", "_drawing", "functional", "analysis"},
-    "testing": {"groups", "analysis"},
+    "testing": {"symmetry", "analysis"},
     "data": {"_messages"},
     # `sepgconv` itself: its version and its place on the disk, for the records of runs.
-    "training": {"_messages", "_files", "_text", "_terminal", "_drawing", "models", "data", "analysis", "sepgconv"},
+    "tasks": {"_messages", "_files", "_text", "_terminal", "_drawing", "models", "data", "analysis", "sepgconv"},
     "cli": {
-        "_messages", "_files", "_numbers", "_allocator", "_text", "_terminal", "_drawing", "groups", "functional", "nn",
-        "models", "analysis", "convert", "data", "training", "report", "sepgconv",
+        "_messages", "_files", "_numbers", "_allocator", "_text", "_terminal", "_drawing", "symmetry", "functional",
+        "nn", "models", "analysis", "analysis.certify", "analysis.redundancy.report", "convert", "data", "tasks",
+        "sepgconv",
     },
     "__main__": {"cli"},
+    # Old names, for one release.
+    "groups": {"symmetry"},
+    "report": {"analysis.redundancy.report"},
+    "training": {"tasks"},
     # The root hands out names; what needs the extra "train" is imported on first use only.
-    "sepgconv": {"_allocator", "groups", "functional", "nn", "models", "inference", "analysis"},
+    "sepgconv": {"_allocator", "symmetry", "functional", "nn", "models", "inference", "analysis"},
 }  # fmt: skip
 
 # Libraries besides the standard one that each part may import, anywhere in it.
@@ -66,20 +84,30 @@ LIBRARIES = {
     "_modules": {"torch"},
     "_foreign": {"torch"},
     "_comparison": {"torch"},
-    "groups": {"numpy"},
+    "_evaluation": {"torch"},
+    "_nan_check": {"torch"},
+    "symmetry": {"numpy"},
     "functional": {"torch", "jaxtyping"},
     "nn": {"torch", "jaxtyping"},
     "models": {"torch", "jaxtyping", "safetensors"},
     "inference": {"torch", "jaxtyping"},
-    "analysis": {"torch"},
-    # onnx and its companions are imported by `to_onnx` alone; e2cnn and escnn are asked, never imported.
+    "analysis.cost": {"torch"},
+    "analysis.certify": {"torch"},
+    "analysis.redundancy": {"torch"},
+    "analysis.redundancy.report": {"torch", "matplotlib", "PIL", "jinja2", "markupsafe"},
+    "analysis": set(),
+    # e2cnn and escnn are asked, never imported.
+    "interop": {"torch", "jaxtyping"},
+    # onnx and its companions are imported by `to_onnx` alone.
     "convert": {"torch", "jaxtyping", "onnx", "onnxruntime", "onnxscript"},
-    "report": {"torch", "matplotlib", "PIL", "jinja2", "markupsafe"},
     "testing": {"torch"},
     "data": {"torch", "numpy", "jaxtyping", "PIL", "kornia", "pooch", "requests", "sklearn"},
-    "training": {"torch", "numpy", "jaxtyping", "safetensors", "lightning", "matplotlib"},
+    "tasks": {"torch", "numpy", "jaxtyping", "safetensors", "lightning", "matplotlib"},
     "cli": {"torch", "typer", "rich", "matplotlib"},
     "__main__": set(),
+    "groups": set(),
+    "report": set(),
+    "training": set(),
     "sepgconv": set(),
 }
 
@@ -89,12 +117,23 @@ HEAVY = ("lightning", "pytorch_lightning", "torchmetrics", "kornia", "sklearn", 
          "escnn", "onnx", "onnxruntime", "onnxscript")  # fmt: skip
 
 
+# Folders within a folder that are parts of their own.
+HOUSES = ("analysis.cost", "analysis.certify", "analysis.redundancy", "analysis.redundancy.report")
+
+
+def part_of(name):
+    """The part that a dotted name within the package belongs to: the longest house, else the first word."""
+    within = [house for house in HOUSES if name == house or name.startswith(house + ".")]
+    return max(within, key=len) if within else name.split(".")[0]
+
+
 def parts(root=ROOT):
     """Every part of the package with its files: subpackages, single modules, and the root's `__init__.py`."""
     found = {"sepgconv": [root / "__init__.py"]}
     for path in sorted(root.iterdir()):
-        if path.is_dir() and any(path.rglob("*.py")):
-            found[path.name] = sorted(path.rglob("*.py"))
+        if path.is_dir():
+            for file in sorted(path.rglob("*.py")):
+                found.setdefault(part_of(".".join(file.parent.relative_to(root).parts)), []).append(file)
         elif path.suffix == ".py" and path.name != "__init__.py":
             found[path.stem] = [path]
     return found
@@ -130,7 +169,7 @@ def violations(root=ROOT):
             for line, name in imports(path, root):
                 top, _, rest = name.partition(".")
                 if top == "sepgconv":
-                    target = rest.split(".")[0] if rest else "sepgconv"
+                    target = part_of(rest) if rest else "sepgconv"
                     allowed = ALLOWED.get(part, set()) | {part}
                 else:
                     target, allowed = top, LIBRARIES.get(part, set()) | sys.stdlib_module_names
@@ -155,38 +194,40 @@ def test_the_declared_directions_have_no_cycle():
         assert ready, f"a cycle among {sorted(set(ALLOWED) - done)}"
         done |= set(ready)
         order += ready
-    spine = [part for part in order if part in ("groups", "functional", "nn", "models", "training", "cli")]
-    assert spine == ["groups", "functional", "nn", "models", "training", "cli"]
+    spine = [part for part in order if part in ("symmetry", "functional", "nn", "models", "tasks", "cli")]
+    assert spine == ["symmetry", "functional", "nn", "models", "tasks", "cli"]
 
 
 @pytest.mark.parametrize(
     ("part", "line", "found"),
     [
-        ("groups", "from sepgconv.functional import act", "groups imports functional"),
-        ("groups", "import torch", "groups imports torch"),
+        ("symmetry", "from sepgconv.functional import act", "symmetry imports functional"),
+        ("symmetry", "import torch", "symmetry imports torch"),
         ("nn", "from sepgconv import models", "nn imports models"),
         ("nn", "import sepgconv.models.registry as r", "nn imports models"),
         ("nn", "from ..models import registry", "nn imports models"),
         ("nn", "import sepgconv", "nn imports sepgconv"),
-        ("nn", "def f():\n    from sepgconv.training import train", "nn imports training"),
+        ("nn", "def f():\n    from sepgconv.tasks import train", "nn imports tasks"),
         ("models", "if TYPE_CHECKING:\n    import lightning.pytorch", "models imports lightning"),
         ("data", "from sepgconv.models import load", "data imports models"),
-        ("training", "from sepgconv.cli import main", "training imports cli"),
+        ("tasks", "from sepgconv.cli import main", "tasks imports cli"),
+        ("analysis.certify", "from sepgconv.analysis.cost import macs", "analysis.certify imports analysis.cost"),
         ("cli", "from experiments import Cell", "cli imports experiments"),
         ("data", "typer = require('typer', extra='train', purpose='data')", "data imports typer"),
-        ("invented", "import sepgconv.groups", "invented imports groups"),
+        ("invented", "import sepgconv.symmetry", "invented imports symmetry"),
     ],
 )
 def test_the_checks_see_an_undeclared_import(tmp_path, part, line, found):
     """Negative control, on a copy of the layout that has nothing else in it."""
     for name in {*ALLOWED, part} - {"sepgconv"}:
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text("")
+        folder = tmp_path.joinpath(*name.split("."))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "__init__.py").write_text("")
     (tmp_path / "__init__.py").write_text("")
     assert violations(tmp_path) == []
-    (tmp_path / part / "file.py").write_text(f"import math\n{line}\n")
+    tmp_path.joinpath(*part.split("."), "file.py").write_text(f"import math\n{line}\n")
     (sentence,) = violations(tmp_path)
-    assert sentence.startswith(f"{part}/file.py:")
+    assert sentence.startswith(f"{part.replace('.', '/')}/file.py:")
     assert sentence.endswith(found)
 
 
@@ -245,7 +286,7 @@ print(json.dumps("works"))
     assert run(code) == "works"
 
 
-@pytest.mark.parametrize("name", ["cli", "convert", "data", "report", "testing", "training"])
+@pytest.mark.parametrize("name", ["cli", "convert", "data", "interop", "tasks", "testing"])
 def test_what_needs_the_extra_is_found_on_first_use(name):
     code = f"""
 import json, sys, sepgconv
@@ -255,6 +296,26 @@ print(json.dumps([before, sepgconv.{name}.__name__, "sepgconv.{name}" in sys.mod
     assert run(code) == [False, f"sepgconv.{name}", True]
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("groups", "symmetry"), ("training", "tasks"), ("report", "analysis.redundancy.report")],
+)
+def test_old_names_work_for_one_release_and_say_so(old, new):
+    """In a fresh interpreter each, because a module warns when it is imported first."""
+    code = f"""
+import importlib, json, sepgconv, warnings
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    module = sepgconv.{old}
+new = importlib.import_module("sepgconv.{new}")
+same = all(getattr(module, name) is getattr(new, name) for name in new.__all__)
+print(json.dumps([same, [str(entry.message) for entry in caught]]))
+"""
+    same, (warning,) = run(code)
+    assert same
+    assert f"sepgconv.{old} is called sepgconv.{new} now" in warning
+
+
 def test_names_the_package_does_not_have():
     with pytest.raises(AttributeError, match=r"module 'sepgconv' has no attribute 'trainig'"):
         _ = sepgconv.trainig
@@ -262,6 +323,6 @@ def test_names_the_package_does_not_have():
 
 
 def test_completion_finds_what_is_imported_on_first_use():
-    assert {"cli", "convert", "data", "report", "testing", "training"} <= set(
+    assert {"cli", "convert", "data", "interop", "tasks", "testing"} <= set(
         run("import json, sepgconv; print(json.dumps(dir(sepgconv)))")
     )

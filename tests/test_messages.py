@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from sepgconv._messages import one_of, require, unknown_name
-from sepgconv.groups import GROUPS
+from sepgconv.symmetry import GROUPS
 
 FRUIT = ("apple", "pear", "peach", "plum")
 

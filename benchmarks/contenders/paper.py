@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import sepgconv
-from sepgconv.groups import pixel_permutation, pose_division
+from sepgconv.symmetry import pixel_permutation, pose_division
 
 # How each network's convolutions are factored, and its group.
 NETWORKS = {

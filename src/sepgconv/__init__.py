@@ -2,18 +2,18 @@
 
 `group` names a symmetry, `nn` holds the layers, `functional` their functions, `create_model` the networks of the paper,
 `save` and `load` their storage, `analysis` their cost, exactness and redundancy. `sepgconv.convert`, which makes other
-networks of networks, is imported on first use, as are `sepgconv.data`, `sepgconv.training`, `sepgconv.report`
-and `sepgconv.cli`, which need the extra "train".
+networks of networks, is imported on first use, as are `sepgconv.interop`, `sepgconv.data`, `sepgconv.tasks` and
+`sepgconv.cli`, of which the last three need the extra "train".
 """
 
 import importlib
 from types import ModuleType
 
-from sepgconv import analysis, functional, groups, inference, models, nn
+from sepgconv import analysis, functional, inference, models, nn, symmetry
 from sepgconv._allocator import tune_allocator
-from sepgconv.groups import FiniteGroup, group
 from sepgconv.inference import compile_for_inference
 from sepgconv.models import create_model, list_models, load, save
+from sepgconv.symmetry import FiniteGroup, group
 
 __version__ = "0.1.0"
 
@@ -24,18 +24,19 @@ __all__ = [
     "create_model",
     "functional",
     "group",
-    "groups",
     "inference",
     "list_models",
     "load",
     "models",
     "nn",
     "save",
+    "symmetry",
     "tune_allocator",
 ]
 
 
-_ON_FIRST_USE = ("cli", "convert", "data", "report", "testing", "training")
+# The last three are old names.
+_ON_FIRST_USE = ("cli", "convert", "data", "interop", "tasks", "testing", "groups", "report", "training")
 
 
 def __dir__() -> list[str]:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from sepgconv.analysis import equivariance_error
-from sepgconv.groups import FiniteGroup
-from sepgconv.groups import group as find_group
+from sepgconv.symmetry import FiniteGroup
+from sepgconv.symmetry import group as find_group
 
 __all__ = ["TOLERANCE", "assert_equivariant"]
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from sepgconv.analysis import certify, sizes
 from sepgconv.functional import act
-from sepgconv.groups import group as find_group
+from sepgconv.symmetry import group as find_group
 
 # Of e2cnn, an old package on a new torch and NumPy.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")

@@ -8,8 +8,8 @@ from torch import nn
 
 from sepgconv.analysis import answer_changes, equivariance_error
 from sepgconv.functional import act
-from sepgconv.groups import group as find_group
 from sepgconv.nn import GroupConv2d, GroupMaxPool, LiftingConv2d
+from sepgconv.symmetry import group as find_group
 from sepgconv.testing import assert_equivariant
 
 GROUPS = ("p1", "p2", "p4", "pm", "pmm", "p4m")

@@ -8,7 +8,7 @@ import torch
 
 from sepgconv.analysis import chance_invariance, kernel_invariance, map_agreement
 from sepgconv.functional import act, group_conv2d, lift_conv2d
-from sepgconv.groups import pixel_permutation, pose_division
+from sepgconv.symmetry import pixel_permutation, pose_division
 
 
 def cosine(a, b):

@@ -6,8 +6,8 @@ from torch import nn
 
 from sepgconv.analysis import map_agreement, measured_agreement
 from sepgconv.functional import act
-from sepgconv.groups import pose_division
 from sepgconv.nn import GroupBatchNorm2d, GroupConv2d, LiftingConv2d
+from sepgconv.symmetry import pose_division
 
 
 def network(group, *, bias=True):

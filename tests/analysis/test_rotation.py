@@ -8,7 +8,7 @@ from torch import nn
 
 import sepgconv.nn as snn
 from sepgconv.analysis import rotation_curve
-from sepgconv.analysis.rotation import turn
+from sepgconv.analysis.certify.rotation import turn
 from sepgconv.functional import act
 
 QUARTERS = (0, 90, 180, 270, 360)

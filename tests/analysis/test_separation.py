@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sepgconv.analysis import cost, macs, redundancy, separability
-from sepgconv.analysis.separation import rank_options, separation_options, within_budget
+from sepgconv.analysis.redundancy.separation import rank_options, separation_options, within_budget
 from sepgconv.functional import separate_kernel
 from sepgconv.nn import GroupConv2d, SeparableGroupConv2d
 

@@ -10,7 +10,7 @@ import torch
 
 import sepgconv
 from sepgconv.cli import main
-from sepgconv.training import RunRecord, TrainingConfig, network_before_training, train
+from sepgconv.tasks import RunRecord, TrainingConfig, network_before_training, train
 from tests.runs import sealed_anew
 
 
@@ -64,7 +64,7 @@ def test_one_command_shows_a_run_before_and_after(monkeypatch, capsys, tmp_path,
 def test_a_saved_network_and_what_to_compare_it_with(monkeypatch, capsys, tmp_path, trained):
     """The page itself is left out: what it is given decides."""
     given = []
-    monkeypatch.setattr("sepgconv.report.render_redundancy", lambda report, before: given.append(before) or "page")
+    monkeypatch.setattr("sepgconv.analysis.render_redundancy", lambda report, before: given.append(before) or "page")
     words = ("--out", tmp_path / "page.html")
     for compared in ((trained,), (trained / "model",), (trained, "--before", "none"), (trained, "--before", "initial")):
         assert run(monkeypatch, capsys, *compared, *words)[0] == 0

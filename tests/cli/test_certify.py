@@ -31,7 +31,7 @@ def certify(monkeypatch, capsys, tmp_path):
 def run_folder(tmp_path_factory):
     """A run of one epoch on made-up pictures."""
     from sepgconv.data import load_dataset
-    from sepgconv.training import TrainingConfig, train
+    from sepgconv.tasks import TrainingConfig, train
 
     folder = tmp_path_factory.mktemp("certify")
     generator = np.random.default_rng(0)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from sepgconv.cli import main
 from sepgconv.cli.export import scale_of_deep_images
 from sepgconv.cli.networks import read_network
-from sepgconv.training import load_run
+from sepgconv.tasks import load_run
 
 
 @pytest.fixture

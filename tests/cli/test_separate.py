@@ -8,7 +8,7 @@ import pytest
 
 import sepgconv
 from sepgconv.cli import main
-from sepgconv.training import RunRecord, TrainingConfig, load_run, train
+from sepgconv.tasks import RunRecord, TrainingConfig, load_run, train
 
 
 @pytest.fixture(scope="module")

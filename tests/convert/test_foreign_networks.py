@@ -24,7 +24,7 @@ import sepgconv
 from sepgconv import nn as snn
 from sepgconv._modules import unwrap
 from sepgconv.analysis import certify, cost, redundancy
-from sepgconv.analysis.double_copy import double_copy
+from sepgconv.analysis.certify.float64_copy import double_copy
 from sepgconv.convert import equivariant, separate, to_onnx, to_plain, to_program
 from sepgconv.convert import separation as separation_module
 from sepgconv.convert.plain import layers as plain_layers

@@ -6,7 +6,7 @@ import torch
 from experiments.controlled import ControlledNetwork, similarities, train_controlled
 from sepgconv.data import load_dataset, take_images
 from sepgconv.functional import act
-from sepgconv.training import TrainingConfig
+from sepgconv.tasks import TrainingConfig
 
 
 @pytest.fixture(scope="module")

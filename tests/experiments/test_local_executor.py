@@ -20,7 +20,7 @@ from experiments.executors.local import LocalExecutor
 DYING = """
 import os, signal
 from experiments import run_job
-from sepgconv.training.module import Classifier
+from sepgconv.tasks.module import Classifier
 
 start = Classifier.on_train_epoch_start
 

@@ -9,7 +9,7 @@ from experiments import EXPERIMENTS, Job, Outcome, append_record, choose, plan, 
 from experiments.estimate import GPU_MACS_PER_SECOND, MACS_PER_SECOND, PASSES, estimate, work
 from experiments.runner import missing
 from experiments.store import read_table
-from sepgconv.training.environment import device_name
+from sepgconv.tasks.environment import device_name
 
 TABLE1, FIGURE3 = EXPERIMENTS["table1"], EXPERIMENTS["figure3"]
 

@@ -12,7 +12,7 @@ from experiments.ranks import FULL, ROWS, SCRATCH_ROWS, SEPARATED_ROWS
 from experiments.separated import group_cell
 from experiments.work import run_folder
 from sepgconv.convert import separate
-from sepgconv.training import DivergedError, load_run
+from sepgconv.tasks import DivergedError, load_run
 
 
 def test_a_cell_trains_the_group_network_first_and_begins_as_it_separated(trial, job):

@@ -8,7 +8,7 @@ import pytest
 
 from experiments.table2 import rows
 from sepgconv.data import Split, load_dataset
-from sepgconv.training import TrainingConfig, train
+from sepgconv.tasks import TrainingConfig, train
 
 DATA = "cifar10-lossless-subset"
 FOLDER = Path(os.environ.get("SEPGCONV_DATA") or Path(__file__).parents[2].parent / "shared" / "data")

@@ -9,7 +9,7 @@ from experiments import work as work_module
 from experiments.statistics import origin
 from experiments.work import can_resume
 from sepgconv._files import write_json
-from sepgconv.training import DivergedError, train
+from sepgconv.tasks import DivergedError, train
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +94,7 @@ def test_what_goes_wrong_with_a_cell_is_its_outcome(trial, job):
 @pytest.fixture
 def stopped(trial, job, monkeypatch):
     """A job that was broken off in its second epoch."""
-    from sepgconv.training.module import Classifier
+    from sepgconv.tasks.module import Classifier
 
     this = job(trial(overrides={"epochs": 3}))
     start = Classifier.on_train_epoch_start
@@ -112,7 +112,7 @@ def stopped(trial, job, monkeypatch):
 
 
 def test_a_cell_that_was_broken_off_goes_on_from_its_checkpoint(stopped, monkeypatch):
-    from sepgconv.training.module import Classifier
+    from sepgconv.tasks.module import Classifier
 
     start, epochs = Classifier.on_train_epoch_start, []
 
@@ -209,7 +209,7 @@ def test_the_initialisation_reaches_the_training(trial, job, monkeypatch):
     """With a rate of almost zero, the weights stay what they were drawn as."""
     import torch
 
-    from sepgconv.training import load_run
+    from sepgconv.tasks import load_run
 
     weights = {}
     for name in ("sepgconv", "published"):

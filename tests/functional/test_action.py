@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sepgconv.functional import act
-from sepgconv.groups import pixel_permutation, pose_division
+from sepgconv.symmetry import pixel_permutation, pose_division
 
 SIZES = [(5, 5), (4, 4), (3, 6), (5, 2), (1, 1)]
 

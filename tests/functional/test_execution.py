@@ -9,8 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sepgconv.functional import conv_geometry, executed_macs, select_execution, separable_group_conv2d
 from sepgconv.functional.execution import ADDITION, THIN
-from sepgconv.groups import C4
-from sepgconv.groups import group as group_named
+from sepgconv.symmetry import C4
+from sepgconv.symmetry import group as group_named
 
 PLANAR = [{}, {"padding": 1}, {"stride": 2, "padding": 1}, {"dilation": 2}]
 RUN = [("gc", "separable"), ("gc", "fourier"), ("gc", "composed"), ("g", "separable"), ("g", "composed")]

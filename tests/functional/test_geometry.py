@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import sepgconv
 from sepgconv.functional import Geometry, conv_geometry
-from sepgconv.groups import D2
+from sepgconv.symmetry import D2
 
 FOUR_TURNS = sepgconv.group("p4")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sepgconv.functional import act, compose_kernel, filter_action, pixel_action, pose_action, transform_kernel
-from sepgconv.groups import C4
+from sepgconv.symmetry import C4
 
 KERNELS = [(3, 3), (2, 2), (1, 1), (4, 4)]
 OBLONG = [(3, 2), (1, 3)]

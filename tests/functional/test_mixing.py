@@ -18,7 +18,7 @@ from sepgconv.functional.mixing import (
     multiply_backward,
     synthesise,
 )
-from sepgconv.groups import D4, pose_division
+from sepgconv.symmetry import D4, pose_division
 
 pytestmark = pytest.mark.usefixtures("float64")
 

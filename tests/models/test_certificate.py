@@ -21,7 +21,7 @@ def test_at_the_typical_size(stirred_model, name, monkeypatch):
     quick = name in STRIDED[1:]  # p4m, which they have by default, and many sizes take long; one of them is enough
     options = {"group": "p2"} if quick else {}
     if quick:
-        monkeypatch.setattr("sepgconv.analysis.certificate.NEAR", 1)
+        monkeypatch.setattr("sepgconv.analysis.certify.certificate.NEAR", 1)
     certificate = certificate_of(stirred_model, name, **options)
     assert certificate.varies
     if name in ORDINARY:
@@ -50,7 +50,7 @@ def test_at_the_typical_size(stirred_model, name, monkeypatch):
     ],
 )
 def test_resnets_otherwise(stirred_model, options, side, fault, monkeypatch):
-    monkeypatch.setattr("sepgconv.analysis.certificate.NEAR", 2)
+    monkeypatch.setattr("sepgconv.analysis.certify.certificate.NEAR", 2)
     monkeypatch.setattr("sepgconv.models.resnet44.BLOCKS_PER_STAGE", 2)  # the same strides in a third of the time
     certificate = certificate_of(stirred_model, "gc_p4m_resnet44", side=side, group="p4", **options)
     assert certificate.first_fault == fault

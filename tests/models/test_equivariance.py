@@ -6,7 +6,7 @@ from torch import nn
 
 from sepgconv.analysis import equivariance_error
 from sepgconv.functional import act
-from sepgconv.groups import group as find_group
+from sepgconv.symmetry import group as find_group
 from sepgconv.testing import assert_equivariant
 
 ROTMNIST = ("p4cnn", "g_p4cnn", "gc_p4cnn")

@@ -41,7 +41,7 @@ def test_training_runs_there_and_its_record_says_how(tmp_path):
     from sepgconv import create_model
     from sepgconv.analysis import cost
     from sepgconv.data import load_dataset
-    from sepgconv.training import TrainingConfig, train
+    from sepgconv.tasks import TrainingConfig, train
 
     data = load_dataset("rotated_digits")
     options = {"width": 16}

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import sepgconv
-from sepgconv.groups import GROUPS, planar_group
-from sepgconv.groups.planar import LEFT_RIGHT
 from sepgconv.models import MODELS, Network, group_convolution, model_entry
+from sepgconv.symmetry import GROUPS, planar_group
+from sepgconv.symmetry.planar import LEFT_RIGHT
 
 NAMES = (
     "z2cnn",

@@ -1,19 +1,39 @@
 """What a network costs, how exactly it is equivariant and why not, how alike its filters are; data out, no plots."""
 
-from sepgconv.analysis.certificate import Certificate, LayerCertificate, certify
+from typing import TYPE_CHECKING, Any
+
+from sepgconv.analysis.certify import (
+    Certificate,
+    LayerCertificate,
+    RotationCurve,
+    answer_changes,
+    certify,
+    equivariance_error,
+    rotation_curve,
+    sizes,
+)
 from sepgconv.analysis.cost import CostReport, LayerCost, cost, macs
-from sepgconv.analysis.equivariance import answer_changes, equivariance_error
-from sepgconv.analysis.kernel_symmetry import chance_invariance, kernel_invariance, map_agreement
-from sepgconv.analysis.layer_redundancy import LayerRedundancy
-from sepgconv.analysis.measured_maps import measured_agreement
-from sepgconv.analysis.pose_components import pose_components, shuffle_kernels
-from sepgconv.analysis.pose_correlation import PoseCorrelation, pose_correlation
-from sepgconv.analysis.redundancy import RedundancyReport, redundancy
-from sepgconv.analysis.rotation import RotationCurve, rotation_curve
-from sepgconv.analysis.separability import Separability, separability
-from sepgconv.analysis.separation import SeparationOption
-from sepgconv.analysis.sizes import sizes
-from sepgconv.analysis.spread import Spread, spread
+from sepgconv.analysis.redundancy import (
+    LayerRedundancy,
+    PoseCorrelation,
+    RedundancyReport,
+    Separability,
+    SeparationOption,
+    Spread,
+    chance_invariance,
+    kernel_invariance,
+    map_agreement,
+    measured_agreement,
+    pose_components,
+    pose_correlation,
+    redundancy,
+    separability,
+    shuffle_kernels,
+    spread,
+)
+
+if TYPE_CHECKING:
+    from sepgconv.analysis.redundancy.report import render_redundancy
 
 __all__ = [
     "Certificate",
@@ -39,9 +59,18 @@ __all__ = [
     "pose_components",
     "pose_correlation",
     "redundancy",
+    "render_redundancy",
     "rotation_curve",
     "separability",
     "shuffle_kernels",
     "sizes",
     "spread",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "render_redundancy":  # draws: needs the extra "train", which the rest does without
+        from sepgconv.analysis.redundancy.report import render_redundancy
+
+        return render_redundancy
+    raise AttributeError(f"module 'sepgconv.analysis' has no attribute {name!r}")

@@ -46,8 +46,7 @@ def analyse(
     import json
 
     from sepgconv._files import write_atomically
-    from sepgconv.analysis import redundancy
-    from sepgconv.report import render_redundancy
+    from sepgconv.analysis import redundancy, render_redundancy
 
     _refuse_places(out, as_json)
     network = read_network(run)
@@ -78,8 +77,8 @@ def _refuse_places(out: Path, as_json: Path | None) -> None:
 
 def _before(wanted: str | None, network: FoundNetwork, run: Path) -> "RedundancyReport | None":
     from sepgconv.analysis import redundancy
-    from sepgconv.training import network_before_training
-    from sepgconv.training.folder import RunFolder
+    from sepgconv.tasks import network_before_training
+    from sepgconv.tasks.folder import RunFolder
 
     drawn = network.record is not None and not ((run / SEPARATION).is_file() or RunFolder(run).prepared)
     if wanted == NONE or (wanted is None and not drawn):
@@ -100,7 +99,7 @@ def _pictures(network: FoundNetwork, count: int, data_dir: Path | None, run: Pat
 
 
 def _print_ranking(report: "RedundancyReport") -> None:
-    from sepgconv.report.options import option_columns, option_row
+    from sepgconv.analysis.redundancy.report.options import option_columns, option_row
 
     ranked = report.ranked(rank=1)
     if not ranked:

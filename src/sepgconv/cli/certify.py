@@ -94,7 +94,7 @@ def _certificate(
     seed: int,
 ) -> "Certificate":
     from sepgconv.analysis import certify as measure
-    from sepgconv.analysis.certificate import TOLERANCE
+    from sepgconv.analysis.certify import TOLERANCE
 
     network = found.model
     own = str(network.config.get("group", "p1"))

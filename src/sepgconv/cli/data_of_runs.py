@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sepgconv.data import Dataset, LabelledImages, Split
     from sepgconv.data.part_names import Part
-    from sepgconv.training import Run, RunRecord
+    from sepgconv.tasks import Run, RunRecord
 
 
 def load_data_of(folder: Path, record: "RunRecord", data_dir: Path | None) -> "Dataset":
@@ -23,7 +23,7 @@ def load_data_of(folder: Path, record: "RunRecord", data_dir: Path | None) -> "D
     """
     from sepgconv.data import load_dataset
     from sepgconv.data.registry import is_own
-    from sepgconv.training.folder import RunFolder
+    from sepgconv.tasks.folder import RunFolder
 
     name = str(record.config["data"])
     height, width = record.image_shape[1:]

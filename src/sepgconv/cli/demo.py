@@ -25,7 +25,7 @@ def demo(
     from sepgconv.analysis import answer_changes
     from sepgconv.cli.demo_picture import draw_turned_digit
     from sepgconv.data import load_dataset
-    from sepgconv.training import TrainingConfig, load_run, train
+    from sepgconv.tasks import TrainingConfig, load_run, train
 
     digits = load_dataset("rotated_digits")
     runs: dict[str, Path] = {}

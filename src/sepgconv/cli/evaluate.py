@@ -27,8 +27,8 @@ def evaluate(
 ) -> None:
     """Print the error of a run on a data set, and how its answers change when the images are turned."""
     from sepgconv.analysis import answer_changes
-    from sepgconv.training import evaluate as error_of
-    from sepgconv.training import load_run
+    from sepgconv.tasks import evaluate as error_of
+    from sepgconv.tasks import load_run
 
     loaded = load_run(run)
     found, split = load_images_to_judge(run, loaded, data, data_dir, part)

@@ -75,14 +75,14 @@ def export(
 
 def _preprocessing(run: Path, loaded: FoundNetwork) -> str:
     """Return the name of the preprocessing of the run's pictures; "identity" for a saved network, which has none."""
-    from sepgconv.training import load_run
+    from sepgconv.tasks import load_run
 
     return "identity" if loaded.record is None else str(load_run(run).preprocessing.name)
 
 
 def scale_of_deep_images(run: Path, loaded: FoundNetwork) -> str:
     """Say how images of 16 bits become numbers in [0, 1], if the run learned from such images."""
-    from sepgconv.training import load_run
+    from sepgconv.tasks import load_run
 
     bit_depth = None if loaded.record is None else load_run(run).bit_depth
     return "" if bit_depth is None else f"; 16-bit images divided by {2**bit_depth - 1}, the run's bit depth"
@@ -108,7 +108,7 @@ def _real_images(loaded: FoundNetwork, preprocessing: str, data_dir: Path | None
 def _print_report(run: Path, loaded: FoundNetwork, written: "Export", shape: tuple[int, ...]) -> None:
     import torch
 
-    from sepgconv.training.folder import RunFolder
+    from sepgconv.tasks.folder import RunFolder
 
     folder = run if loaded.record is None else RunFolder(run).model
     before = sum(file.stat().st_size for file in folder.iterdir())

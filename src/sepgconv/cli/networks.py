@@ -8,7 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from sepgconv.models import Network
-    from sepgconv.training import RunRecord
+    from sepgconv.tasks import RunRecord
 
 SEPARATION = "separation.json"  # in a run of `sepgconv separate`: what its network was made from
 
@@ -78,7 +78,7 @@ def read_network(folder: Path) -> FoundNetwork:
     """
     from sepgconv.models import load
     from sepgconv.models.storage import CONFIG, WEIGHTS
-    from sepgconv.training import load_run
+    from sepgconv.tasks import load_run
 
     if (folder / WEIGHTS).is_file():
         model = load(folder)

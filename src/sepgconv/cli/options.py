@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sepgconv.groups import list_groups
+from sepgconv.symmetry import list_groups
 
 Model = Annotated[str, typer.Argument(help="A network by name; `sepgconv models` lists them.", show_default=False)]
 RunFolder = Annotated[

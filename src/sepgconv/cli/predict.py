@@ -25,7 +25,7 @@ def predict(
     import torch
 
     from sepgconv.data import read_image
-    from sepgconv.training import load_run
+    from sepgconv.tasks import load_run
 
     loaded = load_run(run)
     height, width = loaded.record.image_shape[1:]

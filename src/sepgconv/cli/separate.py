@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sepgconv.convert import Separation
     from sepgconv.data import Dataset
-    from sepgconv.training import Run
+    from sepgconv.tasks import Run
 
 
 def separate(
@@ -63,8 +63,8 @@ def separate(
     from sepgconv import save
     from sepgconv._files import write_json
     from sepgconv.convert import separate as separated
-    from sepgconv.training import TrainingConfig, load_run, train
-    from sepgconv.training.folder import RunFolder
+    from sepgconv.tasks import TrainingConfig, load_run, train
+    from sepgconv.tasks.folder import RunFolder
 
     loaded = load_run(run)
     separation = separated(loaded.model, sharing, rank=rank, budget=budget)
@@ -130,7 +130,7 @@ def _print_comparison(networks: "dict[str, nn.Module]", loaded: "Run", data: "Da
 
     from sepgconv.analysis import cost
     from sepgconv.cli.timing import milliseconds
-    from sepgconv.training import evaluate
+    from sepgconv.tasks import evaluate
 
     shape = tuple(loaded.record.image_shape)
     columns = ["", *networks]

@@ -74,8 +74,8 @@ def train(
     """
     from sepgconv.data import load_dataset
     from sepgconv.models import model_entry
-    from sepgconv.training import TrainingConfig, is_main_process
-    from sepgconv.training import train as run_training
+    from sepgconv.tasks import TrainingConfig, is_main_process
+    from sepgconv.tasks import train as run_training
 
     model_entry(model)  # refuses an unknown name before any data is read
     config = TrainingConfig.from_recipe(

@@ -6,8 +6,7 @@ from sepgconv.convert.plain.onnx import to_onnx
 from sepgconv.convert.plain.program import to_program
 from sepgconv.convert.rebuild.network import equivariant
 from sepgconv.convert.separation import SeparatedLayer, Separation, separate
-from sepgconv.convert.steerable.fields import fields_to_maps, maps_to_fields
-from sepgconv.convert.steerable.models import from_e2cnn, from_escnn
+from sepgconv.interop import fields_to_maps, from_e2cnn, from_escnn, maps_to_fields
 
 __all__ = [
     "Export",

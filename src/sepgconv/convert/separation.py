@@ -15,10 +15,10 @@ from sepgconv._comparison import COARSE_ROUNDING, answer_of, coarse, first_to_di
 from sepgconv._foreign import changed_since_built, foreign_layers, layer_named, refuse_foreign, refuse_hooks_of_all
 from sepgconv._messages import one_of
 from sepgconv._modules import copy_network, settled_copy
+from sepgconv._nan_check import refuse_not_finite
 from sepgconv._numbers import percent
 from sepgconv.analysis import Separability, separability
-from sepgconv.analysis.finite import refuse_not_finite
-from sepgconv.analysis.separation import separation_options, within_budget
+from sepgconv.analysis.redundancy.separation import separation_options, within_budget
 from sepgconv.functional import separate_kernel
 from sepgconv.functional.kernels import SHARINGS, Sharing
 from sepgconv.inference.probes import default_shape, example_input

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from sepgconv.functional.checks import INTEGERS, NUMBERS, check_tensor, is_integer
-from sepgconv.groups import FiniteGroup, pose_division
-from sepgconv.groups import group as find_group
+from sepgconv.symmetry import FiniteGroup, pose_division
+from sepgconv.symmetry import group as find_group
 
 
 def act(group: FiniteGroup | str, g: int, x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sepgconv.functional.derivatives import casts
-from sepgconv.groups import FiniteGroup
+from sepgconv.symmetry import FiniteGroup
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 COMPLEX = (torch.complex64, torch.complex128, torch.complex32)

@@ -21,8 +21,8 @@ from sepgconv.functional.geometry import Geometry, Pair, conv_geometry
 from sepgconv.functional.kernels import dense_bank, filter_action, over_poses, pixel_action, planar_bank
 from sepgconv.functional.layout import fold_image, fold_poses, unfold_poses
 from sepgconv.functional.planar import planar_conv2d
-from sepgconv.groups import FiniteGroup
-from sepgconv.groups import group as find_group
+from sepgconv.symmetry import FiniteGroup
+from sepgconv.symmetry import group as find_group
 
 
 def lift_conv2d(

@@ -7,8 +7,8 @@ from sepgconv._messages import one_of
 from sepgconv.functional.checks import check_channels
 from sepgconv.functional.geometry import Geometry, Pair, as_pair
 from sepgconv.functional.kernels import SHARINGS
-from sepgconv.groups import FiniteGroup
-from sepgconv.groups import group as find_group
+from sepgconv.symmetry import FiniteGroup
+from sepgconv.symmetry import group as find_group
 
 Execution = Literal["auto", "separable", "fourier", "composed"]
 EXECUTIONS: tuple[Execution, ...] = ("auto", "separable", "fourier", "composed")

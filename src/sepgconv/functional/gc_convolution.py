@@ -32,7 +32,7 @@ from sepgconv.functional.terms import (
     spread_bias,
     spread_filters,
 )
-from sepgconv.groups import Butterflies
+from sepgconv.symmetry import Butterflies
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Literal
 
 from sepgconv._messages import one_of
 from sepgconv.functional.checks import is_integer
-from sepgconv.groups import FiniteGroup
+from sepgconv.symmetry import FiniteGroup
 
 Pair = tuple[int, int]
 PaddingMode = Literal["zeros", "circular", "reflect", "replicate"]

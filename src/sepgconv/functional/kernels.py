@@ -9,8 +9,8 @@ from torch import Tensor
 from sepgconv._messages import one_of
 from sepgconv.functional.checks import INTEGERS, NUMBERS, check_operands, check_tensor, check_weight
 from sepgconv.functional.geometry import as_pair
-from sepgconv.groups import FiniteGroup, filter_permutation, pixel_permutation, pose_division
-from sepgconv.groups import group as find_group
+from sepgconv.symmetry import FiniteGroup, filter_permutation, pixel_permutation, pose_division
+from sepgconv.symmetry import group as find_group
 
 Sharing = Literal["gc", "g"]
 SHARINGS: tuple[Sharing, ...] = ("gc", "g")

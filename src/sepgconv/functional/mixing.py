@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from sepgconv.functional.derivatives import is_transformed
 from sepgconv.functional.kernels import transform_kernel
-from sepgconv.groups import Butterflies, FiniteGroup, block_tables
+from sepgconv.symmetry import Butterflies, FiniteGroup, block_tables
 
 WHOLE = Butterflies((), ())  # no transform; the block is the matrix itself
 

@@ -16,7 +16,7 @@ from sepgconv.functional.maxima import max_pool_backward, max_pool_with_places, 
 from sepgconv.functional.pieces import like_image, pieces
 from sepgconv.functional.planar import flat_geometry, geometry_of
 from sepgconv.functional.shared_statistics import affine_into, shared_norm, shared_norm_backward
-from sepgconv.groups import Butterflies
+from sepgconv.symmetry import Butterflies
 
 
 @torch.library.custom_op("sepgconv::shared_batch_norm", mutates_args=())

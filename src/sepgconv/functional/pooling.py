@@ -20,7 +20,7 @@ from sepgconv.functional.layout import fold_image, fold_poses, unfold_poses
 from sepgconv.functional.maxima import max_pool_backward, max_pool_with_places
 from sepgconv.functional.operators import max_pool_operator
 from sepgconv.functional.planar import flat_geometry
-from sepgconv.groups import C1
+from sepgconv.symmetry import C1
 
 
 def group_max_pool(x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c y x"]:

@@ -1,7 +1,7 @@
 """The convolutions as loops written from their definitions: slow, obvious, the oracle of tests and benchmarks.
 
 Each follows its equation in theory.md, Convolutions (arXiv:2106.04914, section 3) literally and shares only the
-integer tables of `sepgconv.groups` with the fast functions. Padding is with zeros; give float64 for reference values.
+integer tables of `sepgconv.symmetry` with the fast functions. Padding is with zeros; give float64 for reference values.
 """
 
 import itertools
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sepgconv.functional.kernels import Sharing
-from sepgconv.groups import FiniteGroup, pixel_permutation, pose_division
+from sepgconv.symmetry import FiniteGroup, pixel_permutation, pose_division
 
 
 def _correlate(maps: Tensor, kernel: Tensor, stride: int, padding: int, dilation: int) -> Tensor:

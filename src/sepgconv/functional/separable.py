@@ -47,8 +47,8 @@ from sepgconv.functional.operators import flat_plan, gc_convolution_operator
 from sepgconv.functional.planar import planar_conv2d
 from sepgconv.functional.shared_statistics import update_running_statistics
 from sepgconv.functional.terms import fold_terms
-from sepgconv.groups import Butterflies, FiniteGroup
-from sepgconv.groups import group as find_group
+from sepgconv.symmetry import Butterflies, FiniteGroup
+from sepgconv.symmetry import group as find_group
 
 
 class SeparableActions(NamedTuple):

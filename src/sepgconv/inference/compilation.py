@@ -17,7 +17,6 @@ from sepgconv.functional.geometry import Pair
 from sepgconv.functional.kernels import dense_bank, map_filters, planar_bank
 from sepgconv.functional.mixing import WHOLE, block_weights, dense_weight, fourier_tables
 from sepgconv.functional.terms import fold_terms
-from sepgconv.groups import Butterflies
 from sepgconv.inference.layers import FrozenConv2d, FrozenNorm2d
 from sepgconv.inference.probes import default_shape, example_input
 from sepgconv.nn import (
@@ -30,6 +29,7 @@ from sepgconv.nn import (
     TwoStepGroupConv2d,
 )
 from sepgconv.nn._base import GroupConvLayer
+from sepgconv.symmetry import Butterflies
 
 _Step = tuple[nn.Module, str, nn.Module]  # parent, name, module
 _CALLER = "compile_for_inference"

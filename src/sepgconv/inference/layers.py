@@ -11,7 +11,7 @@ from sepgconv.functional.gc_convolution import GcPlan, gc_convolution
 from sepgconv.functional.geometry import Geometry
 from sepgconv.functional.layout import fold_image, fold_poses, unfold_poses
 from sepgconv.functional.planar import planar_conv2d
-from sepgconv.groups import Butterflies
+from sepgconv.symmetry import Butterflies
 
 
 class FrozenConv2d(nn.Module):

@@ -9,8 +9,8 @@ from sepgconv._messages import one_of
 from sepgconv.functional import full_rank
 from sepgconv.functional.execution import Execution
 from sepgconv.functional.kernels import SHARINGS
-from sepgconv.groups import group as find_group
 from sepgconv.nn import GroupConv2d, SeparableGroupConv2d, TwoStepGroupConv2d
+from sepgconv.symmetry import group as find_group
 
 Convolution = Literal["full", "g", "gc", "two-step"]
 CONVOLUTIONS: tuple[Convolution, ...] = ("full", "g", "gc", "two-step")

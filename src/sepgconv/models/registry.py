@@ -8,11 +8,11 @@ from typing import Any
 
 from sepgconv._messages import one_of, unknown_name
 from sepgconv.functional.kernels import SHARINGS
-from sepgconv.groups import FiniteGroup
-from sepgconv.groups import group as find_group
 from sepgconv.models.network import Network, check_classes
 from sepgconv.models.resnet44 import ResNet44, ResNet44Config
 from sepgconv.models.rotmnist_cnn import RotMNISTCNN, RotMNISTCNNConfig
+from sepgconv.symmetry import FiniteGroup
+from sepgconv.symmetry import group as find_group
 
 
 @dataclass(frozen=True)

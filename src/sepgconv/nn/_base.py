@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from sepgconv.functional.checks import NUMBERS, check_channels
 from sepgconv.functional.geometry import Pair, conv_geometry
-from sepgconv.groups import FiniteGroup
-from sepgconv.groups import group as find_group
+from sepgconv.symmetry import FiniteGroup
+from sepgconv.symmetry import group as find_group
 
 
 def check_dtype(dtype: torch.dtype | None, caller: str, allowed: tuple[torch.dtype, ...]) -> None:

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from sepgconv.functional.checks import check_channels
 from sepgconv.functional.convolution import filter_depthwise
 from sepgconv.functional.geometry import Pair
-from sepgconv.groups import FiniteGroup
 from sepgconv.nn._base import GroupConvLayer
 from sepgconv.nn.group_conv import GroupConv2d
+from sepgconv.symmetry import FiniteGroup
 
 
 class DepthwiseGroupConv2d(GroupConvLayer):

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from sepgconv.functional.convolution import lift
 from sepgconv.functional.geometry import Pair
-from sepgconv.groups import FiniteGroup
 from sepgconv.nn._base import GroupConvLayer
+from sepgconv.symmetry import FiniteGroup
 
 
 class LiftingConv2d(GroupConvLayer):

@@ -13,8 +13,8 @@ from sepgconv.functional.pooling import (
     pool_to,
     pool_window,
 )
-from sepgconv.groups import FiniteGroup
-from sepgconv.groups import group as find_group
+from sepgconv.symmetry import FiniteGroup
+from sepgconv.symmetry import group as find_group
 
 
 class GroupMaxPool(nn.Module):

@@ -13,8 +13,8 @@ from sepgconv.functional.execution import EXECUTIONS, Execution, check_fourier, 
 from sepgconv.functional.geometry import Pair
 from sepgconv.functional.kernels import SHARINGS, Sharing
 from sepgconv.functional.separable import convolve_separable
-from sepgconv.groups import FiniteGroup
 from sepgconv.nn._base import GroupConvLayer
+from sepgconv.symmetry import FiniteGroup
 
 
 class SeparableGroupConv2d(GroupConvLayer):

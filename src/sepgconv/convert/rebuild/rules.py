@@ -12,7 +12,6 @@ from sepgconv.convert.rebuild import windows
 from sepgconv.convert.rebuild.values import Kind, UnconvertibleError
 from sepgconv.functional.geometry import Pair
 from sepgconv.functional.kernels import Sharing
-from sepgconv.groups import FiniteGroup
 from sepgconv.nn import (
     AdaptiveAvgPool2d,
     DepthwiseGroupConv2d,
@@ -24,6 +23,7 @@ from sepgconv.nn import (
     LiftingConv2d,
     SeparableGroupConv2d,
 )
+from sepgconv.symmetry import FiniteGroup
 
 
 @dataclass(frozen=True, slots=True)

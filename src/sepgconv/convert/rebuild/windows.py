@@ -17,8 +17,8 @@ from sepgconv.convert.rebuild.values import UnconvertibleError
 from sepgconv.functional import pixel_action
 from sepgconv.functional.geometry import Pair, as_pair, check_equal_sides
 from sepgconv.functional.kernels import planar_bank
-from sepgconv.groups import FiniteGroup
 from sepgconv.nn import AvgPool2d, MaxPool2d
+from sepgconv.symmetry import FiniteGroup
 
 
 class PerPose(nn.Module):

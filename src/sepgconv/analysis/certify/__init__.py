@@ -1,0 +1,18 @@
+"""How exactly a network is equivariant, which layer is not and why, and on which sizes of input it can be."""
+
+from sepgconv.analysis.certify.certificate import TOLERANCE, Certificate, LayerCertificate, certify
+from sepgconv.analysis.certify.equivariance import answer_changes, equivariance_error
+from sepgconv.analysis.certify.rotation import RotationCurve, rotation_curve
+from sepgconv.analysis.certify.sizes import sizes
+
+__all__ = [
+    "TOLERANCE",
+    "Certificate",
+    "LayerCertificate",
+    "RotationCurve",
+    "answer_changes",
+    "certify",
+    "equivariance_error",
+    "rotation_curve",
+    "sizes",
+]

@@ -1,0 +1,121 @@
+"""How a group may move what a layer gives: the ways that a tensor's shape allows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor
+
+from sepgconv.functional import act
+from sepgconv.symmetry import FiniteGroup, list_groups
+
+Move = Callable[[int, Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One way in which the elements of a group may move a tensor.
+
+    Attributes:
+        carries: what the tensor holds when it moves so, as in "poses along its channels".
+        move: (element, tensor) to the moved tensor.
+        natural: whether this is how the tensor should move if it is the output of a network: images and feature maps
+            with the picture, vectors not at all.
+    """
+
+    carries: str
+    move: Move
+    natural: bool = False
+
+
+FOLDED = "poses along its channels"
+UNMOVED = "a vector that does not move"
+
+
+def groups_that_hold(group: FiniteGroup) -> tuple[FiniteGroup, ...]:
+    """Return the group, then the larger groups with names that have all its elements."""
+    larger = (one for one in list_groups() if one.order > group.order)
+    return (group, *(one for one in larger if set(group.matrices) <= set(one.matrices)))
+
+
+def actions(group: FiniteGroup, shape: tuple[int, ...]) -> tuple[Action, ...]:
+    """Return every way in which a group may move a tensor of a shape; the natural ones come first.
+
+    A feature map may have the poses of a larger group. Poses may also lie along the channels, channels first or poses
+    first, as in networks that were written with ordinary layers.
+
+    Args:
+        group: the group.
+        shape: (batch, ...). Rank 5 is a feature map if its third axis has as many entries as a group poses, rank 4 an
+            image, rank 3 and less vectors; beyond rank 5, and where the third axis is none of poses, only the last two
+            axes move.
+    """
+    rank = len(shape)
+    held = groups_that_hold(group)
+    if rank == 5:
+        poses = [one for one in held if one.order == shape[2]]
+        if poses:
+            return (
+                *(Action(f"a feature map on {one.name}", _within(group, one), natural=True) for one in poses),
+                Action("an image", partial(_pixels, group)),
+            )
+    if rank >= 4:
+        natural = Action("an image", partial(_pixels, group), natural=True)
+    else:
+        natural = Action(UNMOVED, _unmoved, natural=True)
+    if rank not in (2, 3, 4):
+        return (natural,)
+    folded: list[Action] = []
+    for one in held:
+        move = _within(group, one)
+        if rank == 3 and shape[2] == one.order:
+            folded.append(Action("a vector with poses", partial(_poses_last, move)))
+        elif rank != 3 and one.order > 1 and shape[1] % one.order == 0:
+            folded.append(Action(FOLDED, partial(_channels_first, one.order, move)))
+            folded.append(Action(FOLDED, partial(_poses_first, one.order, move)))
+    return (natural, *folded)
+
+
+def seen_through(action: Action, shape: tuple[int, ...]) -> Action:
+    """Return the action on a reshaped tensor that is `action` on the tensor as it was.
+
+    Args:
+        action: on tensors of `shape`.
+        shape: before the reshaping.
+    """
+    return Action(f"{action.carries}, flattened", lambda g, x: action.move(g, x.reshape(shape)).reshape(x.shape))
+
+
+def reversed_axes(group: FiniteGroup) -> tuple[int, ...]:
+    """Return the axes of the plane, 0 for y and 1 for x, along which some element reverses the order of pixels."""
+    return tuple(axis for axis in (0, 1) if any(sum(matrix[axis]) < 0 for matrix in group.matrices))
+
+
+def _unmoved(g: int, x: Tensor) -> Tensor:
+    return x
+
+
+def _pixels(group: FiniteGroup, g: int, x: Tensor) -> Tensor:
+    images = act(group, g, x.reshape(x.shape[0], -1, *x.shape[-2:]))
+    return images.reshape(*x.shape[:-2], *images.shape[-2:])
+
+
+def _within(group: FiniteGroup, larger: FiniteGroup) -> Move:
+    index = [larger.matrices.index(matrix) for matrix in group.matrices]
+    return lambda g, x: act(larger, index[g], x)
+
+
+def _poses_last(move: Move, g: int, x: Tensor) -> Tensor:
+    return move(g, x[..., None, None])[..., 0, 0]
+
+
+def _channels_first(order: int, move: Move, g: int, x: Tensor) -> Tensor:
+    maps = x if x.ndim == 4 else x[..., None, None]
+    moved = move(g, maps.unflatten(1, (-1, order))).flatten(1, 2)
+    return moved if x.ndim == 4 else moved[..., 0, 0]
+
+
+def _poses_first(order: int, move: Move, g: int, x: Tensor) -> Tensor:
+    maps = x if x.ndim == 4 else x[..., None, None]
+    moved = move(g, maps.unflatten(1, (order, -1)).transpose(1, 2)).transpose(1, 2).flatten(1, 2)
+    return moved if x.ndim == 4 else moved[..., 0, 0]

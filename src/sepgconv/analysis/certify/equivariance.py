@@ -1,0 +1,73 @@
+"""How exactly a layer or network commutes with a group."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from sepgconv._evaluation import evaluation
+from sepgconv.functional import act
+from sepgconv.symmetry import FiniteGroup
+from sepgconv.symmetry import group as find_group
+
+
+def equivariance_error(module: nn.Module, x: Tensor, group: FiniteGroup | str) -> dict[int, float]:
+    """Return the relative error max|L(g·x) - g·L(x)| / max|L(x)| for every element g but the identity.
+
+    The output may be a feature map (batch, channel, |G|, height, width), an image (batch, channel, height, width), both
+    of which the group moves, or a vector (batch, ...) of rank 2 or 3, which it must leave alone.
+
+    Args:
+        module: a layer or network, used in evaluation mode and put back as it was.
+        x: an input of it, an image or a feature map on the group. float64 tells rounding from real faults.
+        group: the group or its name.
+
+    Raises:
+        ValueError: the group cannot act on the input.
+    """
+    group, errors = find_group(group), dict[int, float]()
+    with evaluation(module):
+        y = module(x)
+        for g in range(1, group.order):
+            expected = act(group, g, y) if y.ndim >= 4 else y
+            errors[g] = relative_error(module(act(group, g, x)), expected)
+    return errors
+
+
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    """Return max|found - expected| / max|expected|; infinity for another shape, and for something where nothing is due.
+
+    Args:
+        found: what came.
+        expected: what should have come.
+    """
+    if found.shape != expected.shape:
+        return math.inf
+    difference, scale = float((found - expected).abs().max()), float(expected.abs().max())
+    if scale == 0:  # relative to nothing, only nothing is no error
+        return 0.0 if difference == 0 else math.inf
+    return difference / scale
+
+
+def answer_changes(
+    model: nn.Module, images: Tensor, group: FiniteGroup | str = "p4", *, batch_size: int = 500
+) -> float:
+    """Return the share of pictures, in percent, whose class changes when a group element moves them.
+
+    Args:
+        model: a classifier (batch, channels, height, width) -> (batch, classes), used in evaluation mode and put back.
+        images: (n, channels, height, width).
+        group: the group or its name; a picture counts once if any element changes its class.
+        batch_size: pictures at a time.
+
+    Raises:
+        ValueError: there are no pictures, or the group cannot act on them.
+    """
+    if len(images) == 0:
+        raise ValueError("answer_changes: expected at least one picture, got none")
+    group, changed = find_group(group), 0
+    with evaluation(model):
+        for batch in images.split(batch_size):
+            answers = [model(act(group, g, batch)).argmax(1) for g in range(group.order)]
+            changed += int(torch.stack([answer != answers[0] for answer in answers]).any(0).sum())
+    return 100 * changed / len(images)

@@ -1,0 +1,100 @@
+"""How the output of a network changes over the full circle, also at the angles that no group of the grid has."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sepgconv.analysis.certify.fields import is_field, wrap
+from sepgconv.analysis.certify.float64_copy import double_copy
+
+EVERY_FIVE_DEGREES = tuple(float(angle) for angle in range(0, 361, 5))
+
+
+@dataclass(frozen=True, slots=True)
+class RotationCurve:
+    """Change of a network's output with the angle, relative: |f(turned) - f(picture)| / |f(picture)|, Euclidean.
+
+    Attributes:
+        angles: in degrees, counter-clockwise.
+        mean: for each angle, the mean over the pictures.
+        worst: for each angle, the largest among the pictures.
+        images: how many pictures.
+    """
+
+    angles: tuple[float, ...]
+    mean: tuple[float, ...]
+    worst: tuple[float, ...]
+    images: int
+
+
+def rotation_curve(
+    model: nn.Module, images: Tensor, angles: Sequence[int | float] = EVERY_FIVE_DEGREES
+) -> RotationCurve:
+    """Turn pictures by any angle and measure how much the output of a network changes, in float64.
+
+    Only a disc within each picture is kept, so that no corner leaves the frame; between multiples of 90 degrees pixels
+    are interpolated, bilinearly, so an exactly invariant network of a group of the grid shows no change there alone.
+
+    Args:
+        model: images to vectors, (n, channels, height, width) -> (n, ...), also (n, ..., 1, 1); not changed.
+        images: (n, channels, height, width), square.
+        angles: in degrees, counter-clockwise.
+
+    Raises:
+        ValueError: no square pictures, no angles, weights that are not finite, or an output with positions, which would
+            have to be turned back.
+    """
+    if images.ndim != 4 or images.shape[-1] != images.shape[-2] or len(images) == 0:
+        raise ValueError(
+            f"rotation_curve: expected square pictures (n, channels, side, side), got {tuple(images.shape)}"
+        )
+    if len(angles) == 0:
+        raise ValueError("rotation_curve: expected at least one angle, got none")
+    twin = double_copy(model, "rotation_curve")
+    discs = images.detach().to("cpu", torch.float64) * _disc(images.shape[-1])
+    before = _answers(twin, discs)
+    scale = before.norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
+    changes = [(_answers(twin, turn(discs, angle)) - before).norm(dim=1) / scale for angle in angles]
+    return RotationCurve(
+        tuple(float(angle) for angle in angles),
+        tuple(float(change.mean()) for change in changes),
+        tuple(float(change.max()) for change in changes),
+        len(images),
+    )
+
+
+def turn(images: Tensor, degrees: int | float) -> Tensor:
+    """Turn square pictures counter-clockwise about their middle; bilinear, zeros outside.
+
+    Args:
+        images: (n, channels, side, side).
+        degrees: the angle.
+    """
+    angle = math.radians(degrees)
+    cos, sin = math.cos(angle), math.sin(angle)
+    # From a pixel of the result to where it comes from, in (x, y) from -1 to 1, y pointing down.
+    back = images.new_tensor([[cos, -sin, 0.0], [sin, cos, 0.0]]).expand(len(images), 2, 3)
+    grid = F.affine_grid(back, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def _disc(side: int) -> Tensor:
+    """Return a mask (side, side): 1 within the inscribed circle, falling to 0 over the pixel at its edge."""
+    away = torch.arange(side, dtype=torch.float64) - (side - 1) / 2
+    return (side / 2 - torch.hypot(away[:, None], away[None, :])).clamp(0, 1)
+
+
+def _answers(twin: nn.Module, images: Tensor) -> Tensor:
+    with torch.no_grad():
+        output = twin(wrap(twin, images.clone()))
+    tensor = output.tensor if is_field(output) else output
+    if not isinstance(tensor, Tensor) or (tensor.ndim > 3 and tensor.shape[-2:] != (1, 1)):
+        raise ValueError(
+            f"rotation_curve: expected a network that gives vectors, got "
+            f"{tuple(tensor.shape) if isinstance(tensor, Tensor) else type(output).__name__}; pool over positions first"
+        )
+    return tensor.flatten(1)

@@ -1,0 +1,186 @@
+"""Parameters and multiplications of a network, a row per layer: nominal as the paper counts them, and as executed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sepgconv._evaluation import evaluation
+from sepgconv._modules import unwrap
+from sepgconv.functional import executed_macs
+from sepgconv.nn import DepthwiseGroupConv2d, GroupConv2d, LiftingConv2d, SeparableGroupConv2d, TwoStepGroupConv2d
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCost:
+    """One layer of a `CostReport`.
+
+    Attributes:
+        name: path of the module in the network.
+        kind: its class.
+        output_shape: of one picture, without the batch axis.
+        parameters: numbers learned in it.
+        nominal_macs: multiply-accumulates of one picture by the formulas of arXiv:2106.04914, section 3.4.
+        executed_macs: multiply-accumulates that really run.
+    """
+
+    name: str
+    kind: str
+    output_shape: Shape
+    parameters: int
+    nominal_macs: int
+    executed_macs: int
+
+
+@dataclass(frozen=True, slots=True)
+class CostReport:
+    """Cost of a network for one picture.
+
+    Attributes:
+        parameters: numbers learned in the whole network.
+        layers: a row per layer with parameters or multiplications, in the order they run.
+        uncounted: layers with parameters whose multiplications are not known here and count as zero.
+    """
+
+    parameters: int
+    layers: tuple[LayerCost, ...]
+    uncounted: tuple[str, ...]
+
+    @property
+    def nominal_macs(self) -> int:
+        """Multiply-accumulates by the paper's formulas, which count all of a layer at its output resolution."""
+        return sum(layer.nominal_macs for layer in self.layers)
+
+    @property
+    def executed_macs(self) -> int:
+        """Multiply-accumulates that really run: a separable layer mixes at its input resolution, or runs composed."""
+        return sum(layer.executed_macs for layer in self.layers)
+
+
+def cost(model: nn.Module, input_shape: tuple[int, ...]) -> CostReport:
+    """Count parameters and multiply-accumulates of a network by running one empty picture through it.
+
+    Convolutions and linear layers are counted, of the library and of torch; normalisation, activation, pooling and
+    biases are not, as in the paper. Works on any module whose input is one image.
+
+    Args:
+        model: the network; neither its mode nor its statistics change.
+        input_shape: (channels, height, width), or with a batch axis before, which is ignored: the counts are for one
+            picture.
+
+    Raises:
+        ValueError: the shape is not that of an image.
+    """
+    if len(input_shape) not in (3, 4) or any(side < 1 for side in input_shape):
+        raise ValueError(f"cost: input_shape must be (channels, height, width), got {tuple(input_shape)}")
+    model = unwrap(model, "cost")
+    picture = input_shape[-3:]
+    rows: list[LayerCost] = []
+    uncounted: list[str] = []
+
+    def record(name: str, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> None:
+        own = sum(p.numel() for p in module.parameters(recurse=_has_rule(module)))
+        inputs = [value for value in (*arguments, *keywords.values()) if isinstance(value, Tensor)]
+        output_shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
+        counted = macs(module, tuple(inputs[0].shape[1:]), output_shape) if inputs and output_shape else None
+        if counted is None and own == 0:
+            return
+        if counted is None and not isinstance(module, NORMS) and name:
+            uncounted.append(name)
+        rows.append(LayerCost(name, type(module).__name__, output_shape, own, *(counted or (0, 0))))
+
+    handles = [
+        module.register_forward_hook(
+            lambda module, arguments, keywords, output, name=name: record(name, module, arguments, keywords, output),
+            with_kwargs=True,
+        )
+        for name, module in _layers(model)
+    ]
+    try:
+        reference = next(_tensors(model), torch.empty(0))
+        with evaluation(model):
+            model(torch.zeros(1, *picture, device=reference.device, dtype=reference.dtype))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return CostReport(sum(p.numel() for p in model.parameters()), tuple(rows), tuple(uncounted))
+
+
+def _has_rule(module: nn.Module) -> bool:
+    return macs.dispatch(type(module)) is not macs.dispatch(object)
+
+
+def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Walk through the modules, each once; what lies within one that has a rule of its own is counted with it."""
+    within: set[nn.Module] = set()
+    for name, module in model.named_modules():
+        if module not in within:
+            yield name, module
+            if _has_rule(module):
+                within.update(module.modules())
+
+
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)  # pyright: ignore[reportPrivateUsage]
+
+
+def _tensors(model: nn.Module) -> Iterator[Tensor]:
+    return (p for p in model.parameters() if p.is_floating_point())
+
+
+@singledispatch
+def macs(module: nn.Module, input_shape: Shape, output_shape: Shape) -> tuple[int, int] | None:
+    """Return (nominal, executed) multiply-accumulates of one layer for one picture, or None for a layer without a rule.
+
+    A function single-dispatched on the class of the module: register a rule for a layer of your own with
+    `@macs.register`.
+
+    Args:
+        module: the layer.
+        input_shape: of one picture, without the batch axis.
+        output_shape: of one picture, without the batch axis.
+    """
+    return None
+
+
+def _alike(count: int) -> tuple[int, int]:
+    return count, count
+
+
+@macs.register
+def _(module: nn.Linear, input_shape: Shape, output_shape: Shape) -> tuple[int, int]:
+    positions = torch.Size(input_shape[:-1]).numel()
+    return _alike(module.in_features * module.out_features * positions)
+
+
+@macs.register
+def _(
+    module: nn.Conv1d | nn.Conv2d | nn.Conv3d | LiftingConv2d | GroupConv2d | DepthwiseGroupConv2d,
+    input_shape: Shape,
+    output_shape: Shape,
+) -> tuple[int, int]:
+    return _alike(module.weight[0].numel() * torch.Size(output_shape).numel())
+
+
+@macs.register
+def _(module: SeparableGroupConv2d, input_shape: Shape, output_shape: Shape) -> tuple[int, int]:
+    channels, order, taps = module.in_channels, module.group.order, module.kernel_size[0] * module.kernel_size[1]
+    maps_out, positions = module.out_channels * order, torch.Size(output_shape[-2:]).numel()
+    # theory.md, Cost: C'|G| HW (C|G| + k^2) for gc and C C'|G| HW (|G| + k^2) for g, once for every separable term.
+    mixing, filtering = (channels * order, taps) if module.sharing == "gc" else (channels * order, channels * taps)
+    size = (input_shape[-2], input_shape[-1])
+    sizes = (module.sharing, channels, module.out_channels, module.group, module.geometry, size)
+    executed = executed_macs(module.selected_execution(*size), *sizes, rank=module.rank)
+    return module.rank * maps_out * positions * (mixing + filtering), executed
+
+
+@macs.register
+def _(module: TwoStepGroupConv2d, input_shape: Shape, output_shape: Shape) -> tuple[int, int]:
+    mixing, filtering = (next(step.parameters())[0].numel() for step in module)  # the weight comes first
+    maps_out = output_shape[0] * output_shape[1]
+    in_size, out_size = torch.Size(input_shape[-2:]).numel(), torch.Size(output_shape[-2:]).numel()
+    return maps_out * out_size * (mixing + filtering), maps_out * (in_size * mixing + out_size * filtering)

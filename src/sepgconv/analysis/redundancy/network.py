@@ -1,0 +1,227 @@
+"""How redundant the filters of a network are along the poses of its group, layer by layer."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from sepgconv._modules import settled_copy, unwrap
+from sepgconv._nan_check import refuse_not_finite
+from sepgconv._numbers import count, percent, plural
+from sepgconv.analysis.cost.counting import cost
+from sepgconv.analysis.redundancy.kernel_symmetry import chance_invariance, kernel_invariance, map_agreement
+from sepgconv.analysis.redundancy.layer import LayerRedundancy
+from sepgconv.analysis.redundancy.measured_maps import measured_agreement
+from sepgconv.analysis.redundancy.pose_components import pose_components
+from sepgconv.analysis.redundancy.pose_correlation import pose_correlation
+from sepgconv.analysis.redundancy.separability import separability
+from sepgconv.analysis.redundancy.separation import SeparationOption, rank_options, separation_options, within_budget
+from sepgconv.functional.kernels import SHARINGS, planar_size
+from sepgconv.nn import DepthwiseGroupConv2d, GroupConv2d, LiftingConv2d, SeparableGroupConv2d
+from sepgconv.symmetry import FiniteGroup, element_names
+from sepgconv.symmetry import group as find_group
+
+Convolution = GroupConv2d | SeparableGroupConv2d | LiftingConv2d | DepthwiseGroupConv2d | nn.Conv2d
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RedundancyReport:
+    """What was found in the filters of a network.
+
+    Attributes:
+        network: its class, or its name where it comes from `create_model`.
+        parameters: numbers learned in the whole network.
+        nominal_macs: multiply-accumulates for one picture, None where its size is not known.
+        layers: a part for each convolution, in the order of the network.
+    """
+
+    network: str
+    parameters: int
+    nominal_macs: int | None
+    layers: tuple[LayerRedundancy, ...]
+
+    @property
+    def group_layers(self) -> tuple[LayerRedundancy, ...]:
+        """The layers with a pose axis to look along: group and separable convolutions."""
+        return tuple(layer for layer in self.layers if layer.role != "planar")
+
+    @property
+    def options(self) -> tuple[SeparationOption, ...]:
+        """Every way of separating a layer that saves parameters."""
+        return tuple(option for layer in self.layers for option in layer.options)
+
+    def ranked(self, rank: int | None = None) -> tuple[SeparationOption, ...]:
+        """Return the options, the best first: by parameters saved for each percent of energy lost.
+
+        Args:
+            rank: only options of that rank; None: all.
+        """
+        return rank_options(self.options, rank=rank)
+
+    def within(self, budget: float) -> tuple[SeparationOption, ...]:
+        """Return for each layer the option with the fewest parameters that loses no more than a share of its energy.
+
+        Args:
+            budget: from 0 to 1; layers that no option can separate so are left out.
+
+        Raises:
+            ValueError: the budget is no such share.
+        """
+        return within_budget(self.options, budget)
+
+    @property
+    def summary(self) -> str:
+        """What a reader should know first, in one or two sentences; also that there is nothing to look at."""
+        if not self.group_layers:
+            return self._nothing_to_see()
+        group = [layer for layer in self.group_layers if layer.option("gc", 1) is not None]
+        if not group:
+            separable = sum(layer.role == "separable" for layer in self.group_layers)
+            return (
+                f"{self.network} has {plural(len(self.group_layers), 'convolution')} on a group. {count(separable)} "
+                f"{'is' if separable == 1 else 'are'} separable already; none would be smaller if it were separated."
+            )
+        best = max(group, key=_kept)
+        saved = sum(option.parameters_saved for option in self.options if (option.sharing, option.rank) == ("gc", 1))
+        least, most = percent(_kept(min(group, key=_kept))), percent(_kept(best))
+        return (
+            f"{self.network} has {plural(len(group), 'group convolution')}. One spatial kernel per filter (gc, rank 1) "
+            f"would keep {most if least == most else f'{least} to {most}'} of {'its' if len(group) == 1 else 'their'} "
+            f"energy{'' if len(group) == 1 else f', most in {best.name}'}, and save {count(saved)} of the network's "
+            f"{count(self.parameters)} parameters "
+            f"({percent(saved / self.parameters)})."
+        )
+
+    def _nothing_to_see(self) -> str:
+        trivial = [layer for layer in self.layers if layer.kind in ("GroupConv2d", "SeparableGroupConv2d")]
+        what = (
+            f"{self.network} has no group convolution: its {plural(len(self.layers), 'convolution')} "
+            f"{'has' if len(self.layers) == 1 else 'have'} no pose axis along which filters could be alike"
+            if self.layers
+            else f"{self.network} has no convolution whose filters could be looked at"
+        )
+        if trivial:
+            what += " (p1 is the group without turns and mirrors)"
+        return f"{what}. Analyse a network with layers of sepgconv.nn on a larger group, such as p4."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the findings in types that JSON keeps; see `LayerRedundancy.to_dict`."""
+        return {
+            "network": self.network,
+            "summary": self.summary,
+            "parameters": self.parameters,
+            "nominal_macs": self.nominal_macs,
+            "ranked": [asdict(option) for option in self.ranked()],
+            "layers": [layer.to_dict() for layer in self.layers],
+        }
+
+
+def redundancy(
+    model: nn.Module,
+    *,
+    inputs: Tensor | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    group: FiniteGroup | str | None = None,
+) -> RedundancyReport:
+    """Look at the filters of every convolution of a network: what repeats along the poses, and what that would save.
+
+    For each group convolution, and as comparison for each separable one (its composed bank): principal components along
+    the poses (arXiv:2106.04914, section 3.2), singular spectrum and lost energy of both factorisations (section 3.3),
+    invariance of kernels, correlation between poses, and the channels whose maps are identical at every pose. Kernels
+    without a pose axis, those of `nn.Conv2d` among them, are looked at for symmetry and low rank only.
+
+    Args:
+        model: any module; it is not changed.
+        inputs: a batch of images (n, channels, height, width) that the network takes: feature maps are then measured,
+            too.
+        input_shape: (channels, height, width) of an image, for multiply-accumulates. Default: that of `inputs`, else
+            they are None.
+        group: whose elements move the kernels of layers that have no group of their own. Default: the largest group in
+            the network, or p4m where there is none.
+
+    Returns:
+        The findings. A network without group convolutions is no error: `summary` says so.
+
+    Raises:
+        ValueError: weights that are not finite (the layer is named), an unknown group, or inputs that are no images or
+            too small.
+    """
+    model = unwrap(model, "redundancy")
+    refuse_not_finite(model, "redundancy")
+    settled = settled_copy(model, "redundancy")  # its weights are those that the network answers with
+    found = dict(_convolutions(settled))
+    groups = {name: layer.group for name, layer in found.items() if not isinstance(layer, nn.Conv2d)}
+    largest = max(groups.values(), key=lambda each: each.order, default=find_group("p1"))
+    planar = find_group(group) if group is not None else largest if largest.order > 1 else find_group("p4m")
+    with_poses = {name: each for name, each in groups.items() if each.order > 1}
+    measured = {} if inputs is None else measured_agreement(settled, with_poses, inputs)
+    shape = input_shape if input_shape is not None or inputs is None else tuple(inputs.shape[1:])
+    costs = None if shape is None else cost(model, shape)
+    macs: dict[str, int] = {} if costs is None else {row.name: row.nominal_macs for row in costs.layers}
+    layers = tuple(
+        _look(
+            name,
+            layer,
+            with_poses.get(name),
+            planar,
+            macs=macs.get(name),
+            measured=None if name not in measured else measured[name].cpu(),
+        )
+        for name, layer in found.items()
+    )
+    total = sum(p.numel() for p in model.parameters())
+    network = getattr(model, "name", "") or type(model).__name__
+    return RedundancyReport(str(network), total, None if costs is None else costs.nominal_macs, layers)
+
+
+def _look(
+    name: str, layer: Convolution, group: FiniteGroup | None, planar: FiniteGroup, *, macs: int | None, measured: Any
+) -> LayerRedundancy:
+    weight, by = _filters(layer).cpu(), group or planar
+    if planar_size(weight)[0] != planar_size(weight)[1] and by.exchanges_axes:
+        by = None
+    bank = weight if weight.ndim == 5 else weight.unsqueeze(2)
+    poses = group is not None and weight.ndim == 5
+    # Without poses "g" has nothing to share: each of its matrices is a single kernel.
+    energies = tuple(separability(bank, sharing) for sharing in (SHARINGS if poses else SHARINGS[:1]))
+    options = ()
+    if isinstance(layer, GroupConv2d) and poses:
+        options = separation_options(name, layer, energies, macs)
+    return LayerRedundancy(
+        name=name,
+        kind=next(each.__name__ for each in type(layer).__mro__ if not each.__name__.startswith("_")),
+        role="planar" if not poses else "separable" if isinstance(layer, SeparableGroupConv2d) else "group",
+        group=None if by is None else by.name,
+        elements=() if by is None else element_names(by),
+        bank=bank,
+        parameters=sum(p.numel() for p in layer.parameters()),
+        nominal_macs=macs,
+        components=pose_components(bank) if poses else None,
+        energies=energies,
+        invariance=None if by is None else kernel_invariance(weight, by),
+        chance=None if by is None else chance_invariance(by, planar_size(weight)),
+        correlation=pose_correlation(bank) if poses else None,
+        agreement=None if group is None else map_agreement(weight, group),
+        measured=measured,
+        options=options,
+    )
+
+
+def _convolutions(model: nn.Module) -> Iterator[tuple[str, Convolution]]:
+    for name, module in model.named_modules():
+        if isinstance(module, Convolution):
+            yield name, module
+
+
+def _filters(layer: Convolution) -> Tensor:
+    """Return (out, in, |G|, k, k), or (out, in, k, k) for kernels without a pose axis; a copy, in float64."""
+    weight = layer.compose() if isinstance(layer, SeparableGroupConv2d) else layer.weight
+    if isinstance(layer, DepthwiseGroupConv2d):
+        weight = weight.unsqueeze(1)
+    return weight.detach().double().clone()
+
+
+def _kept(layer: LayerRedundancy) -> float:
+    energy = layer.energy("gc")
+    return 0.0 if energy is None else 1 - energy.lost_at(1)

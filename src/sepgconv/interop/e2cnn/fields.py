@@ -1,0 +1,194 @@
+"""Field types of e2cnn and escnn: which channel of theirs is which pose of which channel of ours.
+
+Both libraries let g act by `(g · f)(x) = rho(g) f(g^-1 x)`. In a regular representation rho(g) permutes the components
+of a field, simply transitively, so choosing component 0 as pose 0 settles all others: component j is the pose of the g
+for which rho(g) takes component 0 to j. Any other choice differs by a multiplication from the right, which commutes
+with the action. Nothing is imported from either library; their objects are asked.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sepgconv.symmetry import FiniteGroup, list_groups
+
+SUPPORTED = (
+    "regular fields of C1, C2, C4, D2, D4 or the flip group with the left-right mirror (axis pi/2) or that at the "
+    "diagonal (axis 3 pi/4), and trivial fields"
+)
+
+
+@dataclass(frozen=True)
+class Fields:
+    """A field type, read.
+
+    Attributes:
+        group: ours, whose matrices are the ways in which their fiber group moves pixels.
+        channels: number of fields.
+        regular: whether the fields are regular, as feature maps on the group are, or trivial, as images are.
+        index: for every field and pose (one for trivial fields), the channel of theirs; in the order of our maps.
+    """
+
+    group: FiniteGroup
+    channels: int
+    regular: bool
+    index: tuple[int, ...]
+
+    def from_theirs(self, x: Tensor) -> Tensor:
+        """Return (batch, channels of theirs, ...) as ours: with an axis of poses after the channels where regular."""
+        x = _reordered(x, self.index)
+        return x.unflatten(1, (self.channels, self.group.order)) if self.regular else x
+
+    def to_theirs(self, x: Tensor) -> Tensor:
+        """Undo `from_theirs`."""
+        x = x.flatten(1, 2) if self.regular else x
+        return _reordered(x, tuple(sorted(range(len(self.index)), key=lambda channel: self.index[channel])))
+
+
+def _reordered(x: Tensor, channels: tuple[int, ...]) -> Tensor:
+    in_order = channels == tuple(range(len(channels)))
+    return x if in_order else x.index_select(1, torch.tensor(channels, device=x.device))
+
+
+def read_fields(field_type: Any) -> Fields:
+    """Read a `FieldType` of e2cnn or escnn.
+
+    Args:
+        field_type: the field type.
+
+    Raises:
+        ValueError: a group that does not keep the square grid, or fields that are neither all regular nor all trivial.
+    """
+    group, poses = _group(field_type.gspace)
+    kinds: set[bool] = set()
+    index: list[int] = []
+    orders: dict[int, tuple[bool, tuple[int, ...]]] = {}  # by representation; most fields of a type share one
+    for representation in field_type.representations:
+        if id(representation) not in orders:
+            orders[id(representation)] = _components(representation, group, poses)
+        regular, order = orders[id(representation)]
+        kinds.add(regular)
+        start = len(index)
+        index += [start + component for component in order]
+    if len(kinds) != 1:
+        raise ValueError(f"has regular and trivial fields in one type {field_type}; give each a layer of its own")
+    return Fields(group, len(field_type.representations), kinds.pop(), tuple(index))
+
+
+def fields_to_maps(x: Tensor, field_type: Any) -> Tensor:
+    """Return the tensor of a field type of e2cnn or escnn as feature maps of this library.
+
+    Args:
+        x: (batch, channels of the field type, height, width), the `.tensor` of a `GeometricTensor`.
+        field_type: its `FieldType`, of regular or of trivial fields.
+
+    Returns:
+        (batch, fields, |G|, height, width) with poses in the order of docs/conventions.md for regular fields; the
+        image (batch, fields, height, width) for trivial ones.
+
+    Raises:
+        ValueError: another field type, or a tensor with another number of channels.
+    """
+    fields = _fields("fields_to_maps", field_type)
+    if x.ndim != 4 or x.shape[1] != len(fields.index):
+        expected = f"(batch, {len(fields.index)}, height, width)"
+        raise ValueError(f"fields_to_maps: expected {expected} for {field_type}, got {tuple(x.shape)}")
+    return fields.from_theirs(x)
+
+
+def maps_to_fields(x: Tensor, field_type: Any) -> Tensor:
+    """Undo `fields_to_maps`: return feature maps or an image as the tensor of a field type of e2cnn or escnn.
+
+    Args:
+        x: (batch, fields, |G|, height, width), or (batch, fields, height, width) for trivial fields.
+        field_type: the `FieldType`.
+
+    Returns:
+        (batch, channels of the field type, height, width).
+
+    Raises:
+        ValueError: another field type, or maps of other channels or poses.
+    """
+    fields = _fields("maps_to_fields", field_type)
+    leading = (fields.channels, fields.group.order) if fields.regular else (fields.channels,)
+    if x.ndim != 3 + len(leading) or tuple(x.shape[1:-2]) != leading:
+        expected = f"(batch, {', '.join(map(str, leading))}, height, width)"
+        raise ValueError(f"maps_to_fields: expected {expected} for {field_type}, got {tuple(x.shape)}")
+    return fields.to_theirs(x)
+
+
+def _fields(caller: str, field_type: Any) -> Fields:
+    try:
+        return read_fields(field_type)
+    except ValueError as error:
+        raise ValueError(f"{caller}: the field type {error}; supported are {SUPPORTED}") from None
+
+
+def _group(gspace: Any) -> tuple[FiniteGroup, list[tuple[Any, int]]]:
+    """Find our group of a space, and pair each of their elements with the index of ours."""
+    theirs = gspace.fibergroup
+    if theirs.order() < 1:
+        raise ValueError(f"is of the continuous group {theirs.name}, which no pixel grid has")
+    matrices = [_pixel_matrix(gspace, element) for element in theirs.elements]
+    for group in list_groups():
+        if set(group.matrices) == set(matrices):
+            return group, [(g, group.matrices.index(m)) for g, m in zip(theirs.elements, matrices, strict=True)]
+    names = ", ".join(group.name for group in list_groups())
+    raise ValueError(f"is of the space {gspace.name}, whose elements are not those of {names}")
+
+
+def _pixel_matrix(gspace: Any, element: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the matrix by which an element moves a pixel (y, x), y down; theirs are for (x, y), y up."""
+    (xx, xy), (yx, yy) = _plane_matrix(gspace, element)
+    entries = [float(value) for value in (yy, -yx, -xy, xx)]
+    if any(abs(value - round(value)) > 1e-6 for value in entries):
+        raise ValueError(f"is of the space {gspace.name}, which turns by less than 90 degrees or mirrors at a slant")
+    a, b, c, d = (round(value) for value in entries)
+    return ((a, b), (c, d))
+
+
+def _plane_matrix(gspace: Any, element: Any) -> Any:
+    if hasattr(gspace, "basespace_action"):  # escnn: a representation, whose elements know their space
+        return gspace.basespace_action(element)
+    # e2cnn: r^k f^m is (m, k) where there are turns and mirrors, m where only mirrors, k where only turns. f mirrors at
+    # the line of slope `axis`, then r turns counter-clockwise.
+    turns: int = getattr(gspace.fibergroup, "rotation_order", gspace.fibergroup.order())
+    axis: float = getattr(gspace, "axis", 0.0)
+    if not hasattr(gspace, "axis"):
+        flip, turn = 0, element
+    elif isinstance(element, tuple):
+        flip, turn = element
+    else:
+        flip, turn = element, 0
+    angle = turn * 2 * math.pi / turns + (2 * axis if flip else 0)
+    cos, sin = math.cos(angle), math.sin(angle)
+    return ((cos, sin), (sin, -cos)) if flip else ((cos, -sin), (sin, cos))
+
+
+def _components(
+    representation: Any, group: FiniteGroup, elements: list[tuple[Any, int]]
+) -> tuple[bool, tuple[int, ...]]:
+    """Return whether a representation is regular, or else trivial, and the component of every pose."""
+    size = int(representation.size)
+    # On the trivial group both are the same matrix, and the name says which is meant.
+    may_be_trivial = size == 1 and (group.order > 1 or representation.name != "regular")
+    moved = {pose: _image_of_first(representation, g) for g, pose in elements}
+    if may_be_trivial and set(moved.values()) == {0}:
+        return False, (0,)
+    if not may_be_trivial and set(moved.values()) == set(range(size)) and size == group.order:
+        return True, tuple(moved[pose] for pose in range(size))
+    raise ValueError(f"has fields of the representation {representation.name!r} of {representation.group.name}")
+
+
+def _image_of_first(representation: Any, element: Any) -> int:
+    """Return the component to which an element moves component 0, or -1 if its matrix is no permutation."""
+    matrix = torch.as_tensor(representation(element), dtype=torch.float64)
+    rounded = matrix.round()
+    one = torch.ones(len(matrix), dtype=torch.float64)
+    permutes = all(torch.equal(sums, one) for sums in (rounded.sum(1), rounded.abs().sum(0), rounded.abs().sum(1)))
+    if not permutes or not torch.allclose(matrix, rounded, rtol=0, atol=1e-6):
+        return -1
+    return int(rounded[:, 0].argmax())

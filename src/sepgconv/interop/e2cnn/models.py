@@ -1,0 +1,189 @@
+"""from_e2cnn and from_escnn: whole models, layer by layer; what cannot be converted is named with its place."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+
+from sepgconv._foreign import foreign_behaviour, refuse_hooks_of_all
+from sepgconv._modules import copy_network, unwrap
+from sepgconv.interop.e2cnn.bridge import FieldBridge
+from sepgconv.interop.e2cnn.comparison import compare
+from sepgconv.interop.e2cnn.fields import SUPPORTED
+from sepgconv.interop.e2cnn.layers import RULES, convert_layer
+from sepgconv.nn import Sequential
+
+
+def from_e2cnn(module: nn.Module) -> nn.Module:
+    """Return layers of this library with the outputs of a module of e2cnn 0.2.3, in evaluation and in training.
+
+    `R2Conv` from regular or trivial to regular fields becomes `GroupConv2d` or `LiftingConv2d` with the expanded
+    filter; `InnerBatchNorm`, `ReLU`, `ELU`, `PointwiseNonLinearity`, `PointwiseMaxPool`, `PointwiseAvgPool`,
+    `PointwiseAdaptiveAvgPool`, `GroupPooling`, `PointwiseDropout`, `FieldDropout` and `IdentityModule` become what
+    computes the same; a `SequentialModule` becomes a `sepgconv.nn.Sequential` with the same names. Spaces:
+    `Rot2dOnR2(2)`, `Rot2dOnR2(4)`, `FlipRot2dOnR2(2)`, `FlipRot2dOnR2(4)`, `Flip2dOnR2()` and `TrivialOnR2()`.
+
+    The result takes plain tensors: images (batch, channel, height, width) where the fields are trivial, feature maps
+    (batch, channel, pose, height, width) where they are regular. Poses are in the order of docs/conventions.md, which
+    says how that of e2cnn is mapped to it; `fields_to_maps` and `maps_to_fields` convert tensors.
+
+    A module with a `forward` of its own (an `nn.Module` or `EquivariantModule` of yours) is copied, and every part of
+    e2cnn in it is replaced by a bridge around the converted one: the copy takes and gives what the original does.
+
+    Hooks and replaced methods of your own modules stay with them. The converted parts are run on random fields beside
+    the originals, and must answer alike.
+
+    The given module does not change. The filter of a trained `R2Conv` lies in the span of a basis that is smooth; after
+    the conversion all k x k entries are free, so training goes on in a larger space. In evaluation mode the filter is
+    the one of the last `eval()`, as in e2cnn. `GroupPooling` of e2cnn always answers in float32, the converted one in
+    the dtype of its input. Dropout draws other random numbers.
+
+    Args:
+        module: a module of e2cnn, or one that has such modules in it.
+
+    Returns:
+        The converted module, in the mode, dtype and device of the given one.
+
+    Raises:
+        ValueError: a layer, a representation or a group without counterpart, a filter that is not equivariant on the
+            pixel grid (C8, for one), or no module of e2cnn at all. Every layer at fault is named with its path.
+    """
+    return _Conversion("e2cnn").run(module)
+
+
+def from_escnn(module: nn.Module) -> nn.Module:
+    """Return layers of this library with the outputs of a module of escnn.
+
+    As `from_e2cnn`, with which it shares all rules, for the spaces `rot2dOnR2(2)`, `rot2dOnR2(4)`, `flipRot2dOnR2(2)`,
+    `flipRot2dOnR2(4)`, `flip2dOnR2()` and `trivialOnR2()`. It was written after the published documentation and source
+    of escnn 1.0 and tested with a stand-in that has the same attributes; it has never run against escnn itself. Compare
+    outputs (`fields_to_maps`) before you rely on it.
+
+    Args:
+        module: a module of escnn, or one that has such modules in it.
+
+    Returns:
+        The converted module, in the mode, dtype and device of the given one.
+
+    Raises:
+        ValueError: as `from_e2cnn`.
+    """
+    return _Conversion("escnn").run(module)
+
+
+class _Conversion:
+    """One conversion: the library it is from, and what was found that stands in the way."""
+
+    def __init__(self, library: str) -> None:
+        self.library = library
+        self.problems: list[str] = []
+        self.converted: dict[nn.Module, nn.Module] = {}  # a module that is there twice stays one module
+
+    def run(self, module: nn.Module) -> nn.Module:
+        caller = f"from_{self.library}"
+        module = unwrap(module, caller)
+        refuse_hooks_of_all(caller)
+        if not any(map(self._is_theirs, module.modules())):
+            raise ValueError(f"{caller}: there is no module of {self.library} in this {type(module).__name__}")
+        is_whole = self._is_convertible(module)
+        parts = [("", module)] if is_whole else list(self._outermost(module, ""))
+        for path, part in parts:
+            self._name_foreign(part, path)
+        whole = module
+        if not self.problems:
+            whole = self._convert(module, "") if is_whole else self._keep(module)
+        if self.problems:
+            raise ValueError(f"{caller}: {'; '.join(self.problems)}. Supported are {SUPPORTED}, and {', '.join(RULES)}")
+        for path, part in parts:
+            compare(caller, f"{path or 'the module'} ({type(part).__name__})", part, self.converted[part])
+        return whole
+
+    def _name_foreign(self, part: nn.Module, path: str) -> None:
+        """Note what is in a part besides what its classes say; it would not be in the layers that take its place."""
+        for name, module in part.named_modules(prefix=path):
+            what = foreign_behaviour(module, (type(module),))  # of subclasses the conversion itself speaks
+            if what is not None:
+                where = f"{name or 'the module'} ({type(module).__name__})"
+                self.problems.append(f"{where} has {what}, which would be lost; remove it")
+
+    def _is_theirs(self, module: nn.Module) -> bool:
+        return _home(type(module)) == self.library
+
+    def _base(self, module: nn.Module) -> type | None:
+        """Return the class of the library that a class of the user derives from, or None."""
+        return next((base for base in type(module).__mro__ if _home(base) == self.library), None)
+
+    def _is_chain(self, module: nn.Module) -> bool:
+        base = self._base(module)
+        return base is not None and base.__name__ == "SequentialModule" and _runs_as(module, base)
+
+    def _is_convertible(self, module: nn.Module) -> bool:
+        """Tell whether a module becomes layers of ours as a whole, errors aside."""
+        if self._is_chain(module):
+            return all(map(self._is_convertible, module.children()))
+        return self._is_theirs(module) or self._is_derived_layer(module)
+
+    def _is_derived_layer(self, module: nn.Module) -> bool:
+        base = self._base(module)
+        return base is not None and base.__name__ not in ("EquivariantModule", "SequentialModule")
+
+    def _convert(self, module: nn.Module, path: str) -> nn.Module:
+        if module not in self.converted:
+            self.converted[module] = self._convert_once(module, path)
+        return self.converted[module]
+
+    def _convert_once(self, module: nn.Module, path: str) -> nn.Module:
+        if self._is_chain(module):
+            steps = OrderedDict((name, self._convert(child, _join(path, name))) for name, child in _children(module))
+            whole = Sequential(steps)
+            whole.training = module.training  # `train` would set that of every part as well
+            return whole
+        where = f"{path or 'the module'} ({type(module).__name__})"
+        try:
+            if not self._is_theirs(module):
+                raise ValueError(f"is a class of its own, derived from {getattr(self._base(module), '__name__', '')}")
+            return convert_layer(module)
+        except ValueError as error:
+            self.problems.append(f"{where}: {error}" if ":" in str(error)[:40] else f"{where} {error}")
+            return nn.Identity()
+
+    def _keep(self, root: nn.Module) -> nn.Module:
+        """Copy a module with a forward of its own, with bridges where modules of the library stood."""
+        memo: dict[int, Any] = {}
+        for path, part in self._outermost(root, ""):
+            converted = self._convert(part, path)
+            if not self.problems:
+                memo[id(part)] = bridge = FieldBridge(converted, part.in_type, part.out_type)
+                bridge.training = part.training
+        if self.problems:
+            return root
+        for part in root.modules():  # field types stay the objects they are: they are compared at every call
+            for value in vars(part).values():
+                if _home(type(value)) == self.library and not isinstance(value, nn.Module):
+                    memo[id(value)] = value
+        return copy_network(root, f"from_{self.library}", instead=memo)
+
+    def _outermost(self, module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
+        if self._is_convertible(module):
+            yield path, module
+            return
+        for name, child in _children(module):
+            yield from self._outermost(child, _join(path, name))
+
+
+def _home(kind: type) -> str:
+    return kind.__module__.partition(".")[0]
+
+
+def _runs_as(module: nn.Module, base: type) -> bool:
+    return getattr(type(module), "forward", None) is getattr(base, "forward", None)
+
+
+def _children(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return the direct children, one that is there twice twice, which `named_children` does not."""
+    return [(name, child) for name, child in module._modules.items() if child is not None]  # pyright: ignore[reportPrivateUsage]
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

@@ -1,0 +1,12 @@
+"""The old name of `sepgconv.analysis.redundancy.report`, which stays for one release with a warning."""
+
+import warnings
+
+from sepgconv.analysis.redundancy.report import *  # noqa: F403
+from sepgconv.analysis.redundancy.report import __all__ as __all__
+
+warnings.warn(
+    "sepgconv.report is called sepgconv.analysis.redundancy.report now; the old name goes with the next release",
+    DeprecationWarning,
+    stacklevel=2,
+)

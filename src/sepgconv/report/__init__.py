@@ -1,5 +1,0 @@
-"""Findings as pages for people: one HTML file with its pictures inside. Needs the extra "train"."""
-
-from sepgconv.report.redundancy import render_redundancy
-
-__all__ = ["render_redundancy"]

@@ -1,0 +1,35 @@
+"""Point groups of the square grid, their representations and their action on index tables; plain integers, no torch."""
+
+from sepgconv.symmetry.actions import filter_permutation, pixel_permutation, pose_division
+from sepgconv.symmetry.diagonal import CM, CMM
+from sepgconv.symmetry.elements import element_names
+from sepgconv.symmetry.fast_fourier import Butterflies, block_tables
+from sepgconv.symmetry.finite import FiniteGroup
+from sepgconv.symmetry.irreps import Irrep, fourier_matrix
+from sepgconv.symmetry.planar import C1, C2, C4, D1, D2, D4, planar_group
+from sepgconv.symmetry.registry import GROUPS, group, list_groups, register_group
+
+__all__ = [
+    "C1",
+    "C2",
+    "C4",
+    "CM",
+    "CMM",
+    "D1",
+    "D2",
+    "D4",
+    "GROUPS",
+    "Butterflies",
+    "FiniteGroup",
+    "Irrep",
+    "block_tables",
+    "element_names",
+    "filter_permutation",
+    "fourier_matrix",
+    "group",
+    "list_groups",
+    "pixel_permutation",
+    "planar_group",
+    "pose_division",
+    "register_group",
+]

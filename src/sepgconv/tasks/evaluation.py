@@ -1,0 +1,153 @@
+"""Finished runs, read back; the error of a network on labelled images."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from sepgconv._files import file_digest
+from sepgconv.data import Split
+from sepgconv.models import Network
+from sepgconv.models.storage import read_model
+from sepgconv.tasks.folder import RunFolder
+from sepgconv.tasks.record import WITHOUT_DIGEST, RunRecord, read_record
+from sepgconv.tasks.results import read_preprocessing
+
+# Images at once: larger batches are no faster on a CPU, and a wide network's maps take a gigabyte.
+EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        record: what was trained, and how well.
+        model: the network with the last epoch's weights, on the CPU, in evaluation mode.
+        preprocessing: from raw images in [0, 1], (n, channels, height, width), to what the network was trained on.
+        classes: names of the classes, in the order of the scores.
+        bit_depth: bits that files of 16 bits a pixel used among its images; others of the kind are read with it
+            (`sepgconv.data.read_image`). None: there were none, or the run is of a version that did not keep it.
+    """
+
+    record: RunRecord
+    model: Network
+    preprocessing: nn.Module
+    classes: tuple[str, ...]
+    bit_depth: int | None = None
+
+
+def load_run(folder: str | Path) -> Run:
+    """Read a finished run; nothing in its files is executed, and their digests are compared.
+
+    Files of older versions have no digests; they are read with a warning.
+
+    Args:
+        folder: the run's.
+
+    Raises:
+        FileNotFoundError: the folder is none of a run, or the run is not finished.
+        OSError: a file cannot be read, as without the permission to.
+        ValueError: a file in it is damaged or missing.
+    """
+    files = RunFolder(Path(folder))
+    if not files.setup.is_file():
+        what = "holds no run" if files.root.is_dir() else "is no folder"
+        raise FileNotFoundError(
+            f"{folder} {what}; expected a folder that `sepgconv train` made, with {files.setup.name} and "
+            f"{files.record.name} in it"
+        )
+    if not files.record.is_file():
+        raise FileNotFoundError(f"the run in {folder} is not finished; continue it with resume=True (--resume)")
+    kept = read_record(files.record)
+    record = kept.record
+    remedy = "train with resume=True (--resume) writes it anew from the checkpoint"
+    remedy = remedy if files.checkpoint.is_file() else "train the run again"
+    try:
+        preprocessing = read_preprocessing(files.preprocessing)
+    except (FileNotFoundError, ValueError) as error:
+        raise ValueError(f"{files.preprocessing} is damaged or missing ({error}); {remedy}") from error
+    try:
+        model, sealed = read_model(files.model)
+    except (FileNotFoundError, ValueError) as error:
+        raise ValueError(f"the network of the run in {folder} is damaged or missing ({error}); {remedy}") from error
+    for name, path in files.results.items():
+        if path.parent == files.model or path == files.preprocessing:
+            if kept.files and file_digest(path) != kept.files.get(name):
+                raise ValueError(f"{path} is not the file that the run's record was written with; {remedy}")
+    _refuse_mixture(files, record, model)
+    if not (kept.sealed and sealed):
+        warnings.warn(f"the run in {folder} {WITHOUT_DIGEST}", stacklevel=2)
+    return Run(
+        record=record,
+        model=model,
+        preprocessing=preprocessing.module,
+        classes=tuple(record.classes),
+        bit_depth=preprocessing.bit_depth,
+    )
+
+
+def _refuse_mixture(files: RunFolder, record: RunRecord, model: Network) -> None:
+    # Files of two runs, of which each is whole.
+    said = {"model": record.model, **record.model_config}
+    found = {"model": model.name, **model.config}
+    said |= {"in_channels": record.image_shape[0], "num_classes": len(record.classes)}
+    if wrong := [name for name, value in said.items() if name in found and found[name] != value]:
+        differences = ", ".join(f"{name} {said[name]!r} and {found[name]!r}" for name in wrong)
+        raise ValueError(f"{files.record} and {files.model} are of two runs: {differences}; train the run again")
+
+
+def evaluate(run_or_model: Run | nn.Module, split: Split, *, batch_size: int = EVALUATION_BATCH) -> float:
+    """Return the error in percent on labelled images.
+
+    Args:
+        run_or_model: a run or a network; it computes on the network's device and in its precision.
+        split: images as the network was trained on them, which is how `sepgconv.data` gives them.
+        batch_size: images at once; it decides memory, not the result.
+
+    Raises:
+        ValueError: the images or labels are not of the kind the network knows.
+    """
+    if isinstance(run_or_model, Run):
+        model, expected = run_or_model.model, tuple(run_or_model.record.image_shape)
+        if tuple(split.images.shape[1:]) != expected:
+            raise ValueError(
+                f"the run was trained on images of shape {expected} (channels, height, width), got "
+                f"{tuple(split.images.shape[1:])}"
+            )
+    else:
+        model = run_or_model
+    return 100 * count_wrong(model, split.images, split.labels, batch_size=batch_size) / len(split)
+
+
+def count_wrong(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = EVALUATION_BATCH) -> int:
+    """Return how many images a network gives another class than their label; it is left in the mode it was in.
+
+    Args:
+        model: images (n, channels, height, width) to class scores (n, classes).
+        images: on any device.
+        labels: (n,).
+        batch_size: images at once.
+
+    Raises:
+        ValueError: a label beyond the network's classes.
+    """
+    sample = next(model.parameters())
+    was_training = model.training
+    model.eval()
+    wrong = 0
+    try:
+        with torch.inference_mode():
+            for part, truth in zip(images.split(batch_size), labels.split(batch_size), strict=True):
+                scores = model(part.to(sample.device, sample.dtype))
+                if len(truth) and int(truth.max()) >= scores.shape[1]:
+                    raise ValueError(
+                        f"the network knows {scores.shape[1]} classes, but an image is labelled {int(truth.max())}; "
+                        "is it another data set?"
+                    )
+                wrong += int((scores.argmax(1).cpu() != truth.cpu()).sum())
+    finally:
+        model.train(was_training)
+    return wrong

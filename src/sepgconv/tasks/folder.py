@@ -1,0 +1,291 @@
+"""The folder of a run: where everything lies, and whether a run may start or resume there."""
+
+import contextlib
+import secrets
+import warnings
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sepgconv._files import LockedError, locked, read_json, write_json
+from sepgconv.models.storage import CONFIG, WEIGHTS
+from sepgconv.tasks.conditions import Conditions, changes, known_data, unknown
+from sepgconv.tasks.environment import versions
+
+# Options that the configs of older versions lack, and how it was without them.
+_ONCE_UNSAID = {"initialisation": "sepgconv"}
+PREPARED = "prepared"  # in config.json: whether the weights that the run began with were other than its seed draws
+IDENTITY = "run"  # in config.json: a random number by which the run's checkpoints are known
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run.
+
+    Attributes:
+        root: the folder; it need not exist yet.
+    """
+
+    root: Path
+
+    @property
+    def setup(self) -> Path:
+        """The config, the precision, the data and the versions of the run; written before the first epoch."""
+        return self.root / "config.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state after the last complete epoch."""
+        return self.root / "checkpoints" / "last.ckpt"
+
+    @property
+    def history(self) -> Path:
+        """A row for each epoch."""
+        return self.root / "metrics.csv"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The same figures for TensorBoard."""
+        return self.root / "tensorboard"
+
+    @property
+    def curves(self) -> Path:
+        """The same figures as a picture."""
+        return self.root / "curves.png"
+
+    @property
+    def model(self) -> Path:
+        """What `sepgconv.save` wrote."""
+        return self.root / "model"
+
+    @property
+    def preprocessing(self) -> Path:
+        """Name and tensors of the preprocessing of the images."""
+        return self.root / "preprocessing.safetensors"
+
+    @property
+    def record(self) -> Path:
+        """The `RunRecord`; written last, so the run is finished when it is there."""
+        return self.root / "record.json"
+
+    @property
+    def results(self) -> dict[str, Path]:
+        """What a finished run leaves beside its record, by names from the folder; the record has their digests."""
+        found = (self.history, self.curves, self.preprocessing, self.model / CONFIG, self.model / WEIGHTS)
+        return {path.relative_to(self.root).as_posix(): path for path in found}
+
+    @contextlib.contextmanager
+    def locked(self) -> Generator[None, None, None]:
+        """Keep other trainings out of the folder, which is made for it, and removed again if nothing was begun.
+
+        The lock is the operating system's and ends with the process. On network file systems without locks, trainings
+        on other machines are not noticed.
+
+        Raises:
+            BlockingIOError: another training is at work in the folder.
+            NotADirectoryError: it is a file.
+        """
+        self._refuse_file()
+        made = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
+        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            with contextlib.ExitStack() as stack:
+                try:
+                    stack.enter_context(locked(self.root / ".lock"))
+                except LockedError as error:
+                    raise BlockingIOError(
+                        f"another process trains in {self.root} at this moment; wait until it has ended, or choose "
+                        "another folder (--out)"
+                    ) from error
+                yield
+        finally:
+            for folder in made:
+                with contextlib.suppress(OSError):  # it holds something
+                    folder.rmdir()
+
+    def _refuse_file(self) -> None:
+        if self.root.exists() and not self.root.is_dir():
+            raise NotADirectoryError(f"{self.root} is a file; a run needs a folder of its own")
+
+    def refuse_existing(self) -> None:
+        """Make sure that a new run would write over nothing.
+
+        Raises:
+            FileExistsError: the folder holds a run, or files of the same names.
+            NotADirectoryError: it is a file.
+        """
+        self._refuse_file()
+        own = (self.setup, self.checkpoint.parent, self.history, self.tensorboard, self.curves, self.model)
+        there = [path.name for path in (*own, self.preprocessing, self.record) if path.exists()]
+        if there:
+            raise FileExistsError(
+                f"{self.root} already holds a run ({', '.join(there)}); continue it with resume=True (--resume), "
+                "or choose another folder"
+            )
+
+    def begin(self, setup: Mapping[str, Any]) -> None:
+        """Make the folder and note what the run is, and the versions that it was begun with.
+
+        Args:
+            setup: "config", "precision", "data", "conditions" and "prepared", each in types that JSON keeps.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        write_json(self.setup, {**setup, "versions": versions(), IDENTITY: secrets.token_hex(16)})
+
+    def read_setup(self) -> dict[str, Any]:
+        """Return what `begin` noted.
+
+        Raises:
+            FileNotFoundError: no run was begun here.
+            ValueError: the file is damaged.
+        """
+        if not self.setup.is_file():
+            raise FileNotFoundError(
+                f"{self.root} holds no run to resume (no {self.setup.name}); start it without resume (--resume)"
+            )
+        return read_json(self.setup)
+
+    @property
+    def identity(self) -> str | None:
+        """The random number that `begin` drew, by which the run's checkpoints are known.
+
+        None of an older version, and where no run was begun.
+
+        Raises:
+            OSError, ValueError: as `read_setup`.
+        """
+        return self.read_setup().get(IDENTITY) if self.setup.is_file() else None
+
+    @property
+    def prepared(self) -> bool | None:
+        """Whether it began with other weights than its seed draws (`train(prepare=...)`); None of an older version.
+
+        Raises:
+            OSError, ValueError: as `read_setup`.
+        """
+        return self.read_setup().get(PREPARED)
+
+    @property
+    def data_digest(self) -> str | None:
+        """The SHA-256 of the data set that the run was trained with; None of an older version.
+
+        Raises:
+            OSError, ValueError: as `read_setup`.
+        """
+        return known_data(self.read_setup())
+
+    def refuse_other(self, setup: Mapping[str, Any]) -> None:
+        """Make sure that what is to be resumed is the run that was begun.
+
+        Args:
+            setup: "config", "precision" and "data" as in `begin`, or a part of it.
+
+        Raises:
+            FileNotFoundError: no run was begun here.
+            ValueError: it was another; the message names every difference.
+        """
+        begun = self.read_setup()
+        if isinstance(begun.get("config"), dict):
+            begun["config"] = {**_ONCE_UNSAID, **begun["config"]}
+        differences = [line for part in setup for line in _differences(part, begun.get(part), setup[part])]
+        if differences:
+            raise ValueError(
+                f"the run in {self.root} was started otherwise: {'; '.join(differences)}. Resume it as it was, "
+                "or train in another folder"
+            )
+
+    def refuse_other_beginning(self, *, prepared: bool) -> None:
+        """Make sure that a run without a checkpoint begins with the weights that it was to begin with.
+
+        Args:
+            prepared: whether they are other than its seed draws.
+
+        Raises:
+            ValueError: it was otherwise.
+        """
+        if self.prepared not in (None, prepared):
+            was = "weights of its own, given by" if self.prepared else "the weights that its seed draws, without"
+            raise ValueError(
+                f"the run in {self.root} has no checkpoint yet and was to begin with {was} prepare=... (as `sepgconv "
+                "separate` gives it); resume it as it was started, or train in another folder"
+            )
+
+    def refuse_changes(self, now: Conditions, *, force: bool) -> list[str]:
+        """Make sure that nothing else changed that may change the numbers of the run that is to be resumed.
+
+        What an older version did not note cannot be compared, which a warning says.
+
+        Args:
+            now: of this process.
+            force: accept every change.
+
+        Returns:
+            A sentence for each accepted change.
+
+        Raises:
+            ValueError: something changed, and `force` is False; the message names it all.
+        """
+        begun = self.read_setup()
+        found = changes(begun, now)
+        if found and not force:
+            raise ValueError(
+                f"what the numbers of the run in {self.root} depend on has changed: {'; '.join(found)}. Resume it as "
+                "it was, or accept it with force=True (--force); the run's config.json and record then say so"
+            )
+        if missing := unknown(begun):
+            warnings.warn(
+                f"{self.setup} was written by an older version and does not say {', '.join(missing)}: whether that "
+                "is as it was could not be compared",
+                stacklevel=2,
+            )
+            found.append(f"not known to be as it was: {', '.join(missing)}")
+        return found
+
+    def note_resume(self, epoch: int, found: Sequence[str], now: Conditions) -> None:
+        """Write down what is otherwise from an epoch on; nothing where all is as it was.
+
+        Args:
+            epoch: the last one as before, counted from 1; 0 for none.
+            found: what `refuse_changes` returned.
+            now: of this process.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        if found:
+            begun = self.read_setup()
+            noted = [*begun.get("resumed", []), *(f"after epoch {epoch}: {change}" for change in found)]
+            write_json(self.setup, {**begun, "versions": versions(), "conditions": now, "resumed": noted})
+
+    def noted_changes(self) -> list[str]:
+        """Return all that `note_resume` wrote down.
+
+        Raises:
+            OSError, ValueError: as `read_setup`.
+        """
+        noted: list[str] = self.read_setup().get("resumed", [])
+        return noted
+
+    def what_is_left(self, epoch: int, epochs: int) -> str:
+        """Say which checkpoint a stopped run left.
+
+        Args:
+            epoch: the checkpoint's, counted from 1; 0 for none.
+            epochs: how many the run has.
+        """
+        if epoch == 0:
+            return "no epoch was complete, so there is no checkpoint yet"
+        return f"the last good checkpoint is {self.checkpoint} (epoch {epoch} of {epochs})"
+
+    def how_to_go_on(self) -> str:
+        """Say how a stopped run is continued."""
+        return f"continue with resume=True (--resume) and the folder {self.root}"
+
+
+def _differences(name: str, old: Any, new: Any) -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [line for key in old | new for line in _differences(key, old.get(key), new.get(key))]
+    return [] if old == new else [f"{name} was {old!r}, is {new!r}"]

@@ -1,0 +1,186 @@
+"""What Lightning trains: the classifier with its loss and its steps, and the batches of every epoch."""
+
+from typing import Any, TypeAlias
+
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import SGD, Adam, Optimizer
+
+from sepgconv.data import Split
+from sepgconv.tasks.batches import Batches, epoch_order, epoch_seed
+from sepgconv.tasks.config import TrainingConfig
+from sepgconv.tasks.errors import DivergedError
+from sepgconv.tasks.evaluation import EVALUATION_BATCH
+
+Batch: TypeAlias = tuple[Tensor, Tensor, int]  # this process's images and labels; images in the whole batch
+
+
+class Classifier(LightningModule):
+    """A network under training: cross entropy, and the error in percent.
+
+    Nothing random outlives an epoch: at its start the generators are seeded from the run's seed, the epoch and the
+    process, and the learning rate is set from the epoch. So an epoch that was broken off can be run again.
+
+    Args:
+        model: images (batch, channels, height, width) to class scores (batch, classes).
+        config: the run's.
+    """
+
+    def __init__(self, model: nn.Module, config: TrainingConfig) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        self._tallies = {part: _Tally() for part in ("train", "validation")}
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the class scores."""
+        return self.model(images)
+
+    def configure_optimizers(self) -> Optimizer:
+        """Return the config's optimiser; the learning rate follows at the start of every epoch."""
+        config = self.config
+        if config.optimizer == "sgd":
+            return SGD(self.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+        return Adam(self.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+
+    def on_train_epoch_start(self) -> None:
+        """Seed what the epoch draws, and set its learning rate."""
+        epoch = self.current_epoch
+        self._tallies = {part: _Tally() for part in self._tallies}
+        torch.manual_seed(epoch_seed(self.config.seed, epoch, stream=1 + self.global_rank))
+        for optimizer in self.trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.config.learning_rate(epoch)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of this process's share of a batch.
+
+        It is weighted so that the mean over the processes, which is what their gradients are averaged by, is the mean
+        over the images of the whole batch, also where the shares differ by an image.
+
+        Raises:
+            DivergedError: the loss is not finite, in any process.
+        """
+        images, labels, size = batch
+        scores = self.model(images)
+        total = F.cross_entropy(scores, labels, reduction="sum")
+        # All processes must agree to stop: one that goes on alone waits for the others' gradients for ever.
+        finite = bool(torch.isfinite(total))
+        if not self.trainer.strategy.reduce_boolean_decision(finite, all=True):
+            loss = "not finite in another process" if finite else total.item()
+            raise DivergedError(
+                f"the loss is {loss} in epoch {self.current_epoch + 1}, batch {batch_idx + 1} "
+                f"(learning rate {self.config.learning_rate(self.current_epoch):g})"
+            )
+        self._tallies["train"].add(scores, labels, total)
+        # Lightning waits for the device for each number that goes to a bar, also where none is drawn.
+        if self.trainer.progress_bar_callback is not None:
+            self.log("loss", total.detach() / len(labels), prog_bar=True, logger=False)
+        return total * self.trainer.world_size / size
+
+    def on_validation_start(self) -> None:
+        """Judge the network that is saved: under several processes, the running statistics of the first."""
+        share_buffers(self.model)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count loss and errors of this process's share of a batch.
+
+        Without autocast, as all who judge the saved network do: one number stands under the name "validation error".
+        """
+        images, labels, _ = batch
+        with torch.autocast(images.device.type, enabled=False):
+            scores = self.model(images)
+        self._tallies["validation"].add(scores, labels, F.cross_entropy(scores, labels, reduction="sum"))
+
+    def figures(self) -> dict[str, float]:
+        """Return the epoch's mean loss and its error in percent, over the images of all processes, which all call this.
+
+        "train_loss" and "train_error" are of the weights as they changed, on the augmented images. What is printed
+        calls them running ones, since the record's "train_error" is that of the last weights on the images as they are.
+        """
+        found: dict[str, float] = {}
+        for part, tally in self._tallies.items():
+            loss, wrong, count = (
+                float(self.trainer.strategy.reduce(t, reduce_op="sum")) for t in tally.sums(self.device)
+            )
+            if count:
+                found |= {f"{part}_loss": loss / count, f"{part}_error": 100 * wrong / count}
+        return found
+
+
+class _Tally:
+    # Sums over the batches of an epoch, on the device. Lightning's own means truncate the number of images when the
+    # processes have unequal shares.
+    def __init__(self) -> None:
+        self._loss: Tensor | float = 0.0
+        self._wrong: Tensor | int = 0
+        self._count = 0
+
+    def add(self, scores: Tensor, labels: Tensor, loss: Tensor) -> None:
+        self._loss = self._loss + loss.detach().float()
+        self._wrong = self._wrong + (scores.argmax(1) != labels).sum()
+        self._count += len(labels)
+
+    def sums(self, device: torch.device) -> list[Tensor]:
+        return [torch.as_tensor(value, device=device) for value in (self._loss, self._wrong, self._count)]
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Give every process the buffers of the first, where there are several processes."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        for buffer in model.buffers():
+            torch.distributed.broadcast(buffer, src=0)
+
+
+class EpochBatches(LightningDataModule):
+    """The batches that the trainer asks for anew in every epoch, and the augmentation of the training ones.
+
+    Args:
+        train: images to learn from.
+        validation: images to judge every epoch by; None for no validation.
+        config: the run's batch size and seed.
+        augmentation: from batch of images to batch of images.
+    """
+
+    def __init__(self, train: Split, validation: Split | None, config: TrainingConfig, augmentation: nn.Module) -> None:
+        super().__init__()
+        self._train, self._validation, self._config, self._augmentation = train, validation, config, augmentation
+
+    def train_dataloader(self) -> Batches:
+        """Return this epoch's batches for this process."""
+        trainer: Any = self.trainer
+        return Batches(
+            self._train.images,
+            self._train.labels,
+            batch_size=self._config.batch_size,
+            order=epoch_order(len(self._train.labels), self._config.seed, trainer.current_epoch),
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+        )
+
+    def val_dataloader(self) -> list[Batches]:
+        """Return the validation batches for this process; an empty list, which the trainer then skips, for none."""
+        trainer: Any = self.trainer
+        if self._validation is None:
+            return []
+        return [
+            Batches(
+                self._validation.images,
+                self._validation.labels,
+                batch_size=max(EVALUATION_BATCH, trainer.world_size),
+                min_share=1,
+                rank=trainer.global_rank,
+                world_size=trainer.world_size,
+            )
+        ]
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Augment a training batch on its device, outside autocast."""
+        trainer: Any = self.trainer
+        if not trainer.training:
+            return batch
+        images, labels, size = batch
+        with torch.no_grad():
+            return self._augmentation(images), labels, size

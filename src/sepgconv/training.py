@@ -1,0 +1,12 @@
+"""The old name of `sepgconv.tasks`, which stays for one release with a warning."""
+
+import warnings
+
+from sepgconv.tasks import *  # noqa: F403
+from sepgconv.tasks import __all__ as __all__
+
+warnings.warn(
+    "sepgconv.training is called sepgconv.tasks now; the old name goes with the next release",
+    DeprecationWarning,
+    stacklevel=2,
+)

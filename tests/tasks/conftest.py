@@ -1,0 +1,79 @@
+"""A data set and a config so small that a run takes seconds; the run that disturbed ones are compared with."""
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sepgconv.data import Dataset, load_dataset
+from sepgconv.tasks import TrainingConfig, train
+
+
+@pytest.fixture(scope="session")
+def npz(tmp_path_factory):
+    """Three classes of noisy 28 x 28 pictures with a bright bar: 41 to train, 9 to validate, 21 to test."""
+    generator = np.random.default_rng(0)
+    arrays = {}
+    for part, count in (("train", 41), ("valid", 9), ("test", 21)):
+        labels = np.arange(count) % 3
+        images = generator.uniform(0, 0.5, (count, 28, 28))
+        for image, label in zip(images, labels, strict=True):
+            image[6 + 6 * label : 10 + 6 * label, 4:20] += 0.5
+        arrays |= {f"x_{part}": images.astype(np.float32), f"y_{part}": labels}
+    path = tmp_path_factory.mktemp("data") / "bars.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.fixture(scope="session")
+def bars(npz) -> Dataset:
+    return load_dataset(str(npz))
+
+
+@pytest.fixture(scope="session")
+def config(npz) -> TrainingConfig:
+    """Adam, random augmentation, four epochs of three batches, the last of which is shorter."""
+    return TrainingConfig(
+        model="gc_p4cnn",
+        model_config={"width": 3},
+        data=str(npz),
+        batch_size=16,
+        epochs=4,
+        augmentation="crop-flip",
+        schedule="step",
+        milestones=(2,),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Undisturbed:
+    folder: Path
+    weights: bytes
+
+
+@pytest.fixture(scope="session")
+def undisturbed(config, bars, tmp_path_factory) -> Undisturbed:
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    train(config, folder=folder, data=bars, progress=False, threads=1)
+    return Undisturbed(folder, weights(folder))
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model" / "model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def read_weights():
+    return weights
+
+
+@pytest.fixture(scope="session")
+def worker():
+    """The script that tests run as processes of their own, as a module; and its path."""
+    path = Path(__file__).with_name("worker.py")
+    spec = importlib.util.spec_from_file_location("training_worker", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,199 @@
+"""One process is one process, whatever its number; several start, stop and end together, and none waits for ever."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_only
+
+from sepgconv.tasks import LostProcessError, devices, is_main_process, read_history, train
+from sepgconv.tasks.processes import together
+
+NUMBERS = {"RANK": "3", "LOCAL_RANK": "1", "SLURM_PROCID": "1", "SLURM_NTASKS": "8", "JSM_NAMESPACE_RANK": "1"}
+TIME = 90  # seconds for processes to begin on a busy machine
+SOON = 60  # seconds for processes to end on one
+
+
+def command(npz, folder, *words):
+    settings = ["--data", npz, "--width", 2, "--threads", 1, "--accelerator", "cpu", "--out", folder]
+    return [sys.executable, "-m", "sepgconv", "train", "gc_p4cnn", *map(str, [*settings, *words])]
+
+
+def environment(**more):
+    return {key: value for key, value in os.environ.items() if key not in (*NUMBERS, "WORLD_SIZE")} | more
+
+
+def test_a_number_of_a_process_switches_no_log_off(tmp_path, config, bars, monkeypatch):
+    """As Lightning takes it from the environment when it is imported."""
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    train(config, folder=tmp_path / "run", data=bars, progress=False, threads=1)
+    assert [row["epoch"] for row in read_history(tmp_path / "run" / "metrics.csv")] == [1, 2, 3, 4]
+    assert [file for file in (tmp_path / "run" / "tensorboard").iterdir() if "tfevents" in file.name]
+    assert is_main_process()
+
+
+@pytest.mark.slow
+def test_tasks_of_a_sweep_are_runs_of_their_own(npz, tmp_path):
+    """As `srun -n 2` starts them, a seed for each."""
+    tasks = [
+        subprocess.Popen(
+            command(npz, tmp_path / seed, "--seed", seed, "--epochs", 2),
+            env=environment(**{**NUMBERS, "SLURM_PROCID": rank, "LOCAL_RANK": rank, "RANK": rank}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank, seed in (("0", "1"), ("1", "2"))
+    ]
+    for task, seed in zip(tasks, ("1", "2"), strict=True):
+        out, err = task.communicate(timeout=TIME)
+        assert task.returncode == 0, err
+        assert f"gc_p4cnn, seed {seed}" in out
+        assert "epoch 2/2" in err
+        assert len(read_history(tmp_path / seed / "metrics.csv")) == 2
+
+
+@pytest.mark.parametrize(("name", "value"), [("RANK", "x"), ("SLURM_PROCID", ""), ("LOCAL_RANK", "-1")])
+def test_a_number_that_is_none_is_named(tmp_path, config, bars, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=rf"environment variable {name} must be the number .+ it is '{value}'"):
+        train(config, folder=tmp_path / "run", data=bars, progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_half_of_what_a_launcher_sets_is_refused(tmp_path, config, bars, monkeypatch, rank):
+    """Each process would listen or call at a port that no other knows."""
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    monkeypatch.delenv("MASTER_PORT", raising=False)
+    with pytest.raises(ValueError, match=f"LOCAL_RANK={rank} says that another program starts the 2 processes"):
+        train(config, folder=tmp_path / "run", data=bars, progress=False, devices=2, accelerator="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("wanted", [9999999, "9999999", 5, 0, -1, "-1", "0", "abc", "1.5", "0,1", "", "4x", [0, 1]])
+def test_devices_that_there_are_not_are_refused_before_anything_starts(wanted, monkeypatch):
+    monkeypatch.setattr(devices, "_cores", lambda: 4)
+    with pytest.raises(ValueError, match=r"^cannot train with devices=.* a number of processes from 1 to 4 \(this"):
+        devices.checked_devices(wanted, "cpu", 1)
+
+
+@pytest.mark.parametrize(("wanted", "given"), [(1, 1), ("4", 4), ("auto", 1), (2, 2)])
+def test_devices_that_there_are(wanted, given, monkeypatch):
+    monkeypatch.setattr(devices, "_cores", lambda: 4)
+    assert devices.checked_devices(wanted, "cpu", 1) == given
+
+
+def test_two_processes_may_always_be_tried(monkeypatch):
+    monkeypatch.setattr(devices, "_cores", lambda: 1)
+    assert devices.checked_devices(2, "cpu", 1) == 2
+
+
+def test_machines_are_counted_from_one():
+    with pytest.raises(ValueError, match="num_nodes=0"):
+        devices.checked_devices(1, "cpu", 0)
+
+
+class Pair(Trainer):
+    """A trainer of two processes that others have started."""
+
+    world_size, strategy = 2, None
+
+    def __init__(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1",
+        "Application timeout caused pair closure (gloo)",
+    ],
+)
+def test_a_lost_connection_is_said_in_a_sentence(words):
+    with pytest.raises(LostProcessError, match=r"another process of this training has ended, .+ stopped: what is left"):
+        with together(Pair(), lambda: "what is left"):
+            raise RuntimeError(words)
+
+
+def test_other_errors_of_several_processes_come_through_as_they_are():
+    error = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    with pytest.raises(RuntimeError) as raised, together(Pair(), lambda: ""):
+        raise error
+    assert raised.value is error
+
+
+def children(process):
+    found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False)
+    return [int(word) for word in found.stdout.split()]
+
+
+def ended(number):
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def wait_for(condition, seconds, what):
+    begin = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begin < seconds, what
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize(
+    ("number", "ranks"),
+    [
+        (signal.SIGTERM, (1,)),
+        (signal.SIGTERM, (0,)),
+        (signal.SIGTERM, (0, 1)),
+        (signal.SIGKILL, (1,)),
+        (signal.SIGKILL, (0,)),
+    ],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
+def test_two_processes_end_together(npz, tmp_path, number, ranks):
+    folder, words = tmp_path / "run", tmp_path / "words"
+    with words.open("w") as file:
+        first = subprocess.Popen(
+            command(npz, folder, "--epochs", 5000, "--batch-size", 8, "--devices", 2), env=environment(), stderr=file
+        )
+    second = None
+    try:
+        wait_for((folder / "checkpoints" / "last.ckpt").is_file, TIME, words.read_text())
+        (second,) = children(first)
+        for rank in ranks:
+            os.kill((first.pid, second)[rank], number)
+        status = first.wait(SOON)
+        wait_for(lambda: ended(second), SOON, "the second process hangs")
+    finally:
+        first.kill()
+        first.wait()
+        if second is not None and not ended(second):
+            os.kill(second, signal.SIGKILL)
+    assert status == (-signal.SIGKILL if number == signal.SIGKILL and 0 in ranks else 1)
+    said = [line for line in words.read_text().splitlines() if not line.startswith("epoch ")]
+    left = [line for line in said if "the last good checkpoint is" in line and f"the folder {folder}" in line]
+    assert left
+    assert said == left, "nothing but the sentences"
+    if number == signal.SIGKILL:
+        assert left[0].startswith("Error: another process of this training has ended")
+        assert len(left) == 1
+
+
+@pytest.mark.slow
+def test_processes_that_torchrun_starts_are_one_run(npz, tmp_path):
+    words = command(npz, tmp_path / "run", "--epochs", 1, "--devices", 2, "--quiet")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", *words[1:]]
+    done = subprocess.run(launch, env=environment(), capture_output=True, text=True, timeout=TIME, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("gc_p4cnn, seed 1") == 1
+    assert len(read_history(tmp_path / "run" / "metrics.csv")) == 1

@@ -1,0 +1,183 @@
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from sepgconv._files import write_json
+from sepgconv.data import Split
+from sepgconv.tasks import RunRecord, read_history, train
+
+
+def kill_at(moment, worker, config, folder, tmp_path):
+    """Train in a process of its own until a moment, then kill that process as nothing can catch."""
+    here = tmp_path / "here"
+    arguments = {"config": config.to_dict(), "folder": str(folder), "moment": moment, "here": str(here)}
+    process = subprocess.Popen([sys.executable, worker.__file__, "train_and_hang", json.dumps(arguments)])
+    try:
+        deadline = time.monotonic() + 120
+        while not here.exists():
+            assert process.poll() is None, "the training ended before the moment came"
+            assert time.monotonic() < deadline, "the moment did not come"
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    ("moment", "complete_epochs"),
+    [("config.json", 0), ("batch", 2), ("last.ckpt", 2), ("record.json", 4)],
+)
+def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(
+    moment, complete_epochs, tmp_path, worker, config, bars, undisturbed, read_weights, capfd
+):
+    folder = tmp_path / "run"
+    kill_at(moment, worker, config, folder, tmp_path)
+    assert not (folder / "record.json").exists()
+    assert (folder / "checkpoints" / "last.ckpt").exists() == (complete_epochs > 0)
+    for events in folder.glob("tensorboard/events.*"):
+        while time.time() < int(events.name.split(".")[3]) + 1:
+            time.sleep(0.05)  # TensorBoard orders its files by the second in their names
+    if moment == "config.json":
+        with pytest.raises(FileNotFoundError, match=r"holds no run to resume .+ start it without resume"):
+            train(config, folder=folder, data=bars, resume=True)
+        train(config, folder=folder, data=bars, threads=1)
+    else:
+        with pytest.raises(FileExistsError, match="already holds a run"):
+            train(config, folder=folder, data=bars)
+        train(config, folder=folder, data=bars, resume=True, threads=1)
+        assert f"resuming after epoch {complete_epochs} of 4" in capfd.readouterr().err
+    assert read_weights(folder) == undisturbed.weights
+    assert what_lasts(folder) == what_lasts(undisturbed.folder)
+    assert steps_on_tensorboard(folder) == [1, 2, 3, 4]
+    left = [path.name for path in folder.rglob("*") if path.is_file() and "tensorboard" not in str(path)]
+    assert sorted(left) == sorted(
+        path.name for path in undisturbed.folder.rglob("*") if path.is_file() and "tensorboard" not in str(path)
+    )
+
+
+def steps_on_tensorboard(folder):
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    return [event.step for event in events.Scalars("train_loss")]
+
+
+def what_lasts(folder):
+    """History and record, without time, memory, and the commit, which other work in the checkout changes."""
+    passing = ("seconds", "cpu_seconds", "peak_memory_bytes", "commit")
+    rows = [*read_history(folder / "metrics.csv"), RunRecord.read(folder / "record.json").to_dict()]
+    return [{key: value for key, value in row.items() if key not in passing} for row in rows]
+
+
+@pytest.fixture
+def stopped(tmp_path, monkeypatch, config, bars):
+    """A run of which two epochs are complete."""
+    from sepgconv.tasks.module import Classifier
+
+    def start(self):
+        raise RuntimeError("stop here")
+
+    with monkeypatch.context() as patch:
+        original = Classifier.on_train_epoch_start
+        patch.setattr(
+            Classifier, "on_train_epoch_start", lambda self: (start if self.current_epoch == 2 else original)(self)
+        )
+        with pytest.raises(RuntimeError, match="stop here"):
+            train(config, folder=tmp_path / "run", data=bars, progress=False, threads=1)
+    return tmp_path / "run"
+
+
+def test_seconds_and_memory_add_up_over_a_resume(stopped, config, bars):
+    before = torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)
+    state = before["callbacks"]["EpochKeeper"]
+    state |= {"seconds": 1000.0, "cpu_seconds": 500.0, "peak_memory_bytes": 10**15}
+    torch.save(before, stopped / "checkpoints" / "last.ckpt")
+    record = train(config, folder=stopped, data=bars, resume=True, progress=False, threads=1)
+    assert 1000 < record.seconds < 1300
+    assert 500 < record.cpu_seconds < 800
+    assert record.peak_memory_bytes == 10**15
+
+
+def test_another_config_is_refused_and_every_difference_named(stopped, config, bars):
+    other = dataclasses.replace(config, lr=0.5, epochs=9, model_config={"width": 4})
+    files = {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match="was started otherwise") as caught:
+        train(other, folder=stopped, data=bars, resume=True, progress=False)
+    for difference in ("lr was 0.01, is 0.5", "epochs was 4, is 9", "width was 3, is 4"):
+        assert difference in str(caught.value)
+    assert "gamma" not in str(caught.value)
+    assert {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()} == files
+
+
+def test_a_run_begun_before_an_option_existed_can_go_on(stopped, config, bars):
+    setup = json.loads((stopped / "config.json").read_text())
+    assert setup["config"].pop("initialisation") == "sepgconv"
+    write_json(stopped / "config.json", setup)
+    other = dataclasses.replace(config, initialisation="published")
+    with pytest.raises(ValueError, match="initialisation was 'sepgconv', is 'published'"):
+        train(other, folder=stopped, data=bars, resume=True, progress=False)
+    assert train(config, folder=stopped, data=bars, resume=True, progress=False).epochs == 4
+
+
+def test_another_precision_is_refused(stopped, config, bars):
+    with pytest.raises(ValueError, match="precision was '32-true', is 'bf16-mixed'"):
+        train(config, folder=stopped, data=bars, resume=True, precision="bf16-mixed", progress=False)
+
+
+def test_other_data_are_refused(stopped, config, bars):
+    for change, message in {
+        "data was 'npz:bars', is 'npz:others'": {"name": "npz:others"},
+        "train was 41, is 40": {"train": Split(bars.train.images[:40], bars.train.labels[:40])},
+        r"classes was \['0', '1', '2'\], is \['a', 'b', 'c'\]": {"classes": ("a", "b", "c")},
+    }.items():
+        with pytest.raises(ValueError, match=change):
+            train(config, folder=stopped, data=dataclasses.replace(bars, **message), resume=True, progress=False)
+
+
+def test_a_finished_run_gives_its_record_and_says_so(undisturbed, config, bars, capfd):
+    files = {path: path.read_bytes() for path in undisturbed.folder.rglob("*") if path.is_file()}
+    record = train(config, folder=undisturbed.folder, data=bars, resume=True)
+    assert record == RunRecord.read(undisturbed.folder / "record.json")
+    assert "is finished, there is nothing to resume" in capfd.readouterr().err
+    assert {path: path.read_bytes() for path in undisturbed.folder.rglob("*") if path.is_file()} == files
+    with pytest.raises(ValueError, match="seed was 1, is 5"):
+        train(dataclasses.replace(config, seed=5), folder=undisturbed.folder, data=bars, resume=True)
+
+
+def test_nothing_to_resume_is_said(tmp_path, config, bars):
+    with pytest.raises(FileNotFoundError, match=r"holds no run to resume \(no config\.json\)"):
+        train(config, folder=tmp_path / "nowhere", data=bars, resume=True)
+    assert not (tmp_path / "nowhere").exists()
+
+
+class Trap:
+    """Executed when it is unpickled."""
+
+    def __reduce__(self):
+        return os.mkdir, ("executed",)
+
+
+def test_a_checkpoint_executes_nothing_and_a_damaged_one_is_named(stopped, config, bars, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    checkpoint = stopped / "checkpoints" / "last.ckpt"
+    content = torch.load(checkpoint, weights_only=True)
+    torch.save({**content, "trap": Trap()}, checkpoint)
+    for damage in (None, lambda path: path.write_bytes(path.read_bytes()[:1000]), lambda path: path.write_bytes(b"")):
+        if damage:
+            damage(checkpoint)
+        with pytest.raises(ValueError, match=r"last\.ckpt is not a readable checkpoint"):
+            train(config, folder=stopped, data=bars, resume=True, progress=False)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_the_folder_can_be_moved_before_it_is_resumed(stopped, tmp_path, config, bars, undisturbed, read_weights):
+    shutil.move(stopped, tmp_path / "elsewhere")
+    train(config, folder=tmp_path / "elsewhere", data=bars, resume=True, progress=False, threads=1)
+    assert read_weights(tmp_path / "elsewhere") == undisturbed.weights

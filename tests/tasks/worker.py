@@ -1,0 +1,121 @@
+"""Run by tests as a process of its own: trainings that get killed, and trainings in several processes.
+
+Usage: python worker.py TASK JSON, with TASK one of the functions below and JSON its keyword arguments.
+"""
+
+import json
+import os
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from sepgconv.data import load_dataset
+from sepgconv.tasks import TrainingConfig, is_main_process, train
+
+
+def hang(here: Path) -> None:
+    """Tell the test that the moment has come, and wait to be killed."""
+    here.touch()
+    time.sleep(600)
+
+
+def train_and_hang(config: dict, folder: str, moment: str, here: str) -> None:
+    """Train, and hang in the third epoch's second batch, or half-way through writing a file of the given name.
+
+    Args:
+        config: the run's.
+        folder: the run's.
+        moment: "batch", or the name of a file; one that is written every epoch counts in the third.
+        here: the file that tells the test.
+    """
+    from sepgconv.tasks.module import Classifier
+
+    step, rename, written = Classifier.training_step, Path.replace, Counter()
+
+    def training_step(self, batch, batch_idx):
+        if moment == "batch" and (self.current_epoch, batch_idx) == (2, 1):
+            hang(Path(here))
+        return step(self, batch, batch_idx)
+
+    def replace(self, target):
+        written[target.name] += 1
+        if target.name == moment and written[moment] == (3 if moment == "last.ckpt" else 1):
+            self.write_bytes(self.read_bytes()[: self.stat().st_size // 2])
+            hang(Path(here))
+        return rename(self, target)
+
+    Classifier.training_step = training_step
+    Path.replace = replace
+    train(TrainingConfig.from_dict(config), folder=folder, progress=False, threads=1)
+
+
+def train_once(config: dict, folder: str) -> None:
+    """Train, on one thread."""
+    train(TrainingConfig.from_dict(config), folder=folder, progress=False, threads=1)
+
+
+class Plain(nn.Module):
+    """A network without batch norm, so that the images of a batch do not see each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Conv2d(1, 4, 5, stride=3), nn.Tanh(), nn.Flatten(), nn.Linear(4 * 8 * 8, 3))
+        self.double()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layers(images.double())
+
+
+def gradients(config: TrainingConfig, data, folder: Path, devices: int) -> dict[str, torch.Tensor]:
+    """Train `Plain`; return the gradients of every step and the final weights, as the first process has them."""
+    from lightning.pytorch import Callback
+
+    from sepgconv.tasks.callbacks import EpochKeeper
+    from sepgconv.tasks.fitting import build_trainer, fit
+    from sepgconv.tasks.folder import RunFolder
+    from sepgconv.tasks.module import Classifier, EpochBatches
+
+    class Recorder(Callback):
+        def __init__(self):
+            self.found = {}
+
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            for name, parameter in pl_module.named_parameters():
+                self.found[f"{trainer.global_step} {name}"] = parameter.grad.clone()
+
+    files, recorder, model = RunFolder(folder), Recorder(), Plain()
+    keeper = EpochKeeper(files.checkpoint)
+    trainer = build_trainer(config, files, keeper, devices=devices, accelerator="cpu", progress=False)
+    trainer.callbacks.append(recorder)
+    batches = EpochBatches(data.train, data.validation, config, nn.Identity())
+    fit(trainer, Classifier(model, config), batches, files, keeper)
+    return recorder.found | {f"final {name}": value for name, value in model.state_dict().items()}
+
+
+def train_in_two(config: dict, folder: str) -> None:
+    """In two processes: the gradients of `Plain` into a file, then a whole run; then what each process saw of it."""
+    from sepgconv.tasks.module import share_buffers
+
+    chosen = TrainingConfig.from_dict(config)
+    data = load_dataset(chosen.data)
+    root = Path(folder)
+    found = gradients(chosen, data, root / "plain", devices=2)
+    rank = torch.distributed.get_rank()
+    torch.save(found, root / f"gradients-{rank}.pt")
+    norm = nn.BatchNorm1d(2)
+    norm.running_mean.fill_(1 + rank)
+    share_buffers(norm)
+    torch.save(norm.running_mean, root / f"mean-{rank}.pt")
+    os.environ.pop("OMP_NUM_THREADS")  # Lightning's, from the first training; now it sets the threads again
+    record = train(chosen, folder=root / "run", data=data, devices=2, accelerator="cpu", progress=False, threads=3)
+    (root / f"record-{rank}.json").write_text(json.dumps(record.to_dict()))
+    (root / f"main-{rank}").write_text(str(is_main_process()))
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](**json.loads(sys.argv[2]))
