@@ -14,7 +14,7 @@ from experiments.store import Reading
 from experiments.table1 import ROWS as TABLE1_ROWS
 from experiments.table2 import FIFTH
 from sepgconv._text import Markdown
-from sepgconv.functional.execution import EXECUTIONS
+from sepgconv.ops.dispatch import EXECUTIONS
 
 SEEDS = (1, 2, 3)
 GOAL = 3.0  # percent

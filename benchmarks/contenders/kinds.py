@@ -13,8 +13,8 @@ from torch import Tensor, nn
 import sepgconv
 from benchmarks.case import Contender
 from benchmarks.contenders import ordinary, ours, paper, peers
-from sepgconv.functional.execution import EXECUTIONS
 from sepgconv.nn import SeparableGroupConv2d
+from sepgconv.ops.dispatch import EXECUTIONS
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ LAYERS = {
     "gc fourier": lambda g: snn.SeparableGroupConv2d(4, 4, 3, g, execution="fourier"),
     "g": lambda g: snn.SeparableGroupConv2d(4, 4, 2, g, sharing="g"),
     "depthwise": lambda g: snn.DepthwiseGroupConv2d(4, 3, g, dilation=2, padding=1),
-    "two-step": lambda g: snn.TwoStepGroupConv2d(4, 4, 3, g, padding=1, padding_mode="circular"),
+    "two-step": lambda g: snn.DepthwiseSeparableGroupConv2d(4, 4, 3, g, padding=1, padding_mode="circular"),
     "strided": lambda g: snn.GroupConv2d(4, 4, 4, g, stride=2, padding=1),
     "batch norm": lambda g: snn.GroupBatchNorm2d(4),
     "layer norm": lambda g: snn.GroupLayerNorm(4),

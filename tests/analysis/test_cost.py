@@ -7,7 +7,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import sepgconv
 from sepgconv.analysis import CostReport, cost, macs
-from sepgconv.nn import DepthwiseGroupConv2d, GroupConv2d, LiftingConv2d, SeparableGroupConv2d, TwoStepGroupConv2d
+from sepgconv.nn import (
+    DepthwiseGroupConv2d,
+    GroupConv2d,
+    LiftingConv2d,
+    SeparableGroupConv2d,
+    DepthwiseSeparableGroupConv2d,
+)
 
 # theory.md, Rotated MNIST: name, width, parameters, nominal MACs in millions.
 TABLE_1 = [
@@ -142,7 +148,7 @@ def test_single_layers(kind, arguments, group):
     if kind == "full":
         layer = GroupConv2d(c, n, group=group, **arguments)
     elif kind == "two-step":
-        layer = TwoStepGroupConv2d(c, n, group=group, **arguments)
+        layer = DepthwiseSeparableGroupConv2d(c, n, group=group, **arguments)
     elif kind == "depthwise":
         n = c
         layer = DepthwiseGroupConv2d(c, group=group, **arguments)
@@ -180,7 +186,7 @@ def test_single_layers(kind, arguments, group):
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_biases_do_not_change_the_multiplications(bias):
-    for kind in (GroupConv2d, SeparableGroupConv2d, TwoStepGroupConv2d):
+    for kind in (GroupConv2d, SeparableGroupConv2d, DepthwiseSeparableGroupConv2d):
         found, seen = row(kind(3, 5, 3, "p4", bias=bias), 3, "p4")
         assert found.executed_macs == seen
         assert found.nominal_macs > 1000

@@ -9,7 +9,13 @@ from torch import nn
 import sepgconv
 from sepgconv.analysis import RedundancyReport, cost, pose_components, redundancy
 from sepgconv.functional import act, compose_kernel
-from sepgconv.nn import DepthwiseGroupConv2d, GroupConv2d, LiftingConv2d, SeparableGroupConv2d, TwoStepGroupConv2d
+from sepgconv.nn import (
+    DepthwiseGroupConv2d,
+    GroupConv2d,
+    LiftingConv2d,
+    SeparableGroupConv2d,
+    DepthwiseSeparableGroupConv2d,
+)
 
 
 def every_kind(group="p4"):
@@ -20,7 +26,7 @@ def every_kind(group="p4"):
         SeparableGroupConv2d(5, 4, 3, group, sharing="gc"),
         SeparableGroupConv2d(4, 4, 3, group, sharing="g"),
         DepthwiseGroupConv2d(4, 3, group),
-        TwoStepGroupConv2d(4, 3, 3, group),
+        DepthwiseSeparableGroupConv2d(4, 3, 3, group),
     )
 
 

@@ -85,7 +85,7 @@ def test_every_layer(as_installed, convert, run, stir, tmp_path):
             snn.GroupBatchNorm2d(2), nn.ReLU(), snn.MaxPool2d(2),
             snn.SeparableGroupConv2d(2, 2, 3, "p4m", padding=1, padding_mode="replicate"),
             snn.SeparableGroupConv2d(2, 2, 3, "p4m", sharing="g", dilation=2, padding=2), snn.AvgPool2d(2, padding=1),
-            snn.TwoStepGroupConv2d(2, 2, 3, "p4m", stride=2, padding=1), snn.GroupDropout(0.2), nn.GELU(),
+            snn.DepthwiseSeparableGroupConv2d(2, 2, 3, "p4m", stride=2, padding=1), snn.GroupDropout(0.2), nn.GELU(),
             snn.GroupMeanPool(), nn.MaxPool2d(2, ceil_mode=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
         )
     )  # fmt: skip

@@ -25,7 +25,7 @@ from sepgconv.nn import (
     MaxPool2d,
     SeparableGroupConv2d,
     Sequential,
-    TwoStepGroupConv2d,
+    DepthwiseSeparableGroupConv2d,
 )
 
 # The annotations of forward code that is only read, not run, cannot be checked.
@@ -55,7 +55,7 @@ LAYERS = {
     "group": lambda g: GroupConv2d(3, 2, 3, g, padding=1, dilation=2),
     "group without bias": lambda g: GroupConv2d(3, 2, 2, g, bias=False, stride=2),
     "depthwise": lambda g: DepthwiseGroupConv2d(3, 3, g, padding="same", padding_mode="replicate"),
-    "two-step": lambda g: TwoStepGroupConv2d(3, 2, 3, g, padding=1),
+    "two-step": lambda g: DepthwiseSeparableGroupConv2d(3, 2, 3, g, padding=1),
     "gc": lambda g: SeparableGroupConv2d(3, 2, 3, g, padding=1, padding_mode="circular"),
     "gc, rank 3": lambda g: SeparableGroupConv2d(3, 2, 3, g, rank=3, padding=1, stride=2),
     "g, rank 2": lambda g: SeparableGroupConv2d(3, 2, 3, g, sharing="g", rank=min(2, g.order), padding=1),

@@ -20,7 +20,7 @@ from sepgconv.nn import (
     MaxPool2d,
     SeparableGroupConv2d,
     Sequential,
-    TwoStepGroupConv2d,
+    DepthwiseSeparableGroupConv2d,
 )
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -63,7 +63,7 @@ def network(group, norm_first=False):
         SeparableGroupConv2d(3, 3, 3, group, execution="composed", dilation=2, padding=2),
         SeparableGroupConv2d(3, 3, 3, group, sharing="g"),
         DepthwiseGroupConv2d(3, 3, group, padding=1),
-        TwoStepGroupConv2d(3, 3, 3, group, padding="same"),
+        DepthwiseSeparableGroupConv2d(3, 3, 3, group, padding="same"),
     ]
     middle = [MaxPool2d(2), AvgPool2d(1), GroupLayerNorm(3)]
     return stir(

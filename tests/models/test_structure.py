@@ -14,7 +14,7 @@ from sepgconv.nn import (
     LiftingConv2d,
     MaxPool2d,
     SeparableGroupConv2d,
-    TwoStepGroupConv2d,
+    DepthwiseSeparableGroupConv2d,
 )
 
 ROTMNIST = ("z2cnn", "c_z2cnn", "p4cnn", "g_p4cnn", "gc_p4cnn")
@@ -23,7 +23,7 @@ GROUPS = {"p1": 1, "p2": 2, "p4": 4, "pm": 2, "pmm": 4, "p4m": 8}
 # How the convolutions after the first are factored: the class, its sharing.
 BODY = {
     "z2cnn": (GroupConv2d, None),
-    "c_z2cnn": (TwoStepGroupConv2d, None),
+    "c_z2cnn": (DepthwiseSeparableGroupConv2d, None),
     "p4cnn": (GroupConv2d, None),
     "g_p4cnn": (SeparableGroupConv2d, "g"),
     "gc_p4cnn": (SeparableGroupConv2d, "gc"),
@@ -32,7 +32,7 @@ BODY = {
     "g_p4m_resnet44": (SeparableGroupConv2d, "g"),
     "gc_p4m_resnet44": (SeparableGroupConv2d, "gc"),
 }
-CONVOLUTIONS = (LiftingConv2d, GroupConv2d, SeparableGroupConv2d, TwoStepGroupConv2d)
+CONVOLUTIONS = (LiftingConv2d, GroupConv2d, SeparableGroupConv2d, DepthwiseSeparableGroupConv2d)
 
 
 def count(model):
@@ -42,11 +42,12 @@ def count(model):
 def trace(model, x):
     """Run a network in evaluation mode; return (module, shape in, shape out) of its layers in the order they ran."""
     ran = []
-    inner = {id(part) for m in model.modules() if isinstance(m, TwoStepGroupConv2d) for part in m}
+    inner = {id(part) for m in model.modules() if isinstance(m, DepthwiseSeparableGroupConv2d) for part in m}
     handles = [
         module.register_forward_hook(lambda m, i, o: ran.append((m, tuple(i[0].shape), tuple(o.shape))))
         for module in model.modules()
-        if id(module) not in inner and (isinstance(module, TwoStepGroupConv2d) or not list(module.children()))
+        if id(module) not in inner
+        and (isinstance(module, DepthwiseSeparableGroupConv2d) or not list(module.children()))
     ]
     with torch.no_grad():
         model.eval()(x)
@@ -119,7 +120,7 @@ def test_rotmnist_layers_sizes_and_order(name):
     assert all(m.sharing == sharing for m, _ in convolutions if isinstance(m, SeparableGroupConv2d))
 
     layers = [m for m, _ in convolutions]
-    planar = [layer[1] if isinstance(layer, TwoStepGroupConv2d) else layer for layer in layers]
+    planar = [layer[1] if isinstance(layer, DepthwiseSeparableGroupConv2d) else layer for layer in layers]
     assert [layer.kernel_size for layer in planar] == [(3, 3)] * 6 + [(4, 4)]
     assert all(layer.stride == (1, 1) and layer.padding == (0, 0) and layer.dilation == (1, 1) for layer in planar)
     steps = [m for m in model.modules() if isinstance(m, (*CONVOLUTIONS[:3], DepthwiseGroupConv2d))]
@@ -131,7 +132,9 @@ def test_rotmnist_layers_sizes_and_order(name):
 
 
 def test_c_z2cnn_is_a_1x1_convolution_then_a_depthwise_one():
-    for layer in [m for m in sepgconv.create_model("c_z2cnn").modules() if isinstance(m, TwoStepGroupConv2d)]:
+    for layer in [
+        m for m in sepgconv.create_model("c_z2cnn").modules() if isinstance(m, DepthwiseSeparableGroupConv2d)
+    ]:
         mixing, filtering = layer
         assert isinstance(mixing, GroupConv2d)
         assert mixing.weight.shape == (57, 57, 1, 1, 1)

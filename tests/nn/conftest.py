@@ -92,7 +92,7 @@ CONVOLUTIONS = [
     _separable_kind("gc", "fourier"),
     Layer(
         "two-step",
-        "TwoStepGroupConv2d",
+        "DepthwiseSeparableGroupConv2d",
         {},
         {
             "0.bias": (OUT,),

@@ -167,7 +167,9 @@ def test_batch_norm_needs_an_eps_in_training(name, eps):
     assert module.num_batches_tracked == 0
 
 
-@pytest.mark.parametrize("name", ["LiftingConv2d", "GroupConv2d", "SeparableGroupConv2d", "TwoStepGroupConv2d"])
+@pytest.mark.parametrize(
+    "name", ["LiftingConv2d", "GroupConv2d", "SeparableGroupConv2d", "DepthwiseSeparableGroupConv2d"]
+)
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_sizes_beyond_all_memory_are_named(name, device):
     build = getattr(sepgconv.nn, name)

@@ -50,7 +50,7 @@ def network(package, group="p4"):
         layers.SeparableGroupConv2d(4, 4, 3, group, padding=1, execution="composed"),
         layers.GroupDropout(0.1),
         layers.SeparableGroupConv2d(4, 4, 2, group, sharing="g", execution="separable"),
-        layers.TwoStepGroupConv2d(4, 4, 3, group, padding=1, padding_mode="circular"),
+        layers.DepthwiseSeparableGroupConv2d(4, 4, 3, group, padding=1, padding_mode="circular"),
         layers.AvgPool2d(2),
         layers.AdaptiveAvgPool2d(1),
         layers.GroupMeanPool(),

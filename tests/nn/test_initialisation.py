@@ -81,7 +81,7 @@ def test_maps_between_the_factors_are_neither_small_nor_large(group, sharing):
 
 @torch.no_grad()
 def test_maps_between_the_steps_have_twice_the_mean_square(group):
-    module, x = sepgconv.nn.TwoStepGroupConv2d(IN, OUT, 3, group), torch.randn(4, IN, group.order, 8, 8)
+    module, x = sepgconv.nn.DepthwiseSeparableGroupConv2d(IN, OUT, 3, group), torch.randn(4, IN, group.order, 8, 8)
     assert deviation(module[0](x), x) < 5
 
 

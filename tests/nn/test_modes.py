@@ -111,7 +111,7 @@ def network(group):
         sepgconv.nn.SeparableGroupConv2d(width, width, 3, group, padding=1),
         sepgconv.nn.GroupDropout(0.0),
         sepgconv.nn.SeparableGroupConv2d(width, width, 2, group, sharing="g"),
-        sepgconv.nn.TwoStepGroupConv2d(width, width, 3, group, padding=1, padding_mode="circular"),
+        sepgconv.nn.DepthwiseSeparableGroupConv2d(width, width, 3, group, padding=1, padding_mode="circular"),
         sepgconv.nn.AvgPool2d(2),
         sepgconv.nn.GroupMaxPool(),
         nn.AdaptiveAvgPool2d(1),

@@ -56,7 +56,9 @@ def test_unknown_groups_are_refused_with_the_nearest(convolution):
 
 
 @pytest.mark.parametrize("channels", [0, -2, 2.5, "3", True], ids=repr)
-@pytest.mark.parametrize("name", ["LiftingConv2d", "GroupConv2d", "SeparableGroupConv2d", "TwoStepGroupConv2d"])
+@pytest.mark.parametrize(
+    "name", ["LiftingConv2d", "GroupConv2d", "SeparableGroupConv2d", "DepthwiseSeparableGroupConv2d"]
+)
 def test_channels_must_be_positive_integers(name, channels):
     build = getattr(sepgconv.nn, name)
     for arguments, which in (((channels, 2), "in_channels"), ((2, channels), "out_channels")):

@@ -19,8 +19,8 @@ from sepgconv._nan_check import refuse_not_finite
 from sepgconv._numbers import percent
 from sepgconv.analysis import Separability, separability
 from sepgconv.analysis.redundancy.separation import separation_options, within_budget
+from sepgconv.conv import SHARINGS, Sharing
 from sepgconv.functional import separate_kernel
-from sepgconv.functional.kernels import SHARINGS, Sharing
 from sepgconv.inference.probes import default_shape, example_input
 from sepgconv.models import Network, create_model, separable_name
 from sepgconv.nn import GroupConv2d, SeparableGroupConv2d

@@ -1,23 +1,23 @@
-"""The operations of the library as functions of tensors, without state."""
+"""The operations of the library as functions of tensors, without state. A page of names: `sepgconv.ops` runs them."""
 
-from sepgconv.functional.action import act
+from sepgconv.conv import Geometry, conv_geometry
 from sepgconv.functional.convolution import (
     depthwise_group_conv2d,
     group_conv2d,
     lift_conv2d,
+    separable_group_conv2d,
 )
 from sepgconv.functional.execution import executed_macs, select_execution
-from sepgconv.functional.factorisation import full_rank, separable_spectrum, separate_kernel
-from sepgconv.functional.geometry import Geometry, conv_geometry
 from sepgconv.functional.kernels import compose_kernel, filter_action, pixel_action, pose_action, transform_kernel
 from sepgconv.functional.normalization import group_batch_norm, group_layer_norm
 from sepgconv.functional.pooling import adaptive_avg_pool2d, avg_pool2d, group_max_pool, group_mean_pool, max_pool2d
-from sepgconv.functional.separable import NormRelu, SeparableActions, separable_actions, separable_group_conv2d
+from sepgconv.ops.action import act
+from sepgconv.ops.batch_norm import NormRelu
+from sepgconv.ops.factorisation import full_rank, separable_spectrum, separate_kernel
 
 __all__ = [
     "Geometry",
     "NormRelu",
-    "SeparableActions",
     "act",
     "adaptive_avg_pool2d",
     "avg_pool2d",
@@ -37,7 +37,6 @@ __all__ = [
     "pixel_action",
     "pose_action",
     "select_execution",
-    "separable_actions",
     "separable_group_conv2d",
     "separable_spectrum",
     "separate_kernel",

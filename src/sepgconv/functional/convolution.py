@@ -1,28 +1,25 @@
-"""Lifting, group and depthwise convolutions as functions of tensors. Cross-correlations, as in torch.
+"""Lifting, group, depthwise and separable convolutions as functions of tensors. Cross-correlations, as in torch.
 
 Notation of arXiv:2106.04914: output channel n, input channel c, output pose h, input pose g, `T_h` the action of h on a
 planar kernel, `*` planar cross-correlation. Feature maps are (batch, channel, pose, height, width).
 """
 
+import warnings
+from typing import Any
+
 from jaxtyping import Float
 from torch import Tensor
 
-from sepgconv.functional.checks import (
-    NUMBERS,
-    check_feature_map,
-    check_image,
-    check_operands,
-    check_per_channel,
-    check_weight,
-    kernel_size_of,
-)
-from sepgconv.functional.constants import constant
-from sepgconv.functional.geometry import Geometry, Pair, conv_geometry
-from sepgconv.functional.kernels import dense_bank, filter_action, over_poses, pixel_action, planar_bank
-from sepgconv.functional.layout import fold_image, fold_poses, unfold_poses
-from sepgconv.functional.planar import planar_conv2d
+from sepgconv._messages import one_of
+from sepgconv.conv import DEPTHWISE, FULL, LIFTING, SEPARABLE, SHARINGS, ConvKind, ConvSpec, Sharing, conv_spec
+from sepgconv.conv.checks import check_channels
+from sepgconv.conv.geometry import Pair
+from sepgconv.ops.batch_norm import NormRelu, check_batch_norm
+from sepgconv.ops.checks import NUMBERS, check_feature_map, check_kind, check_tensor, check_weight, kernel_size_of
+from sepgconv.ops.convolution import convolve
+from sepgconv.ops.dispatch import Execution
 from sepgconv.symmetry import FiniteGroup
-from sepgconv.symmetry import group as find_group
+from sepgconv.symmetry import group as get_group
 
 
 def lift_conv2d(
@@ -35,6 +32,7 @@ def lift_conv2d(
     padding: int | Pair | str = 0,
     dilation: int | Pair = 1,
     padding_mode: str = "zeros",
+    groups: int = 1,
     action: Tensor | None = None,
 ) -> Float[Tensor, "b o g y2 x2"]:
     """Lift images to the group: `X'[n,h] = sum_c (T_h F[n,c]) * X[c]` (theory.md, Convolutions).
@@ -48,7 +46,8 @@ def lift_conv2d(
         padding: pixels on every side, "same" or "valid".
         dilation: distance of kernel pixels.
         padding_mode: "zeros", "circular", "reflect" or "replicate".
-        action: `pixel_action(group, (k, k))` where one is at hand; the library's own if not given.
+        groups: channel groups that do not mix, as in `torch.nn.functional.conv2d`.
+        action: ignored; the library makes its own tables. Deprecated.
 
     Returns:
         Feature maps (batch, out, |G|, height', width').
@@ -57,32 +56,17 @@ def lift_conv2d(
         TypeError: no tensor where one belongs.
         ValueError: tensors of different dtypes or devices, or not dense; wrong rank or channels; maps too small, or
             arguments that break equivariance.
+
+    Example:
+        >>> import torch
+        >>> lift_conv2d(torch.rand(2, 3, 9, 9), torch.rand(8, 3, 3, 3), "p4", padding=1).shape
+        torch.Size([2, 8, 4, 9, 9])
     """
-    group, caller = find_group(group), "lift_conv2d"
-    geometry = conv_geometry(group, kernel_size_of(weight, "weight", caller), stride, padding, dilation, padding_mode)
-    return lift(x, weight, group, bias, geometry, caller, action)
-
-
-def lift(
-    x: Tensor,
-    weight: Tensor,
-    group: FiniteGroup,
-    bias: Tensor | None,
-    geometry: Geometry,
-    caller: str,
-    action: Tensor | None = None,
-) -> Tensor:
-    """Run `lift_conv2d` with a geometry at hand, as layers have it."""
-    check_weight("weight", weight, ("out", "in", *geometry.kernel_size), caller)
-    check_image(x, weight.shape[1], caller)
-    check_operands(x, caller, weight=weight, bias=bias)
-    check_per_channel(caller, weight.shape[0], bias=bias)
-    if action is None:
-        action = constant(pixel_action, group, geometry.kernel_size, like=weight)
-    filters = planar_bank(weight, action)  # (g*o, c, k, l)
-    biases = over_poses(bias, group.order)
-    maps = planar_conv2d(fold_image(x), filters, biases, geometry, channel_groups=1, caller=caller)
-    return unfold_poses(maps, group.order)
+    group, caller = get_group(group), "lift_conv2d"
+    _warn_of_tables("action", action, caller)
+    planar = {"stride": stride, "padding": padding, "dilation": dilation, "padding_mode": padding_mode}
+    spec = _spec(LIFTING, weight, ("out", "in"), group, caller, groups=groups, planar=planar)
+    return convolve(spec, x, {"weight": weight}, bias, caller)
 
 
 def group_conv2d(
@@ -95,6 +79,7 @@ def group_conv2d(
     padding: int | Pair | str = 0,
     dilation: int | Pair = 1,
     padding_mode: str = "zeros",
+    groups: int = 1,
     action: Tensor | None = None,
 ) -> Float[Tensor, "b o g y2 x2"]:
     """Group convolution: `X'[n,h] = sum_c sum_g (T_h F[n,c,h^-1 g]) * X[c,g]` (theory.md, Convolutions).
@@ -110,7 +95,8 @@ def group_conv2d(
         padding: pixels on every side, "same" or "valid".
         dilation: distance of kernel pixels.
         padding_mode: "zeros", "circular", "reflect" or "replicate".
-        action: `filter_action(group, (k, k))` where one is at hand; the library's own if not given.
+        groups: channel groups that do not mix, as in `torch.nn.functional.conv2d`.
+        action: ignored; the library makes its own tables. Deprecated.
 
     Returns:
         Feature maps (batch, out, |G|, height', width').
@@ -119,45 +105,17 @@ def group_conv2d(
         TypeError: no tensor where one belongs.
         ValueError: tensors of different dtypes or devices, or not dense; wrong rank, channels or poses; maps too small,
             or arguments that break equivariance.
+
+    Example:
+        >>> import torch
+        >>> group_conv2d(torch.rand(2, 8, 4, 9, 9), torch.rand(16, 8, 4, 3, 3), "p4", padding=1).shape
+        torch.Size([2, 16, 4, 9, 9])
     """
-    group, caller = find_group(group), "group_conv2d"
-    geometry = conv_geometry(group, kernel_size_of(weight, "weight", caller), stride, padding, dilation, padding_mode)
-    return convolve(x, weight, group, bias, geometry, caller, action)
-
-
-def convolve(
-    x: Tensor,
-    weight: Tensor,
-    group: FiniteGroup,
-    bias: Tensor | None,
-    geometry: Geometry,
-    caller: str,
-    action: Tensor | None = None,
-) -> Tensor:
-    """Run `group_conv2d` with a geometry at hand, as layers have it."""
-    shape = ("out", "in", group.order, *geometry.kernel_size)
-    check_weight("weight", weight, shape, caller, group)
-    check_feature_map(x, weight.shape[1], group, caller, NUMBERS)
-    check_operands(x, caller, weight=weight, bias=bias)
-    check_per_channel(caller, weight.shape[0], bias=bias)
-    return convolve_dense(x, weight, group, bias, geometry, caller, action)
-
-
-def convolve_dense(
-    x: Tensor,
-    weight: Tensor,
-    group: FiniteGroup,
-    bias: Tensor | None,
-    geometry: Geometry,
-    caller: str,
-    action: Tensor | None = None,
-) -> Tensor:
-    """Run a group convolution, its tensors checked, as one dense planar convolution over channels and poses."""
-    if action is None:
-        action = constant(filter_action, group, geometry.kernel_size, like=weight)
-    bank, biases = dense_bank(weight, action), over_poses(bias, group.order)
-    maps = planar_conv2d(fold_poses(x), bank, biases, geometry, channel_groups=1, caller=caller)
-    return unfold_poses(maps, group.order)
+    group, caller = get_group(group), "group_conv2d"
+    _warn_of_tables("action", action, caller)
+    planar = {"stride": stride, "padding": padding, "dilation": dilation, "padding_mode": padding_mode}
+    spec = _spec(FULL, weight, ("out", "in", group.order), group, caller, groups=groups, planar=planar)
+    return convolve(spec, x, {"weight": weight}, bias, caller)
 
 
 def depthwise_group_conv2d(
@@ -185,7 +143,7 @@ def depthwise_group_conv2d(
         padding: pixels on every side, "same" or "valid".
         dilation: distance of kernel pixels.
         padding_mode: "zeros", "circular", "reflect" or "replicate".
-        action: `pixel_action(group, (k, k))` where one is at hand; the library's own if not given.
+        action: ignored; the library makes its own tables. Deprecated.
 
     Returns:
         Feature maps (batch, channel, |G|, height', width').
@@ -194,29 +152,148 @@ def depthwise_group_conv2d(
         TypeError: no tensor where one belongs.
         ValueError: tensors of different dtypes or devices, or not dense; wrong rank, channels or poses; maps too small,
             or arguments that break equivariance.
+
+    Example:
+        >>> import torch
+        >>> depthwise_group_conv2d(torch.rand(2, 8, 4, 9, 9), torch.rand(8, 3, 3), "p4").shape
+        torch.Size([2, 8, 4, 7, 7])
     """
-    group, caller = find_group(group), "depthwise_group_conv2d"
-    geometry = conv_geometry(group, kernel_size_of(weight, "weight", caller), stride, padding, dilation, padding_mode)
-    return filter_depthwise(x, weight, group, bias, geometry, caller, action)
+    group, caller = get_group(group), "depthwise_group_conv2d"
+    _warn_of_tables("action", action, caller)
+    planar = {"stride": stride, "padding": padding, "dilation": dilation, "padding_mode": padding_mode}
+    spec = _spec(DEPTHWISE, weight, ("channels",), group, caller, groups=1, planar=planar)
+    return convolve(spec, x, {"weight": weight}, bias, caller)
 
 
-def filter_depthwise(
-    x: Tensor,
+def _warn_of_tables(name: str, value: object, caller: str) -> None:
+    if value is not None:
+        message = f"{caller}: {name} is ignored, as the library makes its own tables; it goes with the next release"
+        warnings.warn(message, DeprecationWarning, stacklevel=3)
+
+
+def _spec(
+    kind: ConvKind,
     weight: Tensor,
+    lead: tuple[int | str, ...],
     group: FiniteGroup,
-    bias: Tensor | None,
-    geometry: Geometry,
     caller: str,
-    action: Tensor | None = None,
-) -> Tensor:
-    """Run `depthwise_group_conv2d` with a geometry at hand, as layers have it."""
-    check_weight("weight", weight, ("channels", *geometry.kernel_size), caller)
-    check_feature_map(x, weight.shape[0], group, caller, NUMBERS)
-    check_operands(x, caller, weight=weight, bias=bias)
-    check_per_channel(caller, weight.shape[0], bias=bias)
-    if action is None:
-        action = constant(pixel_action, group, geometry.kernel_size, like=weight)
-    filters = planar_bank(weight, action).unsqueeze(1)  # (g*o, 1, k, l)
-    biases = over_poses(bias, group.order)
-    maps = planar_conv2d(fold_poses(x), filters, biases, geometry, channel_groups=filters.shape[0], caller=caller)
-    return unfold_poses(maps, group.order)
+    *,
+    groups: int,
+    planar: dict[str, Any],
+) -> ConvSpec:
+    """Read a spec from a weight (*lead, *kernel_size)."""
+    check_channels(caller, groups=groups)
+    size = kernel_size_of(weight, "weight", caller)
+    check_weight("weight", weight, (*lead, *size), caller, group if len(lead) > 2 else None)
+    channels = weight.shape[1] * groups if len(lead) > 1 else weight.shape[0]
+    return conv_spec(kind, channels, weight.shape[0], size, group, **planar, groups=groups, caller=caller)
+
+
+def separable_group_conv2d(
+    x: Float[Tensor, "b c g y x"],
+    pointwise: Float[Tensor, "o *r c g"],
+    depthwise: Float[Tensor, "o ..."],
+    group: FiniteGroup | str,
+    bias: Float[Tensor, " o"] | None = None,
+    *,
+    sharing: Sharing = "gc",
+    execution: Execution = "auto",
+    recompute: bool | None = None,
+    stride: int | Pair = 1,
+    padding: int | Pair | str = 0,
+    dilation: int | Pair = 1,
+    padding_mode: str = "zeros",
+    pre_norm_act: NormRelu | None = None,
+    groups: int = 1,
+    before: NormRelu | None = None,
+    actions: object = None,
+) -> Float[Tensor, "b o g y2 x2"]:
+    """Separable group convolution (arXiv:2106.04914, section 3.3; theory.md, Convolutions).
+
+    gc: `X'[n,h] = (T_h K[n]) * (sum_c sum_g w[n,c,h^-1 g] X[c,g])`;
+    g: `X'[n,h] = sum_c (T_h K[n,c]) * (sum_g w[n,c,h^-1 g] X[c,g])`.
+    With factors of rank r it is the sum of r of these; at `full_rank` every group convolution can be written so.
+
+    Args:
+        x: feature maps (batch, in, |G|, height, width).
+        pointwise: w, (out, in, |G|); with a rank (out, rank, in, |G|).
+        depthwise: K, (out, k, k) for sharing "gc" and (out, in, k, k) for "g"; with a rank (out, rank, k, k) and
+            (out, rank, in, k, k).
+        group: the group or its name.
+        bias: (out,), shared over poses.
+        sharing: what shares a spatial kernel: "gc" all poses and input channels, "g" all poses.
+        execution: "separable"; "fourier" (gc only), the mixing in the irreps of the group; "composed"; or "auto" (see
+            `select_execution`). The same numbers to rounding.
+        recompute: whether to keep only the input for backward, and make the maps between mixing and filtering again
+            there, a few images at a time. None does so where it costs little: in the irreps, where it was as fast as
+            keeping them. The dense mixing is one product more, measured as 15 to 20 % of a training step. Composed has
+            no maps between. Compiled code decides by itself what to keep of sharing "g".
+        stride: step in pixels.
+        padding: pixels on every side, "same" or "valid".
+        dilation: distance of kernel pixels.
+        padding_mode: "zeros", "circular", "reflect" or "replicate".
+        pre_norm_act: batch norm and ReLU to apply to x first. With `recompute`, x is then all that is kept.
+        groups: channel groups that do not mix, as in `torch.nn.functional.conv2d`.
+        before: the former name of `pre_norm_act`. Deprecated.
+        actions: ignored; the library makes its own tables. Deprecated.
+
+    Returns:
+        Feature maps (batch, out, |G|, height', width').
+
+    Raises:
+        TypeError: no tensor where one belongs, or `pre_norm_act` of another kind.
+        ValueError: tensors of different dtypes or devices, or not dense; wrong rank, channels or poses; maps too small,
+            an unknown execution, "fourier" with sharing "g", or arguments that break equivariance.
+
+    Example:
+        >>> import torch
+        >>> x, w, k = torch.rand(2, 8, 4, 9, 9), torch.rand(16, 8, 4), torch.rand(16, 3, 3)
+        >>> separable_group_conv2d(x, w, k, "p4", padding=1).shape
+        torch.Size([2, 16, 4, 9, 9])
+    """
+    group, caller = get_group(group), "separable_group_conv2d"
+    _warn_of_tables("actions", actions, caller)
+    if before is not None:
+        message = "separable_group_conv2d: before is called pre_norm_act now; the old name goes with the next release"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        pre_norm_act = before
+    check_kind(pre_norm_act, NormRelu, "pre_norm_act", caller)
+    size = kernel_size_of(depthwise, "depthwise", caller)
+    one_of("sharing", sharing, SHARINGS)
+    check_channels(caller, groups=groups)
+    check_tensor(pointwise, "pointwise", caller, NUMBERS)
+    terms = pointwise.shape[1:2] if pointwise.ndim == 4 else ()
+    check_weight("pointwise", pointwise, ("out", *(["rank"] if terms else []), "in", group.order), caller, group)
+    lead = pointwise.shape[:-2] if sharing == "gc" else pointwise.shape[:-1]
+    check_weight("depthwise", depthwise, (*lead, *size), caller)
+    spec = conv_spec(
+        SEPARABLE[sharing],
+        pointwise.shape[-2] * groups,
+        pointwise.shape[0],
+        size,
+        group,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        padding_mode=padding_mode,
+        groups=groups,
+        rank=terms[0] if terms else 1,
+        caller=caller,
+    )
+    if pre_norm_act is not None:
+        check_feature_map(x, None, group, caller)
+        step = pre_norm_act
+        given = (step.running_mean, step.running_var, step.weight, step.bias)
+        check_batch_norm(x, *given, True, step.momentum, step.eps, f"{caller}: pre_norm_act")
+    if terms and terms[0] == 1:  # one term, as the spec has it
+        pointwise, depthwise = pointwise.squeeze(1), depthwise.squeeze(1)
+    return convolve(
+        spec,
+        x,
+        {"pointwise": pointwise, "depthwise": depthwise},
+        bias,
+        caller,
+        execution=execution,
+        recompute=recompute,
+        pre_norm_act=pre_norm_act,
+    )

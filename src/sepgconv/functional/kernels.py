@@ -1,39 +1,53 @@
-"""How the group moves filters: tables on a device, transformed copies, and the product of separable factors."""
-
-from typing import Literal
+"""How the group moves filters, as functions: tables, transformed copies, and the product of separable factors."""
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from sepgconv._messages import one_of
-from sepgconv.functional.checks import INTEGERS, NUMBERS, check_operands, check_tensor, check_weight
-from sepgconv.functional.geometry import as_pair
-from sepgconv.symmetry import FiniteGroup, filter_permutation, pixel_permutation, pose_division
-from sepgconv.symmetry import group as find_group
+from sepgconv.conv.checks import INTEGERS
+from sepgconv.conv.geometry import as_pair
+from sepgconv.conv.kinds import SHARINGS, Sharing, compose
+from sepgconv.ops.checks import NUMBERS, check_operands, check_tensor, check_weight
+from sepgconv.symmetry import FiniteGroup, basis
+from sepgconv.symmetry import group as get_group
 
-Sharing = Literal["gc", "g"]
-SHARINGS: tuple[Sharing, ...] = ("gc", "g")
 MOST_PIXELS = 2**26  # of a planar kernel; far more than one that learns
 
 
 def pose_action(group: FiniteGroup | str, *, device: torch.device | str | None = None) -> Int[Tensor, "g g"]:
-    """Return the table by which `transform_kernel` moves weights over poses (..., pose)."""
-    return torch.tensor(pose_division(find_group(group)), device=device)
+    """Return the table by which `transform_kernel` moves weights over poses (..., pose).
+
+    Example:
+        >>> pose_action("p2")
+        tensor([[0, 1],
+                [1, 0]])
+    """
+    return basis.pose_action(get_group(group), device=device)
 
 
 def pixel_action(
     group: FiniteGroup | str, size: tuple[int, int], *, device: torch.device | str | None = None
 ) -> Int[Tensor, "g k l"]:
-    """Return the table by which `transform_kernel` moves planar kernels (..., height, width) of that size."""
-    return torch.tensor(pixel_permutation(find_group(group), *_grid(size)), device=device)
+    """Return the table by which `transform_kernel` moves planar kernels (..., height, width) of that size.
+
+    Example:
+        >>> pixel_action("p2", (1, 3))[1]  # a half turn
+        tensor([[2, 1, 0]])
+    """
+    return basis.pixel_action(get_group(group), _grid(size), device=device)
 
 
 def filter_action(
     group: FiniteGroup | str, size: tuple[int, int], *, device: torch.device | str | None = None
 ) -> Int[Tensor, "g g k l"]:
-    """Return the table by which `transform_kernel` moves filters (..., pose, height, width) of that size."""
-    return torch.tensor(filter_permutation(find_group(group), *_grid(size)), device=device)
+    """Return the table by which `transform_kernel` moves filters (..., pose, height, width) of that size.
+
+    Example:
+        >>> filter_action("p4", (3, 3)).shape
+        torch.Size([4, 4, 3, 3])
+    """
+    return basis.filter_action(get_group(group), _grid(size), device=device)
 
 
 def _grid(size: tuple[int, int]) -> tuple[int, int]:
@@ -56,6 +70,11 @@ def transform_kernel(weight: Float[Tensor, "o ..."], action: Int[Tensor, "g ..."
     Raises:
         TypeError: no tensor.
         ValueError: the last axes of the weight are not those that the action moves.
+
+    Example:
+        >>> import torch
+        >>> transform_kernel(torch.rand(16, 8, 3, 3), pixel_action("p4", (3, 3))).shape
+        torch.Size([16, 4, 8, 3, 3])
     """
     check_tensor(weight, "weight", "transform_kernel", (*NUMBERS, *INTEGERS, torch.bool))
     check_tensor(action, "action", "transform_kernel", (torch.int64, torch.int32))
@@ -91,6 +110,11 @@ def compose_kernel(
     Raises:
         TypeError: no tensor.
         ValueError: an unknown sharing, or factors of different dtypes, devices or channels.
+
+    Example:
+        >>> import torch
+        >>> compose_kernel(torch.rand(16, 8, 4), torch.rand(16, 3, 3), "gc").shape
+        torch.Size([16, 8, 4, 3, 3])
     """
     one_of("sharing", sharing, SHARINGS)
     caller = "compose_kernel"
@@ -99,43 +123,4 @@ def compose_kernel(
     lead = pointwise.shape[:-2] if sharing == "gc" else pointwise.shape[:-1]
     check_weight("depthwise", depthwise, (*lead, "k", "k"), caller)
     check_operands(pointwise, caller, what="pointwise", depthwise=depthwise)
-    return multiplied(pointwise, depthwise, sharing)
-
-
-def multiplied(pointwise: Tensor, depthwise: Tensor, sharing: Sharing) -> Tensor:
-    """Run `compose_kernel` on factors that fit together."""
-    if pointwise.ndim == 4:
-        return torch.einsum("nrcg,nrkl->ncgkl" if sharing == "gc" else "nrcg,nrckl->ncgkl", pointwise, depthwise)
-    planar = depthwise[:, None, None] if sharing == "gc" else depthwise[:, :, None]
-    return pointwise[..., None, None] * planar
-
-
-def planar_bank(kernels: Tensor, action: Tensor) -> Tensor:
-    """Put the copies of planar kernels (out, ..., k, k) for all poses into the first axis: (|G| * out, ..., k, k)."""
-    return transform_kernel(kernels, action).transpose(0, 1).flatten(0, 1)
-
-
-def map_filters(kernels: Tensor, action: Tensor) -> Tensor:
-    """Lay out the planar factor K as what filters each map of the result: (|G| * out, maps in, k, k).
-
-    Args:
-        kernels: (out, ..., k, k); the axes between are those summed over: none, terms, channels, or both.
-        action: `pixel_action(group, (k, k))`.
-    """
-    bank = planar_bank(kernels, action)
-    return bank.reshape(bank.shape[0], -1, *bank.shape[-2:])
-
-
-def dense_bank(weight: Tensor, action: Tensor) -> Tensor:
-    """Write filters (out, in, |G|, k, k) as those of one planar convolution: (|G| * out, |G| * in, k, k)."""
-    return transform_kernel(weight, action).permute(1, 0, 3, 2, 4, 5).flatten(2, 3).flatten(0, 1)
-
-
-def planar_size(kernel: Tensor) -> tuple[int, int]:
-    """Return (height, width) of a kernel (..., height, width)."""
-    return int(kernel.shape[-2]), int(kernel.shape[-1])
-
-
-def over_poses(bias: Tensor | None, order: int) -> Tensor | None:
-    """Repeat a bias (out,) for every pose, as the channels of folded maps lie: (|G| * out,)."""
-    return None if bias is None else bias.repeat(order)
+    return compose(pointwise, depthwise, sharing)

@@ -1,7 +1,7 @@
 """compile_for_inference: a copy of a network that gives the same answers with less work."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import singledispatch
 from typing import Any
 
@@ -12,28 +12,20 @@ from torch.utils._pytree import tree_leaves
 from sepgconv._comparison import COARSE_ROUNDING, answer_of, coarse, explained, first_to_differ, largest_difference
 from sepgconv._foreign import foreign_behaviour, foreign_layers, layer_named, own_code, refuse_hooks_of_all
 from sepgconv._modules import copy_network, settled_copy
-from sepgconv.functional import compose_kernel, filter_action, pixel_action, pose_action
-from sepgconv.functional.geometry import Pair
-from sepgconv.functional.kernels import dense_bank, map_filters, planar_bank
-from sepgconv.functional.mixing import WHOLE, block_weights, dense_weight, fourier_tables
-from sepgconv.functional.terms import fold_terms
+from sepgconv.conv.geometry import Pair
 from sepgconv.inference.layers import FrozenConv2d, FrozenNorm2d
 from sepgconv.inference.probes import default_shape, example_input
 from sepgconv.nn import (
-    DepthwiseGroupConv2d,
+    DepthwiseSeparableGroupConv2d,
     GroupBatchNorm2d,
-    GroupConv2d,
-    LiftingConv2d,
+    GroupConvLayer,
     SeparableGroupConv2d,
     Sequential,
-    TwoStepGroupConv2d,
 )
-from sepgconv.nn._base import GroupConvLayer
-from sepgconv.symmetry import Butterflies
 
 _Step = tuple[nn.Module, str, nn.Module]  # parent, name, module
 _CALLER = "compile_for_inference"
-_CHAINS = (nn.Sequential, Sequential, TwoStepGroupConv2d)
+_CHAINS = (nn.Sequential, Sequential, DepthwiseSeparableGroupConv2d)
 
 
 @torch.no_grad()
@@ -233,62 +225,11 @@ def freeze(module: nn.Module, size: Pair) -> nn.Module:
 
 
 @freeze.register
-def _(module: LiftingConv2d, size: Pair) -> nn.Module:
-    return _frozen(module, planar_bank(module.weight, _pixels(module, module.weight)))
-
-
-@freeze.register
-def _(module: GroupConv2d, size: Pair) -> nn.Module:
-    return _frozen(module, dense_bank(module.weight, _filters(module, module.weight)))
-
-
-@freeze.register
-def _(module: DepthwiseGroupConv2d, size: Pair) -> nn.Module:
-    filters = planar_bank(module.weight, _pixels(module, module.weight)).unsqueeze(1)
-    return _frozen(module, filters, channel_groups=len(filters))
-
-
-@freeze.register
-def _(module: SeparableGroupConv2d, size: Pair) -> nn.Module:
-    group, device = module.group, module.pointwise.device
-    chosen = module.selected_execution(*size) if module.sharing == "gc" else "composed"
-    if chosen == "composed":
-        weight = compose_kernel(module.pointwise, module.depthwise, module.sharing)
-        return _frozen(module, dense_bank(weight, _filters(module, weight)))
-    pointwise = fold_terms(module.pointwise)
-    if chosen == "fourier":
-        mixing = block_weights(pointwise, fourier_tables(group, device=device)), group.butterflies
-    else:
-        mixing = [dense_weight(pointwise, pose_action(group, device=device))], WHOLE
-    filters = map_filters(module.depthwise, _pixels(module, module.depthwise))
-    return _frozen(module, filters, mixing=mixing, channel_groups=len(filters))
-
-
-def _pixels(module: GroupConvLayer, weight: Tensor) -> Tensor:
-    return pixel_action(module.group, module.kernel_size, device=weight.device)
-
-
-def _filters(module: GroupConvLayer, weight: Tensor) -> Tensor:
-    return filter_action(module.group, module.kernel_size, device=weight.device)
-
-
-def _frozen(
-    module: GroupConvLayer,
-    filters: Tensor,
-    *,
-    mixing: tuple[Sequence[Tensor], Butterflies] | None = None,
-    channel_groups: int = 1,
-) -> FrozenConv2d:
-    order, bias = module.group.order, module.bias
-    return FrozenConv2d(
-        f"{type(module).__name__}({module.extra_repr()})",
-        order,
-        module.geometry,
-        filters,
-        None if bias is None else bias.repeat(order),
-        mixing=mixing,
-        channel_groups=channel_groups,
-    )
+def _(module: GroupConvLayer, size: Pair) -> nn.Module:
+    # With sharing "g", maps for every pair of channels would lie between the two steps.
+    execution = "composed" if module.spec.kind.name == "g" else module.selected_execution(*size)
+    lowered = module.spec.kind.lower(module.spec, module.weights(), module.bias, execution)
+    return FrozenConv2d(f"{type(module).__name__}({module.extra_repr()})", module.spec, lowered)
 
 
 @freeze.register

@@ -1,17 +1,13 @@
 """The layers of a network that only runs: constant tensors in the form in which they are used."""
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sepgconv.functional.derivatives import by_hand
-from sepgconv.functional.gc_convolution import GcPlan, gc_convolution
-from sepgconv.functional.geometry import Geometry
-from sepgconv.functional.layout import fold_image, fold_poses, unfold_poses
-from sepgconv.functional.planar import planar_conv2d
-from sepgconv.symmetry import Butterflies
+from sepgconv.conv.kinds import Lowered, over_poses
+from sepgconv.conv.spec import ConvSpec
+from sepgconv.ops.convolution import run_lowered
+from sepgconv.ops.layout import fold_poses, unfold_poses
 
 
 class FrozenConv2d(nn.Module):
@@ -22,13 +18,8 @@ class FrozenConv2d(nn.Module):
 
     Args:
         description: what the layer was, for `repr`.
-        order: |G|.
-        geometry: planar arguments.
-        filters: kernels of the planar convolution over poses and channels, (|G|*out, maps in / channel_groups, k, k);
-            after a mixing (|G|*out, terms, k, k).
-        bias: (|G|*out,) or None.
-        mixing: kernels of the mixing before it and its transforms, or None where the planar convolution is all.
-        channel_groups: torch's `groups` of the planar convolution.
+        spec: what the convolution is.
+        lowered: its filters in the execution that was chosen.
 
     Attributes:
         relu: whether a ReLU follows in the same step.
@@ -37,54 +28,34 @@ class FrozenConv2d(nn.Module):
     filters: Tensor
     bias: Tensor | None
 
-    def __init__(
-        self,
-        description: str,
-        order: int,
-        geometry: Geometry,
-        filters: Tensor,
-        bias: Tensor | None,
-        *,
-        mixing: tuple[Sequence[Tensor], Butterflies] | None = None,
-        channel_groups: int = 1,
-    ) -> None:
+    def __init__(self, description: str, spec: ConvSpec, lowered: Lowered) -> None:
         super().__init__()
-        self.description, self.order, self.geometry, self.relu = description, order, geometry, False
-        self.channel_groups = channel_groups
-        weights, self.form = ([], None) if mixing is None else mixing
-        self.register_buffer("filters", filters.contiguous())
-        self.register_buffer("bias", bias)
-        for index, weight in enumerate(weights):
+        self.description, self.spec, self.relu = description, spec, False
+        self.steps, self.groups, self.transform = lowered.steps, lowered.groups, lowered.transform
+        self.mixing_groups = lowered.mixing_groups
+        self.register_buffer("filters", lowered.filters.contiguous())
+        self.register_buffer("bias", lowered.bias)
+        for index, weight in enumerate(lowered.mixing):
             self.register_buffer(f"mixing{index}", weight.contiguous())
 
     @property
-    def mixing(self) -> list[Tensor]:
+    def mixing(self) -> tuple[Tensor, ...]:
         """The kernels of the mixing, none where there is none."""
-        return [buffer for name, buffer in self.named_buffers() if name.startswith("mixing")]
+        return tuple(buffer for name, buffer in self.named_buffers() if name.startswith("mixing"))
 
     def scale_output(self, slope: Tensor, offset: Tensor) -> None:
         """Fold `slope * y + offset` per channel, each (out,), into filters and bias."""
-        slope, offset = slope.repeat(self.order), offset.repeat(self.order)
-        self.bias = offset if self.bias is None else self.bias * slope + offset
-        self.filters = self.filters * slope[:, None, None, None]
+        factors, shift = over_poses(slope, self.spec), over_poses(offset, self.spec)
+        self.bias = shift if self.bias is None else self.bias * factors + shift
+        self.filters = self.filters * factors.reshape(-1, *(1,) * (self.filters.ndim - 1))
 
     def forward(self, x: Tensor) -> Float[Tensor, "b o g y2 x2"]:
         """Convolve."""
-        maps = fold_image(x) if x.ndim == 4 else fold_poses(x)
-        if self.form is None:
-            y = planar_conv2d(
-                maps,
-                self.filters,
-                self.bias,
-                self.geometry,
-                channel_groups=self.channel_groups,
-                caller=self.description,
-            )
-        else:
-            plan, mixing = GcPlan(self.form, self.order, self.geometry), self.mixing
-            in_pieces = not torch.is_grad_enabled() and by_hand(maps, self.filters, *mixing)
-            y = gc_convolution(maps, self.filters, self.bias, mixing, plan, by_hand=in_pieces)
-        return unfold_poses(y.relu_() if self.relu else y, self.order)
+        lowered = Lowered(
+            self.steps, self.filters, self.bias, self.groups, self.mixing, self.transform, self.mixing_groups
+        )
+        y = run_lowered(self.spec, x, lowered, self.description)
+        return y.relu_() if self.relu else y
 
     def extra_repr(self) -> str:
         """Return what the layer was."""

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from sepgconv.nn import LiftingConv2d
-from sepgconv.nn._base import GroupConvLayer
+from sepgconv.nn import GroupConvLayer
 
 SIDE = 32  # pixels, where nothing says the size
 BATCH = 2
@@ -25,10 +24,11 @@ def default_shape(model: nn.Module) -> tuple[int, ...]:
     """
     side = int(getattr(model, "typical", SIDE))
     for module in model.modules():
-        if isinstance(module, LiftingConv2d | nn.Conv2d):
+        if isinstance(module, nn.Conv2d):
             return module.in_channels, side, side
         if isinstance(module, GroupConvLayer):
-            return module.in_channels, module.group.order, side, side
+            poses = () if module.spec.kind.lifts else (module.group.order,)
+            return module.in_channels, *poses, side, side
     raise ValueError(
         f"input_shape is needed: {type(model).__name__} has no convolution that says what comes in; give (channels, "
         "height, width)"

@@ -6,10 +6,10 @@ from typing import Literal
 from torch import nn
 
 from sepgconv._messages import one_of
+from sepgconv.conv import SHARINGS
 from sepgconv.functional import full_rank
-from sepgconv.functional.execution import Execution
-from sepgconv.functional.kernels import SHARINGS
-from sepgconv.nn import GroupConv2d, SeparableGroupConv2d, TwoStepGroupConv2d
+from sepgconv.nn import DepthwiseSeparableGroupConv2d, GroupConv2d, SeparableGroupConv2d
+from sepgconv.ops.dispatch import Execution
 from sepgconv.symmetry import group as find_group
 
 Convolution = Literal["full", "g", "gc", "two-step"]
@@ -35,7 +35,7 @@ def group_convolution(
 
     Args:
         convolution: "full", a `GroupConv2d`; "g" or "gc", a `SeparableGroupConv2d` of that sharing; "two-step", a
-            `TwoStepGroupConv2d` (c-Z2CNN).
+            `DepthwiseSeparableGroupConv2d` (c-Z2CNN).
         in_channels: channels in.
         out_channels: channels out.
         kernel_size: side of the kernel.
@@ -54,7 +54,7 @@ def group_convolution(
     if kind == "full" or (kind != "two-step" and rank == 0):
         return GroupConv2d(in_channels, out_channels, kernel_size, group, stride=stride, padding=padding, bias=bias)
     if kind == "two-step":
-        return TwoStepGroupConv2d(
+        return DepthwiseSeparableGroupConv2d(
             in_channels, out_channels, kernel_size, group, stride=stride, padding=padding, bias=bias
         )
     return SeparableGroupConv2d(

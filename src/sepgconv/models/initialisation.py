@@ -7,7 +7,7 @@ from types import MappingProxyType
 from torch import nn
 
 from sepgconv._messages import unknown_name
-from sepgconv.nn import DepthwiseGroupConv2d, GroupConv2d, LiftingConv2d, SeparableGroupConv2d
+from sepgconv.nn import GroupConvLayer
 
 
 def _as_layers_do(network: nn.Module) -> None:
@@ -17,22 +17,10 @@ def _as_layers_do(network: nn.Module) -> None:
 def _as_published(network: nn.Module) -> None:
     # Of the full convolutions the paper says nothing; torch draws its own by the same rule.
     for layer in network.modules():
-        if isinstance(layer, SeparableGroupConv2d):
-            _draw(layer, layer.in_channels, layer.pointwise, layer.depthwise)
-        elif isinstance(layer, LiftingConv2d | GroupConv2d):
-            _draw(layer, layer.in_channels, layer.weight)
-        elif isinstance(layer, DepthwiseGroupConv2d):
-            _draw(layer, 1, layer.weight)
-
-
-def _draw(
-    layer: DepthwiseGroupConv2d | GroupConv2d | LiftingConv2d | SeparableGroupConv2d,
-    channels: int,
-    *weights: nn.Parameter,
-) -> None:
-    bound = 1 / math.sqrt(channels * layer.kernel_size[0] * layer.kernel_size[1])
-    for weight in weights:
-        nn.init.uniform_(weight, -bound, bound)
+        if isinstance(layer, GroupConvLayer):
+            bound = 1 / math.sqrt(layer.spec.kind.filter_channels(layer.spec) * layer.geometry.taps)
+            for name in layer.weights():
+                nn.init.uniform_(getattr(layer, name), -bound, bound)
 
 
 INITIALISATIONS: Mapping[str, Callable[[nn.Module], None]] = MappingProxyType(

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from sepgconv.functional.checks import check_image
+from sepgconv.ops.checks import check_image
 
 
 def check_classes(num_classes: object, caller: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sepgconv._messages import one_of, unknown_name
-from sepgconv.functional.kernels import SHARINGS
+from sepgconv.conv import SHARINGS
 from sepgconv.models.network import Network, check_classes
 from sepgconv.models.resnet44 import ResNet44, ResNet44Config
 from sepgconv.models.rotmnist_cnn import RotMNISTCNN, RotMNISTCNNConfig

@@ -8,10 +8,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sepgconv._messages import one_of
-from sepgconv.functional.execution import Execution
 from sepgconv.models.blocks import Convolution, Rank, convolution_ranks, group_convolution
 from sepgconv.models.network import Network, plain_config
 from sepgconv.nn import AvgPool2d, GroupBatchNorm2d, GroupConv2d, GroupMaxPool, LiftingConv2d, Sequential
+from sepgconv.ops.dispatch import Execution
 
 Downsampling = Literal["paper", "exact"]
 Head = Literal["paper", "invariant"]

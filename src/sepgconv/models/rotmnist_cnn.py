@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sepgconv.functional.execution import Execution
 from sepgconv.models.blocks import Convolution, Rank, convolution_ranks, group_convolution
 from sepgconv.models.network import Network, plain_config
 from sepgconv.nn import GroupBatchNorm2d, GroupMaxPool, LiftingConv2d, MaxPool2d, Sequential
+from sepgconv.ops.dispatch import Execution
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,10 @@
 """Layers on feature maps (batch, channel, pose, height, width): thin modules around `sepgconv.functional`."""
 
-from sepgconv.nn.depthwise import DepthwiseGroupConv2d, TwoStepGroupConv2d
+import warnings
+from typing import Any
+
+from sepgconv.nn._base import GroupConvLayer
+from sepgconv.nn.depthwise import DepthwiseGroupConv2d, DepthwiseSeparableGroupConv2d
 from sepgconv.nn.group_conv import GroupConv2d
 from sepgconv.nn.lifting import LiftingConv2d
 from sepgconv.nn.normalization import GroupBatchNorm2d, GroupDropout, GroupLayerNorm
@@ -12,8 +16,10 @@ __all__ = [
     "AdaptiveAvgPool2d",
     "AvgPool2d",
     "DepthwiseGroupConv2d",
+    "DepthwiseSeparableGroupConv2d",
     "GroupBatchNorm2d",
     "GroupConv2d",
+    "GroupConvLayer",
     "GroupDropout",
     "GroupLayerNorm",
     "GroupMaxPool",
@@ -22,5 +28,15 @@ __all__ = [
     "MaxPool2d",
     "SeparableGroupConv2d",
     "Sequential",
-    "TwoStepGroupConv2d",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "TwoStepGroupConv2d":
+        message = (
+            "sepgconv.nn.TwoStepGroupConv2d is called DepthwiseSeparableGroupConv2d now; "
+            "the old name goes with the next release"
+        )
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return DepthwiseSeparableGroupConv2d
+    raise AttributeError(f"module 'sepgconv.nn' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""What the layers share: memory for parameters; of convolutions planar arguments, bias, printing, memory formats."""
+"""What the layers share: memory for parameters, and the one module behind every convolution on a group."""
 
 import math
 from collections.abc import Callable, Generator
@@ -8,14 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sepgconv.functional.checks import NUMBERS, check_channels
-from sepgconv.functional.geometry import Pair, conv_geometry
+from sepgconv.conv import ConvKind, Geometry, conv_spec
+from sepgconv.conv.geometry import Sides
+from sepgconv.ops.checks import NUMBERS
+from sepgconv.ops.convolution import convolve
+from sepgconv.ops.dispatch import Execution, choose_execution
 from sepgconv.symmetry import FiniteGroup
-from sepgconv.symmetry import group as find_group
+from sepgconv.symmetry import group as get_group
 
 
 def check_dtype(dtype: torch.dtype | None, caller: str, allowed: tuple[torch.dtype, ...]) -> None:
-    """Refuse a dtype in which a layer does not work: integers, and complex numbers but for convolutions.
+    """Raise on a dtype in which a layer does not work: integers, and complex numbers but for convolutions.
 
     Raises:
         ValueError: neither None nor one of those allowed.
@@ -57,50 +60,120 @@ def memory_for(caller: str, name: str, shape: tuple[int, ...]) -> Generator[None
 
 
 class GroupConvLayer(nn.Module):
-    """Abstract: a convolution on a group; subclasses add weights, `reset_parameters` and `forward`.
+    """A convolution on a group as a module: parameters, and a call of `sepgconv.ops.convolution.convolve`.
 
+    The layers of `sepgconv.nn` are thin fronts of it, one for each kind; a layer of your own is a front for a kind of
+    yours (`sepgconv.conv.ConvKind`), and cost, export, inference, initialisation and analysis know it unasked.
     Arguments and attributes are those of `torch.nn.Conv2d`, and `group`, the `FiniteGroup`. The only tensors of a layer
     are its parameters; the tables by which the group moves filters are constants of the library.
+
+    Args:
+        kind: what distinguishes the convolution from others.
+        in_channels: channels of what comes in.
+        out_channels: channels of what goes out.
+        kernel_size: sides of the kernel in pixels.
+        group: a `FiniteGroup` or its name.
+        stride: step in pixels.
+        padding: pixels on every side, "same" or "valid".
+        dilation: distance of kernel pixels.
+        groups: channel groups that do not mix.
+        bias: whether to add a bias per channel, shared over poses.
+        padding_mode: "zeros", "circular", "reflect" or "replicate".
+        device: of the parameters.
+        dtype: of the parameters.
+        rank: number of separable terms, for kinds that have them.
+
+    Attributes:
+        spec: everything about the convolution that is a matter of shapes (`sepgconv.conv.ConvSpec`).
+        bias: (out_channels,), zero at first, or None.
+        execution: how it runs, "auto" for the cheapest way.
+        recompute: whether to keep only the input for the backward pass; None: where that costs little.
+
+    Raises:
+        ValueError: an argument is out of range or breaks equivariance.
     """
 
     bias: nn.Parameter | None
+    execution: Execution = "auto"
+    recompute: bool | None = None
 
     def __init__(
         self,
+        kind: ConvKind,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | Pair,
+        kernel_size: int | Sides,
         group: FiniteGroup | str,
+        stride: int | Sides = 1,
+        padding: int | Sides | str = 0,
+        dilation: int | Sides = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
         *,
-        stride: int | Pair,
-        padding: int | Pair | str,
-        dilation: int | Pair,
-        padding_mode: str,
+        rank: int = 1,
     ) -> None:
         super().__init__()
-        check_channels(type(self).__name__, in_channels=in_channels, out_channels=out_channels)
-        self.in_channels, self.out_channels, self.group = in_channels, out_channels, find_group(group)
-        self.geometry = conv_geometry(self.group, kernel_size, stride, padding, dilation, padding_mode)
-
-    def _add_parameters(
-        self,
-        shapes: dict[str, tuple[int, ...]],
-        *,
-        bias: bool,
-        device: torch.device | str | None,
-        dtype: torch.dtype | None,
-    ) -> None:
-        """Register weights by name and shape, then the bias, and draw them."""
-        for name, shape in shapes.items():
+        self.spec = conv_spec(
+            kind,
+            in_channels,
+            out_channels,
+            kernel_size,
+            get_group(group),
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            padding_mode=padding_mode,
+            groups=groups,
+            rank=rank,
+            caller=type(self).__name__,
+        )
+        for name, shape in self.spec.shapes:
             self.register_parameter(name, empty_parameter(self, name, shape, device, dtype))
         shape = (self.out_channels,)
         self.register_parameter("bias", empty_parameter(self, "bias", shape, device, dtype) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Set the bias to zero; subclasses then draw their weights."""
+        """Set the bias to zero and draw the weights so that E[y^2] = 2 E[x^2] before a ReLU (He et al. 2015)."""
         if self.bias is not None:
             nn.init.zeros_(self.bias)
+        for name, deviation in self.spec.kind.deviations(self.spec).items():
+            nn.init.normal_(getattr(self, name), std=deviation)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights by name, without the bias."""
+        return {name: getattr(self, name) for name, _ in self.spec.shapes}
+
+    def filter_bank(self) -> Tensor:
+        """Return the filters before the group moves them, (out, in, [|G|,] *kernel_size); separable ones composed."""
+        return self.spec.kind.bank(self.spec, self.weights())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve images or feature maps."""
+        return convolve(
+            self.spec,
+            x,
+            self.weights(),
+            self.bias,
+            self._get_name(),
+            execution=self.execution,
+            recompute=self.recompute,
+        )
+
+    def selected_execution(self, height: int, width: int) -> str:
+        """Return how maps of a size are run: "separable", "fourier" or "composed"; "direct" where there is one way.
+
+        Maps that are too small for the kernel count as the smallest that are not.
+
+        Args:
+            height: rows of the maps that come in.
+            width: columns.
+        """
+        sides, device = self.spec.at_least((height, width)), next(iter(self.weights().values())).device
+        return choose_execution(self.spec, sides, self.execution, device.type)[0]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         # `.to(memory_format=torch.channels_last)` converts every parameter of rank 4 and 5 and fails on rank 5. A
@@ -112,33 +185,65 @@ class GroupConvLayer(nn.Module):
         return super()._apply(keep_layout, recurse)
 
     @property
-    def kernel_size(self) -> Pair:
+    def geometry(self) -> Geometry:
+        """Kernel size, stride, padding and dilation, written out for each axis."""
+        return self.spec.geometry
+
+    @property
+    def group(self) -> FiniteGroup:
+        """The group."""
+        return self.spec.group
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of what comes in."""
+        return self.spec.in_channels
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of what goes out."""
+        return self.spec.out_channels
+
+    @property
+    def groups(self) -> int:
+        """Channel groups that do not mix."""
+        return self.spec.groups
+
+    @property
+    def kernel_size(self) -> Sides:
         """(height, width) of the planar kernel."""
-        return self.geometry.kernel_size
+        return self.spec.geometry.kernel_size
 
     @property
-    def stride(self) -> Pair:
+    def stride(self) -> Sides:
         """Step in pixels along (y, x)."""
-        return self.geometry.stride
+        return self.spec.geometry.stride
 
     @property
-    def padding(self) -> Pair:
+    def padding(self) -> Sides:
         """Pixels added on either side along (y, x); "same" and "valid" are written out."""
-        return self.geometry.padding
+        return self.spec.geometry.padding
 
     @property
-    def dilation(self) -> Pair:
+    def dilation(self) -> Sides:
         """Distance of kernel pixels along (y, x)."""
-        return self.geometry.dilation
+        return self.spec.geometry.dilation
 
     @property
     def padding_mode(self) -> str:
         """How the padding is filled."""
-        return self.geometry.padding_mode
+        return self.spec.geometry.padding_mode
 
     def extra_repr(self) -> str:
         """Return the arguments, those at their defaults left out, in the style of torch."""
         parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, group={self.group.name!r}"]
-        defaults: dict[str, Any] = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "padding_mode": "zeros"}
+        ones = (1,) * len(self.kernel_size)
+        defaults: dict[str, Any] = {
+            "stride": ones,
+            "padding": tuple(0 for _ in ones),
+            "dilation": ones,
+            "groups": 1,
+            "padding_mode": "zeros",
+        }
         parts += [f"{name}={getattr(self, name)!r}" for name, value in defaults.items() if getattr(self, name) != value]
         return ", ".join(parts + (["bias=False"] if self.bias is None else []))

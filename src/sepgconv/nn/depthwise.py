@@ -1,15 +1,13 @@
-"""DepthwiseGroupConv2d: one kernel per channel, turned to every pose; TwoStepGroupConv2d: it after a 1x1 one."""
-
-import math
+"""DepthwiseGroupConv2d: one kernel per channel, rotated to every pose; and it after a 1x1 group convolution."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sepgconv.functional.checks import check_channels
-from sepgconv.functional.convolution import filter_depthwise
-from sepgconv.functional.geometry import Pair
-from sepgconv.nn._base import GroupConvLayer
+from sepgconv.conv import DEPTHWISE, SECOND_STEP
+from sepgconv.conv.checks import check_channels
+from sepgconv.conv.geometry import Pair
+from sepgconv.nn import GroupConvLayer
 from sepgconv.nn.group_conv import GroupConv2d
 from sepgconv.symmetry import FiniteGroup
 
@@ -31,13 +29,21 @@ class DepthwiseGroupConv2d(GroupConvLayer):
         padding_mode: "zeros", "circular", "reflect" or "replicate".
         device: of the parameters.
         dtype: of the parameters.
+        gain: of the variance with which the weight is drawn, gain / k^2: 2 before a ReLU, 1 after a mixing whose
+            weights have the 2 already.
 
     Attributes:
-        weight: K, (channels, k, k), drawn with variance 2 / k^2.
+        weight: K, (channels, k, k), drawn with variance gain / k^2.
         bias: (channels,), zero at first, or None.
 
     Raises:
         ValueError: as `GroupConv2d`.
+
+    Example:
+        >>> import torch
+        >>> layer = DepthwiseGroupConv2d(8, 3, "p4", padding=1)
+        >>> layer(torch.rand(2, 8, 4, 28, 28)).shape
+        torch.Size([2, 8, 4, 28, 28])
     """
 
     weight: nn.Parameter
@@ -47,7 +53,6 @@ class DepthwiseGroupConv2d(GroupConvLayer):
         channels: int,
         kernel_size: int | Pair,
         group: FiniteGroup | str,
-        *,
         stride: int | Pair = 1,
         padding: int | Pair | str = 0,
         dilation: int | Pair = 1,
@@ -55,42 +60,32 @@ class DepthwiseGroupConv2d(GroupConvLayer):
         padding_mode: str = "zeros",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        *,
+        gain: int = 2,
     ) -> None:
-        check_channels("DepthwiseGroupConv2d", channels=channels)
+        check_channels(type(self).__name__, channels=channels)
         super().__init__(
+            DEPTHWISE if gain == 2 else SECOND_STEP,
             channels,
             channels,
             kernel_size,
             group,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            padding_mode=padding_mode,
+            stride,
+            padding,
+            dilation,
+            1,
+            bias,
+            padding_mode,
+            device,
+            dtype,
         )
-        self._add_parameters({"weight": (channels, *self.kernel_size)}, bias=bias, device=device, dtype=dtype)
-
-    def reset_parameters(self) -> None:
-        """Draw the weight with variance 2 / k^2, so that E[y^2] = 2 E[x^2] before a ReLU; set the bias to zero."""
-        super().reset_parameters()
-        nn.init.normal_(self.weight, std=math.sqrt(2 / self.weight[0].numel()))
 
     def forward(self, x: Float[Tensor, "b o g y x"]) -> Float[Tensor, "b o g y2 x2"]:
         """Filter feature maps in the plane."""
-        return filter_depthwise(x, self.weight, self.group, self.bias, self.geometry, self._get_name())
+        return super().forward(x)
 
 
-class _SecondStep(DepthwiseGroupConv2d):
-    """The filtering after a mixing, whose weight already has He's factor of 2 for the one ReLU that follows both."""
-
-    def reset_parameters(self) -> None:
-        super().reset_parameters()
-        nn.init.normal_(self.weight, std=math.sqrt(1 / self.weight[0].numel()))
-
-    def _get_name(self) -> str:
-        return "DepthwiseGroupConv2d"
-
-
-class TwoStepGroupConv2d(nn.Sequential):
+class DepthwiseSeparableGroupConv2d(nn.Sequential):
     """The ordinary depthwise-separable convolution on a group: a 1x1 `GroupConv2d`, then a `DepthwiseGroupConv2d`.
 
     Each step has its own bias, unlike in `SeparableGroupConv2d`; on p1 it is the layer of c-Z2CNN (theory.md,
@@ -104,6 +99,7 @@ class TwoStepGroupConv2d(nn.Sequential):
         stride: step of the second step.
         padding: of the second step.
         dilation: of the second step.
+        groups: channel groups of the first step, which do not mix.
         bias: whether each step adds a bias per channel.
         padding_mode: of the second step.
         device: of the parameters.
@@ -111,6 +107,12 @@ class TwoStepGroupConv2d(nn.Sequential):
 
     Raises:
         ValueError: as `GroupConv2d`.
+
+    Example:
+        >>> import torch
+        >>> layer = DepthwiseSeparableGroupConv2d(8, 16, 3, "p4", padding=1)
+        >>> layer(torch.rand(2, 8, 4, 28, 28)).shape
+        torch.Size([2, 16, 4, 28, 28])
     """
 
     def __init__(
@@ -119,26 +121,17 @@ class TwoStepGroupConv2d(nn.Sequential):
         out_channels: int,
         kernel_size: int | Pair,
         group: FiniteGroup | str,
-        *,
         stride: int | Pair = 1,
         padding: int | Pair | str = 0,
         dilation: int | Pair = 1,
+        groups: int = 1,
         bias: bool = True,
         padding_mode: str = "zeros",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        mixing = GroupConv2d(in_channels, out_channels, 1, group, bias=bias, device=device, dtype=dtype)
-        filtering = _SecondStep(
-            out_channels,
-            kernel_size,
-            group,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            bias=bias,
-            padding_mode=padding_mode,
-            device=device,
-            dtype=dtype,
+        mixing = GroupConv2d(in_channels, out_channels, 1, group, groups=groups, bias=bias, device=device, dtype=dtype)
+        filtering = DepthwiseGroupConv2d(
+            out_channels, kernel_size, group, stride, padding, dilation, bias, padding_mode, device, dtype, gain=1
         )
         super().__init__(mixing, filtering)

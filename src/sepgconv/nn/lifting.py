@@ -1,14 +1,12 @@
 """LiftingConv2d: from images to feature maps on the group."""
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sepgconv.functional.convolution import lift
-from sepgconv.functional.geometry import Pair
-from sepgconv.nn._base import GroupConvLayer
+from sepgconv.conv import LIFTING
+from sepgconv.conv.geometry import Pair
+from sepgconv.nn import GroupConvLayer
 from sepgconv.symmetry import FiniteGroup
 
 
@@ -26,18 +24,27 @@ class LiftingConv2d(GroupConvLayer):
             (S + 2 padding - dilation (kernel_size - 1) - 1) is a multiple of it.
         padding: pixels on every side, "same" (stride 1, odd kernel) or "valid".
         dilation: distance of kernel pixels.
+        groups: channel groups that do not mix, as in `torch.nn.Conv2d`: each output channel reads the input channels of
+            its group only.
         bias: whether to add a bias per channel, shared over poses.
         padding_mode: "zeros", "circular", "reflect" or "replicate".
         device: of the parameters.
         dtype: of the parameters.
 
     Attributes:
-        weight: F, (out_channels, in_channels, k, k), drawn with variance 2 / (in_channels k^2) (He et al. 2015).
+        weight: F, (out_channels, in_channels / groups, k, k), drawn with variance 2 / (in_channels k^2)
+            (He et al. 2015).
         bias: (out_channels,), zero at first, or None.
 
     Raises:
         ValueError: an unknown group, or arguments that are out of range or break equivariance; in `forward`, an input
             of another rank or number of channels, or too small.
+
+    Example:
+        >>> import torch
+        >>> layer = LiftingConv2d(3, 8, 3, "p4", padding=1)
+        >>> layer(torch.rand(2, 3, 28, 28)).shape
+        torch.Size([2, 8, 4, 28, 28])
     """
 
     weight: nn.Parameter
@@ -48,33 +55,31 @@ class LiftingConv2d(GroupConvLayer):
         out_channels: int,
         kernel_size: int | Pair,
         group: FiniteGroup | str,
-        *,
         stride: int | Pair = 1,
         padding: int | Pair | str = 0,
         dilation: int | Pair = 1,
+        groups: int = 1,
         bias: bool = True,
         padding_mode: str = "zeros",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(
+            LIFTING,
             in_channels,
             out_channels,
             kernel_size,
             group,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            padding_mode=padding_mode,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
         )
-        shape = (out_channels, in_channels, *self.kernel_size)
-        self._add_parameters({"weight": shape}, bias=bias, device=device, dtype=dtype)
-
-    def reset_parameters(self) -> None:
-        """Draw the weight with variance 2 / fan-in, so that E[y^2] = 2 E[x^2] before a ReLU; set the bias to zero."""
-        super().reset_parameters()
-        nn.init.normal_(self.weight, std=math.sqrt(2 / self.weight[0].numel()))
 
     def forward(self, x: Float[Tensor, "b c y x"]) -> Float[Tensor, "b o g y2 x2"]:
         """Lift images."""
-        return lift(x, self.weight, self.group, self.bias, self.geometry, self._get_name())
+        return super().forward(x)

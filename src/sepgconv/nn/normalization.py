@@ -5,20 +5,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sepgconv.functional import NormRelu
-from sepgconv.functional.checks import (
-    FLOATS,
-    INTEGERS,
-    NUMBERS,
-    check_channels,
-    check_eps,
-    check_feature_map,
-    check_momentum,
-    check_probability,
-)
-from sepgconv.functional.layout import fold_poses_into_width, unfold_poses_from_width
-from sepgconv.functional.normalization import check_batch_norm, normalize_batch, normalize_positions
+from sepgconv.conv.checks import INTEGERS, check_channels, check_eps, check_momentum, check_probability
 from sepgconv.nn._base import check_dtype, empty_parameter, memory_for
+from sepgconv.ops.batch_norm import NormRelu, check_batch_norm, normalize_batch
+from sepgconv.ops.checks import FLOATS, NUMBERS, check_feature_map
+from sepgconv.ops.layer_norm import normalize_positions
+from sepgconv.ops.layout import fold_poses_into_width, unfold_poses_from_width
 
 
 class GroupBatchNorm2d(nn.BatchNorm3d):

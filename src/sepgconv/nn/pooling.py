@@ -3,8 +3,8 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sepgconv.functional.geometry import Geometry, Pair, as_pair, check_equal_sides
-from sepgconv.functional.pooling import (
+from sepgconv.conv.geometry import Geometry, Pair, as_pair, check_equal_sides
+from sepgconv.ops.pools import (
     check_output_size,
     pool_maxima,
     pool_means,
@@ -14,7 +14,7 @@ from sepgconv.functional.pooling import (
     pool_window,
 )
 from sepgconv.symmetry import FiniteGroup
-from sepgconv.symmetry import group as find_group
+from sepgconv.symmetry import group as get_group
 
 
 class GroupMaxPool(nn.Module):
@@ -54,7 +54,7 @@ def _sides(group: FiniteGroup | str | None, least: int, name: str, value: int | 
             f"same {name}, or name a group that keeps each axis, as in group='pmm'"
         )
     if group is not None:
-        check_equal_sides(find_group(group), **{name: pair})
+        check_equal_sides(get_group(group), **{name: pair})
     return pair
 
 

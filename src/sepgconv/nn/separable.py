@@ -1,20 +1,20 @@
 """SeparableGroupConv2d: a group convolution factored into a mixing of channels and poses and a planar filtering."""
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from sepgconv._messages import one_of
-from sepgconv.functional import NormRelu, compose_kernel, full_rank
-from sepgconv.functional.checks import is_integer
-from sepgconv.functional.execution import EXECUTIONS, Execution, check_fourier, choose_execution
-from sepgconv.functional.geometry import Pair
-from sepgconv.functional.kernels import SHARINGS, Sharing
-from sepgconv.functional.separable import convolve_separable
-from sepgconv.nn._base import GroupConvLayer
+from sepgconv.conv import SEPARABLE, SHARINGS, Sharing
+from sepgconv.conv.checks import check_channels, is_integer
+from sepgconv.conv.geometry import Pair, as_pair
+from sepgconv.nn import GroupConvLayer
+from sepgconv.ops.batch_norm import NormRelu
+from sepgconv.ops.convolution import convolve
+from sepgconv.ops.dispatch import EXECUTIONS, Execution, requested
+from sepgconv.ops.factorisation import full_rank
 from sepgconv.symmetry import FiniteGroup
+from sepgconv.symmetry import group as get_group
 
 
 class SeparableGroupConv2d(GroupConvLayer):
@@ -30,6 +30,15 @@ class SeparableGroupConv2d(GroupConvLayer):
         out_channels: channels of the feature map that goes out.
         kernel_size: side of the kernel in pixels, odd or even; a pair (y, x) where the group keeps each axis.
         group: a `FiniteGroup` or its name.
+        stride: step in pixels. On a map of side S equivariance is exact only where
+            (S + 2 padding - dilation (kernel_size - 1) - 1) is a multiple of it.
+        padding: pixels on every side, "same" (stride 1, odd kernel) or "valid".
+        dilation: distance of kernel pixels.
+        groups: channel groups that do not mix, as in `torch.nn.Conv2d`; execution "fourier" needs 1.
+        bias: whether to add a bias per channel, shared over poses.
+        padding_mode: "zeros", "circular", "reflect" or "replicate".
+        device: of the parameters.
+        dtype: of the parameters.
         sharing: what shares one spatial kernel: "gc" all poses and input channels, "g" all poses.
         rank: number of separable terms, 1 for the layer of the paper. At the full rank, the smaller one of k^2 and
             in_channels |G| (gc) or |G| (g), every group convolution can be written so; more is refused.
@@ -38,17 +47,10 @@ class SeparableGroupConv2d(GroupConvLayer):
             the size at hand (`sepgconv.functional.select_execution`). The numbers agree to rounding.
         recompute: whether to keep only the input for the backward pass, which then mixes once more (theory.md,
             Recomputation); None: where that costs little, in execution "fourier".
-        stride: step in pixels. On a map of side S equivariance is exact only where
-            (S + 2 padding - dilation (kernel_size - 1) - 1) is a multiple of it.
-        padding: pixels on every side, "same" (stride 1, odd kernel) or "valid".
-        dilation: distance of kernel pixels.
-        bias: whether to add a bias per channel, shared over poses.
-        padding_mode: "zeros", "circular", "reflect" or "replicate".
-        device: of the parameters.
-        dtype: of the parameters.
 
     Attributes:
-        pointwise: w, (out_channels, in_channels, |G|); with rank > 1 (out_channels, rank, in_channels, |G|).
+        pointwise: w, (out_channels, in_channels / groups, |G|); with rank > 1 (out_channels, rank, in_channels / groups,
+            |G|).
         depthwise: K, (out_channels, k, k) for gc, (out_channels, in_channels, k, k) for g; with rank > 1
             (out_channels, rank, k, k) and (out_channels, rank, in_channels, k, k).
         bias: (out_channels,), zero at first, or None.
@@ -57,12 +59,18 @@ class SeparableGroupConv2d(GroupConvLayer):
         ValueError: an unknown group, sharing or execution, "fourier" with sharing "g", a rank below 1 or above the full
             one, or other arguments that are out of range or break equivariance; in `forward`, an input with another
             number of axes, channels or poses, or too small.
+
+    Example:
+        >>> import torch
+        >>> layer = SeparableGroupConv2d(16, 32, 3, "p4", padding=1)
+        >>> layer(torch.rand(2, 16, 4, 28, 28)).shape
+        torch.Size([2, 32, 4, 28, 28])
+        >>> layer.selected_execution(28, 28)
+        'separable'
     """
 
     pointwise: nn.Parameter
     depthwise: nn.Parameter
-    sharing: Sharing
-    execution: Execution
 
     def __init__(
         self,
@@ -70,101 +78,96 @@ class SeparableGroupConv2d(GroupConvLayer):
         out_channels: int,
         kernel_size: int | Pair,
         group: FiniteGroup | str,
+        stride: int | Pair = 1,
+        padding: int | Pair | str = 0,
+        dilation: int | Pair = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
         *,
         sharing: Sharing = "gc",
         rank: int = 1,
         execution: Execution = "auto",
         recompute: bool | None = None,
-        stride: int | Pair = 1,
-        padding: int | Pair | str = 0,
-        dilation: int | Pair = 1,
-        bias: bool = True,
-        padding_mode: str = "zeros",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
     ) -> None:
+        caller, group = type(self).__name__, get_group(group)
+        kind = SEPARABLE[one_of("sharing", sharing, SHARINGS)]
+        rank = _checked_rank(rank, in_channels, groups, kernel_size, group, sharing, caller)
         super().__init__(
+            kind,
             in_channels,
             out_channels,
             kernel_size,
             group,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            padding_mode=padding_mode,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
+            rank=rank,
         )
-        self.sharing = one_of("sharing", sharing, SHARINGS)
         self.execution = one_of("execution", execution, EXECUTIONS)
-        if self.execution == "fourier":
-            check_fourier(self.sharing)
+        if self.execution != "auto":
+            requested(self.spec, self.execution)
         self.recompute = recompute
-        self.rank = self._checked_rank(rank)
-        lead = (out_channels,) if self.rank == 1 else (out_channels, self.rank)
-        planar = (*lead, *self.kernel_size) if sharing == "gc" else (*lead, in_channels, *self.kernel_size)
-        mixing = (*lead, in_channels, self.group.order)
-        self._add_parameters({"pointwise": mixing, "depthwise": planar}, bias=bias, device=device, dtype=dtype)
 
-    def _checked_rank(self, rank: int) -> int:
-        most = full_rank(self.in_channels, self.group.order, self.kernel_size, self.sharing)
-        if not is_integer(rank) or not 1 <= rank.__index__() <= most:
-            raise ValueError(
-                f"{type(self).__name__}: rank must be an integer from 1 to {most}, the full rank of these filters, got "
-                f"{rank!r}"
-            )
-        return rank.__index__()
+    @property
+    def sharing(self) -> Sharing:
+        """What shares a spatial kernel, "gc" or "g"."""
+        return SHARINGS[0] if self.spec.kind.name == SHARINGS[0] else SHARINGS[1]
 
-    def reset_parameters(self) -> None:
-        """Draw the factors so that each keeps the variance: E[y^2] = 2 E[x^2] before a ReLU, with |G| in the fan-in.
-
-        The mixing has the fan-in in_channels |G| (gc) or |G| (g), the filtering k^2 (gc) or in_channels k^2 (g). The
-        composed filter then has the variance 2 / (in_channels |G| k^2) that He et al. (2015) ask for, and the maps
-        between the factors are neither small nor large. With several terms the filtering, which adds them up, has rank
-        times the fan-in.
-        """
-        super().reset_parameters()
-        fan_pointwise = self.group.order * (self.in_channels if self.sharing == "gc" else 1)
-        nn.init.normal_(self.pointwise, std=math.sqrt(2 / fan_pointwise))
-        nn.init.normal_(self.depthwise, std=math.sqrt(1 / self.depthwise[0].numel()))
+    @property
+    def rank(self) -> int:
+        """Number of separable terms."""
+        return self.spec.rank
 
     def compose(self) -> Float[Tensor, "o c g k l"]:
-        """Return the full filter bank F, (out, in, |G|, k, k): the weight of the equal `GroupConv2d`."""
-        return compose_kernel(self.pointwise, self.depthwise, self.sharing)
+        """Return the full filter bank F, (out, in / groups, |G|, k, k): the weight of the equal `GroupConv2d`."""
+        return self.filter_bank()
 
-    def selected_execution(self, height: int, width: int) -> str:
-        """Return how maps of a size are run: "separable", "fourier" or "composed".
-
-        Maps that are too small for the kernel count as the smallest that are not.
-
-        Args:
-            height: rows of the maps that come in.
-            width: columns.
-        """
-        reach = (d * (k - 1) + 1 - 2 * p for k, d, p in zip(self.kernel_size, self.dilation, self.padding, strict=True))
-        size = tuple(max(side, least) for side, least in zip((height, width), reach, strict=True))
-        sizes = (self.sharing, self.in_channels, self.out_channels, self.group, self.geometry, (size[0], size[1]))
-        return choose_execution(self.execution, *sizes, device=self.pointwise.device.type, rank=self.rank)
-
-    def forward(self, x: Float[Tensor, "b c g y x"], before: NormRelu | None = None) -> Float[Tensor, "b o g y2 x2"]:
-        """Convolve feature maps on the group, after `before` where `sepgconv.nn.Sequential` gives it."""
-        return convolve_separable(
+    def forward(
+        self, x: Float[Tensor, "b c g y x"], pre_norm_act: NormRelu | None = None
+    ) -> Float[Tensor, "b o g y2 x2"]:
+        """Convolve feature maps on the group, after batch norm and ReLU where `NormActConv` gives them."""
+        return convolve(
+            self.spec,
             x,
-            self.pointwise,
-            self.depthwise,
-            self.group,
+            {"pointwise": self.pointwise, "depthwise": self.depthwise},
             self.bias,
-            self.geometry,
             self._get_name(),
-            sharing=self.sharing,
             execution=self.execution,
             recompute=self.recompute,
-            before=before,
+            pre_norm_act=pre_norm_act,
         )
 
     def extra_repr(self) -> str:
-        """Return the arguments, the sharing and the execution; what "auto" is on maps of 32 x 32 is in brackets."""
-        execution = repr(self.execution)
-        if self.execution == "auto":
-            execution += f" ({self.selected_execution(32, 32)} at 32 x 32)"
+        """Return the arguments, the sharing and the execution."""
         kept = "" if self.recompute is None else f", recompute={self.recompute}"
         rank = "" if self.rank == 1 else f", rank={self.rank}"
-        return f"{super().extra_repr()}, sharing={self.sharing!r}{rank}, execution={execution}{kept}"
+        return f"{super().extra_repr()}, sharing={self.sharing!r}{rank}, execution={self.execution!r}{kept}"
+
+
+def _checked_rank(
+    rank: int,
+    in_channels: int,
+    groups: int,
+    kernel_size: int | Pair,
+    group: FiniteGroup,
+    sharing: Sharing,
+    caller: str,
+) -> int:
+    if groups in (0, 1) or not is_integer(groups):  # the spec checks it
+        groups = 1
+    size = as_pair(kernel_size, "kernel_size", least=1)
+    check_channels(caller, in_channels=in_channels)
+    most = full_rank(max(1, in_channels // groups), group.order, size, sharing)
+    if not is_integer(rank) or not 1 <= rank.__index__() <= most:
+        raise ValueError(
+            f"{caller}: rank must be an integer from 1 to {most}, the full rank of these filters, got {rank!r}"
+        )
+    return rank.__index__()

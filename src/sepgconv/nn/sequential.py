@@ -41,7 +41,7 @@ class Sequential(nn.Sequential):
                     input, at = norm.normalize(input, norm.begin(input), relu=True), at + 2
                     continue
                 if isinstance(following, SeparableGroupConv2d) and norm.training and _runs_by_the_book(following):
-                    input, at = following(input, before=norm.begin(input)), at + 3
+                    input, at = following(input, pre_norm_act=norm.begin(input)), at + 3
                     continue
             input, at = steps[at](input), at + 1
         return input

@@ -1,10 +1,11 @@
-"""Point groups of the square grid, their representations and their action on index tables; plain integers, no torch."""
+"""Groups of rotations and reflections, their real irreps and Fourier transforms, and how they move kernels."""
 
 from sepgconv.symmetry.actions import filter_permutation, pixel_permutation, pose_division
+from sepgconv.symmetry.basis import KernelBasis, PixelBasis
 from sepgconv.symmetry.diagonal import CM, CMM
 from sepgconv.symmetry.elements import element_names
-from sepgconv.symmetry.fast_fourier import Butterflies, block_tables
 from sepgconv.symmetry.finite import FiniteGroup
+from sepgconv.symmetry.group_fft import GroupFFT, block_tables
 from sepgconv.symmetry.irreps import Irrep, fourier_matrix
 from sepgconv.symmetry.planar import C1, C2, C4, D1, D2, D4, planar_group
 from sepgconv.symmetry.registry import GROUPS, group, list_groups, register_group
@@ -19,9 +20,11 @@ __all__ = [
     "D2",
     "D4",
     "GROUPS",
-    "Butterflies",
     "FiniteGroup",
+    "GroupFFT",
     "Irrep",
+    "KernelBasis",
+    "PixelBasis",
     "block_tables",
     "element_names",
     "filter_permutation",

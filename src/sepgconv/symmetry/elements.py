@@ -1,5 +1,7 @@
 """The elements of a group in words."""
 
+import math
+
 from sepgconv.symmetry.finite import FiniteGroup, Matrix
 from sepgconv.symmetry.registry import group as find_group
 
@@ -26,5 +28,20 @@ def element_names(group: FiniteGroup | str) -> tuple[str, ...]:
 
     Raises:
         ValueError: no group has that name.
+
+    Example:
+        >>> element_names("pm")
+        ('identity', 'mirror left-right')
     """
-    return tuple(_NAMES[matrix] for matrix in find_group(group).matrices)
+    return tuple(_NAMES.get(matrix) or _between(matrix) for matrix in find_group(group).matrices)
+
+
+def _between(matrix: Matrix) -> str:
+    """Describe an element of the plane that does not keep the pixel grid; one of space by its matrix."""
+    if len(matrix) != 2:
+        return str([list(row) for row in matrix])
+    (m00, m01), (m10, m11) = matrix
+    if m00 * m11 - m01 * m10 > 0:
+        return f"turn by {math.degrees(math.atan2(m10, m00)) % 360:.4g}°"
+    # A mirror keeps its axis: seen on the screen, half of the angle by which it turns the direction to the right.
+    return f"mirror at the axis of {math.degrees(math.atan2(-m01, m11)) / 2 % 180:.4g}°"

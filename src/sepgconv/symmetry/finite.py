@@ -1,21 +1,21 @@
-"""FiniteGroup: a point group as a small frozen value, checked when it is built. Holds no tensors and no device."""
+"""FiniteGroup: a point group as a small frozen value, checked when it is built. It holds no tensors and no device."""
 
-import itertools
 import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sepgconv.symmetry.fast_fourier import Butterflies, find_butterflies
+from sepgconv.symmetry.group_fft import GroupFFT, find_group_fft
 from sepgconv.symmetry.irreps import Irrep, fourier_matrix
 
-Matrix = tuple[tuple[int, int], tuple[int, int]]
+# A real d x d matrix, row by row; integers where it keeps the pixel grid.
+Matrix = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True, repr=False)
 class FiniteGroup:
-    """A finite group of symmetries of the square pixel grid, immutable and hashable.
+    """A finite group of rotations and reflections of the plane or of space, immutable and hashable.
 
     Two groups are equal when they have the same elements in the same order; the name is only how the group was asked
     for, so `group("p4") == group("C4")`.
@@ -23,20 +23,30 @@ class FiniteGroup:
     Attributes:
         name: the name it was asked for by, as in "p4m".
         table: the Cayley table, `table[g][h]` is the index of g h. Index 0 is the identity.
-        matrices: `matrices[g]` is the 2 x 2 integer matrix by which g moves a pixel (y, x), counted from the middle of
-            the picture, y pointing down.
+        matrices: `matrices[g]` is the orthogonal d x d matrix by which g moves a pixel (y, x) (d = 2) or a voxel
+            (z, y, x) (d = 3), counted from the middle of the image, y pointing down. The entries are integers where g
+            keeps the pixel grid, and floats elsewhere.
         irreps: the real irreducible representations.
-        butterflies: how a convolution on the group falls apart into blocks of its irreps; derived from the table.
+        fft: the fast Fourier transform on the group, by which a convolution on it falls apart into blocks of its
+            irreps; derived from the table.
 
     Raises:
         ValueError: the table is not that of a group, or the matrices or irreps do not represent it.
+
+    Example:
+        >>> import sepgconv
+        >>> p4 = sepgconv.group("p4")
+        >>> p4.order, p4.dimension, p4.keeps_grid
+        (4, 2, True)
+        >>> p4.matrices[1]  # a quarter turn: the pixel (y, x) goes to (-x, y)
+        ((0, -1), (1, 0))
     """
 
     name: str = field(compare=False)
     table: tuple[tuple[int, ...], ...]
     matrices: tuple[Matrix, ...]
     irreps: tuple[Irrep, ...]
-    butterflies: Butterflies = field(init=False, compare=False)
+    fft: GroupFFT = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         elements = list(range(len(self.table)))
@@ -44,27 +54,29 @@ class FiniteGroup:
             raise ValueError(f"{self.name}: every row of the Cayley table must permute 0..{self.order - 1}")
         if list(self.table[0]) != elements or [row[0] for row in self.table] != elements:
             raise ValueError(f"{self.name}: element 0 must be the identity")
-        for a, b, c in itertools.product(elements, repeat=3):
-            if self.table[self.table[a][b]][c] != self.table[a][self.table[b][c]]:
-                raise ValueError(f"{self.name}: the Cayley table is not associative at ({a}, {b}, {c})")
-        signed_axes = {((p, 0), (0, q)) for p in (1, -1) for q in (1, -1)} | {
-            ((0, p), (q, 0)) for p in (1, -1) for q in (1, -1)
-        }
-        if not set(self.matrices) <= signed_axes:
-            raise ValueError(f"{self.name}: the matrices must permute the pixel axes, up to sign")
+        table = np.array(self.table)
+        left, right = table[table], table[:, table]  # [a, b, c]: (a b) c and a (b c)
+        if (left != right).any():
+            a, b, c = (int(index) for index in np.argwhere(left != right)[0])
+            raise ValueError(f"{self.name}: the Cayley table is not associative at ({a}, {b}, {c})")
+        self._check_matrices()
         for what, images in [("matrices", self.matrices), *((f"irrep {i.name}", i.matrices) for i in self.irreps)]:
-            arrays = [np.array(image) for image in images]
-            if len(arrays) != self.order or any(
-                not np.array_equal(arrays[a] @ arrays[b], arrays[self.table[a][b]])
-                for a, b in itertools.product(elements, repeat=2)
-            ):
+            if len(images) != self.order or not _represents(np.array(images, dtype=np.float64), table):
                 raise ValueError(f"{self.name}: the {what} do not multiply as the Cayley table says")
         if not self.irreps:
             raise ValueError(f"{self.name}: a group has irreps, got none")
         fourier = self.fourier
         if fourier.shape != (self.order, self.order) or not np.allclose(fourier @ fourier.T, np.eye(self.order)):
             raise ValueError(f"{self.name}: the irreps do not span the functions on the group")
-        object.__setattr__(self, "butterflies", find_butterflies(self.table))  # frozen for everybody else
+        object.__setattr__(self, "fft", find_group_fft(self.table))  # frozen for everybody else
+
+    def _check_matrices(self) -> None:
+        shapes = {np.shape(matrix) for matrix in self.matrices}
+        if shapes not in ({(2, 2)}, {(3, 3)}):
+            raise ValueError(f"{self.name}: the matrices must all be 2 x 2 or all 3 x 3, got {sorted(shapes)}")
+        matrices = np.array(self.matrices, dtype=np.float64)
+        if not np.allclose(matrices @ matrices.transpose(0, 2, 1), np.eye(self.dimension), atol=1e-9):
+            raise ValueError(f"{self.name}: the matrices must be orthogonal, those of rotations and reflections")
 
     def __repr__(self) -> str:
         return f"FiniteGroup({self.name!r}, order={self.order})"
@@ -87,13 +99,28 @@ class FiniteGroup:
 
     @property
     def dimension(self) -> int:
-        """The number of axes of the space that the matrices move: 2, the plane."""
+        """The number of axes of the space that the matrices move: 2, the plane, or 3."""
         return len(self.matrices[0])
 
     @property
+    def grid_elements(self) -> tuple[int, ...]:
+        """The elements that take every pixel to a pixel: they permute the axes of the grid, up to sign.
+
+        Their matrices hold integers. All others are known to rounding only, and move a kernel by interpolation in its
+        basis.
+        """
+        integers = (all(entry in (-1, 0, 1) for row in matrix for entry in row) for matrix in self.matrices)
+        return tuple(g for g, whole in enumerate(integers) if whole)
+
+    @property
+    def keeps_grid(self) -> bool:
+        """Whether every element takes every pixel to a pixel, so that kernels of pixels can be moved exactly."""
+        return len(self.grid_elements) == self.order
+
+    @property
     def exchanges_axes(self) -> bool:
-        """Whether an element exchanges the two pixel axes, as quarter turns do, so that only square grids are kept."""
-        return any(matrix[0][0] == 0 for matrix in self.matrices)
+        """Whether an element mixes the pixel axes, as quarter turns do, so that only square grids are kept."""
+        return any(abs(m[i][j]) > 1e-9 for m in self.matrices for i in range(len(m)) for j in range(len(m)) if i != j)
 
     @property
     def has_quarter_turns(self) -> bool:
@@ -102,6 +129,19 @@ class FiniteGroup:
         return self.exchanges_axes
 
     @property
+    def butterflies(self) -> GroupFFT:
+        """The former name of `fft`; deprecated."""
+        warnings.warn("FiniteGroup.butterflies is now called fft", DeprecationWarning, stacklevel=2)
+        return self.fft
+
+    @property
     def fourier(self) -> NDArray[np.float64]:
         """The orthogonal |G| x |G| Fourier matrix of the real irreps (see `sepgconv.symmetry.fourier_matrix`)."""
         return fourier_matrix(self.irreps)
+
+
+def _represents(matrices: NDArray[np.float64], table: NDArray[np.int64]) -> bool:
+    """Return whether matrices (|G|, d, d) multiply as the table says; integers exactly, others to rounding."""
+    products = np.einsum("aij,bjk->abik", matrices, matrices)
+    whole = bool((matrices == matrices.round()).all())
+    return bool(np.allclose(products, matrices[table], rtol=0, atol=0 if whole else 1e-9))

@@ -21,7 +21,7 @@ class Irrep:
     """
 
     name: str
-    matrices: tuple[tuple[tuple[int, ...], ...], ...]
+    matrices: tuple[tuple[tuple[float, ...], ...], ...]
     multiplicity: int
 
     @property

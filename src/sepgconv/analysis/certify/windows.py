@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from sepgconv.functional.geometry import Pair
+from sepgconv.conv.geometry import Pair
 
 # Layers with a kernel and a stride that do not slide over their input, or whose output is no map.
 NOT_SLIDING = (nn.ConvTranspose2d, nn.MaxUnpool2d, nn.Unfold, nn.Fold, nn.FractionalMaxPool2d)

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from sepgconv._evaluation import evaluation
 from sepgconv._modules import unwrap
-from sepgconv.functional import executed_macs
-from sepgconv.nn import DepthwiseGroupConv2d, GroupConv2d, LiftingConv2d, SeparableGroupConv2d, TwoStepGroupConv2d
+from sepgconv.nn import DepthwiseSeparableGroupConv2d, GroupConvLayer
 
 Shape = tuple[int, ...]
 
@@ -158,29 +157,24 @@ def _(module: nn.Linear, input_shape: Shape, output_shape: Shape) -> tuple[int, 
 
 
 @macs.register
-def _(
-    module: nn.Conv1d | nn.Conv2d | nn.Conv3d | LiftingConv2d | GroupConv2d | DepthwiseGroupConv2d,
-    input_shape: Shape,
-    output_shape: Shape,
-) -> tuple[int, int]:
+def _(module: nn.Conv1d | nn.Conv2d | nn.Conv3d, input_shape: Shape, output_shape: Shape) -> tuple[int, int]:
     return _alike(module.weight[0].numel() * torch.Size(output_shape).numel())
 
 
 @macs.register
-def _(module: SeparableGroupConv2d, input_shape: Shape, output_shape: Shape) -> tuple[int, int]:
-    channels, order, taps = module.in_channels, module.group.order, module.kernel_size[0] * module.kernel_size[1]
-    maps_out, positions = module.out_channels * order, torch.Size(output_shape[-2:]).numel()
-    # theory.md, Cost: C'|G| HW (C|G| + k^2) for gc and C C'|G| HW (|G| + k^2) for g, once for every separable term.
-    mixing, filtering = (channels * order, taps) if module.sharing == "gc" else (channels * order, channels * taps)
-    size = (input_shape[-2], input_shape[-1])
-    sizes = (module.sharing, channels, module.out_channels, module.group, module.geometry, size)
-    executed = executed_macs(module.selected_execution(*size), *sizes, rank=module.rank)
-    return module.rank * maps_out * positions * (mixing + filtering), executed
+def _(module: GroupConvLayer, input_shape: Shape, output_shape: Shape) -> tuple[int, int]:
+    spec, sides = module.spec, tuple(input_shape[-len(module.kernel_size) :])
+    height, width = sides
+    chosen = module.selected_execution(height, width)
+    work = spec.kind.work(spec, sides)
+    ran = work[chosen] if chosen in work else next(iter(work.values()))  # "fourier" on one pose transforms nothing
+    return spec.nominal_macs(sides), ran.macs
 
 
 @macs.register
-def _(module: TwoStepGroupConv2d, input_shape: Shape, output_shape: Shape) -> tuple[int, int]:
-    mixing, filtering = (next(step.parameters())[0].numel() for step in module)  # the weight comes first
-    maps_out = output_shape[0] * output_shape[1]
-    in_size, out_size = torch.Size(input_shape[-2:]).numel(), torch.Size(output_shape[-2:]).numel()
-    return maps_out * out_size * (mixing + filtering), maps_out * (in_size * mixing + out_size * filtering)
+def _(module: DepthwiseSeparableGroupConv2d, input_shape: Shape, output_shape: Shape) -> tuple[int, int]:
+    mixing, filtering = (step.spec for step in module if isinstance(step, GroupConvLayer))
+    sides = tuple(input_shape[-len(filtering.geometry.kernel_size) :])
+    mixed, filtered = mixing.nominal_macs(sides), filtering.nominal_macs(sides)
+    # Nominally all of it counts at the resolution of the output (theory.md, Cost).
+    return mixing.kind.macs_per_output(mixing) * filtering.numbers_out(sides) + filtered, mixed + filtered

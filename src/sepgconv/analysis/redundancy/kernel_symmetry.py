@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from sepgconv.conv.geometry import planar_size
 from sepgconv.functional import filter_action, pixel_action, transform_kernel
-from sepgconv.functional.kernels import planar_size
 from sepgconv.symmetry import FiniteGroup, pixel_permutation
 from sepgconv.symmetry import group as find_group
 

@@ -17,12 +17,13 @@ from sepgconv.analysis.redundancy.pose_components import pose_components
 from sepgconv.analysis.redundancy.pose_correlation import pose_correlation
 from sepgconv.analysis.redundancy.separability import separability
 from sepgconv.analysis.redundancy.separation import SeparationOption, rank_options, separation_options, within_budget
-from sepgconv.functional.kernels import SHARINGS, planar_size
-from sepgconv.nn import DepthwiseGroupConv2d, GroupConv2d, LiftingConv2d, SeparableGroupConv2d
+from sepgconv.conv import SHARINGS
+from sepgconv.conv.geometry import planar_size
+from sepgconv.nn import GroupConv2d, GroupConvLayer, SeparableGroupConv2d
 from sepgconv.symmetry import FiniteGroup, element_names
 from sepgconv.symmetry import group as find_group
 
-Convolution = GroupConv2d | SeparableGroupConv2d | LiftingConv2d | DepthwiseGroupConv2d | nn.Conv2d
+Convolution = GroupConvLayer | nn.Conv2d
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -216,9 +217,7 @@ def _convolutions(model: nn.Module) -> Iterator[tuple[str, Convolution]]:
 
 def _filters(layer: Convolution) -> Tensor:
     """Return (out, in, |G|, k, k), or (out, in, k, k) for kernels without a pose axis; a copy, in float64."""
-    weight = layer.compose() if isinstance(layer, SeparableGroupConv2d) else layer.weight
-    if isinstance(layer, DepthwiseGroupConv2d):
-        weight = weight.unsqueeze(1)
+    weight = layer.filter_bank() if isinstance(layer, GroupConvLayer) else layer.weight
     return weight.detach().double().clone()
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sepgconv.conv import Sharing
 from sepgconv.functional import separable_spectrum
-from sepgconv.functional.kernels import Sharing
 
 
 @dataclass(frozen=True, eq=False, slots=True)

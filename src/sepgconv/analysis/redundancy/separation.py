@@ -1,10 +1,11 @@
 """What it would save and cost to write a group convolution with separable terms."""
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sepgconv.analysis.redundancy.separability import Separability
-from sepgconv.functional.kernels import Sharing
+from sepgconv.conv import SEPARABLE, Sharing
 from sepgconv.nn import GroupConv2d
 
 
@@ -64,9 +65,10 @@ def separation_options(
     options: list[SeparationOption] = []
     before = sum(p.numel() for p in layer.parameters())
     for energy in energies:
-        weights = _weights_of_an_output(layer, energy.sharing)
         for rank in range(1, len(energy.lost) + 1):
-            after = before - layer.weight.numel() + rank * layer.out_channels * weights
+            separable = replace(layer.spec, kind=SEPARABLE[energy.sharing], rank=rank)
+            weights = sum(math.prod(shape) for _, shape in separable.shapes)
+            full, factored = (spec.kind.macs_per_output(spec) for spec in (layer.spec, separable))
             options.append(
                 SeparationOption(
                     layer=name,
@@ -74,10 +76,9 @@ def separation_options(
                     rank=rank,
                     energy_lost=energy.lost_at(rank),
                     parameters_before=before,
-                    parameters_after=after,
+                    parameters_after=before - layer.weight.numel() + weights,
                     macs_before=macs,
-                    # Every output of either layer costs as many multiplications as it has weights (theory.md, Cost).
-                    macs_after=None if macs is None else macs // layer.weight[0].numel() * rank * weights,
+                    macs_after=None if macs is None else macs // full * factored,
                 )
             )
     return tuple(option for option in options if option.parameters_saved > 0)
@@ -113,8 +114,3 @@ def within_budget(options: Iterable[SeparationOption], budget: float) -> tuple[S
         if option.energy_lost <= budget + 1e-5 and (found is None or option.parameters_after < found.parameters_after):
             best[option.layer] = option
     return tuple(best.values())
-
-
-def _weights_of_an_output(layer: GroupConv2d, sharing: Sharing) -> int:
-    mixing, pixels = layer.weight[0, :, :, 0, 0].numel(), layer.weight[0, 0, 0].numel()
-    return mixing + (pixels if sharing == "gc" else layer.in_channels * pixels)

@@ -9,25 +9,19 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage] (what all of them are)
 
 from sepgconv._foreign import foreign_behaviour, known_class, own_code
+from sepgconv.conv.kinds import Lowered
 from sepgconv.convert.plain.maps import PlainGraph, Value
 from sepgconv.convert.plain.refusal import refuse
-from sepgconv.functional import filter_action, pixel_action, pose_action
-from sepgconv.functional.kernels import dense_bank, over_poses, planar_bank
-from sepgconv.functional.mixing import dense_weight
 from sepgconv.nn import (
     AdaptiveAvgPool2d,
     AvgPool2d,
-    DepthwiseGroupConv2d,
-    GroupConv2d,
+    GroupConvLayer,
     GroupDropout,
     GroupLayerNorm,
     GroupMaxPool,
     GroupMeanPool,
-    LiftingConv2d,
     MaxPool2d,
-    SeparableGroupConv2d,
 )
-from sepgconv.nn._base import GroupConvLayer
 
 
 class Plain:
@@ -83,98 +77,72 @@ def is_layer(module: nn.Module, place: str) -> bool:
 
 
 @plain.register
-def _(module: LiftingConv2d, to: Plain, example: Tensor) -> Value:
-    filters = planar_bank(module.weight, _pixels(module, module.weight))
-    image = to.build.unfold(to.x)
-    return Value(example, folded=to.build.module(to.name, lambda: _convolution(module, filters), image))
+def _(module: GroupConvLayer, to: Plain, example: Tensor) -> Value:
+    spec = module.spec
+    lowered = spec.kind.lower(spec, module.weights(), module.bias, _execution(module, to))
+    graph = to.build.graph
+    maps = to.build.unfold(to.x) if spec.kind.lifts else _regrouped(graph, to.folded, spec.order, spec.groups)
+    if lowered.steps == "direct":
+        filters = lowered.filters
+        maps = to.build.module(to.name, lambda: _convolution(module, lowered, filters, lowered.groups), maps)
+    else:
+        # With more terms than one, their maps lie beside each other, (pose, out, term), and the filtering adds them up.
+        terms, blocks = lowered.filters.shape[1], spec.order * spec.groups
+        mixing = lowered.mixing[0].unflatten(0, (blocks, terms, -1)).transpose(1, 2).flatten(0, 2)
+        mixed = to.build.module(f"{to.name}.pointwise", lambda: _pointwise(mixing, spec.groups), maps)
+        groups = lowered.filters.shape[0]
+        maps = to.build.module(
+            f"{to.name}.depthwise", lambda: _convolution(module, lowered, lowered.filters, groups), mixed
+        )
+    return Value(example, folded=_regrouped(graph, maps, spec.groups, spec.order))
 
 
-@plain.register
-def _(module: GroupConv2d, to: Plain, example: Tensor) -> Value:
-    return _one_convolution(module, dense_bank(module.weight, _filters(module, module.weight)), to, example)
+def _regrouped(graph: fx.Graph, maps: fx.Node, outer: int, inner: int) -> fx.Node:
+    """Write the exchange of pose and channel group among the maps, which torch's grouped convolutions want apart."""
+    if 1 in (outer, inner):
+        return maps
+    axes = graph.call_method("unflatten", (maps, 1, (outer, inner, -1)))
+    return graph.call_method("flatten", (graph.call_method("transpose", (axes, 1, 2)), 1, 3))
 
 
-@plain.register
-def _(module: DepthwiseGroupConv2d, to: Plain, example: Tensor) -> Value:
-    filters = planar_bank(module.weight, _pixels(module, module.weight)).unsqueeze(1)
-    return _one_convolution(module, filters, to, example, channel_groups=len(filters))
-
-
-@plain.register
-def _(module: SeparableGroupConv2d, to: Plain, example: Tensor) -> Value:
-    if _is_composed(module, to, example):
-        return _one_convolution(module, dense_bank(module.compose(), _filters(module, module.pointwise)), to, example)
-    # With more terms than one, their maps lie beside each other, (pose, out, term), and the filtering adds them up.
-    terms = module.pointwise.flatten(0, -3), module.depthwise.reshape(module.out_channels, -1, *module.kernel_size)
-    mixing = dense_weight(terms[0], pose_action(module.group, device=terms[0].device))
-    filters = planar_bank(terms[1], _pixels(module, terms[1]))
-    mixed = to.build.module(f"{to.name}.pointwise", lambda: _pointwise(mixing), to.folded)
-    groups = len(filters)
-    filtering = to.build.module(
-        f"{to.name}.depthwise", lambda: _convolution(module, filters, channel_groups=groups), mixed
-    )
-    return Value(example, folded=filtering)
-
-
-def _is_composed(module: SeparableGroupConv2d, to: Plain, example: Tensor) -> bool:
+def _execution(module: GroupConvLayer, to: Plain) -> str:
+    """Return "composed" or "separable": what is asked for, else what needs fewer multiplications on the example."""
+    spec = module.spec
     # With sharing "g", a map for every pair of channels would lie between the two steps, and no torch is fast at that.
-    if module.sharing == "g":
-        return True
+    works = spec.kind.work(spec, to.x.size)
+    if "composed" not in works or spec.kind.name == "g":
+        return "composed"
     if to.name in to.build.layers or f"{to.name}.pointwise" in to.build.layers:  # called before: as then
-        return to.name in to.build.layers
-    return _composed_costs_less(module, to.x, example) if to.composed is None else to.composed
+        composed = to.name in to.build.layers
+    elif to.composed is None:
+        composed = works["composed"].macs < works["separable"].macs
+    else:
+        composed = to.composed
+    return "composed" if composed else "separable"
 
 
-def _composed_costs_less(module: SeparableGroupConv2d, x: Value, example: Tensor) -> bool:
-    """Tell whether one dense convolution needs fewer multiplications than a 1x1 and a depthwise one, on the example."""
-    order, taps = module.group.order, module.kernel_size[0] * module.kernel_size[1]
-    pixels_in, pixels_out = x.size[0] * x.size[1], example.shape[-2] * example.shape[-1]
-    terms = module.pointwise.numel() // (module.in_channels * order)  # out_channels * rank
-    mixing = terms * order * module.in_channels * order * pixels_in
-    filtering = terms * order * taps * pixels_out
-    return module.out_channels * order * module.in_channels * order * taps * pixels_out < mixing + filtering
-
-
-def _pixels(module: GroupConvLayer, weight: Tensor) -> Tensor:
-    return pixel_action(module.group, module.kernel_size, device=weight.device)
-
-
-def _filters(module: GroupConvLayer, weight: Tensor) -> Tensor:
-    return filter_action(module.group, module.kernel_size, device=weight.device)
-
-
-def _one_convolution(
-    module: GroupConvLayer, filters: Tensor, to: Plain, example: Tensor, *, channel_groups: int = 1
-) -> Value:
-    def build() -> nn.Module:
-        return _convolution(module, filters, channel_groups=channel_groups)
-
-    return Value(example, folded=to.build.module(to.name, build, to.folded))
-
-
-def _convolution(module: GroupConvLayer, filters: Tensor, *, channel_groups: int = 1) -> nn.Conv2d:
-    """Build the planar convolution with given filters and the geometry and bias of a layer."""
+def _convolution(module: GroupConvLayer, lowered: Lowered, filters: Tensor, groups: int) -> nn.Conv2d:
+    """Build the planar convolution with given filters and the geometry of a layer."""
     with torch.device("meta"):  # draws no numbers
         layer = nn.Conv2d(
-            filters.shape[1] * channel_groups,
+            filters.shape[1] * groups,
             filters.shape[0],
             module.kernel_size,
             module.stride,
             module.padding,
             module.dilation,
-            channel_groups,
-            module.bias is not None,
+            groups,
+            lowered.bias is not None,
             module.geometry.padding_mode,
         )
     layer.weight = _filters_of(filters)
-    bias = over_poses(module.bias, module.group.order)
-    layer.bias = None if bias is None else _parameter(bias)
+    layer.bias = None if lowered.bias is None else _parameter(lowered.bias)
     return layer
 
 
-def _pointwise(mixing: Tensor) -> nn.Conv2d:
+def _pointwise(mixing: Tensor, groups: int) -> nn.Conv2d:
     with torch.device("meta"):
-        layer = nn.Conv2d(mixing.shape[1], mixing.shape[0], 1, bias=False)
+        layer = nn.Conv2d(mixing.shape[1] * groups, mixing.shape[0], 1, groups=groups, bias=False)
     layer.weight = _filters_of(mixing)
     return layer
 

@@ -13,13 +13,13 @@ from sepgconv._foreign import refuse_beside_the_code, refuse_hooks_of_all
 from sepgconv._messages import one_of
 from sepgconv._modules import copy_network
 from sepgconv.analysis import cost
+from sepgconv.conv import SHARINGS, Sharing
 from sepgconv.convert.rebuild.planning import plan
 from sepgconv.convert.rebuild.rules import Target
 from sepgconv.convert.rebuild.tracing import trace
 from sepgconv.convert.rebuild.widths import BUDGETS, Budget, Counter, widest
 from sepgconv.convert.rebuild.writing import Plan
 from sepgconv.convert.tracing import Recording
-from sepgconv.functional.kernels import SHARINGS, Sharing
 from sepgconv.nn import Sequential
 from sepgconv.symmetry import FiniteGroup
 from sepgconv.symmetry import group as find_group

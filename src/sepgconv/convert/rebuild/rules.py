@@ -8,10 +8,10 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from sepgconv.conv import Sharing
+from sepgconv.conv.geometry import Pair
 from sepgconv.convert.rebuild import windows
 from sepgconv.convert.rebuild.values import Kind, UnconvertibleError
-from sepgconv.functional.geometry import Pair
-from sepgconv.functional.kernels import Sharing
 from sepgconv.nn import (
     AdaptiveAvgPool2d,
     DepthwiseGroupConv2d,

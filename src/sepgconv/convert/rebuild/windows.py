@@ -13,12 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sepgconv.conv.geometry import Pair, as_pair, check_equal_sides
 from sepgconv.convert.rebuild.values import UnconvertibleError
-from sepgconv.functional import pixel_action
-from sepgconv.functional.geometry import Pair, as_pair, check_equal_sides
-from sepgconv.functional.kernels import planar_bank
 from sepgconv.nn import AvgPool2d, MaxPool2d
-from sepgconv.symmetry import FiniteGroup
+from sepgconv.symmetry import FiniteGroup, PixelBasis
 
 
 class PerPose(nn.Module):
@@ -91,7 +89,7 @@ def fixed_filter(layer: FixedFilter, group: FiniteGroup, *, maps: bool) -> nn.Mo
     """
     height, width = layer.kernel.shape
     check_equal_sides(group, kernel_size=(height, width), stride=as_pair(layer.stride, "stride", least=1))
-    turned = planar_bank(layer.kernel[None], pixel_action(group, (height, width), device=layer.kernel.device))
+    turned = PixelBasis(group, (height, width)).expand(layer.kernel)
     if not bool(torch.isclose(turned, layer.kernel, rtol=1e-6).all()):
         raise UnconvertibleError("its weight is a buffer, and no element of the group may change it, as one does")
     return PerPose(copy.deepcopy(layer)) if maps else copy.deepcopy(layer)

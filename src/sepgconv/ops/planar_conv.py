@@ -7,67 +7,58 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sepgconv.functional.derivatives import in_compiled_code
-from sepgconv.functional.geometry import Geometry, PaddingMode
-from sepgconv.functional.layout import fold_image
-from sepgconv.functional.pieces import like_image
+from sepgconv.conv.geometry import Geometry, PaddingMode
+from sepgconv.ops import dispatch
+from sepgconv.ops.layout import fold_image, like_image
 
 
-def planar_conv2d(
-    x: Tensor, filters: Tensor, bias: Tensor | None, geometry: Geometry, *, channel_groups: int, caller: str
-) -> Tensor:
+def planar_conv2d(x: Tensor, filters: Tensor, bias: Tensor | None, geometry: Geometry, groups: int) -> Tensor:
     """Cross-correlate folded maps (batch, maps, height, width) in the plane, with any padding mode.
 
     Args:
-        x: the maps.
-        filters: (maps out, maps in / channel_groups, kernel height, kernel width).
+        x: the maps, large enough.
+        filters: (maps out, maps in / groups, kernel height, kernel width).
         bias: (maps out,) or None.
-        geometry: the planar arguments.
-        channel_groups: torch's `groups`, the number of blocks of maps that do not mix.
-        caller: named in the error.
-
-    Raises:
-        ValueError: the maps are too small for the kernel or for the padding mode; the smallest size is named.
+        geometry: kernel size, stride, padding and dilation.
+        groups: torch's `groups`, the number of blocks of maps that do not mix.
     """
-    geometry.check_size(int(x.shape[-2]), int(x.shape[-1]), caller)
-    if channel_groups > 1 and x.device.type == "cpu" and in_compiled_code(x, filters, bias):
-        # Left to itself, the compiler has grouped convolutions differentiated in another layout, with copies.
-        return planar_operator(x, filters, bias, flat_geometry(geometry), geometry.padding_mode, channel_groups)
-    return _convolve(x, filters, bias, geometry, channel_groups)
+    if groups > 1 and dispatch.implementation("grouped_conv", dispatch.context(x, filters, bias)) == "operator":
+        return planar_operator(x, filters, bias, flat_geometry(geometry), geometry.padding_mode, groups)
+    return correlate(x, filters, bias, geometry, groups)
 
 
-def _convolve(x: Tensor, filters: Tensor, bias: Tensor | None, geometry: Geometry, channel_groups: int) -> Tensor:
-    padded, padding = _pad(x, geometry)
-    return F.conv2d(padded, filters, bias, geometry.stride, padding, geometry.dilation, channel_groups)
+def correlate(x: Tensor, filters: Tensor, bias: Tensor | None, geometry: Geometry, groups: int) -> Tensor:
+    """Run `planar_conv2d` by torch's operations."""
+    if geometry.pads_first:
+        return F.conv2d(_pad(x, geometry), filters, bias, geometry.stride, 0, geometry.dilation, groups)
+    return F.conv2d(x, filters, bias, geometry.stride, geometry.padding, geometry.dilation, groups)
 
 
-def _pad(x: Tensor, geometry: Geometry) -> tuple[Tensor, tuple[int, int]]:
-    """Return the maps, padded where torch's convolution cannot do it, and the padding that is left to it."""
+def _pad(x: Tensor, geometry: Geometry) -> Tensor:
+    """Return the maps padded where torch's convolution cannot do it."""
     (pad_y, pad_x), mode = geometry.padding, geometry.padding_mode
-    if mode == "zeros" or (pad_y, pad_x) == (0, 0):
-        return x, geometry.padding
-    return fold_image(F.pad(x, (pad_x, pad_x, pad_y, pad_y), mode=mode)), (0, 0)
+    return fold_image(F.pad(x, (pad_x, pad_x, pad_y, pad_y), mode=mode))
 
 
 def planar_backward(
-    grad: Tensor, x: Tensor, filters: Tensor, bias: Tensor | None, geometry: Geometry, channel_groups: int
+    grad: Tensor, x: Tensor, filters: Tensor, bias: Tensor | None, geometry: Geometry, groups: int
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return the gradients of `planar_conv2d` by the maps, the filters and the bias."""
-    padded, padding = _pad(x, geometry)
+    """Return the gradients of `planar_conv2d` with respect to the maps, the filters and the bias."""
+    padded = _pad(x, geometry) if geometry.pads_first else x
     grad_padded, by_filters, by_bias = torch.ops.aten.convolution_backward(
         grad.contiguous(memory_format=torch.channels_last),
         padded,
         filters,
         [filters.shape[0]],
         list(geometry.stride),
-        list(padding),
+        [0, 0] if geometry.pads_first else list(geometry.padding),
         list(geometry.dilation),
         False,
         [0, 0],
-        channel_groups,
+        groups,
         [True, True, bias is not None],
     )
-    if padded is not x:
+    if geometry.pads_first:
         grad_padded = _pad_backward(grad_padded, x, geometry)
     return grad_padded, by_filters, by_bias
 
@@ -96,16 +87,14 @@ def geometry_of(numbers: Sequence[int], mode: str = "zeros") -> Geometry:
 
 @torch.library.custom_op("sepgconv::planar_conv2d", mutates_args=())
 def planar_operator(
-    x: Tensor, filters: Tensor, bias: Tensor | None, numbers: Sequence[int], mode: str, channel_groups: int
+    x: Tensor, filters: Tensor, bias: Tensor | None, numbers: Sequence[int], mode: str, groups: int
 ) -> Tensor:
     """Run `planar_conv2d`."""
-    return fold_image(_convolve(fold_image(x), filters, bias, geometry_of(numbers, mode), channel_groups))
+    return fold_image(correlate(fold_image(x), filters, bias, geometry_of(numbers, mode), groups))
 
 
 @planar_operator.register_fake
-def _(
-    x: Tensor, filters: Tensor, bias: Tensor | None, numbers: Sequence[int], mode: str, channel_groups: int
-) -> Tensor:
+def _(x: Tensor, filters: Tensor, bias: Tensor | None, numbers: Sequence[int], mode: str, groups: int) -> Tensor:
     height, width = geometry_of(numbers, mode).output_size(x.shape[2], x.shape[3])
     return like_image(x.new_empty(1).expand(x.shape[0], filters.shape[0], height, width))
 
@@ -118,10 +107,10 @@ def planar_backward_operator(
     bias: Tensor | None,
     numbers: Sequence[int],
     mode: str,
-    channel_groups: int,
+    groups: int,
 ) -> list[Tensor]:
-    """Run `planar_backward`: gradients by x, the filters, and the bias where there is one."""
-    found = planar_backward(grad, fold_image(x), filters, bias, geometry_of(numbers, mode), channel_groups)
+    """Run `planar_backward`: gradients with respect to x, the filters, and the bias where there is one."""
+    found = planar_backward(grad, fold_image(x), filters, bias, geometry_of(numbers, mode), groups)
     by_x, by_filters, by_bias = found
     return [fold_image(by_x), by_filters.contiguous(), *([] if by_bias is None else [by_bias])]
 
@@ -134,21 +123,21 @@ def _(
     bias: Tensor | None,
     numbers: Sequence[int],
     mode: str,
-    channel_groups: int,
+    groups: int,
 ) -> list[Tensor]:
     by_filters = filters.new_empty(filters.shape)
     return [like_image(x), by_filters, *([] if bias is None else [torch.empty_like(bias)])]
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, filters, bias, ctx.numbers, ctx.mode, ctx.channel_groups = inputs
+    x, filters, bias, ctx.numbers, ctx.mode, ctx.groups = inputs
     ctx.save_for_backward(x, filters, *([] if bias is None else [bias]))
 
 
 def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, filters, *rest = ctx.saved_tensors
     bias = rest[0] if rest else None
-    found = planar_backward_operator(grad, x, filters, bias, ctx.numbers, ctx.mode, ctx.channel_groups)
+    found = planar_backward_operator(grad, x, filters, bias, ctx.numbers, ctx.mode, ctx.groups)
     return found[0], found[1], found[2] if rest else None, None, None, None
 
 

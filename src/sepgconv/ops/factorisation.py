@@ -5,9 +5,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sepgconv._messages import one_of
-from sepgconv.functional.checks import check_channels, check_tensor, is_integer
-from sepgconv.functional.geometry import as_pair
-from sepgconv.functional.kernels import SHARINGS, Sharing
+from sepgconv.conv.checks import check_channels, is_integer
+from sepgconv.conv.geometry import as_pair
+from sepgconv.conv.kinds import SHARINGS, Sharing
+from sepgconv.ops.checks import check_tensor
 
 
 def separable_spectrum(weight: Float[Tensor, "o c g k l"], sharing: Sharing) -> Float[Tensor, "o ... r"]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sepgconv.functional.pieces import like_image, pieces, zero_or
+from sepgconv.ops.layout import accumulate
 
 # Numbers side by side of which statistics are taken; their sums stay in the fastest cache.
 WIDTH = 2**12
@@ -96,13 +96,13 @@ def affine_into(x: Tensor, slope: Tensor, offset: Tensor, *, relu: bool, out: Te
 
 
 class NormGradient:
-    """The gradient of `weight * (x - mean) / std + bias` through the statistics as well, in two rounds over pieces.
+    """The gradient of `weight * (x - mean) / std + bias` through the statistics as well, in two rounds over chunks.
 
-    First `add` every piece, then `finish`, then ask for the gradient of every piece.
+    First `add` every chunk, then `finish`, then ask for the gradient of every chunk.
 
     Attributes:
-        weight: gradient by the scale (channel,).
-        bias: gradient by the shift (channel,).
+        weight: gradient with respect to the scale (channel,).
+        bias: gradient with respect to the shift (channel,).
     """
 
     weight: Tensor
@@ -122,7 +122,7 @@ class NormGradient:
         _, products, sums = torch.ops.aten.native_batch_norm_backward(
             grad, x, weight, mean, var, None, None, False, self._statistics.eps, [False, True, True]
         )
-        self._products, self._sums = zero_or(self._products, products), zero_or(self._sums, sums)
+        self._products, self._sums = accumulate(self._products, products), accumulate(self._sums, sums)
 
     def finish(self) -> None:
         """Join the sums over poses."""
@@ -137,46 +137,5 @@ class NormGradient:
         self._slope, self._tilt, self._offset = (_over_poses(part, order) for part in (slope, tilt, offset))
 
     def by_input(self, grad: Tensor, x: Tensor, out: Tensor) -> None:
-        """Write the gradient of a piece of the input; `out` may be `grad`."""
+        """Write the gradient of a chunk of the input; `out` may be `grad`."""
         torch.addcmul(torch.addcmul(self._offset, x, self._tilt), grad, self._slope, out=out)
-
-
-def shared_norm(
-    x: Tensor, weight: Tensor, bias: Tensor, order: int, eps: float, relu: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Normalise folded maps, with ReLU where asked for; return them, the mean and the biased variance (channel,)."""
-    statistics = joined_statistics(x, order, eps)
-    slope, offset = statistics.affine(weight, bias)
-    y = like_image(x)
-    for piece in pieces(x, widest=x.shape[1]):
-        affine_into(x[piece], slope, offset, relu=relu, out=y[piece])
-    return y, statistics.mean, statistics.var
-
-
-def shared_norm_backward(
-    grad: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    mean: Tensor,
-    var: Tensor,
-    order: int,
-    eps: float,
-    relu: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of `shared_norm` by x, weight and bias; what the ReLU let through is found again from x."""
-    statistics = Statistics(mean, var, order, eps)
-    grad = grad.contiguous(memory_format=torch.channels_last)
-    slope, offset = statistics.affine(weight, bias)
-    norm, cut = NormGradient(statistics, weight, x.numel() // len(mean)), pieces(x, widest=x.shape[1])
-    grad_x = like_image(x)
-    for piece in cut:
-        passed = grad[piece]
-        if relu:  # what the ReLU lets through waits in the result for the second round
-            y = affine_into(x[piece], slope, offset, relu=False, out=like_image(x[piece]))
-            passed = torch.ops.aten.threshold_backward.grad_input(passed, y, 0, grad_input=grad_x[piece])
-        norm.add(passed, x[piece])
-    norm.finish()
-    for piece in cut:
-        norm.by_input((grad_x if relu else grad)[piece], x[piece], out=grad_x[piece])
-    return grad_x, norm.weight, norm.bias

@@ -9,7 +9,7 @@ import itertools
 import torch
 from torch import Tensor
 
-from sepgconv.functional.kernels import Sharing
+from sepgconv.conv.kinds import Sharing
 from sepgconv.symmetry import FiniteGroup, pixel_permutation, pose_division
 
 

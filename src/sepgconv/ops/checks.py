@@ -1,45 +1,20 @@
-"""Checks of what comes in, each refused in one sentence: what was expected, what came, the likely remedy."""
-
-from numbers import Real
-from typing import SupportsIndex, TypeGuard
+"""Checks of the tensors of a call: each error says in one sentence what was expected, what came, the likely remedy."""
 
 import torch
 from torch import Tensor
 
-from sepgconv.functional.derivatives import casts
+from sepgconv.conv.checks import INTEGERS
+from sepgconv.ops.dispatch import casts
 from sepgconv.symmetry import FiniteGroup
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 COMPLEX = (torch.complex64, torch.complex128, torch.complex32)
 NUMBERS = (*FLOATS, *COMPLEX)  # what torch's convolutions take
-INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 HALVES = (torch.float16, torch.bfloat16)
 
 
-def check_channels(caller: str, **counts: int) -> None:
-    """Refuse numbers of channels that are none.
-
-    Args:
-        caller: named in the error.
-        counts: by argument name.
-
-    Raises:
-        ValueError: one is not an integer of at least 1.
-    """
-    for name, count in counts.items():
-        if not is_integer(count) or count.__index__() < 1:
-            raise ValueError(f"{caller}: {name} must be a positive integer, got {count!r}")
-
-
-def is_integer(value: object) -> TypeGuard[SupportsIndex]:
-    """Tell whether a value is one integer: of Python, or of another library, a truth value is none."""
-    if isinstance(value, Tensor):
-        return value.ndim == 0 and value.dtype in INTEGERS and not value.is_meta
-    return isinstance(value, SupportsIndex) and not isinstance(value, bool | type) and getattr(value, "ndim", 0) == 0
-
-
 def check_tensor(value: object, what: str, caller: str, dtypes: tuple[torch.dtype, ...] = FLOATS) -> None:
-    """Refuse anything but dense tensors of numbers that the operation can work with.
+    """Raise on anything but dense tensors of numbers that the operation can work with.
 
     Args:
         value: what came.
@@ -68,7 +43,7 @@ def check_tensor(value: object, what: str, caller: str, dtypes: tuple[torch.dtyp
 
 
 def check_kind(value: object, kind: type, name: str, caller: str) -> None:
-    """Refuse an argument that is no object of a class; None is passed over.
+    """Raise on an argument that is no object of a class; None is passed over.
 
     Raises:
         TypeError: another class.
@@ -89,7 +64,7 @@ def _kind(value: object) -> str:
 def check_operands(
     x: Tensor, caller: str, *, mixes: bool = False, what: str = "the input", **weights: Tensor | None
 ) -> None:
-    """Refuse weights that an operation cannot take together with its input, which has been checked.
+    """Raise on weights that an operation cannot take together with its input, which has been checked.
 
     Args:
         x: the input.
@@ -131,7 +106,7 @@ def _go_together(dtype: torch.dtype, of_weight: torch.dtype, device: str, mixes:
 
 
 def check_image(x: Tensor, channels: int, caller: str) -> None:
-    """Refuse anything but images (batch, channels, height, width).
+    """Raise on anything but images (batch, channels, height, width).
 
     Raises:
         TypeError: no tensor.
@@ -159,7 +134,7 @@ def check_feature_map(
     caller: str,
     dtypes: tuple[torch.dtype, ...] = FLOATS,
 ) -> None:
-    """Refuse anything but feature maps (batch, channels, poses, height, width); None accepts any channels or poses.
+    """Raise on anything but feature maps (batch, channels, poses, height, width); None accepts any channels or poses.
 
     Raises:
         TypeError: no tensor.
@@ -190,7 +165,7 @@ def check_feature_map(
 def check_weight(
     name: str, weight: Tensor, shape: tuple[int | str, ...], caller: str, group: FiniteGroup | None = None
 ) -> None:
-    """Refuse a weight that is no dense tensor, or whose shape does not fit.
+    """Raise on a weight that is no dense tensor, or whose shape does not fit.
 
     Args:
         name: of the weight.
@@ -229,7 +204,7 @@ def kernel_size_of(weight: Tensor, name: str, caller: str) -> tuple[int, int]:
 
 
 def check_per_channel(caller: str, channels: int, **values: Tensor | None) -> None:
-    """Refuse anything but one value for each channel, as biases and the parameters of norms are; None is passed over.
+    """Raise on anything but one value for each channel, as biases and the parameters of norms are; None is passed over.
 
     Raises:
         ValueError: another shape.
@@ -240,7 +215,7 @@ def check_per_channel(caller: str, channels: int, **values: Tensor | None) -> No
 
 
 def check_count(x: Tensor, caller: str) -> None:
-    """Refuse feature maps that have no variance.
+    """Raise on feature maps that have no variance.
 
     Raises:
         ValueError: one value per channel.
@@ -250,47 +225,3 @@ def check_count(x: Tensor, caller: str) -> None:
             f"{caller}: expected more than 1 value per channel when training, got {tuple(x.shape)}; use a larger batch "
             f"or larger maps"
         )
-
-
-def check_eps(eps: float, caller: str, *, training: bool = False) -> None:
-    """Refuse what cannot be added to a variance.
-
-    Args:
-        eps: what came.
-        caller: named in the error.
-        training: whether a batch is normalised by its own variance, which may be zero.
-
-    Raises:
-        ValueError: no finite number, negative, or zero in training.
-    """
-    if type(eps) is float and 0 < eps < 1:  # at every call of a norm: the usual ones in one step
-        return
-    if _is_number(eps) and (eps > 0 or (eps == 0 and not training)):
-        return
-    least = "greater than 0 when training" if training else "a finite number of at least 0"
-    raise ValueError(f"{caller}: eps must be {least}, got {eps!r}; the usual one is 1e-5")
-
-
-def check_momentum(momentum: float | None, caller: str) -> None:
-    """Refuse what is no weight of a batch in running statistics.
-
-    Raises:
-        ValueError: neither a finite number nor None.
-    """
-    if momentum is not None and not _is_number(momentum):
-        raise ValueError(f"{caller}: momentum must be a number, or None to average over all batches, got {momentum!r}")
-
-
-def check_probability(p: float, caller: str) -> None:
-    """Refuse what is no probability.
-
-    Raises:
-        ValueError: no number from 0 to 1.
-    """
-    if not _is_number(p) or not 0 <= p <= 1:
-        raise ValueError(f"{caller}: p must be a probability between 0 and 1, got {p!r}")
-
-
-def _is_number(value: object) -> bool:
-    # No integers that torch cannot take either, which has eight bytes for them.
-    return isinstance(value, float | int | Real) and not isinstance(value, bool) and -(2.0**63) < value < 2.0**63  # pyright: ignore[reportOperatorIssue]

@@ -1,7 +1,7 @@
 """The Fourier transform on a group as a few levels of sums and differences, as in a fast Walsh-Hadamard transform."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ Table = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Butterflies:
+class GroupFFT:
     """How poses are added and subtracted until a convolution on the group falls apart into blocks.
 
     At every level each segment of poses is replaced by the sum and the difference of its halves. The blocks that remain
@@ -20,10 +20,15 @@ class Butterflies:
     Attributes:
         levels: for every level, whether the differences go on together with the sums; else they are finished there.
         blocks: (copies, length) of the finished segments: `copies` diagonal blocks of `length` x `length` each.
+        copies: the first of each: torch's `groups` for the products with the blocks; (1,) without levels.
     """
 
     levels: tuple[bool, ...]
     blocks: tuple[tuple[int, int], ...]
+    copies: tuple[int, ...] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "copies", tuple(copies for copies, _ in self.blocks) or (1,))
 
     @property
     def products(self) -> int:
@@ -41,7 +46,10 @@ class Butterflies:
         return total
 
 
-def find_butterflies(table: Table) -> Butterflies:
+IDENTITY = GroupFFT((), ())  # no transform; the only block is the matrix itself
+
+
+def find_group_fft(table: Table) -> GroupFFT:
     """Find how often the poses of a group can be halved so that no convolution on the group mixes the halves.
 
     A group whose elements are in an order of another kind gets fewer levels, in the extreme none, and larger blocks;
@@ -63,15 +71,15 @@ def find_butterflies(table: Table) -> Butterflies:
         else:
             blocks.append((len(differences), len(differences[0])))
             segments = list(sums)
-    return Butterflies(tuple(levels), (*blocks, (len(segments), len(segments[0]))))
+    return GroupFFT(tuple(levels), (*blocks, (len(segments), len(segments[0]))))
 
 
-def block_tables(table: Table, form: Butterflies) -> tuple[NDArray[np.float64], ...]:
-    """Return, for each entry of `form.blocks`, how the weights of a mixing make up its blocks.
+def block_tables(table: Table, transform: GroupFFT) -> tuple[NDArray[np.float64], ...]:
+    """Return, for each entry of `transform.blocks`, how the weights of a mixing make up its blocks.
 
     Args:
         table: the Cayley table.
-        form: `find_butterflies(table)`.
+        transform: `find_group_fft(table)`.
 
     Returns:
         Arrays (copies, length, length, |G|): entry `[s, i, j, u]` is the share of `w[u]` in row i and column j of block
@@ -82,7 +90,7 @@ def block_tables(table: Table, form: Butterflies) -> tuple[NDArray[np.float64], 
     active = np.eye(order)[None]  # (segments, length, pose)
     tables: list[NDArray[np.float64]] = []
     depth = 0
-    for further in form.levels:
+    for further in transform.levels:
         depth += 1
         halves = active.reshape(len(active), 2, -1, order)
         sums, differences = halves[:, 0] + halves[:, 1], halves[:, 0] - halves[:, 1]

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from sepgconv.functional.checks import INTEGERS, NUMBERS, check_tensor, is_integer
+from sepgconv.conv.checks import INTEGERS, is_integer
+from sepgconv.ops.checks import NUMBERS, check_tensor
 from sepgconv.symmetry import FiniteGroup, pose_division
-from sepgconv.symmetry import group as find_group
+from sepgconv.symmetry import group as get_group
 
 
 def act(group: FiniteGroup | str, g: int, x: Tensor) -> Tensor:
@@ -26,7 +27,7 @@ def act(group: FiniteGroup | str, g: int, x: Tensor) -> Tensor:
         TypeError: x is no tensor.
         ValueError: there is no element g, x is not dense, or x has another rank or number of poses.
     """
-    group = find_group(group)
+    group = get_group(group)
     if not is_integer(g) or not 0 <= g.__index__() < group.order:
         raise ValueError(f"act: {group.name} has the elements 0..{group.order - 1}, got {g!r}")
     check_tensor(x, "x", "act", (*NUMBERS, *INTEGERS, torch.bool))

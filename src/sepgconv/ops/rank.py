@@ -9,13 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sepgconv.functional.derivatives import is_transformed
-from sepgconv.functional.pieces import like_image
-
-
-def fold_terms(pointwise: Tensor) -> Tensor:
-    """Take w (out, terms, in, |G|) as that of terms * out channels, (terms * out, in, |G|); one without terms stays."""
-    return pointwise if pointwise.ndim == 3 else pointwise.transpose(0, 1).flatten(0, 1)
+from sepgconv.ops.layout import like_image
 
 
 def spread_filters(filters: Tensor, order: int) -> Tensor:
@@ -38,10 +32,17 @@ def gather_bias(bias: Tensor, order: int, terms: int) -> Tensor:
     return bias.unflatten(0, (order, terms, -1))[:, 0].flatten()
 
 
-def add_terms(image: Tensor, order: int, terms: int) -> Tensor:
-    """Add up two or more terms of a channels_last image (batch, |G| * terms * out, height, width)."""
+def add_terms(image: Tensor, order: int, terms: int, *, in_place: bool) -> Tensor:
+    """Add up two or more terms of a channels_last image (batch, |G| * terms * out, height, width).
+
+    Args:
+        image: the maps.
+        order: |G|.
+        terms: how many.
+        in_place: whether sums may be written over, as nothing differentiates or traces them.
+    """
     first, second, *others = _rows(image, order, terms).unbind(4)
-    if torch.is_grad_enabled() or torch.compiler.is_compiling() or is_transformed():
+    if not in_place:
         total = first + second
         for more in others:
             total = total + more

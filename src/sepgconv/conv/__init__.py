@@ -1,0 +1,33 @@
+"""What a convolution on a group is before it runs: its shapes, its cost, and its filters in every execution."""
+
+from sepgconv.conv.geometry import Geometry, conv_geometry
+from sepgconv.conv.kinds import (
+    DEPTHWISE,
+    FULL,
+    LIFTING,
+    SECOND_STEP,
+    SEPARABLE,
+    SHARINGS,
+    ConvKind,
+    Lowered,
+    Sharing,
+    Work,
+)
+from sepgconv.conv.spec import ConvSpec, conv_spec
+
+__all__ = [
+    "DEPTHWISE",
+    "FULL",
+    "LIFTING",
+    "SECOND_STEP",
+    "SEPARABLE",
+    "SHARINGS",
+    "ConvKind",
+    "ConvSpec",
+    "Geometry",
+    "Lowered",
+    "Sharing",
+    "Work",
+    "conv_geometry",
+    "conv_spec",
+]

@@ -1,0 +1,131 @@
+"""ConvSpec: what a convolution on a group is, before it runs; checked once, and asked by everything else."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from sepgconv.conv.checks import check_channels, is_integer
+from sepgconv.conv.geometry import Geometry, Sides, conv_geometry
+from sepgconv.conv.kinds import ConvKind
+from sepgconv.symmetry import FiniteGroup, KernelBasis, PixelBasis
+
+
+@dataclass(frozen=True, slots=True)
+class ConvSpec:
+    """A convolution on a group as an immutable value: everything about it that is a matter of shapes.
+
+    Build it with `conv_spec`, which checks the arguments.
+
+    Attributes:
+        kind: what distinguishes it: lifting, full, depthwise, separable with sharing "gc" or "g", or one of your own.
+        in_channels: channels of what comes in.
+        out_channels: channels of what goes out.
+        basis: how its weights become filters for every pose; it knows the group.
+        geometry: kernel size, stride, padding and dilation.
+        groups: channel groups that do not mix, as in `torch.nn.Conv2d`.
+        rank: number of separable terms.
+        group: the group.
+        order: |G|.
+        channels_per_group: input channels that one channel group reads.
+        shapes: name and shape of each weight, the bias left out.
+        choices: what `ops.dispatch` chose for sizes that it has seen.
+    """
+
+    kind: ConvKind
+    in_channels: int
+    out_channels: int
+    basis: KernelBasis
+    geometry: Geometry
+    groups: int = 1
+    rank: int = 1
+    # Derived, and kept because they are read at every call.
+    group: FiniteGroup = field(init=False, compare=False, repr=False)
+    order: int = field(init=False, compare=False, repr=False)
+    channels_per_group: int = field(init=False, compare=False, repr=False)
+    shapes: tuple[tuple[str, Sides], ...] = field(init=False, compare=False)
+    choices: dict[Any, Any] = field(init=False, compare=False, repr=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        def keep(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)  # frozen for everybody else
+
+        keep("group", self.basis.group)
+        keep("order", self.basis.group.order)
+        keep("channels_per_group", self.in_channels // self.groups)
+        keep("shapes", tuple(self.kind.parameter_shapes(self).items()))
+
+    def numbers_out(self, sides: Sides) -> int:
+        """Return how many numbers the output has for one image of those sides."""
+        return self.out_channels * self.order * math.prod(self.geometry.output_size(*sides))
+
+    def nominal_macs(self, sides: Sides) -> int:
+        """Return the multiply-accumulates for one image of those sides, by the formulas of the paper.
+
+        They are those of arXiv:2106.04914, section 3.4, and count everything at the resolution of the output, whatever the execution.
+        """
+        return self.kind.macs_per_output(self) * self.numbers_out(sides)
+
+    def at_least(self, sides: Sides) -> Sides:
+        """Return sides, those that are too small for the kernel as the smallest that are not."""
+        return tuple(max(side, least) for side, least in zip(sides, self.geometry.smallest_size, strict=True))
+
+
+def conv_spec(
+    kind: ConvKind,
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int | Sides,
+    group: FiniteGroup,
+    *,
+    stride: int | Sides = 1,
+    padding: int | Sides | str = 0,
+    dilation: int | Sides = 1,
+    padding_mode: str = "zeros",
+    groups: int = 1,
+    rank: int = 1,
+    caller: str,
+) -> ConvSpec:
+    """Check the arguments of a convolution on a group and put them into one value.
+
+    Args:
+        kind: see `ConvSpec`.
+        in_channels: channels of what comes in.
+        out_channels: channels of what goes out.
+        kernel_size: sides of the kernel in pixels.
+        group: the group.
+        stride: step in pixels.
+        padding: pixels on every side, "same" or "valid".
+        dilation: distance of kernel pixels.
+        padding_mode: "zeros", "circular", "reflect" or "replicate".
+        groups: channel groups that do not mix.
+        rank: number of separable terms.
+        caller: named in errors.
+
+    Raises:
+        ValueError: an argument is out of range or breaks equivariance, or `groups` does not divide the channels.
+
+    Example:
+        >>> import sepgconv
+        >>> from sepgconv.conv import FULL, conv_spec
+        >>> spec = conv_spec(FULL, 8, 16, 3, sepgconv.group("p4"), padding=1, caller="example")
+        >>> dict(spec.shapes), spec.nominal_macs((28, 28))
+        ({'weight': (16, 8, 4, 3, 3)}, 14450688)
+    """
+    check_channels(caller, in_channels=in_channels, out_channels=out_channels)
+    geometry = conv_geometry(group, kernel_size, stride, padding, dilation, padding_mode)
+    check_groups(groups, in_channels, out_channels, caller)
+    basis = PixelBasis(group, geometry.kernel_size)
+    return ConvSpec(kind, in_channels, out_channels, basis, geometry, groups, rank)
+
+
+def check_groups(groups: int, in_channels: int, out_channels: int, caller: str) -> None:
+    """Raise if channels cannot be split into so many groups.
+
+    Raises:
+        ValueError: no positive integer, or one that does not divide both numbers of channels.
+    """
+    if not is_integer(groups) or groups.__index__() < 1 or in_channels % groups or out_channels % groups:
+        raise ValueError(
+            f"{caller}: groups must be a positive integer that divides in_channels={in_channels} and "
+            f"out_channels={out_channels}, got {groups!r}"
+        )

@@ -1,0 +1,1 @@
+"""Operators and who runs them: one file for each operator, and `dispatch`, which alone chooses."""

@@ -1,0 +1,453 @@
+"""Who runs what: the one place that chooses the execution of a convolution, its implementation, and what is kept.
+
+Each choice is a function of the work that the spec counts, the costs of a machine, and a small `Context`; each has a
+reason that can be printed (`sepgconv.explain`). No other file asks where a tensor is, whether code is compiled, or for
+the transforms of `torch.func`.
+
+Executions are algorithms: "separable", "fourier", "composed" for separable convolutions, "direct" for the others.
+Implementations are who runs them: "torch" (operations that torch differentiates), "chunks" (by hand, a few images at a
+time, with a backward pass of its own), "operator" (the same as one node of compiled code), "checkpoint" (torch's
+recomputation around "torch").
+"""
+
+import math
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sepgconv._messages import one_of
+from sepgconv.conv.kinds import Work
+from sepgconv.conv.spec import ConvSpec
+
+Execution = Literal["auto", "separable", "fourier", "composed"]
+EXECUTIONS: tuple[Execution, ...] = ("auto", "separable", "fourier", "composed")
+
+# A grouped convolution touches each number a few times only and is bound by memory, a dense product by arithmetic. On
+# two CPU cores a multiplication of a depthwise or grouped convolution took 11 to 31 times as long as a dense one (p4
+# and p4m, 8 to 38 channels, k 3, 4 and 7).
+GROUPED_MAC_COST = 16
+# A training step in the irreps, which keeps only its input and mixes once more in its backward pass, was as fast as the
+# dense one that keeps everything from about 48 channels on for p4 and 32 for p4m: there the costs are equal.
+BUTTERFLY_COST = 40
+# Numbers in maps from which on operators pay in compiled code without gradients (gc-P4CNN, 1 to 128 images).
+MIN_OPERATOR_NUMEL = 2**21
+# Bytes of the largest map of a chunk. Measured on two cores with 32 MiB of shared cache: at 1 MiB the many small
+# operations, from 4 MiB on the memory takes longer.
+CHUNK_BYTES = 2 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class CostModel:
+    """What `execution="auto"` counts, in multiplications of a dense product.
+
+    Attributes:
+        grouped_mac: a multiplication of a depthwise or grouped convolution.
+        butterfly: an addition of a transform to the irreps or back.
+
+    Example:
+        >>> from sepgconv.conv import Work
+        >>> CostModel().cost(Work(dense=100, grouped=2, additions=1))
+        172
+    """
+
+    grouped_mac: float = GROUPED_MAC_COST
+    butterfly: float = BUTTERFLY_COST
+
+    def cost(self, work: Work) -> float:
+        """Return what is compared."""
+        return work.dense + self.grouped_mac * work.grouped + self.butterfly * work.additions
+
+
+BUILT_IN = CostModel()
+_cost_model = BUILT_IN
+
+
+@contextmanager
+def using(model: CostModel) -> Generator[None]:
+    """Within the block, choose executions by the costs of another machine."""
+    global _cost_model
+    before, _cost_model = _cost_model, model
+    try:
+        yield
+    finally:
+        _cost_model = before
+
+
+class Context(NamedTuple):
+    """What a choice depends on besides the work.
+
+    Attributes:
+        device: the type of device, as "cpu".
+        plain: whether all tensors are of one real type, float32 or float64, outside of mixed precision, and not empty.
+        grad: whether gradients are recorded.
+        needs_grad: whether the maps themselves need a gradient.
+        compiling: whether `torch.compile` or `torch.export` traces the code.
+        exporting: whether it is `torch.export`.
+        transformed: whether the transforms of `torch.func` or forward-mode derivatives are active.
+        large: whether the maps have at least `MIN_OPERATOR_NUMEL` numbers.
+    """
+
+    device: str
+    plain: bool
+    grad: bool
+    needs_grad: bool
+    compiling: bool
+    exporting: bool
+    transformed: bool
+    large: bool
+
+
+class Rule(NamedTuple):
+    """A row of the table of implementations: who runs an operator where the condition holds.
+
+    Attributes:
+        implementation: who runs it.
+        holds: the condition, on (context, whether only the input is to be kept or nothing is).
+        needs: the condition in words.
+    """
+
+    implementation: str
+    holds: Callable[[Context, bool], bool]
+    needs: str
+
+
+def _by_hand(c: Context, keeps_little: bool) -> bool:
+    # Mixed precision casts operation by operation, and transforms need torch's own operations.
+    return keeps_little and c.plain and not c.compiling and not c.transformed
+
+
+def _as_operator(c: Context, keeps_little: bool) -> bool:
+    # An exported program may not hold operators of ours. Without gradients the compiler's own code is faster for maps
+    # that fit into the cache.
+    compiles = c.compiling and not c.exporting and not c.transformed and c.plain and c.device == "cpu"
+    return keeps_little and compiles and (c.grad or c.large)
+
+
+def _norm_by_hand(c: Context, joins: bool) -> bool:
+    return joins and c.device == "cpu" and c.plain and not c.compiling and not c.transformed
+
+
+def _norm_as_operator(c: Context, joins: bool) -> bool:
+    return joins and c.device == "cpu" and c.plain and c.compiling and not c.exporting and not c.transformed
+
+
+def _otherwise(c: Context, keeps_little: bool) -> bool:
+    return True
+
+
+_PLAIN = "float32 or float64 throughout, outside of mixed precision"
+_EAGER = "code that is not compiled, no transform of torch.func"
+_COMPILED = "code compiled by torch.compile for a CPU; without gradients, maps of 2^21 numbers or more"
+_TORCH = Rule("torch", _otherwise, "nothing")
+
+# The first rule that holds is taken. What "keeps little" means stands beside each operator.
+IMPLEMENTATIONS: dict[str, tuple[Rule, ...]] = {
+    # Keeps little: recomputes, or records no gradients.
+    "gc_conv": (
+        Rule("chunks", _by_hand, f"recomputation, or no gradients; {_PLAIN}; {_EAGER}"),
+        Rule("operator", _as_operator, f"recomputation, or no gradients; {_PLAIN}; {_COMPILED}"),
+        _TORCH,
+    ),
+    # The same after batch norm and ReLU.
+    "norm_act_gc_conv": (
+        Rule(
+            "chunks",
+            lambda c, keeps_little: _by_hand(c, keeps_little) and c.device == "cpu",
+            f"recomputation on a CPU; {_PLAIN}, the norm too; {_EAGER}",
+        ),
+        _TORCH,
+    ),
+    "planar_conv": (_TORCH,),
+    # Keeps little: always. Grouped only: left to itself, the compiler has grouped convolutions differentiated in
+    # another layout, with copies.
+    "grouped_conv": (Rule("operator", _as_operator, f"{_PLAIN}; {_COMPILED}"), _TORCH),
+    # Keeps little: several poses, whose statistics are joined. On GPUs torch's own kernels are good.
+    "batch_norm": (
+        Rule("chunks", _norm_by_hand, f"a CPU and several poses; {_PLAIN}; {_EAGER}"),
+        Rule("operator", _norm_as_operator, f"a CPU and several poses; {_PLAIN}; code compiled by torch.compile"),
+        _TORCH,
+    ),
+    # Keeps little: no gradients. The compiler's own kernel reads the parameters one by one, twice as slow.
+    "fixed_norm": (
+        Rule(
+            "operator", lambda c, keeps: _as_operator(c, keeps) and not c.grad, f"no gradients; {_PLAIN}; {_COMPILED}"
+        ),
+        _TORCH,
+    ),
+    # Keeps little: always.
+    "max_pool": (
+        Rule(
+            "chunks",
+            lambda c, keeps: _by_hand(c, keeps) and c.needs_grad and c.device == "cpu",
+            f"maps that need gradients, on a CPU; {_PLAIN}; {_EAGER}",
+        ),
+        Rule("operator", _as_operator, f"{_PLAIN}; {_COMPILED}"),
+        _TORCH,
+    ),
+}
+
+
+class Choice(NamedTuple):
+    """What was chosen, for `sepgconv.explain`.
+
+    Attributes:
+        operator: what runs, as "gc_conv".
+        execution: the algorithm, or "" where there is one only.
+        implementation: who runs it.
+        costs: of each execution that was compared, in multiplications of a dense product.
+        keeps_little: whether little is kept for the backward pass.
+        context: what the choice depended on.
+    """
+
+    operator: str
+    execution: str
+    implementation: str
+    costs: dict[str, float]
+    keeps_little: bool
+    context: Context
+
+    @property
+    def missing(self) -> list[tuple[str, str]]:
+        """The faster implementations that were not taken, each with what it needs."""
+        passed: list[tuple[str, str]] = []
+        for rule in IMPLEMENTATIONS[self.operator]:
+            if rule.implementation == self.implementation:
+                break
+            passed.append((rule.implementation, rule.needs))
+        return passed
+
+
+_record: list[Choice] | None = None
+
+
+@contextmanager
+def recording() -> Generator[list[Choice]]:
+    """Within the block, note every choice in the list that is given."""
+    global _record
+    before, _record = _record, []
+    try:
+        yield _record
+    finally:
+        _record = before
+
+
+def context(x: Tensor, *others: Tensor | None) -> Context:
+    """Return the context of an operator: maps first, then what goes with them."""
+    compiling, grad, device, dtype = torch.compiler.is_compiling(), torch.is_grad_enabled(), x.device.type, x.dtype
+    exporting = compiling and torch.compiler.is_exporting()
+    # Sizes are asked for where they count only: a program that is traced would be bound to the answer.
+    plain = dtype in (torch.float32, torch.float64) and not exporting and not casts(device) and x.numel() > 0
+    for other in others:
+        plain = plain and (other is None or other.dtype == dtype)
+    large = plain and compiling and not grad and x.numel() >= MIN_OPERATOR_NUMEL
+    return Context(device, plain, grad, x.requires_grad, compiling, exporting, is_transformed(), large)
+
+
+def casts(device: str) -> bool:
+    """Return whether mixed precision (`torch.autocast`) is on for a type of device."""
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
+def is_transformed(grad: Tensor | None = None) -> bool:
+    """Return whether tensors may be batched or dual: under `torch.func`, at a dual level, or by a batch of gradients.
+
+    Args:
+        grad: the gradient that came in, in a backward pass.
+    """
+    # All are private, but there is no public way to see them.
+    functorch: Any = torch._C._functorch  # pyright: ignore
+    return (
+        torch._C._are_functorch_transforms_active()  # pyright: ignore (the one of them that the compiler reads right)
+        or torch.autograd.forward_ad._current_level >= 0  # pyright: ignore[reportPrivateUsage]
+        or (grad is not None and (functorch.is_batchedtensor(grad) or functorch.is_legacy_batchedtensor(grad)))
+    )
+
+
+def implementation(
+    operator: str,
+    c: Context,
+    keeps_little: bool = True,
+    *,
+    execution: str = "",
+    costs: dict[str, float] | None = None,
+) -> str:
+    """Return who runs an operator: the first row of `IMPLEMENTATIONS` that holds.
+
+    Args:
+        operator: a key of the table.
+        c: its context.
+        keeps_little: what the table says beside the operator.
+        execution: the algorithm that was chosen before, for the record.
+        costs: of the executions that were compared, for the record.
+    """
+    chosen = "torch"
+    for rule in IMPLEMENTATIONS[operator]:
+        if rule.holds(c, keeps_little):
+            chosen = rule.implementation
+            break
+    if _record is not None:
+        _record.append(Choice(operator, execution, chosen, costs or {}, keeps_little, c))
+    return chosen
+
+
+def choose_execution(
+    spec: ConvSpec,
+    sides: tuple[int, ...],
+    execution: str = "auto",
+    device: str = "cpu",
+    *,
+    model: CostModel | None = None,
+    caller: str = "choose_execution",
+) -> tuple[str, dict[str, float]]:
+    """Choose how to run a convolution; an explicit request is obeyed.
+
+    "auto" takes the execution with the smallest cost, the first where they are equal. It depends on the spec, the sides
+    and the device alone. Fourier is considered on the CPU only: on GPUs dense products are all but free and the
+    transforms are passes over memory.
+
+    Returns:
+        The execution, and the costs that were compared; none where there was no choice.
+
+    Raises:
+        ValueError: maps that are too small; an unknown execution, or one that the spec does not have.
+    """
+    model = _cost_model if model is None else model
+    if torch.compiler.is_compiling():
+        return _choose(spec, sides, execution, device, model, caller)
+    key = (sides, execution, device, model)
+    found = spec.choices.get(key)
+    if found is None:
+        found = spec.choices[key] = _choose(spec, sides, execution, device, model, caller)
+    return found
+
+
+def _choose(
+    spec: ConvSpec, sides: tuple[int, ...], execution: str, device: str, model: CostModel, caller: str
+) -> tuple[str, dict[str, float]]:
+    spec.geometry.check_size(sides, caller)
+    if execution != "auto":
+        return requested(spec, execution), {}
+    best, least, costs = "", math.inf, dict[str, float]()
+    for name, work in spec.kind.work(spec, sides).items():
+        if name == "fourier" and device not in ("cpu", "meta"):
+            continue
+        costs[name] = model.cost(work)
+        if costs[name] < least:
+            best, least = name, costs[name]
+    return best, costs
+
+
+def requested(spec: ConvSpec, execution: str) -> str:
+    """Return an execution that was asked for.
+
+    Raises:
+        ValueError: it is unknown, or "fourier" where the mixing is no convolution on the group over all channels.
+    """
+    one_of("execution", execution, EXECUTIONS)
+    if execution == "fourier" and spec.kind.name != "gc":
+        raise ValueError(
+            f'execution="fourier" needs sharing="gc", got sharing={spec.kind.name!r}; use execution="composed" or '
+            f'"separable"'
+        )
+    if execution == "separable" and spec.kind.name == "g" and spec.groups > 1:
+        raise ValueError(
+            f'execution="separable" with sharing="g" needs groups=1, got groups={spec.groups}; use execution="composed"'
+        )
+    if execution == "fourier" and spec.groups > 1:
+        raise ValueError(
+            f'execution="fourier" mixes all channels and needs groups=1, got groups={spec.groups}; use '
+            f'execution="composed" or "separable"'
+        )
+    return execution
+
+
+class GcDecision(NamedTuple):
+    """How a gc-separable convolution runs.
+
+    Attributes:
+        implementation: who runs it, "chunks", "operator", "checkpoint" or "torch".
+        joint: whether batch norm and ReLU before it run in the same step.
+        dtype: of the maps that are mixed.
+    """
+
+    implementation: str
+    joint: bool
+    dtype: torch.dtype
+
+
+def decide_gc(
+    spec: ConvSpec,
+    x: Tensor,
+    weights: tuple[Tensor | None, ...],
+    execution: str,
+    costs: dict[str, float],
+    recompute: bool | None,
+    joint: bool,
+) -> GcDecision:
+    """Decide who runs a gc-separable convolution, and what is kept for its backward pass.
+
+    Args:
+        spec: the convolution.
+        x: the maps.
+        weights: filters, bias and kernels of the mixing.
+        execution: the algorithm.
+        costs: those that were compared.
+        recompute: whether to keep only the input; None: where it costs little, in the irreps.
+        joint: whether batch norm and ReLU stand before it and could run in the same step.
+    """
+    c = context(x, *weights)
+    wanted = (execution == "fourier") if recompute is None else recompute
+    recomputes = wanted and c.grad and (c.compiling or not c.transformed)
+    little = recomputes or not c.grad
+    if joint and spec.groups == 1:
+        chosen = implementation("norm_act_gc_conv", c, little, execution=execution, costs=costs)
+        if chosen == "chunks":
+            return GcDecision(chosen, True, x.dtype)
+    chosen = implementation("gc_conv", c, little, execution=execution, costs=costs)
+    if chosen == "torch" and recomputes and not c.compiling:
+        chosen = "checkpoint"
+    # Sums of poses go with weights of one half precision only.
+    half = x.dtype in (torch.float16, torch.bfloat16) and casts(c.device)
+    return GcDecision(chosen, False, torch.get_autocast_dtype(c.device) if half else x.dtype)
+
+
+def checkpoints(x: Tensor, recompute: bool | None) -> bool:
+    """Return whether torch's recomputation is put around a step, which compiled code decides by itself."""
+    eager = torch.is_grad_enabled() and not torch.compiler.is_compiling() and not is_transformed()
+    return recompute is True and eager
+
+
+def note(operator: str, execution: str, costs: dict[str, float], x: Tensor) -> None:
+    """Note an operator of which torch has the only implementation, for the record."""
+    if _record is not None:
+        _record.append(Choice(operator, execution, "torch", costs, True, context(x)))
+
+
+def differentiates_again(grad: Tensor) -> bool:
+    """Return whether a backward pass is itself differentiated, or batched, so that it needs torch's own operations."""
+    return torch.is_grad_enabled() or is_transformed(grad)
+
+
+def traces_layout() -> bool:
+    """Return whether maps are folded by steps that the compiler makes fast code of."""
+    return torch.compiler.is_compiling() and not is_transformed()
+
+
+def chunks(x: Tensor, *, widest: int) -> list[slice]:
+    """Cut the batch of x (batch, maps, *sides) into chunks of nearly equal size; a GPU takes it whole.
+
+    Args:
+        x: the maps that come in.
+        widest: the largest number of maps over the pixels of x that the operations hold at once.
+    """
+    batch = x.shape[0]
+    if x.device.type != "cpu" or batch < 2:
+        return [slice(0, batch)]
+    image = x.element_size() * widest * math.prod(x.shape[2:])
+    count = min(batch, max(1, math.ceil(batch * image / CHUNK_BYTES)))
+    step = math.ceil(batch / count)
+    return [slice(start, min(start + step, batch)) for start in range(0, batch, step)]

@@ -1,0 +1,126 @@
+"""The mixing of a gc-separable convolution, `out[n,h] = sum_c sum_g w[n,c,h^-1 g] x[c,g]` at every position.
+
+It is a convolution on the group. Dense, it is one matrix product; in the irreps of the group it falls apart into blocks
+(theory.md, Mixing in irreps), between two transforms that are sums and differences of poses. Both are the same code
+here: with the transform `IDENTITY` there is one block, the whole.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sepgconv.symmetry import GroupFFT
+
+
+def group_fft(x: Tensor, transform: GroupFFT, order: int, *, in_place: bool) -> list[Tensor]:
+    """Transform an image (batch, |G|*channel, height, width) into one image of coefficients for each size of block.
+
+    Args:
+        x: the maps, which are kept.
+        transform: the fast Fourier transform of the group.
+        order: |G|.
+        in_place: whether memory made here may be written over, as nothing differentiates or traces the steps.
+    """
+    rows, own = _rows(x, 1, order), False
+    finished: list[Tensor] = []
+    for further in transform.levels:
+        first, second = rows.unflatten(2, (2, -1)).unbind(2)
+        if further:
+            rows = _butterfly(first, second, rows if own else None, in_place).flatten(1, 2)
+        else:
+            finished.append(first - second)
+            rows = first + second
+        own = True
+    return [_image(part, x) for part in (*finished, rows)]
+
+
+def inverse_group_fft(parts: list[Tensor], transform: GroupFFT, *, in_place: bool) -> Tensor:
+    """Apply the transpose of `group_fft`: from images of coefficients to an image (batch, |G|*channel, height, width).
+
+    The coefficients are used up: the list is emptied, and with `in_place` its memory written over.
+    """
+    like = parts[0]
+    if not transform.levels:
+        return parts.pop()
+    rest = [_rows(part, copies, length) for part, (copies, length) in zip(parts, transform.blocks, strict=True)]
+    parts.clear()
+    rows = rest.pop()
+    for further in reversed(transform.levels):
+        if further:
+            pairs = rows.unflatten(1, (-1, 2))
+            rows = _butterfly(pairs[:, :, 0], pairs[:, :, 1], rows, in_place).flatten(2, 3)
+        else:
+            rows = _butterfly(rows, rest.pop(), None, in_place).flatten(2, 3)
+    return _image(rows, like)
+
+
+def multiply(parts: Sequence[Tensor], weights: Sequence[Tensor], groups: Sequence[int]) -> list[Tensor]:
+    """Multiply coefficients by their blocks, each a grouped 1x1 convolution."""
+    return [F.conv2d(part, w, groups=count) for part, w, count in zip(parts, weights, groups, strict=True)]
+
+
+def multiply_backward(
+    grads: Sequence[Tensor], parts: Sequence[Tensor], weights: Sequence[Tensor], groups: Sequence[int]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the gradients of `multiply` with respect to the coefficients and to the blocks."""
+    results = [
+        torch.ops.aten.convolution_backward(
+            grad, part, w, [0], [1, 1], [0, 0], [1, 1], False, [0, 0], count, [True, True, False]
+        )
+        for grad, part, w, count in zip(grads, parts, weights, groups, strict=True)
+    ]
+    return [result[0] for result in results], [result[1] for result in results]
+
+
+def mix(
+    x: Tensor, weights: Sequence[Tensor], transform: GroupFFT, order: int, groups: Sequence[int], *, in_place: bool
+) -> Tensor:
+    """Mix the poses and channels of an image (batch, |G|*in, height, width) to (batch, |G|*out, height, width).
+
+    Args:
+        x: the maps.
+        weights: kernels of the blocks.
+        transform: the fast Fourier transform of the group, or `IDENTITY`.
+        order: |G|.
+        groups: of each block's product.
+        in_place: see `group_fft`.
+    """
+    products = multiply(group_fft(x, transform, order, in_place=in_place), weights, groups)
+    return inverse_group_fft(products, transform, in_place=in_place)
+
+
+def _rows(x: Tensor, segments: int, length: int) -> Tensor:
+    """See a channels_last image as (position, segment, pose, channel); other layouts are copied."""
+    positions = x.shape[0] * x.shape[2] * x.shape[3]
+    return x.permute(0, 2, 3, 1).reshape(positions, segments, length, x.shape[1] // (segments * length))
+
+
+def _image(rows: Tensor, like: Tensor) -> Tensor:
+    batch, _, height, width = like.shape
+    channels = rows.shape[1] * rows.shape[2] * rows.shape[3]
+    return rows.flatten().view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _butterfly(first: Tensor, second: Tensor, place: Tensor | None, in_place: bool) -> Tensor:
+    """Put the sum and the difference of (position, segment, pose, channel) on a new axis after the segments.
+
+    Args:
+        first: one half.
+        second: the other half.
+        place: memory whose halves `first` and `second` are and which may be written over: no more of it leaves the
+            cache than needed.
+        in_place: whether memory may be written over at all.
+    """
+    if not in_place:
+        return torch.stack((first + second, first - second), 2)
+    segments, length = first.shape[1:3]
+    if place is not None:
+        first.add_(second)
+        torch.sub(first, second, alpha=2, out=second)
+        return place.view(len(first), segments, 2, length, first.shape[3])
+    pair = first.new_empty((len(first), segments, 2, length, first.shape[3]))
+    torch.add(first, second, out=pair[:, :, 0])
+    torch.sub(first, second, out=pair[:, :, 1])
+    return pair

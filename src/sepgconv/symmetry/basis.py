@@ -1,0 +1,195 @@
+"""Kernel bases: how the weights of a kernel become filters for every pose; and the constant tables that they read.
+
+Tables are made once for each device, where the tensors of a call are, and shared by all layers. Layers hold no tables:
+those of a module's own would be where its parameters were last moved to, while the weights of a call may come from
+elsewhere (`torch.func.functional_call` on a skeleton without memory, replicas of `DataParallel`).
+"""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils._python_dispatch import _disable_current_modes  # pyright: ignore[reportPrivateUsage]
+
+from sepgconv.symmetry.actions import filter_permutation, pixel_permutation, pose_division
+from sepgconv.symmetry.finite import FiniteGroup
+from sepgconv.symmetry.group_fft import block_tables
+
+
+class KernelBasis(Protocol):
+    """How weights become filters for every pose: one linear map M, (|G|, taps, n), for kernels of n weights each.
+
+    A basis is an immutable, hashable value. Layers, cost, export and analysis see nothing of it but this; another basis
+    is another class with these members, and no other place asks whether a group keeps the pixel grid.
+    """
+
+    @property
+    def group(self) -> FiniteGroup:
+        """The group whose elements move the kernels."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Sides of the filters in pixels, as (height, width)."""
+        ...
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """The last axes of a weight: those of one kernel."""
+        ...
+
+    def expand(self, weight: Tensor, *, over_poses: bool = False) -> Tensor:
+        """Return the filters for every pose.
+
+        Args:
+            weight: (..., *weight_shape); with `over_poses` (..., |G|, *weight_shape).
+            over_poses: whether the kernel has a pose axis, along which the elements move it too.
+
+        Returns:
+            (..., |G|, *size); with `over_poses` (..., |G|, |G|, *size), the new axis h first: T_h F at pose g.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PixelBasis:
+    """The basis of single pixels: a weight for every pixel of a kernel, which the group permutes. Exact.
+
+    It exists where every element of the group keeps the pixel grid (`FiniteGroup.keeps_grid`).
+
+    Attributes:
+        group: the group.
+        size: sides of the kernel in pixels, as (height, width).
+
+    Raises:
+        ValueError: the group takes pixels between pixels, or exchanges axes along which the sides differ.
+
+    Example:
+        >>> import torch, sepgconv
+        >>> basis = PixelBasis(sepgconv.group("p4"), (3, 3))
+        >>> filters = basis.expand(torch.rand(8, 3, 3))
+        >>> filters.shape
+        torch.Size([8, 4, 3, 3])
+        >>> torch.equal(filters[:, 1], torch.rot90(filters[:, 0], 1, (-2, -1)))
+        True
+    """
+
+    group: FiniteGroup
+    size: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.group.keeps_grid:
+            raise ValueError(
+                f"{self.group.name} has elements that do not take pixels to pixels, so a kernel of pixels cannot "
+                f"follow them; use a group that keeps the pixel grid (p4, p4m, ...) or a basis that can be rotated"
+            )
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """One weight for each pixel."""
+        return self.size
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """M, (|G|, taps, n): `expand` as a matrix product, for reading and for tests."""
+        taps = pixel_permutation(self.group, *self.size).reshape(self.group.order, -1)
+        return np.eye(taps.shape[1])[taps]
+
+    def expand(self, weight: Tensor, *, over_poses: bool = False) -> Tensor:
+        """Return the filters for every pose, moved pixel by pixel: `(T_h F)(v) = F(h^-1 v)`; see `KernelBasis`."""
+        make = filter_action if over_poses else pixel_action
+        table = constant(make, self.group, self.size, like=weight)
+        moved = table.ndim - 1
+        pixels = weight.flatten(-moved).index_select(-1, table.flatten())
+        return pixels.unflatten(-1, table.shape)
+
+
+def pose_action(group: FiniteGroup, *, device: torch.device | str | None = None) -> Tensor:
+    """Return the table of relative poses, `[h, g]` = index of h^-1 g, (|G|, |G|)."""
+    return torch.tensor(pose_division(group), device=device)
+
+
+def pixel_action(group: FiniteGroup, size: tuple[int, ...], *, device: torch.device | str | None = None) -> Tensor:
+    """Return the table of moved pixels, (|G|, *size)."""
+    return torch.tensor(pixel_permutation(group, *size), device=device)
+
+
+def filter_action(group: FiniteGroup, size: tuple[int, ...], *, device: torch.device | str | None = None) -> Tensor:
+    """Return the table of moved poses and pixels, (|G|, |G|, *size)."""
+    return torch.tensor(filter_permutation(group, *size), device=device)
+
+
+def fourier_table(group: FiniteGroup, block: int, *, device: torch.device | str | None = None) -> Tensor:
+    """Return how weights make up one size of block of the mixing in irreps; see `group_fft.block_tables`."""
+    return torch.tensor(block_tables(group.table, group.fft)[block], dtype=torch.float32, device=device)
+
+
+def fourier_tables(group: FiniteGroup, *, like: Tensor) -> list[Tensor]:
+    """Return `fourier_table` of every size of block, where a tensor is."""
+    return [constant(fourier_table, group, block, like=like) for block in range(len(group.fft.blocks))]
+
+
+class _Kept:
+    """Constants as attributes, for the compiler: it reads a tensor from an object's attribute as a graph's input."""
+
+
+_made: dict[tuple[Hashable, ...], Tensor] = {}
+_kept, _names = _Kept(), dict[tuple[Hashable, ...], str]()
+
+
+def constant(make: Callable[..., Tensor], *arguments: Hashable, like: Tensor) -> Tensor:
+    """Return `make(*arguments, device=like.device)`, made once for each device; it is read only.
+
+    In compiled code and exported programs it is a constant, not something that each call computes.
+
+    Args:
+        make: a function of the arguments alone that returns a new tensor.
+        arguments: what it takes.
+        like: the tensor of the call beside which the constant is used.
+    """
+    if torch.compiler.is_dynamo_compiling():
+        return getattr(_kept, _name(make, like.device, *arguments))
+    # Asked for by name, because an active mode meets tensors that it wraps, as those of `torch.vmap`.
+    fakes: Any = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE)  # pyright: ignore
+    if fakes is None and isinstance(like, FakeTensor):
+        fakes = like.fake_mode
+    if fakes is not None and not fakes.allow_non_fake_inputs:
+        with fakes:
+            return make(*arguments, device=like.device)
+    return _find((make, like.device, *arguments))
+
+
+def _find(key: tuple[Any, ...]) -> Tensor:
+    found = _made.get(key)
+    if found is None:
+        make, device, *arguments = key
+        found = _made[key] = _ordinary(make, device, arguments)
+    return found
+
+
+def _name(*key: Hashable) -> str:
+    """Return the attribute of `_kept` that holds a constant."""
+    found = _find(key)
+    name = _names.setdefault(key, f"constant{len(_names)}")
+    setattr(_kept, name, found)
+    return name
+
+
+# The compiler calls it while it traces; by a guard of its own, what it traced holds for these very arguments. This mark
+# is what `torch.compiler.assume_constant_result` leaves, which would import the whole compiler with this package.
+setattr(_name, "_dynamo_marked_constant", True)  # noqa: B010 (no attribute that a type knows)
+
+
+def _ordinary(make: Callable[..., Tensor], device: torch.device, arguments: list[Hashable]) -> Tensor:
+    """Make a tensor that outlives what is going on: inference mode, tracing, the transforms of `torch.func`."""
+    with torch.inference_mode(False), _disable_current_modes():
+        table = make(*arguments, device=device)
+    functorch: Any = torch._C._functorch  # pyright: ignore
+    while functorch.is_functorch_wrapped_tensor(table):
+        table = functorch.get_unwrapped(table)
+    return table
