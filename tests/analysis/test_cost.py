@@ -9,10 +9,10 @@ import sepgconv
 from sepgconv.analysis import CostReport, cost, macs
 from sepgconv.nn import (
     DepthwiseGroupConv2d,
+    DepthwiseSeparableGroupConv2d,
     GroupConv2d,
     LiftingConv2d,
     SeparableGroupConv2d,
-    DepthwiseSeparableGroupConv2d,
 )
 
 # theory.md, Rotated MNIST: name, width, parameters, nominal MACs in millions.
@@ -39,9 +39,7 @@ def counted_by_torch(model, *shape):
 def building_blocks(model):
     """Multiplications that make the blocks of the irreps from the weights: once, whatever the picture."""
     layers = [module for module in model.modules() if isinstance(module, SeparableGroupConv2d)]
-    return sum(
-        layer.pointwise.numel() * layer.group.butterflies.products for layer in layers if layer.execution == "fourier"
-    )
+    return sum(layer.pointwise.numel() * layer.group.fft.products for layer in layers if layer.execution == "fourier")
 
 
 @pytest.mark.parametrize(("name", "width", "parameters", "millions"), TABLE_1)

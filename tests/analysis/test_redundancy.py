@@ -11,10 +11,10 @@ from sepgconv.analysis import RedundancyReport, cost, pose_components, redundanc
 from sepgconv.functional import act, compose_kernel
 from sepgconv.nn import (
     DepthwiseGroupConv2d,
+    DepthwiseSeparableGroupConv2d,
     GroupConv2d,
     LiftingConv2d,
     SeparableGroupConv2d,
-    DepthwiseSeparableGroupConv2d,
 )
 
 

@@ -11,7 +11,7 @@ from benchmarks.contenders import kinds, ordinary, ours, paper, peers
 from benchmarks.contenders.kinds import KINDS, Kind, build, copy_weights, lacking, native
 from benchmarks.steps import make_input
 from benchmarks.suite import suite
-from sepgconv.functional import reference
+from sepgconv.ops import reference
 
 CASES = {case.name: case for case in suite(quick=True)}
 CHOSEN = ("gc_p4cnn-w30", "p4cnn-w10", "z2cnn-w20", "c_z2cnn-w57", "g_p4cnn-w17", "layer-p4m-64", "growth-group-p2")

@@ -15,6 +15,7 @@ from sepgconv.nn import (
     AdaptiveAvgPool2d,
     AvgPool2d,
     DepthwiseGroupConv2d,
+    DepthwiseSeparableGroupConv2d,
     GroupBatchNorm2d,
     GroupConv2d,
     GroupDropout,
@@ -25,7 +26,6 @@ from sepgconv.nn import (
     MaxPool2d,
     SeparableGroupConv2d,
     Sequential,
-    DepthwiseSeparableGroupConv2d,
 )
 
 # The annotations of forward code that is only read, not run, cannot be checked.

@@ -10,11 +10,8 @@ import sepgconv
 from sepgconv.functional import (
     compose_kernel,
     depthwise_group_conv2d,
-    filter_action,
     group_conv2d,
     lift_conv2d,
-    pixel_action,
-    separable_actions,
     separable_group_conv2d,
 )
 
@@ -115,15 +112,11 @@ def test_bias_is_added_to_every_pose_of_its_channel(kind, group):
     torch.testing.assert_close(with_bias - without, problem.bias[:, None, None, None].expand_as(without))
 
 
-def test_takes_a_group_or_its_name_and_tables_at_hand(kind, group):
+def test_takes_a_group_or_its_name_and_warns_of_tables(kind, group):
     problem = Problem(kind, group, (4, 5), (2, 2))
     expected = problem()
-    pixel, filters = pixel_action(group, (2, 2)), filter_action(group, (2, 2))
-    if problem.options:
-        tables = {"actions": separable_actions(group, (2, 2))}
-    else:
-        tables = {"action": filters if kind == "full" else pixel}
-    assert torch.equal(problem(**tables), expected)
+    with pytest.warns(DeprecationWarning, match="makes its own tables"):
+        assert torch.equal(problem(**{"actions" if problem.options else "action": torch.zeros(2)}), expected)
     problem.group = group.name
     assert torch.equal(problem(), expected)
 

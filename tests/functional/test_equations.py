@@ -23,7 +23,7 @@ from sepgconv.functional import (
     lift_conv2d,
     separable_group_conv2d,
 )
-from sepgconv.functional import reference as loops
+from sepgconv.ops import reference as loops
 
 IN, OUT = 2, 3
 

@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from sepgconv.functional import conv_geometry, executed_macs, select_execution, separable_group_conv2d
-from sepgconv.functional.execution import ADDITION, THIN
+from sepgconv.ops.dispatch import BUTTERFLY_COST, GROUPED_MAC_COST
 from sepgconv.symmetry import C4
 from sepgconv.symmetry import group as group_named
 
@@ -64,13 +64,13 @@ def test_auto_takes_the_cheaper_execution(group):
         pixels_out = math.prod(geometry.output_size(7, 9))
         mixing = outer * order * inner * order * 7 * 9
         filtering = outer * order * kernel**2 * pixels_out * (inner if sharing == "g" else 1)
-        separable = (THIN if sharing == "g" else 1) * mixing + THIN * filtering
+        separable = (GROUPED_MAC_COST if sharing == "g" else 1) * mixing + GROUPED_MAC_COST * filtering
         costs = {"separable": separable, "composed": executed_macs("composed", *case)}
         on_gpu = select_execution("auto", *case, device="cuda")
         assert on_gpu == min(costs, key=costs.get)  # the first of equals
         if sharing == "gc" and order > 1:
-            additions = ADDITION * ADDITIONS[name] * (inner + outer)
-            in_irreps = 7 * 9 * (PRODUCTS[name] * inner * outer + additions) + THIN * filtering
+            additions = BUTTERFLY_COST * ADDITIONS[name] * (inner + outer)
+            in_irreps = 7 * 9 * (PRODUCTS[name] * inner * outer + additions) + GROUPED_MAC_COST * filtering
             costs = {"separable": separable, "fourier": in_irreps, "composed": costs["composed"]}
         choice = select_execution("auto", *case)
         assert choice == select_execution("auto", *case, device="cpu") == min(costs, key=costs.get)
@@ -94,7 +94,7 @@ def test_fourier_is_refused_where_the_mixing_is_no_convolution_on_the_group(coun
 
 
 def test_widths_from_which_auto_runs_in_the_irreps():
-    """The figures beside ADDITION: about 48 channels for p4, about 32 for p4m."""
+    """The figures beside BUTTERFLY_COST: about 48 channels for p4, about 32 for p4m."""
     for name, about in (("p4", 48), ("p4m", 32)):
         for channels, expected in ((about - 4, "separable"), (about + 4, "fourier"), (400, "fourier")):
             case = arguments(group_named(name), "gc", {"padding": 1}, (channels, channels), size=(8, 8))

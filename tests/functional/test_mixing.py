@@ -5,20 +5,12 @@ import math
 import pytest
 import torch
 
-from sepgconv.functional.kernels import pose_action
-from sepgconv.functional.layout import fold_poses
-from sepgconv.functional.mixing import (
-    WHOLE,
-    analyse,
-    block_weights,
-    dense_weight,
-    fourier_tables,
-    mix,
-    multiply,
-    multiply_backward,
-    synthesise,
-)
+from sepgconv.conv.kinds import block_weights, dense_weight
+from sepgconv.ops.layout import fold_poses
+from sepgconv.ops.mixing import group_fft, inverse_group_fft, mix, multiply, multiply_backward
 from sepgconv.symmetry import D4, pose_division
+from sepgconv.symmetry.basis import fourier_tables, pose_action
+from sepgconv.symmetry.group_fft import IDENTITY
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -33,8 +25,13 @@ def weights(group, **options):
     return torch.randn(OUT, IN, group.order, **options)
 
 
+def blocks_of(group, pointwise):
+    return block_weights(pointwise, fourier_tables(group, like=pointwise))
+
+
 def in_irreps(group, x, pointwise):
-    return mix(x, block_weights(pointwise, fourier_tables(group)), group.butterflies, group.order)
+    in_place = not torch.is_grad_enabled()  # as dispatch has it
+    return mix(x, blocks_of(group, pointwise), group.fft, group.order, group.fft.copies, in_place=in_place)
 
 
 def by_definition(group, x, pointwise):
@@ -56,7 +53,8 @@ def test_dense_and_irreps_are_the_definition(group, with_gradients):
     before = x.clone()
     with torch.set_grad_enabled(with_gradients):
         expected = by_definition(group, x, pointwise)
-        dense = mix(x, [dense_weight(pointwise, pose_action(group))], WHOLE, group.order)
+        kernel = dense_weight(pointwise, pose_action(group))
+        dense = mix(x, [kernel], IDENTITY, group.order, [1], in_place=not with_gradients)
         found = in_irreps(group, x, pointwise)
     torch.testing.assert_close(dense, expected, rtol=1e-13, atol=1e-13)
     torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-13)
@@ -67,9 +65,9 @@ def test_swapped_blocks_are_noticed():
     """Negative control: the blocks of p4m's irreps of dimension 1 in another order."""
     group = D4
     x, pointwise = folded(group), weights(group)
-    blocks = block_weights(pointwise, fourier_tables(group))
+    blocks = blocks_of(group, pointwise)
     blocks[-1] = blocks[-1].roll(OUT, 0)
-    wrong = mix(x, blocks, group.butterflies, group.order)
+    wrong = mix(x, blocks, group.fft, group.order, group.fft.copies, in_place=False)
     assert not torch.allclose(wrong, by_definition(group, x, pointwise), atol=0.1)
 
 
@@ -83,25 +81,26 @@ def test_gradients_are_those_of_the_definition(group):
 
 
 @pytest.mark.parametrize("with_gradients", [True, False])
-def test_synthesise_is_the_transpose_of_analyse(group, with_gradients):
-    """<analyse(x), c> = <x, synthesise(c)> for all x and c."""
-    form, order = group.butterflies, group.order
+def test_the_inverse_transform_is_the_transpose(group, with_gradients):
+    """<group_fft(x), c> = <x, inverse_group_fft(c)> for all x and c."""
+    fft, order, in_place = group.fft, group.order, not with_gradients
     with torch.set_grad_enabled(with_gradients):
         x = folded(group)
-        parts = analyse(x, form, order)
+        parts = group_fft(x, fft, order, in_place=in_place)
         coefficients = [torch.randn_like(part) for part in parts]
         ahead = sum(float((part * c).sum()) for part, c in zip(parts, coefficients, strict=True))
-        back = synthesise([c.clone(memory_format=torch.channels_last) for c in coefficients], form, order)
+        copies = [c.clone(memory_format=torch.channels_last) for c in coefficients]
+        back = inverse_group_fft(copies, fft, in_place=in_place)
         assert math.isclose(ahead, float((x * back).sum()), rel_tol=1e-12)
         # The transpose, not the inverse: the share of 1 / 2^levels is in the blocks.
-        assert order == 1 or not torch.allclose(synthesise(parts, form, order), x)
+        assert order == 1 or not torch.allclose(inverse_group_fft(parts, fft, in_place=in_place), x)
 
 
 def test_coefficients_come_in_the_sizes_of_the_blocks(group):
-    parts = analyse(folded(group), group.butterflies, group.order)
-    blocks = group.butterflies.blocks
+    parts = group_fft(folded(group), group.fft, group.order, in_place=False)
+    blocks = group.fft.blocks
     assert [part.shape[1] for part in parts] == [copies * length * IN for copies, length in blocks]
-    kernels = block_weights(weights(group), fourier_tables(group))
+    kernels = blocks_of(group, weights(group))
     assert [kernel.shape for kernel in kernels] == [
         (copies * length * OUT, length * IN, 1, 1) for copies, length in blocks
     ]
@@ -109,20 +108,20 @@ def test_coefficients_come_in_the_sizes_of_the_blocks(group):
 
 @torch.no_grad()
 def test_backward_of_the_products_is_that_of_torch(group):
-    form, kernels = group.butterflies, block_weights(weights(group), fourier_tables(group))
-    parts = analyse(folded(group), form, group.order)
-    grads = [torch.randn_like(part) for part in multiply(parts, kernels, form)]
-    found = multiply_backward(grads, parts, kernels, form)
+    groups, kernels = group.fft.copies, blocks_of(group, weights(group))
+    parts = group_fft(folded(group), group.fft, group.order, in_place=True)
+    grads = [torch.randn_like(part) for part in multiply(parts, kernels, groups)]
+    found = multiply_backward(grads, parts, kernels, groups)
     with torch.enable_grad():
         leaves = [t.clone().requires_grad_() for t in (*parts, *kernels)]
-        out = multiply(leaves[: len(parts)], leaves[len(parts) :], form)
+        out = multiply(leaves[: len(parts)], leaves[len(parts) :], groups)
         expected = torch.autograd.grad(out, leaves, grads)
     torch.testing.assert_close((*found[0], *found[1]), expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_tables_are_exact_in_every_precision(group, dtype):
-    for table in fourier_tables(group):
+    for table in fourier_tables(group, like=torch.empty(0)):
         assert torch.equal(table.to(dtype).float(), table)
         assert float((table * 2**6).frac().abs().max()) == 0
 

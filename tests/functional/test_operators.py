@@ -25,7 +25,7 @@ def maps(channels, order, batch=2, **options):
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("order", [2, 8])
 def test_batch_norm_is_an_operator_in_order(as_installed, order, relu):
-    operators = as_installed.functional.operators
+    operators = as_installed.ops.batch_norm
     affine = [torch.rand(3, dtype=torch.float64, requires_grad=True) for _ in range(2)]
     arguments = (maps(3, order), *affine, order, 1e-5, relu)
     assert set(torch.library.opcheck(operators.shared_batch_norm, arguments).values()) == {"SUCCESS"}
@@ -47,14 +47,15 @@ CONVOLUTIONS = [
 @pytest.mark.parametrize("name", ["p1", "p4", "p4m"])
 def test_convolution_is_an_operator_in_order(as_installed, name, options):
     functional = as_installed.functional
-    operators = functional.operators
+    operators, kinds = as_installed.ops.gc_conv, as_installed.conv.kinds
     layer = as_installed.nn.SeparableGroupConv2d(3, 4, 3, name, execution="fourier", dtype=torch.float64, **options)
     group = layer.group
-    plan = functional.gc_convolution.GcPlan(group.butterflies, group.order, layer.geometry)
-    actions = functional.separable_actions(group, layer.kernel_size)
+    plan = operators.GcPlan(group.fft, group.order, layer.geometry, 1, group.fft.copies)
     with torch.no_grad():
-        weights = functional.mixing.block_weights(functional.terms.fold_terms(layer.pointwise), actions.fourier)
-        filters = functional.kernels.transform_kernel(layer.depthwise, actions.pixel)
+        pointwise = layer.pointwise if layer.rank == 1 else layer.pointwise.transpose(0, 1).flatten(0, 1)
+        tables = as_installed.symmetry.basis.fourier_tables(group, like=pointwise)
+        weights = kinds.block_weights(pointwise, tables)
+        filters = functional.transform_kernel(layer.depthwise, functional.pixel_action(group, (3, 3)))
         filters = filters.transpose(0, 1).flatten(0, 1)
         filters = filters.unsqueeze(1) if layer.rank == 1 else filters
         bias = None if layer.bias is None else torch.randn(len(filters), dtype=torch.float64)
@@ -62,10 +63,10 @@ def test_convolution_is_an_operator_in_order(as_installed, name, options):
     for tensor in differentiated:
         tensor.requires_grad_()
     arguments = (x, filters, bias, weights, *operators.flat_plan(plan))
-    y = operators.gc_convolution_operator(*arguments)
-    expected = functional.layout.fold_poses(
+    y = operators.gc_conv_operator(*arguments)
+    expected = as_installed.ops.layout.fold_poses(
         functional.separable_group_conv2d(
-            functional.layout.unfold_poses(x, group.order),
+            as_installed.ops.layout.unfold_poses(x, group.order),
             layer.pointwise,
             layer.depthwise,
             group,
@@ -78,12 +79,12 @@ def test_convolution_is_an_operator_in_order(as_installed, name, options):
     )
     shift = 0 if bias is None else bias[:, None, None]
     torch.testing.assert_close(y, expected + shift, rtol=1e-11, atol=1e-11)
-    assert set(torch.library.opcheck(operators.gc_convolution_operator, arguments).values()) == {"SUCCESS"}
+    assert set(torch.library.opcheck(operators.gc_conv_operator, arguments).values()) == {"SUCCESS"}
     with torch.no_grad():
         for tensor in (x, *differentiated):
             tensor.requires_grad_(False)
     backward = (torch.randn_like(y), *arguments)
-    assert set(torch.library.opcheck(operators.gc_convolution_backward, backward).values()) == {"SUCCESS"}
+    assert set(torch.library.opcheck(operators.gc_conv_backward, backward).values()) == {"SUCCESS"}
 
 
 PLANES = [
@@ -101,7 +102,7 @@ def succeeds(operator, arguments):
 @pytest.mark.parametrize("has_bias", [True, False])
 @pytest.mark.parametrize("options", PLANES, ids=str)
 def test_the_planar_convolution_is_an_operator_in_order(as_installed, options, has_bias):
-    planar, geometry = as_installed.functional.planar, as_installed.functional.geometry
+    planar, geometry = as_installed.ops.planar_conv, as_installed.conv.geometry
     sides = geometry.conv_geometry(as_installed.group("p1"), 3, **options)
     x, filters = maps(6, 1), torch.randn(9, 2, 3, 3, dtype=torch.float64, requires_grad=True)
     bias = torch.randn(9, dtype=torch.float64, requires_grad=True) if has_bias else None
@@ -109,7 +110,7 @@ def test_the_planar_convolution_is_an_operator_in_order(as_installed, options, h
     assert succeeds(planar.planar_operator, arguments)
     leaves = [x, filters, *([bias] if has_bias else [])]
     y = planar.planar_operator(*arguments)
-    expected = planar.planar_conv2d(x, filters, bias, sides, channel_groups=3, caller="test")
+    expected = planar.planar_conv2d(x, filters, bias, sides, 3)
     torch.testing.assert_close(y, expected)
     weights = torch.randn_like(y)
     found = torch.autograd.grad((y * weights).sum(), leaves)
@@ -123,7 +124,7 @@ def test_the_planar_convolution_is_an_operator_in_order(as_installed, options, h
 @pytest.mark.parametrize("shape", [(2, 3, 6, 7), (1, 2, 190, 200)], ids=["int16", "int32"])
 def test_max_pooling_is_an_operator_in_order(as_installed, shape):
     functional = as_installed.functional
-    operators, flat_geometry = functional.operators, functional.planar.flat_geometry
+    operators, flat_geometry = as_installed.ops.max_pool, as_installed.ops.planar_conv.flat_geometry
     window = functional.conv_geometry(as_installed.group("p1"), 3, 2, 1, 1)
     x = torch.randn(shape, dtype=torch.float64).contiguous(memory_format=torch.channels_last).requires_grad_()
     pooled, at = operators.max_pool_operator(x, flat_geometry(window))
@@ -140,7 +141,7 @@ def test_max_pooling_is_an_operator_in_order(as_installed, shape):
 
 @pytest.mark.parametrize("relu", [True, False])
 def test_fixed_batch_norm_is_an_operator_in_order(as_installed, relu):
-    operators = as_installed.functional.operators
+    operators = as_installed.ops.batch_norm
     x, slope, offset = maps(3, 2).detach(), torch.randn(6, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
     expected = x * slope[:, None, None] + offset[:, None, None]
     found = operators.affine_operator(x, slope, offset, relu)
@@ -150,15 +151,14 @@ def test_fixed_batch_norm_is_an_operator_in_order(as_installed, relu):
 
 
 def test_plans_survive_being_written_as_numbers(as_installed):
-    functional = as_installed.functional
-    operators = functional.operators
+    functional, operators = as_installed.functional, as_installed.ops.gc_conv
     sides = [{"padding": 1}, {"padding": 2, "dilation": 2, "padding_mode": "circular"}, {"stride": (2, 3)}]
     for name, options in itertools.product(("p1", "p2", "p4", "pm", "pmm", "p4m"), sides):
         group = as_installed.group(name)
         if group.exchanges_axes and "stride" in options:
             continue
         geometry = functional.conv_geometry(group, 3, **options)
-        plan = functional.gc_convolution.GcPlan(group.butterflies, group.order, geometry)
+        plan = operators.GcPlan(group.fft, group.order, geometry, 1, group.fft.copies)
         assert operators._plan(*operators.flat_plan(plan)) == plan
 
 
@@ -205,7 +205,7 @@ def test_compiled_networks_equal_eager_ones(as_installed, training):
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(net.state_dict(), moved)
     # The agreement is not that of one code path with itself: the graph holds the operators.
-    assert any("gc_convolution" in name for name in seen)
+    assert any("gc_conv" in name for name in seen)
     assert any("max_pool2d" in name for name in seen)
     assert any("shared_batch_norm" in name for name in seen) == training
 
@@ -214,7 +214,7 @@ def test_compiled_networks_equal_eager_ones(as_installed, training):
 @pytest.mark.parametrize("large", [True, False])
 @pytest.mark.parametrize("execution", ["fourier", "separable"])
 def test_compiled_networks_equal_eager_ones_without_gradients(as_installed, monkeypatch, execution, large, affine):
-    monkeypatch.setattr(as_installed.functional.derivatives, "LARGE", 0 if large else 10**6)
+    monkeypatch.setattr(as_installed.ops.dispatch, "MIN_OPERATOR_NUMEL", 0 if large else 10**6)
     net = network(as_installed, execution).eval()
     for module in net.modules():
         if isinstance(module, as_installed.nn.GroupBatchNorm2d):
@@ -233,7 +233,7 @@ def test_compiled_networks_equal_eager_ones_without_gradients(as_installed, monk
     with torch.no_grad():
         found = torch.compile(net, fullgraph=True, backend=backend)(x)
         torch.testing.assert_close(found, net(x), rtol=1e-9, atol=1e-9)
-    assert {name.split(".")[1] for name in seen} == ({"affine", "gc_convolution", "max_pool2d"} if large else set())
+    assert {name.split(".")[1] for name in seen} == ({"affine", "gc_conv", "max_pool2d"} if large else set())
 
 
 def test_what_keeps_its_maps_runs_planar_operators(as_installed):
@@ -266,7 +266,7 @@ def test_exported_programs_need_nothing_but_torch(as_installed, execution):
 
 def test_a_second_derivative_of_an_operator_is_refused(as_installed):
     """The operators have one gradient; torch says so instead of returning a wrong one."""
-    operators = as_installed.functional.operators
+    operators = as_installed.ops.batch_norm
     x, affine = maps(3, 4), [torch.rand(3, dtype=torch.float64, requires_grad=True) for _ in range(2)]
     y = operators.shared_batch_norm(x, *affine, 4, 1e-5, True)[0]
     (first,) = torch.autograd.grad(y.pow(2).sum(), x, create_graph=True)

@@ -13,16 +13,16 @@ from sepgconv.functional import (
     compose_kernel,
     conv_geometry,
     executed_macs,
-    gc_convolution,
     group_batch_norm,
     group_conv2d,
     select_execution,
     separable_group_conv2d,
     separate_kernel,
 )
-from sepgconv.functional.execution import ADDITION, THIN
-from sepgconv.functional.reference import group_conv2d_reference, separable_group_conv2d_reference
-from sepgconv.functional.terms import add_terms, gather_bias, gather_filters, repeat_terms, spread_bias, spread_filters
+from sepgconv.ops import gc_conv
+from sepgconv.ops.dispatch import BUTTERFLY_COST, GROUPED_MAC_COST
+from sepgconv.ops.rank import add_terms, gather_bias, gather_filters, repeat_terms, spread_bias, spread_filters
+from sepgconv.ops.reference import group_conv2d_reference, separable_group_conv2d_reference
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -125,7 +125,7 @@ def test_after_batch_norm_and_relu(execution, recompute):
     normed = F.relu(group_batch_norm(x, *theirs, *affine, training=True))
     options = {"execution": "composed", "padding": 1}
     expected = separable_group_conv2d(normed, *factors, "p4", bias, **options)
-    options |= {"execution": execution, "recompute": recompute, "before": NormRelu(*ours, *affine)}
+    options |= {"execution": execution, "recompute": recompute, "pre_norm_act": NormRelu(*ours, *affine)}
     y = separable_group_conv2d(x, *factors, "p4", bias, **options)
     torch.testing.assert_close([y, *ours], [expected, *theirs], rtol=1e-11, atol=1e-11)
     leaves = [x, *affine, *factors, bias]
@@ -169,10 +169,10 @@ def test_terms_are_added_up_and_given_back():
     expected = image.unflatten(1, (order, terms, out)).sum(2).flatten(1, 2)
     for with_gradients in (True, False):
         with torch.set_grad_enabled(with_gradients):
-            torch.testing.assert_close(add_terms(image, order, terms), expected)
-    assert not add_terms(image.requires_grad_(), order, terms).is_leaf
+            torch.testing.assert_close(add_terms(image, order, terms, in_place=not torch.is_grad_enabled()), expected)
+    assert not add_terms(image.requires_grad_(), order, terms, in_place=False).is_leaf
     grad = torch.randn_like(expected)
-    (by_image,) = torch.autograd.grad(add_terms(image, order, terms), image, grad)
+    (by_image,) = torch.autograd.grad(add_terms(image, order, terms, in_place=False), image, grad)
     torch.testing.assert_close(repeat_terms(grad, order, terms), by_image, rtol=0, atol=0)
     filters, bias = torch.randn(order * out, terms, 3, 3), torch.randn(order * out)
     assert torch.equal(gather_filters(spread_filters(filters, order), order, terms), filters)
@@ -182,9 +182,9 @@ def test_terms_are_added_up_and_given_back():
 
 def test_pieces_are_cut_by_the_maps_of_all_terms(monkeypatch):
     """What must fit into the cache is the widest map: that between mixing and filtering."""
-    monkeypatch.setattr("sepgconv.functional.pieces.PIECE", 8 * 24 * 5 * 5)  # three terms of 8 maps, for one picture
+    monkeypatch.setattr("sepgconv.ops.dispatch.CHUNK_BYTES", 8 * 24 * 5 * 5)  # three terms of 8 maps, for one picture
     x = torch.randn(4, 8, 5, 5)
-    assert [len(gc_convolution._cut(x, torch.randn(8, terms, 3, 3))) for terms in (1, 2, 3)] == [2, 2, 4]
+    assert [len(gc_conv._cut(x, torch.randn(8, terms, 3, 3))) for terms in (1, 2, 3)] == [2, 2, 4]
 
 
 @pytest.mark.parametrize("group", ["p1", "p4m"])
@@ -209,11 +209,11 @@ def test_auto_counts_every_term(group):
         sizes = (sharing, inner, outer, group, conv_geometry(group, 3, padding=1), (8, 8))
         filtering = rank * outer * group.order * 9 * pixels * (inner if sharing == "g" else 1)
         mixing = rank * outer * inner * group.order**2 * pixels
-        costs = {"separable": (THIN if sharing == "g" else 1) * mixing + THIN * filtering}
+        costs = {"separable": (GROUPED_MAC_COST if sharing == "g" else 1) * mixing + GROUPED_MAC_COST * filtering}
         if sharing == "gc" and group.order > 1:
-            form = group.butterflies
-            costs["fourier"] = THIN * filtering + pixels * (
-                rank * form.products * inner * outer + ADDITION * form.additions * (inner + rank * outer)
+            form = group.fft
+            costs["fourier"] = GROUPED_MAC_COST * filtering + pixels * (
+                rank * form.products * inner * outer + BUTTERFLY_COST * form.additions * (inner + rank * outer)
             )
         costs["composed"] = inner * outer * group.order**2 * 9 * pixels
         choice = select_execution("auto", *sizes, rank=rank)

@@ -152,9 +152,9 @@ class TestKept:
     @pytest.mark.parametrize("execution", ["separable", "fourier"])
     def test_norm_and_relu_before_it_keep_nothing_more(self, execution):
         before = NormRelu(None, None, torch.rand(IN, requires_grad=True), torch.rand(IN, requires_grad=True))
-        kept, maps = self.per_picture("p4", {"execution": execution}, recompute=True, before=before)
+        kept, maps = self.per_picture("p4", {"execution": execution}, recompute=True, pre_norm_act=before)
         assert kept == maps
-        kept, _ = self.per_picture("p4", {"execution": execution}, recompute=False, before=before)
+        kept, _ = self.per_picture("p4", {"execution": execution}, recompute=False, pre_norm_act=before)
         assert kept > 2 * maps
 
     @pytest.mark.parametrize("execution", ["separable", "fourier"])
@@ -193,7 +193,7 @@ class TestDerivativesOfEveryKind:
         def twice(x):
             for _ in range(2):
                 before = NormRelu(None, None, *leaves[3:])
-                x = convolve(group, options, x, *leaves[:3], recompute=True, padding=1, before=before)
+                x = convolve(group, options, x, *leaves[:3], recompute=True, padding=1, pre_norm_act=before)
             return x
 
         y = twice(torch.randn(2, IN, 4, 5, 6))
@@ -225,7 +225,7 @@ class TestDerivativesOfEveryKind:
 
     @pytest.mark.parametrize("piece", [2**21, 1])
     def test_a_result_may_be_changed_in_place(self, options, monkeypatch, piece):
-        monkeypatch.setattr("sepgconv.functional.pieces.PIECE", piece)
+        monkeypatch.setattr("sepgconv.ops.dispatch.CHUNK_BYTES", piece)
         leaves, found = problem("p4", options), []
         for inplace in (True, False):
             y = F.relu(convolve("p4", options, *leaves, recompute=True), inplace=inplace)
@@ -361,7 +361,7 @@ class TestNormAndReluBefore:
     @staticmethod
     def together(group, options, x, others, affine, running, **more):
         before = NormRelu(*running, *affine, 0.3, 1e-3)
-        return convolve(group, options, x, *others, before=before, **more)
+        return convolve(group, options, x, *others, pre_norm_act=before, **more)
 
     @pytest.mark.parametrize("recompute", [True, False])
     @pytest.mark.parametrize("planar", PLANAR[:1] + PLANAR[2:3], ids=str)
@@ -433,7 +433,7 @@ def test_one_value_per_channel_is_refused_before_anything_changes():
     weights = torch.randn(4, 3, 1, requires_grad=True), torch.randn(4, 1, 1)
     with pytest.raises(ValueError, match="expected more than 1 value per channel when training"):
         separable_group_conv2d(
-            torch.randn(1, 3, 1, 1, 1), *weights, "p1", execution="separable", recompute=True, before=before
+            torch.randn(1, 3, 1, 1, 1), *weights, "p1", execution="separable", recompute=True, pre_norm_act=before
         )
     assert torch.equal(mean, torch.zeros(3))
     assert torch.equal(var, torch.ones(3))

@@ -12,6 +12,7 @@ from sepgconv.inference import FrozenConv2d, FrozenNorm2d
 from sepgconv.nn import (
     AvgPool2d,
     DepthwiseGroupConv2d,
+    DepthwiseSeparableGroupConv2d,
     GroupBatchNorm2d,
     GroupConv2d,
     GroupLayerNorm,
@@ -20,7 +21,6 @@ from sepgconv.nn import (
     MaxPool2d,
     SeparableGroupConv2d,
     Sequential,
-    DepthwiseSeparableGroupConv2d,
 )
 
 pytestmark = pytest.mark.usefixtures("float64")

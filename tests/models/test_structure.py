@@ -8,13 +8,13 @@ import sepgconv
 from sepgconv.nn import (
     AvgPool2d,
     DepthwiseGroupConv2d,
+    DepthwiseSeparableGroupConv2d,
     GroupBatchNorm2d,
     GroupConv2d,
     GroupMaxPool,
     LiftingConv2d,
     MaxPool2d,
     SeparableGroupConv2d,
-    DepthwiseSeparableGroupConv2d,
 )
 
 ROTMNIST = ("z2cnn", "c_z2cnn", "p4cnn", "g_p4cnn", "gc_p4cnn")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import sepgconv
-from sepgconv.functional import reference
+from sepgconv.ops import reference
 
 IN, OUT = 3, 4
 
@@ -125,7 +125,7 @@ OTHERS = [
 @pytest.fixture
 def tables_of():
     """The tables by which a module's group moves its filters, as one call takes them; a test may change them."""
-    constants = sepgconv.functional.constants
+    constants = sepgconv.symmetry.basis
     kept = dict(constants._made)
     constants._made.clear()
 

@@ -61,7 +61,7 @@ def test_other_planar_groups_are_refused(turns):
 
 @pytest.mark.parametrize("matrix", [((1, 0), (0, 1)), ((-1, 0), (0, -1)), ((0, -1), (1, 0)), ((1, 1), (0, -1))])
 def test_what_is_no_mirror_is_refused(matrix):
-    with pytest.raises(ValueError, match=r"odd: (expected the matrix of a mirror|the matrices must permute)"):
+    with pytest.raises(ValueError, match=r"odd: (expected the matrix of a mirror|the matrices must be orthogonal)"):
         planar_group("odd", turns=2, mirror=matrix)
 
 

@@ -8,7 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Sharing = Literal["gc", "g"]
 SHARINGS: tuple[Sharing, ...] = ("gc", "g")
+Steps = Literal["direct", "gc", "g"]
 Parameters = Mapping[str, Tensor]
 
 
@@ -45,8 +46,7 @@ class Work:
         return self.dense + self.grouped
 
 
-@dataclass(frozen=True, slots=True)
-class Lowered:
+class Lowered(NamedTuple):
     """A convolution on a group as plain steps on folded maps (batch, pose * channel, height, width).
 
     With J channel groups the maps lie as (group, pose, channel of the group) within the steps.
@@ -63,7 +63,7 @@ class Lowered:
         mixing_groups: torch's `groups` of each of those.
     """
 
-    steps: Literal["direct", "gc", "g"]
+    steps: Steps
     filters: Tensor
     bias: Tensor | None
     groups: int
@@ -233,8 +233,10 @@ class Separable(ConvKind):
         sharing: what shares a spatial kernel: "gc" all poses and input channels, "g" all poses.
     """
 
+    sharing: Sharing
+
     def __init__(self, sharing: Sharing) -> None:
-        self.name = self.sharing = sharing
+        self.name, self.sharing = sharing, sharing
 
     def parameter_shapes(self, spec: "ConvSpec") -> dict[str, tuple[int, ...]]:
         """`pointwise`: w, (out, [rank,] in, |G|); `depthwise`: K, (out, [rank,] *weight_shape), for g with in too."""
@@ -265,8 +267,8 @@ class Separable(ConvKind):
         """Mixing at *input* resolution and filtering at output resolution, or one dense convolution.
 
         Separable: the mixing as it is. Fourier (gc, one channel group): the mixing in the irreps of the group
-        (theory.md, Mixing in irreps). Composed: the filter bank is built, then one dense convolution, whatever the rank. Building
-        filters is left out: it does not grow with the image.
+        (theory.md, Mixing in irreps). Composed: the filter bank is built, then one dense convolution, whatever the
+        rank. Building filters is left out: it does not grow with the image.
         """
         order, channels, taps = spec.order, spec.channels_per_group, spec.geometry.taps
         pixels_in, pixels_out = math.prod(sides), math.prod(spec.geometry.output_size(*sides))

@@ -61,7 +61,8 @@ class ConvSpec:
     def nominal_macs(self, sides: Sides) -> int:
         """Return the multiply-accumulates for one image of those sides, by the formulas of the paper.
 
-        They are those of arXiv:2106.04914, section 3.4, and count everything at the resolution of the output, whatever the execution.
+        They are those of arXiv:2106.04914, section 3.4, and count everything at the resolution of the output, whatever
+        the execution.
         """
         return self.kind.macs_per_output(self) * self.numbers_out(sides)
 
@@ -124,7 +125,8 @@ def check_groups(groups: int, in_channels: int, out_channels: int, caller: str) 
     Raises:
         ValueError: no positive integer, or one that does not divide both numbers of channels.
     """
-    if not is_integer(groups) or groups.__index__() < 1 or in_channels % groups or out_channels % groups:
+    divides = is_integer(groups) and groups.__index__() > 0
+    if not divides or in_channels % groups.__index__() or out_channels % groups.__index__():
         raise ValueError(
             f"{caller}: groups must be a positive integer that divides in_channels={in_channels} and "
             f"out_channels={out_channels}, got {groups!r}"

@@ -122,5 +122,5 @@ def compose_kernel(
     check_weight("pointwise", pointwise, ("out", *(["rank"] if pointwise.ndim == 4 else []), "in", "|G|"), caller)
     lead = pointwise.shape[:-2] if sharing == "gc" else pointwise.shape[:-1]
     check_weight("depthwise", depthwise, (*lead, "k", "k"), caller)
-    check_operands(pointwise, caller, what="pointwise", depthwise=depthwise)
+    check_operands(pointwise, caller, {"depthwise": depthwise}, what="pointwise")
     return compose(pointwise, depthwise, sharing)

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sepgconv.conv.kinds import Lowered, over_poses
+from sepgconv.conv.kinds import Lowered, Steps, over_poses
 from sepgconv.conv.spec import ConvSpec
 from sepgconv.ops.convolution import run_lowered
 from sepgconv.ops.layout import fold_poses, unfold_poses
@@ -31,7 +31,8 @@ class FrozenConv2d(nn.Module):
     def __init__(self, description: str, spec: ConvSpec, lowered: Lowered) -> None:
         super().__init__()
         self.description, self.spec, self.relu = description, spec, False
-        self.steps, self.groups, self.transform = lowered.steps, lowered.groups, lowered.transform
+        self.steps: Steps = lowered.steps
+        self.groups, self.transform = lowered.groups, lowered.transform
         self.mixing_groups = lowered.mixing_groups
         self.register_buffer("filters", lowered.filters.contiguous())
         self.register_buffer("bias", lowered.bias)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from sepgconv.conv import DEPTHWISE, SECOND_STEP
 from sepgconv.conv.checks import check_channels
-from sepgconv.conv.geometry import Pair
+from sepgconv.conv.geometry import Sides
 from sepgconv.nn import GroupConvLayer
 from sepgconv.nn.group_conv import GroupConv2d
 from sepgconv.symmetry import FiniteGroup
@@ -51,11 +51,11 @@ class DepthwiseGroupConv2d(GroupConvLayer):
     def __init__(
         self,
         channels: int,
-        kernel_size: int | Pair,
+        kernel_size: int | Sides,
         group: FiniteGroup | str,
-        stride: int | Pair = 1,
-        padding: int | Pair | str = 0,
-        dilation: int | Pair = 1,
+        stride: int | Sides = 1,
+        padding: int | Sides | str = 0,
+        dilation: int | Sides = 1,
         bias: bool = True,
         padding_mode: str = "zeros",
         device: torch.device | str | None = None,
@@ -119,11 +119,11 @@ class DepthwiseSeparableGroupConv2d(nn.Sequential):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | Pair,
+        kernel_size: int | Sides,
         group: FiniteGroup | str,
-        stride: int | Pair = 1,
-        padding: int | Pair | str = 0,
-        dilation: int | Pair = 1,
+        stride: int | Sides = 1,
+        padding: int | Sides | str = 0,
+        dilation: int | Sides = 1,
         groups: int = 1,
         bias: bool = True,
         padding_mode: str = "zeros",

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sepgconv.conv import LIFTING
-from sepgconv.conv.geometry import Pair
+from sepgconv.conv.geometry import Sides
 from sepgconv.nn import GroupConvLayer
 from sepgconv.symmetry import FiniteGroup
 
@@ -53,11 +53,11 @@ class LiftingConv2d(GroupConvLayer):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | Pair,
+        kernel_size: int | Sides,
         group: FiniteGroup | str,
-        stride: int | Pair = 1,
-        padding: int | Pair | str = 0,
-        dilation: int | Pair = 1,
+        stride: int | Sides = 1,
+        padding: int | Sides | str = 0,
+        dilation: int | Sides = 1,
         groups: int = 1,
         bias: bool = True,
         padding_mode: str = "zeros",

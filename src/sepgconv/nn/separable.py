@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from sepgconv._messages import one_of
 from sepgconv.conv import SEPARABLE, SHARINGS, Sharing
 from sepgconv.conv.checks import check_channels, is_integer
-from sepgconv.conv.geometry import Pair, as_pair
+from sepgconv.conv.geometry import Sides, as_sides
 from sepgconv.nn import GroupConvLayer
 from sepgconv.ops.batch_norm import NormRelu
 from sepgconv.ops.convolution import convolve
@@ -49,8 +49,8 @@ class SeparableGroupConv2d(GroupConvLayer):
             Recomputation); None: where that costs little, in execution "fourier".
 
     Attributes:
-        pointwise: w, (out_channels, in_channels / groups, |G|); with rank > 1 (out_channels, rank, in_channels / groups,
-            |G|).
+        pointwise: w, (out_channels, in_channels / groups, |G|); with rank > 1
+            (out_channels, rank, in_channels / groups, |G|).
         depthwise: K, (out_channels, k, k) for gc, (out_channels, in_channels, k, k) for g; with rank > 1
             (out_channels, rank, k, k) and (out_channels, rank, in_channels, k, k).
         bias: (out_channels,), zero at first, or None.
@@ -76,11 +76,11 @@ class SeparableGroupConv2d(GroupConvLayer):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | Pair,
+        kernel_size: int | Sides,
         group: FiniteGroup | str,
-        stride: int | Pair = 1,
-        padding: int | Pair | str = 0,
-        dilation: int | Pair = 1,
+        stride: int | Sides = 1,
+        padding: int | Sides | str = 0,
+        dilation: int | Sides = 1,
         groups: int = 1,
         bias: bool = True,
         padding_mode: str = "zeros",
@@ -156,16 +156,14 @@ def _checked_rank(
     rank: int,
     in_channels: int,
     groups: int,
-    kernel_size: int | Pair,
+    kernel_size: int | Sides,
     group: FiniteGroup,
     sharing: Sharing,
     caller: str,
 ) -> int:
-    if groups in (0, 1) or not is_integer(groups):  # the spec checks it
-        groups = 1
-    size = as_pair(kernel_size, "kernel_size", least=1)
-    check_channels(caller, in_channels=in_channels)
-    most = full_rank(max(1, in_channels // groups), group.order, size, sharing)
+    check_channels(caller, in_channels=in_channels, groups=groups)
+    size = as_sides(kernel_size, "kernel_size", least=1)
+    most = full_rank(max(1, in_channels // groups), group.order, (size[0], size[1]), sharing)
     if not is_integer(rank) or not 1 <= rank.__index__() <= most:
         raise ValueError(
             f"{caller}: rank must be an integer from 1 to {most}, the full rank of these filters, got {rank!r}"

@@ -79,7 +79,7 @@ def check_batch_norm(
     """
     check_eps(eps, caller, training=training)
     given = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
-    check_operands(x, caller, mixes=True, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    check_operands(x, caller, given, mixes=True)
     check_per_channel(caller, x.shape[1], **given)
     if training:
         check_momentum(momentum, caller)

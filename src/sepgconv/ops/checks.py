@@ -1,5 +1,7 @@
 """Checks of the tensors of a call: each error says in one sentence what was expected, what came, the likely remedy."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -62,17 +64,22 @@ def _kind(value: object) -> str:
 
 
 def check_operands(
-    x: Tensor, caller: str, *, mixes: bool = False, what: str = "the input", **weights: Tensor | None
+    x: Tensor,
+    caller: str,
+    weights: Mapping[str, Tensor | None],
+    *,
+    mixes: bool = False,
+    what: str = "the input",
 ) -> None:
     """Raise on weights that an operation cannot take together with its input, which has been checked.
 
     Args:
         x: the input.
         caller: named in the error.
+        weights: by name; None is passed over.
         mixes: whether half precision input goes with float32 weights, as in torch's norms; else in mixed precision
             only (`torch.autocast`), where torch converts both.
         what: the name of the input in the error.
-        weights: by name; None is passed over.
 
     Raises:
         TypeError: one is no tensor.

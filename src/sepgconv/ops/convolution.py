@@ -103,7 +103,8 @@ def check_tensors(spec: ConvSpec, x: Tensor, parameters: Parameters, bias: Tenso
         check_image(x, spec.in_channels, caller)
     else:
         check_feature_map(x, spec.in_channels, spec.group, caller, NUMBERS)
-    check_operands(x, caller, **parameters, bias=bias)
+    weights: dict[str, Tensor | None] = {**parameters, "bias": bias}
+    check_operands(x, caller, weights)
     check_per_channel(caller, spec.out_channels, bias=bias)
 
 

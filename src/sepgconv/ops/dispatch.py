@@ -51,15 +51,15 @@ class CostModel:
     Example:
         >>> from sepgconv.conv import Work
         >>> CostModel().cost(Work(dense=100, grouped=2, additions=1))
-        172
+        172.0
     """
 
-    grouped_mac: float = GROUPED_MAC_COST
-    butterfly: float = BUTTERFLY_COST
+    grouped_mac: int | float = GROUPED_MAC_COST
+    butterfly: int | float = BUTTERFLY_COST
 
     def cost(self, work: Work) -> float:
         """Return what is compared."""
-        return work.dense + self.grouped_mac * work.grouped + self.butterfly * work.additions
+        return float(work.dense + self.grouped_mac * work.grouped + self.butterfly * work.additions)
 
 
 BUILT_IN = CostModel()
@@ -135,6 +135,18 @@ def _norm_as_operator(c: Context, joins: bool) -> bool:
     return joins and c.device == "cpu" and c.plain and c.compiling and not c.exporting and not c.transformed
 
 
+def _joint_by_hand(c: Context, keeps_little: bool) -> bool:
+    return c.device == "cpu" and _by_hand(c, keeps_little)
+
+
+def _fixed_as_operator(c: Context, keeps_little: bool) -> bool:
+    return not c.grad and _as_operator(c, keeps_little)
+
+
+def _pool_by_hand(c: Context, keeps_little: bool) -> bool:
+    return c.needs_grad and c.device == "cpu" and _by_hand(c, keeps_little)
+
+
 def _otherwise(c: Context, keeps_little: bool) -> bool:
     return True
 
@@ -156,7 +168,7 @@ IMPLEMENTATIONS: dict[str, tuple[Rule, ...]] = {
     "norm_act_gc_conv": (
         Rule(
             "chunks",
-            lambda c, keeps_little: _by_hand(c, keeps_little) and c.device == "cpu",
+            _joint_by_hand,
             f"recomputation on a CPU; {_PLAIN}, the norm too; {_EAGER}",
         ),
         _TORCH,
@@ -173,16 +185,14 @@ IMPLEMENTATIONS: dict[str, tuple[Rule, ...]] = {
     ),
     # Keeps little: no gradients. The compiler's own kernel reads the parameters one by one, twice as slow.
     "fixed_norm": (
-        Rule(
-            "operator", lambda c, keeps: _as_operator(c, keeps) and not c.grad, f"no gradients; {_PLAIN}; {_COMPILED}"
-        ),
+        Rule("operator", _fixed_as_operator, f"no gradients; {_PLAIN}; {_COMPILED}"),
         _TORCH,
     ),
     # Keeps little: always.
     "max_pool": (
         Rule(
             "chunks",
-            lambda c, keeps: _by_hand(c, keeps) and c.needs_grad and c.device == "cpu",
+            _pool_by_hand,
             f"maps that need gradients, on a CPU; {_PLAIN}; {_EAGER}",
         ),
         Rule("operator", _as_operator, f"{_PLAIN}; {_COMPILED}"),
@@ -331,7 +341,8 @@ def _choose(
     spec.geometry.check_size(sides, caller)
     if execution != "auto":
         return requested(spec, execution), {}
-    best, least, costs = "", math.inf, dict[str, float]()
+    best, least = "", math.inf
+    costs: dict[str, float] = {}
     for name, work in spec.kind.work(spec, sides).items():
         if name == "fourier" and device not in ("cpu", "meta"):
             continue

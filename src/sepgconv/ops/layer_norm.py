@@ -13,7 +13,7 @@ def normalize_positions(
     """Run `sepgconv.functional.group_layer_norm` on maps of so many channels, None for any; errors name the caller."""
     check_feature_map(x, channels, None, caller)
     check_eps(eps, caller)
-    check_operands(x, caller, mixes=True, weight=weight, bias=bias)
+    check_operands(x, caller, {"weight": weight, "bias": bias}, mixes=True)
     check_per_channel(caller, x.shape[1], weight=weight, bias=bias)
     width, poses = x.shape[1:3]
     scale, shift = (None if p is None else p.expand(poses, width) for p in (weight, bias))

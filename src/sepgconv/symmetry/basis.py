@@ -7,7 +7,7 @@ elsewhere (`torch.func.functional_call` on a skeleton without memory, replicas o
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from sepgconv.symmetry.finite import FiniteGroup
 from sepgconv.symmetry.group_fft import block_tables
 
 
+@runtime_checkable
 class KernelBasis(Protocol):
     """How weights become filters for every pose: one linear map M, (|G|, taps, n), for kernels of n weights each.
 

@@ -10,7 +10,7 @@ from sepgconv.symmetry.group_fft import GroupFFT, find_group_fft
 from sepgconv.symmetry.irreps import Irrep, fourier_matrix
 
 # A real d x d matrix, row by row; integers where it keeps the pixel grid.
-Matrix = tuple[tuple[float, ...], ...]
+Matrix = tuple[tuple[int | float, ...], ...]
 
 
 @dataclass(frozen=True, repr=False)

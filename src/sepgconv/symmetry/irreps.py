@@ -21,7 +21,7 @@ class Irrep:
     """
 
     name: str
-    matrices: tuple[tuple[tuple[float, ...], ...], ...]
+    matrices: tuple[tuple[tuple[int | float, ...], ...], ...]
     multiplicity: int
 
     @property

@@ -123,17 +123,20 @@ def _execution(module: GroupConvLayer, to: Plain) -> str:
 
 def _convolution(module: GroupConvLayer, lowered: Lowered, filters: Tensor, groups: int) -> nn.Conv2d:
     """Build the planar convolution with given filters and the geometry of a layer."""
+    geometry = module.geometry
+    sides = (geometry.kernel_size, geometry.stride, geometry.padding, geometry.dilation)
+    kernel, stride, padding, dilation = ((along[0], along[1]) for along in sides)
     with torch.device("meta"):  # draws no numbers
         layer = nn.Conv2d(
             filters.shape[1] * groups,
             filters.shape[0],
-            module.kernel_size,
-            module.stride,
-            module.padding,
-            module.dilation,
+            kernel,
+            stride,
+            padding,
+            dilation,
             groups,
             lowered.bias is not None,
-            module.geometry.padding_mode,
+            geometry.padding_mode,
         )
     layer.weight = _filters_of(filters)
     layer.bias = None if lowered.bias is None else _parameter(lowered.bias)

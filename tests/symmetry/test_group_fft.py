@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from sepgconv.symmetry import D4, GROUPS, Butterflies, FiniteGroup, Irrep, block_tables
-from sepgconv.symmetry.fast_fourier import find_butterflies
+from sepgconv.symmetry import D4, GROUPS, FiniteGroup, GroupFFT, Irrep, block_tables
+from sepgconv.symmetry.group_fft import find_group_fft
 
 # theory.md, Mixing in irreps. (levels, blocks as (copies, length), multiplications, additions)
 FORMS = {
@@ -62,7 +62,7 @@ def shuffled(group, order):
 
 
 def assert_blocks_are_the_mixing(group):
-    form = group.butterflies
+    form = group.fft
     change = transform(form, group.order)
     rng = np.random.default_rng(0)
     for _ in range(3):
@@ -77,9 +77,9 @@ def assert_blocks_are_the_mixing(group):
 
 def test_levels_blocks_and_costs(group):
     levels, blocks, products, additions = FORMS[group.name]
-    assert group.butterflies == Butterflies(levels, blocks)
-    assert (group.butterflies.products, group.butterflies.additions) == (products, additions)
-    assert find_butterflies(group.table) == group.butterflies
+    assert group.fft == GroupFFT(levels, blocks)
+    assert (group.fft.products, group.fft.additions) == (products, additions)
+    assert find_group_fft(group.table) == group.fft
 
 
 def test_mixing_is_exactly_block_diagonal(group):
@@ -88,9 +88,9 @@ def test_mixing_is_exactly_block_diagonal(group):
 
 def test_the_check_sees_a_wrong_block(group):
     """Negative control: another entry of the tables is another mixing."""
-    tables = [table.copy() for table in block_tables(group.table, group.butterflies)]
+    tables = [table.copy() for table in block_tables(group.table, group.fft)]
     tables[-1][-1, -1, -1, -1] += 1
-    weights, change = np.arange(1.0, group.order + 1), transform(group.butterflies, group.order)
+    weights, change = np.arange(1.0, group.order + 1), transform(group.fft, group.order)
     wrong = change.T @ diagonal(tables, weights) @ change
     assert not np.array_equal(wrong, mixing(group.table, weights))
 
@@ -98,14 +98,14 @@ def test_the_check_sees_a_wrong_block(group):
 def test_blocks_are_those_of_the_irreps(group):
     """A real irrep of dimension d gives a block of d x d as often as it occurs."""
     lengths = sorted(irrep.dimension for irrep in group.irreps for _ in range(irrep.multiplicity))
-    found = sorted(length for copies, length in group.butterflies.blocks for _ in range(copies))
+    found = sorted(length for copies, length in group.fft.blocks for _ in range(copies))
     assert found == lengths
 
 
 def test_blocks_of_one_irrep_are_the_same_up_to_a_turn(group):
     """They have the same singular values, and no others do."""
     weights = np.random.default_rng(1).normal(size=group.order)
-    tables = block_tables(group.table, group.butterflies)
+    tables = block_tables(group.table, group.fft)
     values = {tuple(np.round(np.linalg.svd(b, compute_uv=False), 9)) for t in tables for b in t @ weights}
     assert len(values) == len(group.irreps)
 
@@ -117,7 +117,7 @@ def test_elements_in_another_order_give_the_same_mixing(name, seed):
     group = GROUPS[name]
     rest = np.random.default_rng(seed).permutation(np.arange(1, group.order))
     other = shuffled(group, [0, *(int(e) for e in rest)])
-    assert other.butterflies.products >= group.butterflies.products
+    assert other.fft.products >= group.fft.products
     assert_blocks_are_the_mixing(other)
 
 
@@ -126,7 +126,7 @@ def test_some_order_of_elements_has_fewer_levels():
     counts = set()
     for seed in range(12):
         rest = np.random.default_rng(seed).permutation(np.arange(1, 8))
-        counts.add(shuffled(D4, [0, *(int(e) for e in rest)]).butterflies.products)
+        counts.add(shuffled(D4, [0, *(int(e) for e in rest)]).fft.products)
     assert len(counts) > 1
     assert max(counts) <= 64
 
@@ -134,8 +134,8 @@ def test_some_order_of_elements_has_fewer_levels():
 def test_an_odd_number_of_elements_is_one_block():
     """A group of three turns, as in p3, has no halves."""
     table = tuple(tuple((a + b) % 3 for b in range(3)) for a in range(3))
-    form = find_butterflies(table)
-    assert form == Butterflies((), ((1, 3),))
+    form = find_group_fft(table)
+    assert form == GroupFFT((), ((1, 3),))
     assert (form.products, form.additions) == (9, 0)
     weights = np.arange(1.0, 4)
     assert np.array_equal(block_tables(table, form)[0][0] @ weights, mixing(table, weights))
@@ -143,4 +143,4 @@ def test_an_odd_number_of_elements_is_one_block():
 
 def test_butterflies_belong_to_the_table_not_to_the_name():
     again = dataclasses.replace(D4, name="another name")
-    assert (again, hash(again), again.butterflies) == (D4, hash(D4), D4.butterflies)
+    assert (again, hash(again), again.fft) == (D4, hash(D4), D4.fft)

@@ -1,47 +1,49 @@
-"""A batch in pieces is the batch: sizes that do not divide it, every operation that goes piece by piece."""
+"""A batch in chunks is the batch: sizes that do not divide it, every operation that goes chunk by chunk."""
 
 import pytest
 import torch
 
 import sepgconv
-from sepgconv.functional import NormRelu, group_batch_norm, pieces, separable_group_conv2d
+from sepgconv.functional import NormRelu, group_batch_norm, separable_group_conv2d
+from sepgconv.ops import dispatch
+from sepgconv.ops.layout import map_chunks
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 
 def covered(cut):
-    return [index for piece in cut for index in range(piece.start, piece.stop)]
+    return [index for chunk in cut for index in range(chunk.start, chunk.stop)]
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 7, 64, 129])
 @pytest.mark.parametrize("size", [1, 100, 10**4, 10**9])
-def test_every_picture_is_in_one_piece_in_order(monkeypatch, batch, size):
-    monkeypatch.setattr(pieces, "PIECE", size)
-    cut = pieces.pieces(torch.zeros(batch, 2, 3, 4), widest=5)
+def test_every_image_is_in_one_chunk_in_order(monkeypatch, batch, size):
+    monkeypatch.setattr(dispatch, "CHUNK_BYTES", size)
+    cut = dispatch.chunks(torch.zeros(batch, 2, 3, 4), widest=5)
     assert covered(cut) == list(range(batch))
     image = 8 * 5 * 12
-    lengths = [piece.stop - piece.start for piece in cut]
+    lengths = [chunk.stop - chunk.start for chunk in cut]
     assert max(lengths) == 1 or max(lengths) * image <= size
     assert max(lengths) - min(lengths[:-1], default=max(lengths)) == 0
     assert len(cut) <= max(1, -(-batch * image // size))
 
 
-def test_a_batch_without_pictures_is_one_piece():
-    assert pieces.pieces(torch.zeros(0, 2, 3, 4), widest=5) == [slice(0, 0)]
+def test_a_batch_without_images_is_one_chunk():
+    assert dispatch.chunks(torch.zeros(0, 2, 3, 4), widest=5) == [slice(0, 0)]
 
 
 def test_other_devices_take_the_batch_whole(monkeypatch):
-    monkeypatch.setattr(pieces, "PIECE", 1)
-    assert pieces.pieces(torch.zeros(5, 2, 3, 4, device="meta"), widest=5) == [slice(0, 5)]
-    assert len(pieces.pieces(torch.zeros(5, 2, 3, 4), widest=5)) == 5
+    monkeypatch.setattr(dispatch, "CHUNK_BYTES", 1)
+    assert dispatch.chunks(torch.zeros(5, 2, 3, 4, device="meta"), widest=5) == [slice(0, 5)]
+    assert len(dispatch.chunks(torch.zeros(5, 2, 3, 4), widest=5)) == 5
 
 
-def test_results_of_pieces_are_put_together(monkeypatch):
+def test_results_of_chunks_are_put_together(monkeypatch):
     x = torch.randn(7, 3, 4, 5).contiguous(memory_format=torch.channels_last)
     for size in (1, 2 * 8 * 60, 10**9):
-        monkeypatch.setattr(pieces, "PIECE", size)
-        cut, calls = pieces.pieces(x, widest=3), []
-        y = pieces.map_pieces(cut, lambda piece, calls=calls: calls.append(piece) or 2 * x[piece])
+        monkeypatch.setattr(dispatch, "CHUNK_BYTES", size)
+        cut, calls = dispatch.chunks(x, widest=3), []
+        y = map_chunks(cut, lambda chunk, calls=calls: calls.append(chunk) or 2 * x[chunk])
         assert torch.equal(y, 2 * x)
         assert y.is_contiguous(memory_format=torch.channels_last)
         assert calls == cut
@@ -49,9 +51,9 @@ def test_results_of_pieces_are_put_together(monkeypatch):
 
 def run_convolution(options, training):
     def run(x, running, scale, shift, pointwise, depthwise, bias):
-        before = NormRelu(*running, scale, shift) if training else None
+        step = NormRelu(*running, scale, shift) if training else None
         return separable_group_conv2d(
-            x, pointwise, depthwise, "p4m", bias, recompute=True, padding=1, before=before, **options
+            x, pointwise, depthwise, "p4m", bias, recompute=True, padding=1, pre_norm_act=step, **options
         )
 
     return run
@@ -73,24 +75,23 @@ OPERATIONS = {
     "norm": run_norm(False),
     "norm and relu": run_norm(True),
 }
-BATCH, MAPS = 7, 8 * 8 * 4 * 5 * 6  # bytes of the widest map of a picture: 8 poses of 4 channels
+BATCH, MAPS = 7, 8 * 8 * 4 * 5 * 6  # bytes of the widest map of a image: 8 poses of 4 channels
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("count", [2, 3, 4, 7])
-def test_pieces_give_the_numbers_and_gradients_of_the_whole(monkeypatch, operation, count):
+def test_chunks_give_the_numbers_and_gradients_of_the_whole(monkeypatch, operation, count):
     order, results, cuts = sepgconv.group("p4m").order, [], set()
-    true_cut = pieces.pieces
+    true_cut = dispatch.chunks
 
     def watched(*args, **kwargs):
         cut = true_cut(*args, **kwargs)
         cuts.add(len(cut))
         return cut
 
-    for module in ("gc_convolution", "shared_statistics"):
-        monkeypatch.setattr(f"sepgconv.functional.{module}.pieces", watched)
+    monkeypatch.setattr(dispatch, "chunks", watched)
     for size in (10**9, BATCH * MAPS // count + MAPS // 8):
-        monkeypatch.setattr(pieces, "PIECE", size)
+        monkeypatch.setattr(dispatch, "CHUNK_BYTES", size)
         torch.manual_seed(2)
         shapes = [(BATCH, 3, order, 5, 6), (3,), (3,), (4, 3, order), (4, 3, 3), (4,)]
         x, *leaves = [torch.randn(shape, requires_grad=True) for shape in shapes]
