@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from sepgconv.conv.cost import BUTTERFLY_COST, GROUPED_MAC_COST
 from sepgconv.functional import conv_geometry, executed_macs, select_execution, separable_group_conv2d
-from sepgconv.ops.dispatch import BUTTERFLY_COST, GROUPED_MAC_COST
 from sepgconv.symmetry import C4
 from sepgconv.symmetry import group as group_named
 

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 import sepgconv
+from sepgconv.conv.cost import BUTTERFLY_COST, GROUPED_MAC_COST
 from sepgconv.functional import (
     NormRelu,
     compose_kernel,
@@ -20,7 +21,6 @@ from sepgconv.functional import (
     separate_kernel,
 )
 from sepgconv.ops import gc_conv
-from sepgconv.ops.dispatch import BUTTERFLY_COST, GROUPED_MAC_COST
 from sepgconv.ops.rank import add_terms, gather_bias, gather_filters, repeat_terms, spread_bias, spread_filters
 from sepgconv.ops.reference import group_conv2d_reference, separable_group_conv2d_reference
 

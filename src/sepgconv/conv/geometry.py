@@ -4,7 +4,7 @@ Sides are tuples, one entry for each axis of space: (y, x) in the plane, (z, y, 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import Tensor
@@ -75,16 +75,17 @@ class Geometry:
     padding: Sides
     dilation: Sides
     padding_mode: PaddingMode
+    # Whether maps are padded in a step of their own, as torch's convolutions fill with zeros only.
+    pads_first: bool = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        first = self.padding_mode != "zeros" and max(self.padding) > 0
+        object.__setattr__(self, "pads_first", first)  # frozen for everybody else
 
     @property
     def taps(self) -> int:
         """Number of pixels of the kernel."""
         return math.prod(self.kernel_size)
-
-    @property
-    def pads_first(self) -> bool:
-        """Whether maps are padded in a step of their own, as torch's convolutions fill with zeros only."""
-        return self.padding_mode != "zeros" and any(self.padding)
 
     def output_size(self, *sides: int) -> Sides:
         """Return the size of the output map; a side below 1 means that the input is too small."""
@@ -181,7 +182,7 @@ def conv_geometry(
         paddings = tuple(side // 2 for side in total)
     else:
         paddings = as_sides(padding, "padding", least=0, dimension=axes)
-    if math.prod(2 * side + 1 for side in paddings) > MOST:
+    if math.prod([2 * side + 1 for side in paddings]) > MOST:
         raise ValueError(f"padding={paddings} would make maps of more than 2^48 pixels, which no memory holds")
     check_equal_sides(group, kernel_size=kernel, stride=strides, padding=paddings, dilation=dilations)
     return Geometry(kernel, strides, paddings, dilations, mode)

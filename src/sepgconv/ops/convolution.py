@@ -158,7 +158,7 @@ def _gc(
         if decision.joint:
             return _norm_act_gc(x, pre_norm_act, lowered, plan)
         x = norm_act(pre_norm_act, x)
-    maps = fold_poses(x if x.dtype == decision.dtype else x.to(decision.dtype))
+    maps = fold_poses(x if x.dtype == decision.dtype else x.to(decision.dtype), decision.traced)
     if spec.groups == 1:
         return gc_conv(maps, lowered, plan, decision.implementation)
     maps = gc_conv(regroup(maps, spec.order, spec.groups), lowered, plan, decision.implementation)

@@ -11,28 +11,21 @@ recomputation around "torch").
 """
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from sepgconv._messages import one_of
-from sepgconv.conv.kinds import Work
+from sepgconv.conv.cost import BUILT_IN, CostModel
 from sepgconv.conv.spec import ConvSpec
+from sepgconv.ops.choices import Choice, Context, GcDecision, Rule
 
 Execution = Literal["auto", "separable", "fourier", "composed"]
 EXECUTIONS: tuple[Execution, ...] = ("auto", "separable", "fourier", "composed")
 
-# A grouped convolution touches each number a few times only and is bound by memory, a dense product by arithmetic. On
-# two CPU cores a multiplication of a depthwise or grouped convolution took 11 to 31 times as long as a dense one (p4
-# and p4m, 8 to 38 channels, k 3, 4 and 7).
-GROUPED_MAC_COST = 16
-# A training step in the irreps, which keeps only its input and mixes once more in its backward pass, was as fast as the
-# dense one that keeps everything from about 48 channels on for p4 and 32 for p4m: there the costs are equal.
-BUTTERFLY_COST = 40
 # Numbers in maps from which on operators pay in compiled code without gradients (gc-P4CNN, 1 to 128 images).
 MIN_OPERATOR_NUMEL = 2**21
 # Bytes of the largest map of a chunk. Measured on two cores with 32 MiB of shared cache: at 1 MiB the many small
@@ -40,29 +33,6 @@ MIN_OPERATOR_NUMEL = 2**21
 CHUNK_BYTES = 2 * 2**20
 
 
-@dataclass(frozen=True, slots=True)
-class CostModel:
-    """What `execution="auto"` counts, in multiplications of a dense product.
-
-    Attributes:
-        grouped_mac: a multiplication of a depthwise or grouped convolution.
-        butterfly: an addition of a transform to the irreps or back.
-
-    Example:
-        >>> from sepgconv.conv import Work
-        >>> CostModel().cost(Work(dense=100, grouped=2, additions=1))
-        172.0
-    """
-
-    grouped_mac: int | float = GROUPED_MAC_COST
-    butterfly: int | float = BUTTERFLY_COST
-
-    def cost(self, work: Work) -> float:
-        """Return what is compared."""
-        return float(work.dense + self.grouped_mac * work.grouped + self.butterfly * work.additions)
-
-
-BUILT_IN = CostModel()
 _cost_model = BUILT_IN
 
 
@@ -75,44 +45,6 @@ def using(model: CostModel) -> Generator[None]:
         yield
     finally:
         _cost_model = before
-
-
-class Context(NamedTuple):
-    """What a choice depends on besides the work.
-
-    Attributes:
-        device: the type of device, as "cpu".
-        plain: whether all tensors are of one real type, float32 or float64, outside of mixed precision, and not empty.
-        grad: whether gradients are recorded.
-        needs_grad: whether the maps themselves need a gradient.
-        compiling: whether `torch.compile` or `torch.export` traces the code.
-        exporting: whether it is `torch.export`.
-        transformed: whether the transforms of `torch.func` or forward-mode derivatives are active.
-        large: whether the maps have at least `MIN_OPERATOR_NUMEL` numbers.
-    """
-
-    device: str
-    plain: bool
-    grad: bool
-    needs_grad: bool
-    compiling: bool
-    exporting: bool
-    transformed: bool
-    large: bool
-
-
-class Rule(NamedTuple):
-    """A row of the table of implementations: who runs an operator where the condition holds.
-
-    Attributes:
-        implementation: who runs it.
-        holds: the condition, on (context, whether only the input is to be kept or nothing is).
-        needs: the condition in words.
-    """
-
-    implementation: str
-    holds: Callable[[Context, bool], bool]
-    needs: str
 
 
 def _by_hand(c: Context, keeps_little: bool) -> bool:
@@ -199,36 +131,6 @@ IMPLEMENTATIONS: dict[str, tuple[Rule, ...]] = {
         _TORCH,
     ),
 }
-
-
-class Choice(NamedTuple):
-    """What was chosen, for `sepgconv.explain`.
-
-    Attributes:
-        operator: what runs, as "gc_conv".
-        execution: the algorithm, or "" where there is one only.
-        implementation: who runs it.
-        costs: of each execution that was compared, in multiplications of a dense product.
-        keeps_little: whether little is kept for the backward pass.
-        context: what the choice depended on.
-    """
-
-    operator: str
-    execution: str
-    implementation: str
-    costs: dict[str, float]
-    keeps_little: bool
-    context: Context
-
-    @property
-    def missing(self) -> list[tuple[str, str]]:
-        """The faster implementations that were not taken, each with what it needs."""
-        passed: list[tuple[str, str]] = []
-        for rule in IMPLEMENTATIONS[self.operator]:
-            if rule.implementation == self.implementation:
-                break
-            passed.append((rule.implementation, rule.needs))
-        return passed
 
 
 _record: list[Choice] | None = None
@@ -376,20 +278,6 @@ def requested(spec: ConvSpec, execution: str) -> str:
     return execution
 
 
-class GcDecision(NamedTuple):
-    """How a gc-separable convolution runs.
-
-    Attributes:
-        implementation: who runs it, "chunks", "operator", "checkpoint" or "torch".
-        joint: whether batch norm and ReLU before it run in the same step.
-        dtype: of the maps that are mixed.
-    """
-
-    implementation: str
-    joint: bool
-    dtype: torch.dtype
-
-
 def decide_gc(
     spec: ConvSpec,
     x: Tensor,
@@ -417,13 +305,14 @@ def decide_gc(
     if joint and spec.groups == 1:
         chosen = implementation("norm_act_gc_conv", c, little, execution=execution, costs=costs)
         if chosen == "chunks":
-            return GcDecision(chosen, True, x.dtype)
+            return GcDecision(chosen, True, x.dtype, False)
     chosen = implementation("gc_conv", c, little, execution=execution, costs=costs)
     if chosen == "torch" and recomputes and not c.compiling:
         chosen = "checkpoint"
     # Sums of poses go with weights of one half precision only.
     half = x.dtype in (torch.float16, torch.bfloat16) and casts(c.device)
-    return GcDecision(chosen, False, torch.get_autocast_dtype(c.device) if half else x.dtype)
+    dtype = torch.get_autocast_dtype(c.device) if half else x.dtype
+    return GcDecision(chosen, False, dtype, c.compiling and not c.transformed)
 
 
 def checkpoints(x: Tensor, recompute: bool | None) -> bool:

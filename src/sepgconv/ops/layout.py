@@ -31,10 +31,15 @@ def fold_image(x: Tensor) -> Tensor:
     return _as_image(x.permute(0, 2, 3, 1), x.shape[2], x.shape[3], x.shape[1])
 
 
-def fold_poses(x: Tensor) -> Tensor:
-    """Fold a feature map into a channels_last image of pose * channel channels."""
+def fold_poses(x: Tensor, traced: bool | None = None) -> Tensor:
+    """Fold a feature map into a channels_last image of pose * channel channels.
+
+    Args:
+        x: the feature map.
+        traced: what `dispatch.traces_layout` says, where it is known.
+    """
     # The compiler makes slow loops of the way through the flattened pixels.
-    if dispatch.traces_layout():
+    if dispatch.traces_layout() if traced is None else traced:
         pixels = x.permute(0, 3, 4, 2, 1).flatten(3, 4)
         return pixels.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
     return _as_image(x.permute(0, 3, 4, 2, 1), x.shape[3], x.shape[4], x.shape[2] * x.shape[1])
