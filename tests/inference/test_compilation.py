@@ -107,7 +107,7 @@ def test_executions_are_those_of_the_sizes_that_come_in():
         [m for m in sepgconv.compile_for_inference(model, **options).modules() if isinstance(m, FrozenConv2d)][-1]
         for options in ({}, {"input_shape": (1, 28, 28)})
     ]
-    assert [layer.form is None for layer in last] == [False, True]
+    assert [layer.steps == "direct" for layer in last] == [False, True]
 
 
 def test_a_layer_alone():

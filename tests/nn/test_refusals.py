@@ -147,7 +147,7 @@ def test_depthwise_names_its_own_argument():
                 TypeError,
                 f"separable_group_conv2d: {name} must be a ",
             )
-            for name in ("before", "actions")
+            for name in ("pre_norm_act",)
             for value in ("x", torch.zeros(2), torch.nn.ReLU())
         ),
     ],
