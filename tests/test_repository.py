@@ -93,7 +93,19 @@ def test_tests_run_on_the_pinned_versions():
 def test_the_package_itself_needs_four_libraries():
     names = sorted(Requirement(line).name for line in PROJECT["dependencies"])
     assert names == ["jaxtyping", "numpy", "safetensors", "torch"]
-    assert "torch>=2.6" in PROJECT["dependencies"]
+    assert "torch>=2.11" in PROJECT["dependencies"]
+
+
+def test_the_lowest_versions_are_tested_and_documented():
+    """Those of torch are not, which pyproject.toml explains; README and docs say so, too."""
+    assert re.search(r"^\s*make test-lowest\b", read(".ci/run"), re.MULTILINE)
+    assert 'export PYTHON="python$oldest"' in read(".ci/run")
+    lowest = next(Requirement(line).specifier for line in PROJECT["dependencies"] if line.startswith("torch"))
+    (version,) = (bound.version for bound in lowest)
+    assert f"torch {version} or newer" in read("README.md")
+    assert f"torch {version} with CUDA" in read("docs/performance.md")
+    for path in re.findall(r"tests/\S+", re.search(r"^CORE := (.*\\\n.*)$", read("Makefile"), re.MULTILINE)[1]):
+        assert (ROOT / path).exists(), path
 
 
 def test_the_package_is_typed():
