@@ -21,7 +21,7 @@ def main() -> None:
 
     figure = Figure(figsize=(12, 7.4), layout="constrained")
     FigureCanvasAgg(figure)
-    top, bottom = figure.subfigures(2, 1, height_ratios=[1.15, 2])
+    top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.15, 2])[:, 0]
     top.suptitle("The elements of p4m in order, g = 4 m + t: rotate by t · 90° counter-clockwise, then mirror if m = 1")
     for g, axis in enumerate(top.subplots(1, 8)):
         axis.imshow(act("p4m", g, letter)[0, 0].numpy(), cmap="gray_r")
