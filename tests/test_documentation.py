@@ -220,7 +220,29 @@ def test_every_page_can_be_reached_from_the_readme():
     assert {page.resolve() for page in PAGES} <= reached
 
 
+# Numbers.
+
+
+def times(text):
+    """Return each time and each ratio that a table names."""
+    return set(re.findall(r"\b\d[\d.]* ms\b|\b\d[\d.]*x\b", text))
+
+
+def strange_times(readme, performance):
+    """Return the times in the README's table of speed that docs/performance.md does not have."""
+    return times(readme.partition("## Speed")[2].partition("\n## ")[0]) - times(performance)
+
+
+def test_the_times_of_the_readme_are_those_of_the_docs():
+    readme, performance = (ROOT / "README.md").read_text(), (ROOT / "docs" / "performance.md").read_text()
+    assert len(times(readme)) > 8
+    assert strange_times(readme, performance) == set()
+    assert strange_times(readme.replace("167 ms", "16.7 ms"), performance) == {"16.7 ms"}
+
+
 # Names.
+
+NOT_YET = {"sepgconv.nn.DepthwiseSeparableGroupConv2d"}  # named in docs/migrating.md before it is there
 
 
 def resolve(name):
@@ -247,9 +269,6 @@ def test_names_of_the_package_exist(page):
     quoted = re.findall(r"`[^`]+`", outside_blocks(page.read_text()))
     names = {name for code in quoted for name in re.findall(r"\bsepgconv(?:\.[A-Za-z_]\w*)+", code)}
     assert {name for name in names if not resolve(name) and name not in NOT_YET} == set()
-
-
-NOT_YET = {"sepgconv.nn.DepthwiseSeparableGroupConv2d"}
 
 
 def test_a_name_that_is_not_there_is_seen():
