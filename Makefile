@@ -7,13 +7,29 @@ PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip --disable-pip-version
 # Threads that wait sleep instead of spinning: a few percent slower alone, much faster beside another busy process.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: demo test bench paper check clean
+.PHONY: demo test test-lowest bench paper check clean
 
 demo: $(VENV)/.train
 	$(BIN)/sepgconv demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 tests
+
+# The core with the lowest versions that pyproject.toml allows, laid over those of .venv; but torch (pyproject.toml says why).
+# That jaxtyping turns on its checks of annotations too late for pytest, so they are left out.
+LOWEST := $(VENV)/lowest
+CORE := tests/symmetry tests/functional/test_equations.py tests/functional/test_action.py tests/functional/test_kernels.py \
+	tests/nn/test_separable.py tests/nn/test_state.py tests/models/test_structure.py tests/models/test_storage.py
+test-lowest: $(LOWEST)
+	export PYTHONPATH=$(CURDIR)/$(LOWEST) && \
+	$(BIN)/python -c 'import jaxtyping, numpy, safetensors; print(*(f"{m.__name__} {m.__version__}" for m in (jaxtyping, numpy, safetensors)))' && \
+	$(BIN)/python -m pytest -n 2 -o addopts="--strict-markers --strict-config --import-mode=importlib" $(CORE)
+
+$(LOWEST): pyproject.toml $(VENV)/.test
+	rm -rf $@
+	$(BIN)/python -m pip --disable-pip-version-check --quiet install --no-deps --target $@ \
+		$$($(BIN)/python -c 'import tomllib; print(*(line.replace(">=", "==") for line in tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"] if not line.startswith("torch")))')
+	touch $@
 
 # Threads as torch sets them: about 18 minutes on two cores; nothing else should run.
 bench: $(VENV)/.bench

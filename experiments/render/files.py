@@ -18,6 +18,7 @@ from sepgconv._text import Markdown
 from sepgconv._text import markdown as markdown_text
 
 BEGIN, END = "<!-- table1: made by `python -m experiments render` -->", "<!-- table1: end -->"
+README_COLUMNS = ("network", "data", "parameters", "test error %", "paper %")
 
 
 def pages(results: Path) -> dict[str, bytes]:
@@ -80,9 +81,12 @@ def _index(lines: list[tuple[str, ...]], notes: list[str], findings: tuple[str, 
 
 
 def readme_table(results: Path) -> str:
-    """Return the table of the README: Table 1 with all its notes."""
+    """Return the table of the README: Table 1 in the few columns that a first reader needs, without its notes."""
     (table,) = EXPERIMENTS["table1"].report(read_table(results, "table1")).tables
-    return table_markdown(table)
+    kept = [index for index, column in enumerate(table.columns) if column in README_COLUMNS]
+    rows = tuple(tuple(row[index] for index in kept) for row in table.rows)
+    columns = tuple(table.columns[index] for index in kept)
+    return table_markdown(dataclasses.replace(table, columns=columns, rows=rows, left=2, notes=()))
 
 
 def readme_with(text: str, table: str) -> str:
