@@ -132,7 +132,7 @@ class _Dtypes(TorchDispatchMode):
 
 
 def coarse(network: nn.Module, x: Tensor) -> bool:
-    """Tell whether a network computes in half precision on x, whatever its weights are in, as under autocast."""
+    """Return whether a network computes in half precision on x, whatever its weights are in, as under autocast."""
     with _Dtypes() as dtypes:
         answer_of(network, x)
     return not dtypes.seen.isdisjoint({torch.float16, torch.bfloat16})

@@ -81,6 +81,15 @@ def home(kind: type) -> str:
     return kind.__module__.partition(".")[0]
 
 
+def reference_tensor(module: nn.Module) -> Tensor:
+    """Return a tensor of the dtype and on the device of a module: its first floating-point parameter, or buffer.
+
+    Of a module without any, an empty tensor of the default dtype on the CPU.
+    """
+    tensors = (*module.parameters(), *module.buffers())
+    return next((tensor for tensor in tensors if tensor.is_floating_point()), torch.empty(0))
+
+
 def copy_network(model: nn.Module, caller: str, *, instead: Mapping[int, Any] | None = None) -> nn.Module:
     """Return a copy of a network that shares nothing with it, in the same modes; the network does not change at all.
 
@@ -212,7 +221,7 @@ def _renew(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _is_unsettled(module: nn.Module, weights: dict[str, Tensor]) -> bool:
-    """Tell whether weights that were just renewed are others once more, as each call renews them once and in order."""
+    """Return whether renewing weights once more changes them again; a call renews each once, in order."""
     again = _renew(module) if len(weights) > 1 else weights
     return any(not torch.equal(new.nan_to_num(), weights[name].nan_to_num()) for name, new in again.items())
 

@@ -25,7 +25,7 @@ from sepgconv import nn as snn
 from sepgconv._modules import unwrap
 from sepgconv.analysis import certify, cost, redundancy
 from sepgconv.analysis.certify.float64_copy import double_copy
-from sepgconv.convert import equivariant, separate, to_onnx, to_plain, to_program
+from sepgconv.convert import equivariant, operators, separate, to_onnx, to_plain, to_program
 from sepgconv.convert import separation as separation_module
 from sepgconv.convert.plain import layers as plain_layers
 from sepgconv.convert.plain import network as plain_network
@@ -786,7 +786,7 @@ GUARDS = {
     ],
     "separate": [(separation_module, "refuse_foreign", off), (separation_module, "_compare", off)],
     "to_plain": [
-        (plain_layers, "own_code", off), (plain_layers, "foreign_behaviour", off), (plain_network, "_compare", off),
+        (plain_layers, "own_code", off), (operators, "foreign_behaviour", off), (plain_network, "_compare", off),
         (plain_network, "acting_hooks", lambda *arguments: {}),
     ],
 }  # fmt: skip

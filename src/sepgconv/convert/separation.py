@@ -298,7 +298,7 @@ def _separated(layer: GroupConv2d, before: nn.Module, sharing: Sharing, rank: in
 
 
 def _is_trained(layer: nn.Module, name: str) -> bool:
-    """Tell whether a parameter, or what one is computed from, is trained."""
+    """Return whether a parameter, or what one is computed from, is trained."""
     sources = (name, f"{name}_orig", f"{name}_g", f"{name}_v")  # a plain one; pruned or normed; normed; normed
     return any(
         parameter.requires_grad and (path in sources or path.startswith(f"parametrizations.{name}."))

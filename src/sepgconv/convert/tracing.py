@@ -21,7 +21,8 @@ from torch.utils import checkpoint
 from torch.utils._pytree import tree_leaves
 
 from sepgconv import functional
-from sepgconv.convert.plain.refusal import refuse
+from sepgconv.convert.operators import ASSIGNMENTS
+from sepgconv.convert.plain.refusal import named, refuse
 from sepgconv.nn import Sequential
 
 _ROOT = "network"
@@ -153,8 +154,7 @@ class _Tracer(fx.Tracer):
         try:
             return super().call_module(m, forward, args, kwargs)
         except Exception:
-            where = place(self.path_of_module(m))
-            self._failed_at = self._failed_at or (f"{where} ({type(m).__name__})" if where else type(m).__name__)
+            self._failed_at = self._failed_at or named(place(self.path_of_module(m)), type(m))
             raise
         finally:
             if simplified:
@@ -211,7 +211,7 @@ class _Tracer(fx.Tracer):
     def to_bool(self, obj: fx.Proxy) -> bool:
         value = self.value(obj.node)
         if isinstance(value, Tensor):
-            raise TraceError("the code decides by the numbers in a map, which differ from picture to picture")
+            raise TraceError("the code decides by the numbers in a map, which differ from image to image")
         return bool(value)
 
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
@@ -295,15 +295,14 @@ class _Traced(fx.Proxy):
     def __contains__(self, item: Any) -> bool:
         return any(bool(item == part) for part in self)
 
-    # torch.fx would record `x += y` as `x = x + y`, which is not the same where another name holds x.
-    def __iadd__(self, other: Any) -> fx.Proxy:
-        return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
 
-    def __isub__(self, other: Any) -> fx.Proxy:
-        return self.tracer.create_proxy("call_function", operator.isub, (self, other), {})
+def _assignment(recorded: Callable[..., Any]) -> Callable[[Any, Any], fx.Proxy]:
+    def assign(self: Any, other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", recorded, (self, other), {})
 
-    def __imul__(self, other: Any) -> fx.Proxy:
-        return self.tracer.create_proxy("call_function", operator.imul, (self, other), {})
+    return assign
 
-    def __itruediv__(self, other: Any) -> fx.Proxy:
-        return self.tracer.create_proxy("call_function", operator.itruediv, (self, other), {})
+
+# torch.fx would record `x += y` as `x = x + y`, which is not the same if x has another name, too.
+for _in_place in ASSIGNMENTS:
+    setattr(_Traced, f"__{_in_place.__name__}__", _assignment(_in_place))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sepgconv._gspaces import match_elements
+from sepgconv._modules import home
 from sepgconv.analysis.certify.actions import Action
 from sepgconv.functional import act
 from sepgconv.symmetry import FiniteGroup
@@ -25,11 +26,7 @@ def is_field(value: object) -> bool:
 
 def is_of_fields(module: nn.Module) -> bool:
     """Tell whether a module is of e2cnn or escnn."""
-    return _library(module) in ("e2cnn", "escnn")
-
-
-def _library(module: nn.Module) -> str:
-    return type(module).__module__.partition(".")[0]
+    return home(type(module)) in ("e2cnn", "escnn")
 
 
 def wrap(model: nn.Module, x: Tensor) -> Any:
@@ -41,7 +38,7 @@ def wrap(model: nn.Module, x: Tensor) -> Any:
     """
     if not is_of_fields(model) or not hasattr(model, "in_type"):
         return x
-    return sys.modules[f"{_library(model)}.nn"].GeometricTensor(x, model.in_type)
+    return sys.modules[f"{home(type(model))}.nn"].GeometricTensor(x, model.in_type)
 
 
 def field_action(group: FiniteGroup, field_type: Any) -> Action | None:

@@ -12,7 +12,7 @@ from sepgconv._modules import copy_network, settled_copy
 from sepgconv.convert.plain.layers import is_layer
 from sepgconv.convert.plain.norms import activate_in_place, fold_norms
 from sepgconv.convert.plain.operations import Conversion
-from sepgconv.convert.plain.refusal import refuse
+from sepgconv.convert.plain.refusal import named, refuse
 from sepgconv.convert.tracing import record
 from sepgconv.inference import FrozenConv2d, FrozenNorm2d
 from sepgconv.inference.probes import default_shape, example_input
@@ -97,8 +97,9 @@ def _knows(network: nn.Module, example: Tensor) -> Callable[[nn.Module, str], bo
     def knows(module: nn.Module, place: str) -> bool:
         known = is_layer(module, place)
         if known and module in acting:
-            where = f"{place} ({type(module).__name__})" if place else type(module).__name__
-            refuse(where, f"it has {acting[module]}; put what the hook does into a module beside it")
+            refuse(
+                named(place, type(module)), f"it has {acting[module]}; put what the hook does into a module beside it"
+            )
         return known
 
     return knows
@@ -148,7 +149,7 @@ def probes(model: nn.Module, shape: tuple[int, ...]) -> list[Tensor]:
 
 
 def takes(model: nn.Module, x: Tensor) -> bool:
-    """Tell whether a model has an answer to an input."""
+    """Return whether a model has an answer to an input."""
     try:
         with torch.no_grad():
             model(x)

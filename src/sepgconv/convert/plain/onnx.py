@@ -17,8 +17,8 @@ from sepgconv._messages import require
 from sepgconv.convert.plain.files import Export
 from sepgconv.convert.plain.network import evaluating_copy, takes, to_plain
 from sepgconv.convert.plain.onnx_graph import NEWEST, lower, name_axes, settle_shapes
-from sepgconv.convert.plain.program import export, export_file, first_line
-from sepgconv.convert.plain.refusal import refuse
+from sepgconv.convert.plain.program import export, export_file
+from sepgconv.convert.plain.refusal import first_line, refuse
 from sepgconv.inference.probes import default_shape, example_input
 
 OPSETS = (13, 23)  # from 18 on torch's exporter writes them; older ones are made of 18

@@ -15,6 +15,7 @@ from torch.fx.experimental import _config  # pyright: ignore[reportPrivateUsage]
 from sepgconv._comparison import Pair, explained, largest_difference, widened
 from sepgconv.convert.plain.files import FREE, Export, write_compared
 from sepgconv.convert.plain.network import evaluating_copy, probes, takes, to_plain
+from sepgconv.convert.plain.refusal import first_line
 from sepgconv.inference.probes import default_shape, example_input
 
 _OURS = "sepgconv"
@@ -167,8 +168,3 @@ def _compare(pairs: list[Pair], inputs: list[Tensor]) -> float:
                 )
             worst = max(worst, difference)
     return worst
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of what an exception says, or its kind."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

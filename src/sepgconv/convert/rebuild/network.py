@@ -11,8 +11,9 @@ from torch.fx.node import map_arg
 from sepgconv._evaluation import evaluation
 from sepgconv._foreign import refuse_beside_the_code, refuse_hooks_of_all
 from sepgconv._messages import one_of
-from sepgconv._modules import copy_network
+from sepgconv._modules import copy_network, reference_tensor
 from sepgconv.analysis import cost
+from sepgconv.convert.plain.refusal import first_line
 from sepgconv.convert.rebuild.planning import plan
 from sepgconv.convert.rebuild.rules import Target
 from sepgconv.convert.rebuild.tracing import trace
@@ -89,7 +90,7 @@ def equivariant(
     refuse_hooks_of_all("equivariant")
     model = copy_network(model, "equivariant")
     refuse_beside_the_code("equivariant", model)
-    like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    like = reference_tensor(model)
     target = Target(find_group(group), sharing, like.device, like.dtype)
     recording = trace(model, input_shape)
     rewritten = plan(recording, target, global_pool=global_pool)
@@ -146,10 +147,9 @@ class _Placed(fx.Interpreter):
         try:
             return super().run_node(n)
         except Exception as error:
-            words = str(error).splitlines()
             raise ValueError(
                 f"equivariant: cannot convert {self._places.get(n, n.name)}: its counterpart does not run "
-                f"({words[0] if words else type(error).__name__})"
+                f"({first_line(error)})"
             ) from error
 
 

@@ -1,7 +1,7 @@
 """What stands for a tensor of the original forward in the rebuilt one: its kind, its axes, and its channels."""
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,17 @@ class Kind(enum.Enum):
     MAPS = "feature maps on the group"
     POOLED = "maps without poses"
     VECTOR = "a vector"
+
+
+def richest(kinds: Iterable[Kind | None]) -> Kind:
+    """Return the kind of maps that are combined: feature maps if any are, else maps without poses, else the image."""
+    found = set(kinds)
+    return next(kind for kind in (Kind.MAPS, Kind.POOLED, Kind.IMAGE) if kind in found)
+
+
+# Why some values have no counterpart.
+UNKNOWN = "this call has no counterpart on a group"
+PLACES_OF_MAXIMA = "uses the indices of maxima, which change when the image is rotated"
 
 
 class UnconvertibleError(Exception):
@@ -75,6 +86,11 @@ class Value:
         return self.kind in (Kind.IMAGE, Kind.MAPS, Kind.POOLED)
 
     @property
+    def rank(self) -> int:
+        """The number of axes in the original."""
+        return len(self.axes) if self.kind is Kind.VECTOR else len(self.layout)
+
+    @property
     def sizes(self) -> dict[str, int]:
         """Of every letter of a layout on the example."""
         return {"b": BATCH, "c": total(self.channels), "h": self.side[0], "w": self.side[1], "s": self.stack or 1}
@@ -89,7 +105,7 @@ class Value:
         )
 
     def has(self, letter: str) -> bool:
-        """Tell whether an axis of the layout holds a letter."""
+        """Return whether an axis of the layout holds a letter."""
         return any(letter in item for item in self.layout)
 
     def axis(self, letter: str) -> int:

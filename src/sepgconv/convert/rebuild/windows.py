@@ -127,7 +127,7 @@ def avg_pool(pool: nn.AvgPool2d, side: Pair, group: FiniteGroup, *, maps: bool) 
 
 
 def _refuse_overhang(pool: Any, side: Pair, dilation: Any) -> None:
-    """Refuse `ceil_mode` where it adds a window: that one hangs over one side only, which no turned map has."""
+    """Refuse `ceil_mode` where it adds a window: that one hangs over one side only, which no rotated map has."""
     if not pool.ceil_mode:
         return
     settings = zip(
@@ -149,7 +149,7 @@ def _refuse_overhang(pool: Any, side: Pair, dilation: Any) -> None:
 
 
 def refuse_uneven(what: str, before: Sequence[int], after: Sequence[int], group: FiniteGroup) -> None:
-    """Refuse numbers of pixels that differ between the two ends of an axis, or between axes that a turn exchanges.
+    """Refuse numbers of pixels that differ between the two ends of an axis, or between axes that a rotation exchanges.
 
     Args:
         what: as people call it, "padding" or "a crop".

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sepgconv._comparison import answer_of, largest_difference, rounding
-from sepgconv._modules import copy_network, home
+from sepgconv._modules import copy_network, home, reference_tensor
 from sepgconv.analysis.certify.fields import wrap
 from sepgconv.interop.e2cnn.fields import read_fields
 
@@ -32,7 +32,7 @@ def compare(caller: str, place: str, module: Any, converted: nn.Module) -> None:
         return
     theirs, ours = copy_network(module, caller).eval(), copy_network(converted, caller).eval()
     source, target = read_fields(module.in_type), read_fields(module.out_type)
-    like = next((t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()), torch.empty(0))
+    like = reference_tensor(module)
     expected, x = None, like
     for side in _SIDES:
         generator = torch.Generator().manual_seed(side)

@@ -91,8 +91,8 @@ def _nearest_equivariant(bank: Tensor, source: Fields, target: Fields) -> Tensor
     group, size = target.group, (int(bank.shape[-2]), int(bank.shape[-1]))
     table = filter_action if source.regular else pixel_action
     action = table(group, size, device=bank.device)
-    turned_back = [transform_kernel(bank[:, h], action)[:, group.inverses[h]] for h in range(group.order)]
-    weight = torch.stack(turned_back).mean(0)
+    rotated_back = [transform_kernel(bank[:, h], action)[:, group.inverses[h]] for h in range(group.order)]
+    weight = torch.stack(rotated_back).mean(0)
     _check_close(bank, transform_kernel(weight, action), f"filter is not equivariant under {group.name}")
     return weight
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from sepgconv._foreign import foreign_behaviour, refuse_hooks_of_all
-from sepgconv._modules import copy_network, unwrap
+from sepgconv._modules import copy_network, home, unwrap
 from sepgconv.interop.e2cnn.bridge import FieldBridge
 from sepgconv.interop.e2cnn.comparison import compare
 from sepgconv.interop.e2cnn.fields import SUPPORTED
@@ -96,7 +96,7 @@ class _Conversion:
         if self.problems:
             raise ValueError(f"{caller}: {'; '.join(self.problems)}. Supported are {SUPPORTED}, and {', '.join(RULES)}")
         for path, part in parts:
-            compare(caller, f"{path or 'the module'} ({type(part).__name__})", part, self.converted[part])
+            compare(caller, _named(path, part), part, self.converted[part])
         return whole
 
     def _name_foreign(self, part: nn.Module, path: str) -> None:
@@ -104,22 +104,21 @@ class _Conversion:
         for name, module in part.named_modules(prefix=path):
             what = foreign_behaviour(module, (type(module),))  # of subclasses the conversion itself speaks
             if what is not None:
-                where = f"{name or 'the module'} ({type(module).__name__})"
-                self.problems.append(f"{where} has {what}, which would be lost; remove it")
+                self.problems.append(f"{_named(name, module)} has {what}, which would be lost; remove it")
 
     def _is_theirs(self, module: nn.Module) -> bool:
-        return _home(type(module)) == self.library
+        return home(type(module)) == self.library
 
     def _base(self, module: nn.Module) -> type | None:
         """Return the class of the library that a class of the user derives from, or None."""
-        return next((base for base in type(module).__mro__ if _home(base) == self.library), None)
+        return next((base for base in type(module).__mro__ if home(base) == self.library), None)
 
     def _is_chain(self, module: nn.Module) -> bool:
         base = self._base(module)
         return base is not None and base.__name__ == "SequentialModule" and _runs_as(module, base)
 
     def _is_convertible(self, module: nn.Module) -> bool:
-        """Tell whether a module becomes layers of ours as a whole, errors aside."""
+        """Return whether a module becomes layers of ours as a whole, errors aside."""
         if self._is_chain(module):
             return all(map(self._is_convertible, module.children()))
         return self._is_theirs(module) or self._is_derived_layer(module)
@@ -139,7 +138,7 @@ class _Conversion:
             whole = Sequential(steps)
             whole.training = module.training  # `train` would set that of every part as well
             return whole
-        where = f"{path or 'the module'} ({type(module).__name__})"
+        where = _named(path, module)
         try:
             if not self._is_theirs(module):
                 raise ValueError(f"is a class of its own, derived from {getattr(self._base(module), '__name__', '')}")
@@ -160,7 +159,7 @@ class _Conversion:
             return root
         for part in root.modules():  # field types stay the objects they are: they are compared at every call
             for value in vars(part).values():
-                if _home(type(value)) == self.library and not isinstance(value, nn.Module):
+                if home(type(value)) == self.library and not isinstance(value, nn.Module):
                     memo[id(value)] = value
         return copy_network(root, f"from_{self.library}", instead=memo)
 
@@ -172,8 +171,8 @@ class _Conversion:
             yield from self._outermost(child, _join(path, name))
 
 
-def _home(kind: type) -> str:
-    return kind.__module__.partition(".")[0]
+def _named(path: str, module: nn.Module) -> str:
+    return f"{path or 'the module'} ({type(module).__name__})"
 
 
 def _runs_as(module: nn.Module, base: type) -> bool:
