@@ -189,6 +189,8 @@ def find_operator(target: object) -> Operator | None:
         target: of the step: a function, or the name of a method.
 
     Examples:
+        >>> import operator, torch
+        >>> from sepgconv.convert.operators import find_operator
         >>> find_operator("relu_").name, find_operator(torch.true_divide).name, find_operator(operator.iadd).name
         ('relu', 'div', 'add')
         >>> find_operator(torch.linalg.svd) is None
@@ -262,6 +264,8 @@ def gives_each_number_its_own(module: nn.Module) -> bool:
     """Return whether a layer of torch is, in evaluation mode, one function of single numbers, without hooks.
 
     Examples:
+        >>> from torch import nn
+        >>> from sepgconv.convert.operators import gives_each_number_its_own
         >>> gives_each_number_its_own(nn.GELU()), gives_each_number_its_own(nn.Softmax(1))
         (True, False)
     """
@@ -274,6 +278,8 @@ def passes_through(module: nn.Module) -> bool:
     """Return whether a layer of torch gives its input as it is, as dropout does in evaluation mode.
 
     Examples:
+        >>> from torch import nn
+        >>> from sepgconv.convert.operators import passes_through
         >>> passes_through(nn.Dropout().eval()), passes_through(nn.Dropout().train())
         (True, False)
     """

@@ -30,14 +30,20 @@ _CALLER = "separate"
 
 @dataclass(frozen=True, slots=True)
 class SeparatedLayer:
-    """What became of one group convolution.
+    """What one group convolution has become.
 
     Attributes:
         name: its path in the network.
-        rank: number of separable terms; 0 where it stays a group convolution.
+        rank: number of separable terms; 0 if it stays a group convolution.
         energy_lost: share of the energy of its filters that is lost, in [0, 1].
-        parameters_before: numbers learned in it.
-        parameters_after: of what takes its place.
+        parameters_before: number of its parameters.
+        parameters_after: number of parameters of what takes its place.
+
+    Examples:
+        >>> from sepgconv.convert import SeparatedLayer
+        >>> layer = SeparatedLayer("features.1", rank=2, energy_lost=0.1, parameters_before=720, parameters_after=232)
+        >>> layer.parameters_before / layer.parameters_after > 3
+        True
     """
 
     name: str
@@ -52,9 +58,16 @@ class Separation:
     """A network with separable convolutions in place of group convolutions.
 
     Attributes:
-        model: the network; the one it was made from is as it was.
+        model: the network; the one it was made from does not change.
         sharing: "gc" or "g".
-        layers: what became of every group convolution with more than one pixel, in order.
+        layers: what every group convolution with more than one pixel has become, in order.
+
+    Examples:
+        >>> from sepgconv.convert import separate
+        >>> from sepgconv.nn import GroupConv2d
+        >>> separation = separate(GroupConv2d(2, 2, 3, "p4"), "gc", rank=1)
+        >>> type(separation.model).__name__, separation.ranks
+        ('SeparableGroupConv2d', (1,))
     """
 
     model: nn.Module
@@ -73,31 +86,44 @@ def separate(
 ) -> Separation:
     """Replace group convolutions by the nearest separable ones (arXiv:2106.04914, section 3.3).
 
-    The factors come from the singular value decomposition of the trained filters. What is lost is made good by training
-    on; see `sepgconv separate`, which does both.
+    The factors come from the singular value decomposition of the trained filters. Further training makes up for what is
+    lost; `sepgconv separate` does both.
 
-    Filters that are computed (pruned, normed, parametrised) are separated as the network uses them now; layers that are
-    not replaced keep what computes theirs. Where every layer that is replaced gets its full rank, the result is run on
-    random pictures beside the network and must answer alike; below full rank it must run.
+    Computed filters (pruned, normed, parametrised) are separated as the network uses them now; layers that are not
+    replaced keep what computes theirs. If every replaced layer gets its full rank, the outputs of the result are
+    compared with those of the network on random images; below full rank the result must run.
 
     Args:
         model: any module with group convolutions. A network of the registry becomes its separable counterpart, as
             "p4cnn" becomes "gc_p4cnn" with a `rank` for every convolution, and can be saved and trained as such.
         sharing: "gc" or "g".
         rank: with `budget`, the most terms that a layer may get; without, the terms that every layer gets, or its full
-            rank where that is less.
+            rank if that is less.
         budget: share of the energy of a layer's filters that may be lost, from 0 to 1. A layer gets as few terms as it
-            allows, and stays as it is where that would need more terms than `rank`, or more parameters than it has.
+            allows, and stays as it is if that would need more terms than `rank`, or more parameters than it has.
 
     Returns:
-        The new network, in the same mode, on the same device, and what became of every layer. Convolutions of one pixel
-        stay as they are.
+        The new network, in the same mode and on the same device, and what every layer has become. Convolutions of one
+        pixel stay as they are.
 
     Raises:
-        ValueError: neither rank nor budget, or one out of range; no group convolution; weights that are not finite; a
-            budget that no layer meets; a network of the registry without separable counterpart; a layer to be replaced,
-            or any of a network of the registry, with a hook or code of its own, which would be lost; a network that
-            cannot be copied or, at full rank, does not answer as before.
+        ValueError: neither rank nor budget is given, or one is out of range; there is no group convolution; weights are
+            not finite; no layer meets the budget; a network of the registry has no separable counterpart; a layer to be
+            replaced, or any layer of a network of the registry, has a hook or code of its own, which would be lost; the
+            network cannot be copied or, at full rank, the outputs differ.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from sepgconv.convert import separate
+        >>> from sepgconv.nn import GroupConv2d
+        >>> network = nn.Sequential(GroupConv2d(2, 3, 3, "p4"), nn.ReLU(), GroupConv2d(3, 2, 1, "p4"))
+        >>> separation = separate(network, "gc", rank=9)
+        >>> type(separation.model[0]).__name__, type(separation.model[2]).__name__  # a kernel of one pixel stays
+        ('SeparableGroupConv2d', 'GroupConv2d')
+        >>> maps = torch.rand(1, 2, 4, 7, 7)
+        >>> torch.allclose(separation.model(maps), network(maps), atol=1e-4)  # at full rank
+        True
     """
     one_of("sharing", sharing, SHARINGS)
     if rank is None and budget is None:

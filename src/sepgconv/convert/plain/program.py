@@ -31,24 +31,39 @@ def to_program(
 ) -> Export:
     """Write a network as a torch.export program (`.pt2`): steps and weights, no Python code.
 
-    `torch.export.load(path).module()` runs it, where only torch is installed; any number of pictures works.
+    `torch.export.load(path).module()` runs it where only torch is installed, on any number of images.
 
     Args:
-        model: the network; it is not changed, and written in evaluation mode.
-        path: the file, ending in ".pt2"; an earlier one is replaced when the new one is right.
-        plain: whether the network goes through `to_plain` first: ordinary convolutions, and pictures of any size where
-            the network takes them. Without it the network is written with its own weights and its batch norms, filters
-            are laid out at every call, and pictures have one size; it can be trained further and keeps its symmetry.
-        input_shape: (channels, height, width) of the pictures; as for `to_plain`.
-        images: further inputs to compare on, (n, channels, height, width).
+        model: the network. It does not change, and is written in evaluation mode.
+        path: the file, ending in ".pt2"; an earlier one is replaced once the new one is known to be right.
+        plain: whether the network goes through `to_plain` first: ordinary convolutions, and images of any size if the
+            network takes them. Otherwise the network is written with its own weights and batch norms, filters are
+            expanded at every call, and images have one size; it can be trained further and stays equivariant.
+        input_shape: (channels, height, width) of the images, as in `to_plain`.
+        images: further inputs to compare outputs on, (n, channels, height, width).
 
     Returns:
-        What was written, with its largest difference from the network.
+        What was written, with the largest difference between its outputs and those of the network.
 
     Raises:
-        ValueError: another ending; what `to_plain` says; a network that torch.export cannot read, with torch's reason;
-            a program that answers otherwise than the network. No file is left then.
+        ValueError: the name has another ending; as `to_plain`; torch.export cannot read the network (its reason is
+            given); the outputs of the program differ. No file is left then.
         OSError: the file cannot be written.
+
+    Examples:
+        >>> import tempfile, torch
+        >>> from torch import nn
+        >>> from sepgconv.convert import to_program
+        >>> from sepgconv.nn import GroupMaxPool, LiftingConv2d
+        >>> model = nn.Sequential(LiftingConv2d(1, 2, 3, "p4"), nn.ReLU(), GroupMaxPool()).eval()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     written = to_program(model, f"{folder}/network.pt2", input_shape=(1, 8, 8))
+        ...     program = torch.export.load(written.path).module()
+        >>> written.free
+        ('batch', 'height', 'width')
+        >>> images = torch.rand(3, 1, 10, 12)
+        >>> torch.allclose(program(images), model(images), atol=1e-5)
+        True
     """
     path = Path(path)
     if path.suffix != ".pt2":

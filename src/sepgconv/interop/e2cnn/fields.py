@@ -86,11 +86,20 @@ def fields_to_maps(x: Tensor, field_type: Any) -> Tensor:
         field_type: its `FieldType`, of regular or of trivial fields.
 
     Returns:
-        (batch, fields, |G|, height, width) with poses in the order of docs/conventions.md for regular fields; the
-        image (batch, fields, height, width) for trivial ones.
+        (batch, fields, |G|, height, width) for regular fields, poses in the order of docs/conventions.md; the image
+        (batch, fields, height, width) for trivial ones.
 
     Raises:
-        ValueError: another field type, or a tensor with another number of channels.
+        ValueError: the field type is not supported, or the tensor has another number of channels.
+
+    Examples:
+        >>> import torch
+        >>> from e2cnn import gspaces, nn as e2nn
+        >>> from sepgconv.convert import fields_to_maps, maps_to_fields
+        >>> space = gspaces.Rot2dOnR2(4)
+        >>> regular = e2nn.FieldType(space, 3 * [space.regular_repr])
+        >>> fields_to_maps(torch.rand(2, 12, 5, 5), regular).shape
+        torch.Size([2, 3, 4, 5, 5])
     """
     fields = _fields("fields_to_maps", field_type)
     if x.ndim != 4 or x.shape[1] != len(fields.index):
@@ -100,7 +109,7 @@ def fields_to_maps(x: Tensor, field_type: Any) -> Tensor:
 
 
 def maps_to_fields(x: Tensor, field_type: Any) -> Tensor:
-    """Undo `fields_to_maps`: return feature maps or an image as the tensor of a field type of e2cnn or escnn.
+    """Return feature maps or an image as the tensor of a field type of e2cnn or escnn: undo `fields_to_maps`.
 
     Args:
         x: (batch, fields, |G|, height, width), or (batch, fields, height, width) for trivial fields.
@@ -110,7 +119,17 @@ def maps_to_fields(x: Tensor, field_type: Any) -> Tensor:
         (batch, channels of the field type, height, width).
 
     Raises:
-        ValueError: another field type, or maps of other channels or poses.
+        ValueError: the field type is not supported, or the maps have other channels or poses.
+
+    Examples:
+        >>> import torch
+        >>> from e2cnn import gspaces, nn as e2nn
+        >>> from sepgconv.convert import fields_to_maps, maps_to_fields
+        >>> space = gspaces.Rot2dOnR2(4)
+        >>> regular = e2nn.FieldType(space, 3 * [space.regular_repr])
+        >>> x = torch.rand(2, 12, 5, 5)
+        >>> torch.equal(maps_to_fields(fields_to_maps(x, regular), regular), x)
+        True
     """
     fields = _fields("maps_to_fields", field_type)
     leading = (fields.channels, fields.group.order) if fields.regular else (fields.channels,)

@@ -24,20 +24,20 @@ def from_e2cnn(module: nn.Module) -> nn.Module:
     computes the same; a `SequentialModule` becomes a `sepgconv.nn.Sequential` with the same names. Spaces:
     `Rot2dOnR2(2)`, `Rot2dOnR2(4)`, `FlipRot2dOnR2(2)`, `FlipRot2dOnR2(4)`, `Flip2dOnR2()` and `TrivialOnR2()`.
 
-    The result takes plain tensors: images (batch, channel, height, width) where the fields are trivial, feature maps
-    (batch, channel, pose, height, width) where they are regular. Poses are in the order of docs/conventions.md, which
-    says how that of e2cnn is mapped to it; `fields_to_maps` and `maps_to_fields` convert tensors.
+    The result takes plain tensors: images (batch, channel, height, width) for trivial fields, feature maps (batch,
+    channel, pose, height, width) for regular ones. Poses are in the order of docs/conventions.md, which describes how
+    the order of e2cnn is mapped to it; `fields_to_maps` and `maps_to_fields` convert tensors.
 
     A module with a `forward` of its own (an `nn.Module` or `EquivariantModule` of yours) is copied, and every part of
-    e2cnn in it is replaced by a bridge around the converted one: the copy takes and gives what the original does.
+    e2cnn in it is replaced by a bridge around the converted one: the copy has the inputs and outputs of the original.
 
-    Hooks and replaced methods of your own modules stay with them. The converted parts are run on random fields beside
-    the originals, and must answer alike.
+    Hooks and replaced methods of your own modules stay with them. The outputs of the converted parts are compared with
+    those of the originals on random fields.
 
-    The given module does not change. The filter of a trained `R2Conv` lies in the span of a basis that is smooth; after
-    the conversion all k x k entries are free, so training goes on in a larger space. In evaluation mode the filter is
-    the one of the last `eval()`, as in e2cnn. `GroupPooling` of e2cnn always answers in float32, the converted one in
-    the dtype of its input. Dropout draws other random numbers.
+    The given module does not change. The filter of a trained `R2Conv` lies in the span of a smooth basis; after the
+    conversion all k x k entries are free, so that training goes on in a larger space. In evaluation mode the filter is
+    the one of the last `eval()`, as in e2cnn. The output of `GroupPooling` is float32 in e2cnn; after the conversion it
+    has the dtype of its input. Dropout draws other random numbers.
 
     Args:
         module: a module of e2cnn, or one that has such modules in it.
@@ -46,8 +46,17 @@ def from_e2cnn(module: nn.Module) -> nn.Module:
         The converted module, in the mode, dtype and device of the given one.
 
     Raises:
-        ValueError: a layer, a representation or a group without counterpart, a filter that is not equivariant on the
-            pixel grid (C8, for one), or no module of e2cnn at all. Every layer at fault is named with its path.
+        ValueError: a layer, a representation or a group has no counterpart; a filter is not equivariant on the pixel
+            grid (C8, for one); there is no module of e2cnn at all. Every layer at fault is named with its path.
+
+    Examples:
+        >>> from e2cnn import gspaces, nn as e2nn
+        >>> from sepgconv.convert import from_e2cnn
+        >>> space = gspaces.Rot2dOnR2(4)
+        >>> regular = e2nn.FieldType(space, 3 * [space.regular_repr])
+        >>> theirs = e2nn.SequentialModule(e2nn.InnerBatchNorm(regular), e2nn.ReLU(regular), e2nn.GroupPooling(regular))
+        >>> [type(layer).__name__ for layer in from_e2cnn(theirs)]
+        ['GroupBatchNorm2d', 'ReLU', 'GroupMaxPool']
     """
     return _Conversion("e2cnn").run(module)
 
@@ -68,6 +77,15 @@ def from_escnn(module: nn.Module) -> nn.Module:
 
     Raises:
         ValueError: as `from_e2cnn`.
+
+    Examples:
+        >>> from escnn import gspaces, nn as esnn  # doctest: +SKIP
+        >>> from sepgconv.convert import from_escnn
+        >>> space = gspaces.rot2dOnR2(4)  # doctest: +SKIP
+        >>> regular = esnn.FieldType(space, 3 * [space.regular_repr])  # doctest: +SKIP
+        >>> theirs = esnn.SequentialModule(esnn.ReLU(regular), esnn.GroupPooling(regular))  # doctest: +SKIP
+        >>> [type(layer).__name__ for layer in from_escnn(theirs)]  # doctest: +SKIP
+        ['ReLU', 'GroupMaxPool']
     """
     return _Conversion("escnn").run(module)
 
