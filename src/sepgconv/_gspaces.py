@@ -70,7 +70,7 @@ def match_group(space: Any) -> ElementMatching:
         space: the `GSpace` of e2cnn or escnn.
 
     Raises:
-        ValueError: there is no such group; the words say what stands in the way, without naming the module.
+        ValueError: there is no such group; the message has the reason, without the name of the module.
     """
     order: int = space.fibergroup.order()
     if order < 1:

@@ -8,7 +8,14 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from sepgconv.convert import equivariant, operators, to_plain
-from sepgconv.convert.operators import OF_NUMBERS, OPERATORS, OperatorKind, find_operator, is_in_place, out_of_place
+from sepgconv.convert.operators import (
+    ELEMENTWISE_KINDS,
+    OPERATORS,
+    OperatorKind,
+    find_operator,
+    is_in_place,
+    out_of_place,
+)
 from sepgconv.nn import GroupMaxPool, LiftingConv2d, Sequential
 
 pytestmark = pytest.mark.usefixtures("float64", "unchecked")
@@ -37,8 +44,8 @@ def run(name, x):
     return getattr(x, name)(*behind) if function is None or hasattr(x, name) else function(x, *behind)
 
 
-def is_of_numbers(name):
-    """Whether an operator gives a number the same wherever it is, and whatever the others are."""
+def acts_elementwise(name):
+    """Whether an operator does the same to an element wherever it is, and whatever the others are."""
     x = torch.linspace(-2, 3, 24).view(2, 3, 4)
     result = run(name, x)
     moved = run(name, torch.roll(x, 1, 2))
@@ -50,16 +57,16 @@ def is_of_numbers(name):
     )
 
 
-@pytest.mark.parametrize("name", [row.name for row in OPERATORS if row.kind in OF_NUMBERS])
+@pytest.mark.parametrize("name", [row.name for row in OPERATORS if row.kind in ELEMENTWISE_KINDS])
 def test_operators_of_numbers_are_so(name):
-    assert is_of_numbers(name)
+    assert acts_elementwise(name)
 
 
 @pytest.mark.parametrize("name", ["cumsum", "flip", "softmax"])
 def test_others_are_not(name, monkeypatch):
     """Negative control."""
     monkeypatch.setitem(BEHIND, name, lambda x: (2,))
-    assert not is_of_numbers(name)
+    assert not acts_elementwise(name)
 
 
 @pytest.mark.parametrize("row", [row for row in OPERATORS if row.layer is not None], ids=lambda row: row.name)
@@ -68,15 +75,15 @@ def test_layers_do_what_their_functions_do(row):
     x = torch.linspace(-3, 3, 64).view(2, 2, *[1] * (rank - 3), 16)
     arguments = (0.1, 2.0) if row.layer is nn.Threshold else ()
     layer = row.layer(*arguments).eval()
-    if row.kind in (OperatorKind.POINTWISE, OperatorKind.NOISE):
-        assert operators.gives_each_number_its_own(layer)
+    if row.kind in (OperatorKind.ELEMENTWISE, OperatorKind.NOISE):
+        assert operators.is_elementwise(layer)
         assert torch.equal(layer(x), getattr(F, row.name)(x, *arguments))
     else:
         assert operators.passes_through(layer)
         assert not operators.passes_through(layer.train())
         assert torch.equal(layer.eval()(x), x)
     layer.register_forward_hook(lambda *given: None)
-    assert not operators.gives_each_number_its_own(layer)
+    assert not operators.is_elementwise(layer)
     assert not operators.passes_through(layer)
 
 

@@ -24,12 +24,12 @@ from sepgconv._foreign import foreign_behaviour
 class OperatorKind(enum.Enum):
     """What an operator does to a tensor."""
 
-    POINTWISE = "a function of single numbers"
-    COMPARISON = "true or false for single numbers"
+    ELEMENTWISE = "a function of each element"
+    COMPARISON = "true or false for each element"
     CAST = "the same numbers in another type or memory layout"
-    NOISE = "a function of single numbers that is random in training"
+    NOISE = "a function of each element that is random in training"
     IDENTITY = "nothing"
-    DROPOUT = "dropout of single numbers"
+    DROPOUT = "dropout of single elements"
     CHANNEL_DROPOUT = "dropout of whole channels"
     REDUCTION = "a reduction along axes"
     ALONG_AXIS = "a function along one axis"
@@ -44,8 +44,8 @@ class OperatorKind(enum.Enum):
     RESAMPLING = "another number of pixels"
 
 
-# The same for every number of a tensor, wherever it is; with one tensor or with several that are broadcast.
-OF_NUMBERS = frozenset({OperatorKind.POINTWISE, OperatorKind.COMPARISON, OperatorKind.CAST})
+# The same for every element, wherever it is; with one tensor or with several that are broadcast.
+ELEMENTWISE_KINDS = frozenset({OperatorKind.ELEMENTWISE, OperatorKind.COMPARISON, OperatorKind.CAST})
 DROPOUTS = frozenset({OperatorKind.DROPOUT, OperatorKind.CHANNEL_DROPOUT})
 
 
@@ -81,53 +81,53 @@ def _all(kind: OperatorKind, names: str, **columns: Any) -> tuple[Operator, ...]
     return tuple(Operator(name, kind, **columns) for name in names.split())
 
 
-_POINTWISE, _DIM = OperatorKind.POINTWISE, ("dim", "keepdim")
+_ELEMENTWISE, _DIM = OperatorKind.ELEMENTWISE, ("dim", "keepdim")
 OPERATORS: tuple[Operator, ...] = (
     # Activations.
-    Operator("relu", _POINTWISE, layer=nn.ReLU),
-    Operator("relu6", _POINTWISE, layer=nn.ReLU6),
-    Operator("leaky_relu", _POINTWISE, layer=nn.LeakyReLU),
-    Operator("elu", _POINTWISE, layer=nn.ELU),
-    Operator("celu", _POINTWISE, layer=nn.CELU),
-    Operator("selu", _POINTWISE, layer=nn.SELU),
-    Operator("gelu", _POINTWISE, layer=nn.GELU),
-    Operator("silu", _POINTWISE, layer=nn.SiLU),
-    Operator("mish", _POINTWISE, layer=nn.Mish),
-    Operator("hardswish", _POINTWISE, layer=nn.Hardswish),
-    Operator("hardsigmoid", _POINTWISE, layer=nn.Hardsigmoid),
-    Operator("hardtanh", _POINTWISE, layer=nn.Hardtanh),
-    Operator("hardshrink", _POINTWISE, layer=nn.Hardshrink),
-    Operator("sigmoid", _POINTWISE, layer=nn.Sigmoid),
-    Operator("tanh", _POINTWISE, layer=nn.Tanh),
-    Operator("tanhshrink", _POINTWISE, layer=nn.Tanhshrink),
-    Operator("softplus", _POINTWISE, layer=nn.Softplus),
-    Operator("softsign", _POINTWISE, layer=nn.Softsign),
-    Operator("softshrink", _POINTWISE, layer=nn.Softshrink),
-    Operator("logsigmoid", _POINTWISE, layer=nn.LogSigmoid),
-    Operator("threshold", _POINTWISE, layer=nn.Threshold),
+    Operator("relu", _ELEMENTWISE, layer=nn.ReLU),
+    Operator("relu6", _ELEMENTWISE, layer=nn.ReLU6),
+    Operator("leaky_relu", _ELEMENTWISE, layer=nn.LeakyReLU),
+    Operator("elu", _ELEMENTWISE, layer=nn.ELU),
+    Operator("celu", _ELEMENTWISE, layer=nn.CELU),
+    Operator("selu", _ELEMENTWISE, layer=nn.SELU),
+    Operator("gelu", _ELEMENTWISE, layer=nn.GELU),
+    Operator("silu", _ELEMENTWISE, layer=nn.SiLU),
+    Operator("mish", _ELEMENTWISE, layer=nn.Mish),
+    Operator("hardswish", _ELEMENTWISE, layer=nn.Hardswish),
+    Operator("hardsigmoid", _ELEMENTWISE, layer=nn.Hardsigmoid),
+    Operator("hardtanh", _ELEMENTWISE, layer=nn.Hardtanh),
+    Operator("hardshrink", _ELEMENTWISE, layer=nn.Hardshrink),
+    Operator("sigmoid", _ELEMENTWISE, layer=nn.Sigmoid),
+    Operator("tanh", _ELEMENTWISE, layer=nn.Tanh),
+    Operator("tanhshrink", _ELEMENTWISE, layer=nn.Tanhshrink),
+    Operator("softplus", _ELEMENTWISE, layer=nn.Softplus),
+    Operator("softsign", _ELEMENTWISE, layer=nn.Softsign),
+    Operator("softshrink", _ELEMENTWISE, layer=nn.Softshrink),
+    Operator("logsigmoid", _ELEMENTWISE, layer=nn.LogSigmoid),
+    Operator("threshold", _ELEMENTWISE, layer=nn.Threshold),
     Operator("rrelu", OperatorKind.NOISE, layer=nn.RReLU),
-    # Functions of one number.
-    Operator("abs", _POINTWISE, ("absolute",)),
-    Operator("neg", _POINTWISE, ("negative",)),
-    Operator("positive", _POINTWISE, ("pos",)),
-    Operator("clamp", _POINTWISE, ("clip",)),
-    *_all(_POINTWISE, "clamp_min clamp_max nan_to_num floor ceil round trunc frac sign sgn reciprocal logit"),
-    *_all(_POINTWISE, "exp expm1 exp2 log log1p log2 log10 sqrt rsqrt square sin cos tan atan sinh cosh erf"),
-    *_all(_POINTWISE, "detach clone zeros_like ones_like full_like"),
+    # Functions of one tensor.
+    Operator("abs", _ELEMENTWISE, ("absolute",)),
+    Operator("neg", _ELEMENTWISE, ("negative",)),
+    Operator("positive", _ELEMENTWISE, ("pos",)),
+    Operator("clamp", _ELEMENTWISE, ("clip",)),
+    *_all(_ELEMENTWISE, "clamp_min clamp_max nan_to_num floor ceil round trunc frac sign sgn reciprocal logit"),
+    *_all(_ELEMENTWISE, "exp expm1 exp2 log log1p log2 log10 sqrt rsqrt square sin cos tan atan sinh cosh erf"),
+    *_all(_ELEMENTWISE, "detach clone zeros_like ones_like full_like"),
     *_all(OperatorKind.CAST, "float double half bfloat16 to type type_as contiguous"),
-    # Functions of several.
-    Operator("add", _POINTWISE, assignment=(operator.iadd, operator.add)),
-    Operator("sub", _POINTWISE, ("subtract", "rsub"), assignment=(operator.isub, operator.sub)),
-    Operator("mul", _POINTWISE, ("multiply",), assignment=(operator.imul, operator.mul)),
+    # Functions of several tensors.
+    Operator("add", _ELEMENTWISE, assignment=(operator.iadd, operator.add)),
+    Operator("sub", _ELEMENTWISE, ("subtract", "rsub"), assignment=(operator.isub, operator.sub)),
+    Operator("mul", _ELEMENTWISE, ("multiply",), assignment=(operator.imul, operator.mul)),
     Operator(
         "div",
-        _POINTWISE,
+        _ELEMENTWISE,
         ("truediv", "true_divide", "divide"),
         assignment=(operator.itruediv, operator.truediv),
     ),
-    Operator("pow", _POINTWISE, assignment=(operator.ipow, operator.pow)),
-    *_all(_POINTWISE, "maximum minimum fmax fmin atan2 hypot remainder fmod lerp addcmul addcdiv where masked_fill"),
-    *_all(_POINTWISE, "heaviside xlogy logaddexp copysign"),
+    Operator("pow", _ELEMENTWISE, assignment=(operator.ipow, operator.pow)),
+    *_all(_ELEMENTWISE, "maximum minimum fmax fmin atan2 hypot remainder fmod lerp addcmul addcdiv where masked_fill"),
+    *_all(_ELEMENTWISE, "heaviside xlogy logaddexp copysign"),
     *_all(OperatorKind.COMPARISON, "gt lt ge le eq ne isnan isinf isfinite logical_and logical_or logical_not"),
     # Nothing, in evaluation at least.
     Operator("identity", OperatorKind.IDENTITY, layer=nn.Identity),
@@ -223,7 +223,7 @@ def out_of_place(node: fx.Node) -> tuple[Any, tuple[Any, ...], dict[str, Any]] |
         table, or gives something else as a new tensor, as a comparison does.
     """
     target, found = node.target, find_operator(node.target)
-    if found is None or found.kind is not OperatorKind.POINTWISE:
+    if found is None or found.kind is not OperatorKind.ELEMENTWISE:
         return None
     args, kwargs = list[Any](node.args), {key: value for key, value in node.kwargs.items() if key != "inplace"}
     place = _place_of_inplace(target)
@@ -260,17 +260,17 @@ def _place_of_inplace(target: object) -> int | None:
     return names.index("inplace") if "inplace" in names else None
 
 
-def gives_each_number_its_own(module: nn.Module) -> bool:
-    """Return whether a layer of torch is, in evaluation mode, one function of single numbers, without hooks.
+def is_elementwise(module: nn.Module) -> bool:
+    """Return whether a layer of torch is, in evaluation mode, one function of each element, without hooks.
 
     Examples:
         >>> from torch import nn
-        >>> from sepgconv.convert.operators import gives_each_number_its_own
-        >>> gives_each_number_its_own(nn.GELU()), gives_each_number_its_own(nn.Softmax(1))
+        >>> from sepgconv.convert.operators import is_elementwise
+        >>> is_elementwise(nn.GELU()), is_elementwise(nn.Softmax(1))
         (True, False)
     """
     found = layer_operator(module)
-    of_numbers = found is not None and found.kind in (OperatorKind.POINTWISE, OperatorKind.NOISE)
+    of_numbers = found is not None and found.kind in (OperatorKind.ELEMENTWISE, OperatorKind.NOISE)
     return of_numbers and foreign_behaviour(module) is None
 
 

@@ -132,7 +132,7 @@ def separate(
         raise ValueError(f"separate: rank must be 1 or more, got {rank}")
     refuse_hooks_of_all(_CALLER)
     network = copy_network(model, _CALLER)
-    settled = settled_copy(network, _CALLER)  # in which every `weight` is the one that the network answers with
+    settled = settled_copy(network, _CALLER)  # in which every `weight` is the one that the network uses
     layers = _group_convolutions(settled)
     if not layers:
         raise ValueError(
@@ -140,7 +140,7 @@ def separate(
             f"to separate; such layers are sepgconv.nn.GroupConv2d"
         )
     refuse_not_finite(network, _CALLER)
-    # A name without counterpart is refused before anything is computed.
+    # A name without counterpart is an error before anything is computed.
     name = separable_name(network.name, sharing) if isinstance(network, Network) and network.name else None
     energies = {path: separability(layer.weight, sharing) for path, layer in layers.items()}
     if budget is None:
@@ -200,13 +200,12 @@ def _group_convolutions(model: nn.Module) -> dict[str, GroupConv2d]:
 
 
 def _compare(network: nn.Module, separated: nn.Module, paths: Sequence[str], *, whole: bool) -> None:
-    """Refuse a network that does not run as the one it was made from or, at full rank, answers otherwise.
+    """Raise if a separated network does not run or, at full rank, its outputs are not those of the original.
 
-    On the pictures that its first layer takes; where it does not run on these, layer by layer.
+    On images for its first layer; if the original does not run on these, layer by layer.
 
     Raises:
-        ValueError: it does not run; its answer has another shape or, at full rank, differs by more than rounding
-            explains.
+        ValueError: it does not run; its output has another shape or, at full rank, differs by more than rounding.
     """
     before, after = copy_network(network, _CALLER).eval(), copy_network(separated, _CALLER).eval()
     pairs: list[tuple[str, nn.Module, nn.Module, Tensor]] = []
@@ -231,22 +230,22 @@ def _compare(network: nn.Module, separated: nn.Module, paths: Sequence[str], *, 
             ) from error
         if _shapes(found) != _shapes(expected):
             reason = _reason(before, after, paths, x, sys.float_info.max)
-            raise ValueError(f"separate: {place} would answer in another shape; {reason}")
+            raise ValueError(f"separate: {place} would have an output of another shape; {reason}")
         difference = largest_difference(found, expected)
         within = difference <= allowed or (difference <= COARSE_ROUNDING and coarse(ours, x))
         if whole and not within:
             raise ValueError(
-                f"separate: at full rank {place} would still differ by {difference:.1e} of the largest answer; "
+                f"separate: at full rank {place} would still differ by {difference:.1e} of the largest output; "
                 f"{_reason(before, after, paths, x, allowed)}"
             )
 
 
-def _shapes(answer: Any) -> list[Any]:
-    return [part.shape if isinstance(part, Tensor) else part for part in tree_leaves(answer)]
+def _shapes(output: Any) -> list[Any]:
+    return [part.shape if isinstance(part, Tensor) else part for part in tree_leaves(output)]
 
 
 def _reason(before: nn.Module, after: nn.Module, paths: Sequence[str], x: Tensor, allowed: float) -> str:
-    """Return why a network does not answer as before, as a half-sentence that names a layer where one is to blame."""
+    """Return why the outputs differ, as a clause that names a layer if one is the cause."""
     suspects = foreign_layers(before)
     if suspects:
         return suspects
@@ -260,7 +259,7 @@ def _reason(before: nn.Module, after: nn.Module, paths: Sequence[str], x: Tensor
     except Exception:  # noqa: BLE001 (a network that takes other inputs)
         path = None
     layer = "its group convolutions" if path is None else layer_named(path, before.get_submodule(path))
-    return f"its code asks {layer} for more than an answer"
+    return f"its code uses more of {layer} than its output"
 
 
 def _within_budget(

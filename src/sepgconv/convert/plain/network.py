@@ -103,7 +103,7 @@ def _converted(
 
 
 def _knows(network: nn.Module, example: Tensor) -> Callable[[nn.Module, str], bool]:
-    """Return what tells whether a module is a layer with a rule; it refuses one with a hook that changes something."""
+    """Return a function that tells whether a module is a layer with a rule, and raises if a hook changes something."""
     acting: dict[nn.Module, str] = {}
     with contextlib.suppress(Exception):  # a network that does not run is explained by the recording
         acting = acting_hooks(network, lambda: answer_of(network, example))
@@ -134,7 +134,7 @@ def evaluating_copy(model: nn.Module) -> nn.Module:
 
 
 def _refuse_bad_weights(model: nn.Module) -> None:
-    """Refuse a network that has no weights in memory, or such as are not finite.
+    """Raise if the weights of a network are not in memory, or not finite.
 
     Raises:
         ValueError: the first such weight is named.
@@ -144,7 +144,7 @@ def _refuse_bad_weights(model: nn.Module) -> None:
         if tensor.is_meta:
             raise ValueError(f"the weights of the network are not in memory ({name} is on 'meta'); load them first")
         if tensor.is_floating_point() and bool(tensor.isnan().any()):
-            raise ValueError(f"{name} holds NaN; the network gives no answers: train it again, or load earlier weights")
+            raise ValueError(f"{name} holds NaN; its outputs would be NaN: train it again, or load earlier weights")
     for name, parameter in model.named_parameters():
         if not bool(parameter.isfinite().all()):
             raise ValueError(f"{name} holds infinite numbers; train the network again, or load earlier weights")
@@ -163,7 +163,7 @@ def probes(model: nn.Module, shape: tuple[int, ...]) -> list[Tensor]:
 
 
 def takes(model: nn.Module, x: Tensor) -> bool:
-    """Return whether a model has an answer to an input."""
+    """Return whether a model runs on an input."""
     try:
         with torch.no_grad():
             model(x)
@@ -173,13 +173,13 @@ def takes(model: nn.Module, x: Tensor) -> bool:
 
 
 def _compare(plain: nn.Module, model: nn.Module, x: Tensor) -> None:
-    """Refuse a plain network that does not answer as the one it was made from.
+    """Raise if the outputs of a plain network are not those of the network that it was made from.
 
     Raises:
-        ValueError: it does not run on an input, or its answer differs by more than rounding explains.
+        ValueError: it does not run on an input, or its output differs by more than rounding.
     """
     expected = model(x.clone())
-    why = "the code of the network depends on its input in a way that could not be written down"
+    why = "the code of the network depends on its input in a way that a graph cannot express"
     suspects = foreign_layers(model)
     why = f"{why} ({suspects})" if suspects else why
     try:
@@ -188,5 +188,5 @@ def _compare(plain: nn.Module, model: nn.Module, x: Tensor) -> None:
         raise ValueError(f"the plain network does not run on {tuple(x.shape)} ({error}): {why}") from error
     if difference > explained(model, x):
         raise ValueError(
-            f"the plain network differs by {difference:.1e} of the largest answer on {tuple(x.shape)}: {why}"
+            f"the plain network differs by {difference:.1e} of the largest output on {tuple(x.shape)}: {why}"
         )

@@ -154,7 +154,7 @@ def _onnx_of(program: ExportedProgram, opset: int) -> bytes:
 
 @contextlib.contextmanager
 def _quietly() -> Generator[None, None, None]:
-    """Silence what torch's exporter says of itself: that torchvision is missing, and its own use of old names."""
+    """Silence the warnings of torch's exporter that are not for the user: torchvision is missing, it uses old names."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level
     logger.setLevel(logging.ERROR)

@@ -178,7 +178,7 @@ def lower(model: _Proto, opset: int) -> None:
 
 
 def _fit_schema(onnx: Any, node: _Proto, opset: int) -> None:
-    """Leave out what says nothing, as it is the default of a newer version; refuse what the version does not have."""
+    """Leave out attributes that have the default of a newer version; raise if this version has no other ones."""
     newest = onnx.defs.get_schema(node.op_type, NEWEST, node.domain)
     try:
         schema = onnx.defs.get_schema(node.op_type, opset, node.domain)

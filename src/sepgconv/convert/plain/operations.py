@@ -12,10 +12,10 @@ from sepgconv import functional
 from sepgconv._modules import home
 from sepgconv.convert.operators import (
     DROPOUTS,
-    OF_NUMBERS,
+    ELEMENTWISE_KINDS,
     called_name,
     find_operator,
-    gives_each_number_its_own,
+    is_elementwise,
     is_in_place,
     out_of_place,
     out_of_place_copy,
@@ -96,7 +96,7 @@ class Conversion:
             written = plain(module, Plain(self.build, name, x, self._composed), example)
             if written is not None:
                 return written
-            if gives_each_number_its_own(module):
+            if is_elementwise(module):
                 call = self._unary(x, lambda n: self.build.module(name, lambda: out_of_place_copy(module), n), example)
                 return self._into(node, x, call) if getattr(module, "inplace", False) else call
         if home(type(module)) == "sepgconv":
@@ -132,14 +132,14 @@ class Conversion:
 
         maps = [value for value in inputs if isinstance(value.example, Tensor)]
         has_layout = any(isinstance(value, torch.memory_format) for value in (*args, *kwargs.values()))
-        if known is not None and known.kind in OF_NUMBERS and not has_layout and self._alike(maps, example):
+        if known is not None and known.kind in ELEMENTWISE_KINDS and not has_layout and self._alike(maps, example):
             result = Value(example, folded=write(self._folded))
         else:
             result = Value(example, whole=write(self._unfolded))
         return self._into(node, inputs[0], result) if in_place else result
 
     def _alike(self, maps: list[Value], example: Any) -> bool:
-        """Return whether a step on single numbers can run on folded maps: all have one shape, and one is folded."""
+        """Return whether an elementwise step can run on folded maps: all have one shape, and one is folded."""
         shapes = {value.example.shape for value in maps} | {getattr(example, "shape", None)}
         alike = len(maps) > 0 and len(shapes) == 1 and maps[0].is_maps
         return alike and any(value.folded is not None for value in maps)

@@ -97,13 +97,13 @@ def _loaded(content: bytes) -> nn.Module:
 
 
 def export(network: nn.Module, shape: tuple[int, ...], *, any_size: bool) -> ExportedProgram:
-    """Read a network with torch.export, for any number of pictures and, if asked for, any size of them.
+    """Read a network with torch.export, for any number of images and, if asked for, of any size.
 
     Raises:
         ValueError: torch cannot read it, or it calls operators of this package.
     """
     axes = {0: Dim.AUTO, **({len(shape) - 1: Dim.AUTO, len(shape): Dim.AUTO} if any_size else {})}
-    # On the smallest picture the last maps are one pixel wide, and torch would fix them to it, or a picture alone.
+    # On the smallest image the last maps are one pixel wide, and torch would fix that size, or a batch of one.
     patch: Callable[..., Any] = getattr(_config, "patch")  # noqa: B009 (put there at run time)
     oblivious = patch(backed_size_oblivious=True) if any_size else contextlib.nullcontext()
     options: dict[str, Any] = {"prefer_deferred_runtime_asserts_over_guards": True} if any_size else {}
@@ -138,12 +138,12 @@ def export_file(
         shape: of an input, without the batch.
         images: further inputs to compare on.
         write: returns the contents of the file, for any size or not.
-        load: reads the contents; returns what runs them, with the networks that they must answer as.
+        load: reads the contents; returns what runs them, each with the network to compare it with.
         any_size: whether to try for any size.
         opset: for the result.
 
     Raises:
-        ValueError: the file cannot be written, or answers otherwise than the network.
+        ValueError: the file cannot be written, or its outputs are not those of the network.
         OSError: the file cannot be written.
     """
     inputs = probes(network, shape)
@@ -178,7 +178,7 @@ def _compare(pairs: list[Pair], inputs: list[Tensor]) -> float:
                 raise ValueError(f"the export does not run on inputs {tuple(x.shape)}: {first_line(error)}") from error
             if difference > (explained(pair.network, own) if pair.rounding is None else pair.rounding):
                 raise ValueError(
-                    f"the export differs from the network by {difference:.1e} of the largest answer on inputs "
+                    f"the export differs from the network by {difference:.1e} of the largest output on inputs "
                     f"{tuple(x.shape)}; no file was written"
                 )
             worst = max(worst, difference)

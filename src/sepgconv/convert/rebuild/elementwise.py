@@ -1,4 +1,4 @@
-"""Operations on single numbers, of one tensor or of several: kinds are raised to that of the richest."""
+"""Elementwise operations, of one tensor or of several: kinds are raised to that of the richest."""
 
 from sepgconv.convert.rebuild.call import Call
 from sepgconv.convert.rebuild.segments import Channels, channels, total, unify
@@ -6,7 +6,7 @@ from sepgconv.convert.rebuild.values import Kind, UnconvertibleError, Value, ric
 
 
 def elementwise(call: Call) -> Value:
-    """Write an operation on single numbers.
+    """Write an elementwise operation.
 
     Maps without poses, the image and vectors are the same for every pose where maps with poses are among them.
 

@@ -95,7 +95,7 @@ def stack(call: Call) -> Value:
 
 
 def apart(call: Call) -> tuple[Value, ...]:
-    """Write `chunk`, `split` and `unbind`; what they gave on the example says where they cut."""
+    """Write `chunk`, `split` and `unbind`; where they cut is seen on the example."""
     x, name = _ready(call.x), call.called
     names = ("dim",) if name == "unbind" else ("sections", "dim")
     index = int(call.number(call.bound(names).get("dim", 0)))

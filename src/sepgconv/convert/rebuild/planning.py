@@ -8,12 +8,12 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 
 from sepgconv.convert import tracing
-from sepgconv.convert.operators import OF_NUMBERS, OperatorKind, called_name, find_operator
+from sepgconv.convert.operators import ELEMENTWISE_KINDS, OperatorKind, called_name, find_operator
 from sepgconv.convert.rebuild import calls, elementwise, joining, reducing, reshaping, sizes
 from sepgconv.convert.rebuild.call import Call
 from sepgconv.convert.rebuild.calls import Holder
 from sepgconv.convert.rebuild.problems import Problems
-from sepgconv.convert.rebuild.rules import Given, Target, change, is_of_numbers
+from sepgconv.convert.rebuild.rules import Given, Target, change, stays_as_it_is
 from sepgconv.convert.rebuild.segments import Channels, channels, equal_parts, fix, total, unify
 from sepgconv.convert.rebuild.tracing import place
 from sepgconv.convert.rebuild.values import BATCH, PLACES_OF_MAXIMA, UNKNOWN, Kind, UnconvertibleError, Value, axis_of
@@ -26,7 +26,7 @@ _FLATTENING = {"flatten", "reshape", "view", "squeeze", "mean"}
 # What reading a call raises whose arguments are given in a way that is not known here.
 _NOT_FORESEEN = (TypeError, KeyError, IndexError, AttributeError, RuntimeError, AssertionError)
 _HANDLERS: dict[OperatorKind, Callable[[Call], Any]] = {
-    **dict.fromkeys(OF_NUMBERS, elementwise.elementwise),
+    **dict.fromkeys(ELEMENTWISE_KINDS, elementwise.elementwise),
     OperatorKind.REDUCTION: reducing.reduction,
     OperatorKind.ALONG_AXIS: reducing.along,
     OperatorKind.RESHAPING: reshaping.reshape,
@@ -73,7 +73,7 @@ class _Planner:
                 example = self.recording.values.get(node)
                 inputs = [self.values.get(other) for other in node.all_input_nodes]
                 if inputs and all(isinstance(value, Value) and value.is_own for value in inputs):
-                    self.values[node] = self._computed(example, str(error))  # whoever reads it says so
+                    self.values[node] = self._computed(example, str(error))  # an error only if a layer reads it
                     continue
                 self.problems.add(self.to.place, str(error))
                 self.values[node] = self._would_be(node, example)
@@ -195,7 +195,7 @@ class _Planner:
                 return reshaping.flattened(self.to, x, example, name, used=True)
         if isinstance(module, nn.Flatten | nn.Unflatten):
             return reshaping.reshaped(self.to, x, example, node.name)
-        if not is_of_numbers(module):
+        if not stays_as_it_is(module):
             x = self._stands(module, x)
         elif x.half is not None:
             raise UnconvertibleError(x.waits)
@@ -268,7 +268,7 @@ class _Planner:
         return x
 
     def _try(self, becomes: Any, into: Channels, out: Channels) -> None:
-        """Build a layer at the original widths, so that arguments it refuses are found with all other problems."""
+        """Build a layer at the original widths, so that errors of its arguments are found with all other problems."""
         try:
             becomes.make(total(into), becomes.width or total(out), _META)
         except (ValueError, TypeError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""Axes: reshapes, permutations, expansion. On maps they write nothing: the layout alone says where axes went."""
+"""Axes: reshapes, permutations, expansion. On maps no step is written: only the layout changes."""
 
 import math
 from typing import Any
@@ -15,7 +15,7 @@ _ITEMS = ("", "b", "c", "s", "h", "w", "hw", "wh")
 
 
 def reshape(call: Call) -> Value:
-    """Write a reshape, however it is called; its result on the example says what it does.
+    """Write a reshape, however it is called; what it does is seen on the example.
 
     Raises:
         UnconvertibleError: it mixes axes that a group moves with others.

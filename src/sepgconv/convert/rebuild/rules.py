@@ -102,17 +102,17 @@ def change(module: nn.Module, given: Given) -> Change:
         UnconvertibleError: there is no counterpart.
     """
     kind = type(module)
-    if is_of_numbers(module):
+    if stays_as_it_is(module):
         return Change(_copies(module), given.kind, reuse="anywhere")
     if kind not in RULES:
         raise UnconvertibleError(f"{kind.__name__} has no counterpart on a group")
     return RULES[kind](module, given)
 
 
-def is_of_numbers(module: nn.Module) -> bool:
-    """Return whether a layer does the same to every number, so that it is kept as it is."""
+def stays_as_it_is(module: nn.Module) -> bool:
+    """Return whether a layer does the same to every element, so that it stays as it is."""
     found = layer_operator(module)
-    return found is not None and found.kind in _OF_NUMBERS
+    return found is not None and found.kind in _KEPT
 
 
 def pose_pool(width: int, _: int, device: torch.device) -> nn.Module:
@@ -130,7 +130,7 @@ def _copies(module: nn.Module) -> Maker:
 
 
 def _same(build: Callable[[], nn.Module], given: Given) -> Change:
-    build()  # for what it refuses
+    build()  # for the errors that it raises
     return Change(lambda c, n, device: build(), given.kind, reuse="any width")
 
 
@@ -333,5 +333,5 @@ RULES: dict[type[nn.Module], Callable[[Any, Given], Change]] = {
     nn.Softmax: _softmax,
     nn.LogSoftmax: _softmax,
 }
-# Layers that a group element may come before or after: the same for every number.
-_OF_NUMBERS = {OperatorKind.POINTWISE, OperatorKind.NOISE, OperatorKind.DROPOUT, OperatorKind.IDENTITY}
+# Layers that a group element may come before or after: the same for every element.
+_KEPT = {OperatorKind.ELEMENTWISE, OperatorKind.NOISE, OperatorKind.DROPOUT, OperatorKind.IDENTITY}

@@ -44,10 +44,10 @@ def trace(model: nn.Module, input_shape: tuple[int, int, int]) -> Recording:
 
 
 def _refuse_what_changes(recordings: dict[bool, Recording], training: fx.Node, evaluating: fx.Node) -> None:
-    """Refuse numbers that a step got in one call of the network and not in the next: they would stay as they were.
+    """Raise if a number in a step differs between two calls of the network: it would stay as it was in one of them.
 
     Raises:
-        ValueError: such a step, or dropout that stays on in evaluation, is named.
+        ValueError: such a step, or dropout that stays on in evaluation; it is named.
     """
     pairs = zip_longest(_numbers(recordings[True], training), _numbers(recordings[False], evaluating))
     same = [a == b or (a, b) == ("True", "False") for a, b in pairs]  # the second: what a step is told of the mode
@@ -100,7 +100,7 @@ def _is_ours(module: nn.Module, place: str) -> bool:
 
 
 def _switches(image: Tensor) -> dict[str, Any]:
-    """Return what a `with` in a forward may switch, without leaving a trace in the steps."""
+    """Return what a `with` in a forward may switch without becoming a step."""
     device = image.device.type
     hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)  # pyright: ignore (nothing public tells)
     return {
@@ -111,7 +111,7 @@ def _switches(image: Tensor) -> dict[str, Any]:
 
 
 def _is_needed(recording: Recording, node: fx.Node) -> bool:
-    """Return whether a step matters: anybody reads it, or it changes its input in place."""
+    """Return whether a step is needed: another one reads it, or it changes its input in place."""
     return bool(node.users) or node.op in ("placeholder", "output") or _writes_over_input(recording, node)
 
 
@@ -123,14 +123,14 @@ def _writes_over_input(recording: Recording, node: fx.Node) -> bool:
 
 
 def drop_unread(recording: Recording) -> None:
-    """Erase the steps that nobody reads, as checks of sizes and heads that only the training reads."""
+    """Erase the steps that no other one reads, as checks of sizes and heads that only the training reads."""
     for node in reversed(list(recording.graph.nodes)):
         if not _is_needed(recording, node):
             recording.graph.erase_node(node)
 
 
 def place(node: fx.Node) -> str:
-    """Return where in the model a node stands, for people."""
+    """Return where in the model a node stands, for errors."""
     if node.op == "output":
         return "the output"
     if node.op == "call_module":

@@ -39,7 +39,7 @@ class Value:
     """A tensor or a number of the rebuilt forward.
 
     Maps keep the axes of the library, (batch, channel, [pose,] height, width[, stack]), however the original code moves
-    its own: where it has channels last or positions merged, `layout` alone says so. Vectors, and the tensors that the
+    its own: where it has channels last or positions merged, only `layout` shows it. Vectors, and the tensors that the
     network itself holds, have the axes of the original.
 
     Attributes:

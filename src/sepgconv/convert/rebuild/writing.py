@@ -36,7 +36,7 @@ class Plan:
         calls: layers in the order of their calls, with the (height, width) before and after; () for vectors.
         tensors: what the network holds besides layers, with the channels of each axis.
         late: arguments of steps that hold a `Width`.
-        places: where the original has the step, for people.
+        places: where the original has the step, for errors.
     """
 
     graph: fx.Graph = field(default_factory=fx.Graph)
@@ -115,7 +115,7 @@ class Writer:
         plan: what is written.
         target: what the network is rebuilt with.
         global_pool: whether to average over positions before a flatten of maps larger than one pixel.
-        place: of the step of the original that is being rewritten, for people.
+        place: of the step of the original that is being rewritten, for errors.
         parent: path of the module whose neighbour an inserted pool becomes.
     """
 

@@ -1,4 +1,4 @@
-"""Whether converted layers answer as the modules of e2cnn or escnn that they were made from."""
+"""Whether converted layers have the outputs of the modules of e2cnn or escnn that they were made from."""
 
 import sys
 from typing import Any
@@ -26,7 +26,7 @@ def compare(caller: str, place: str, module: Any, converted: nn.Module) -> None:
         converted: what takes its place.
 
     Raises:
-        ValueError: the two answer differently.
+        ValueError: the outputs differ.
     """
     if f"{home(type(module))}.nn" not in sys.modules:  # an imitation, as for tests
         return
@@ -52,6 +52,6 @@ def compare(caller: str, place: str, module: Any, converted: nn.Module) -> None:
     # Their bases are sampled in single precision, also where the module is in double.
     if not difference <= max(rounding(x.dtype, x.device), rounding(torch.float32)):
         raise ValueError(
-            f"{caller}: {place} would differ by {difference:.1e} of the largest answer after the conversion; it does "
-            f"something besides what its class says"
+            f"{caller}: {place} would differ by {difference:.1e} of the largest output after the conversion; it does "
+            f"something besides what its class does"
         )

@@ -149,7 +149,7 @@ def _fields(caller: str, field_type: Any) -> Fields:
 def _components(representation: Any, matching: ElementMatching) -> tuple[bool, tuple[int, ...]]:
     """Return whether a representation is regular, or else trivial, and the component of every pose."""
     size, order = int(representation.size), matching.group.order
-    # On the trivial group both are the same matrix, and the name says which is meant.
+    # On the trivial group both are the same matrix, and only the name tells them apart.
     may_be_trivial = size == 1 and (order > 1 or representation.name != "regular")
     moved = tuple(_image_of_first(representation, element) for element in matching.elements)
     if may_be_trivial and set(moved) == {0}:

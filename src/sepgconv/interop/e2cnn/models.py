@@ -91,7 +91,7 @@ def from_escnn(module: nn.Module) -> nn.Module:
 
 
 class _Conversion:
-    """One conversion: the library it is from, and what was found that stands in the way."""
+    """One conversion: the library that the module is from, and the problems that were found."""
 
     def __init__(self, library: str) -> None:
         self.library = library
@@ -118,9 +118,9 @@ class _Conversion:
         return whole
 
     def _name_foreign(self, part: nn.Module, path: str) -> None:
-        """Note what is in a part besides what its classes say; it would not be in the layers that take its place."""
+        """Note what a part does besides what its classes do; the layers that take its place would not do it."""
         for name, module in part.named_modules(prefix=path):
-            what = foreign_behaviour(module, (type(module),))  # of subclasses the conversion itself speaks
+            what = foreign_behaviour(module, (type(module),))  # subclasses are named by the conversion itself
             if what is not None:
                 self.problems.append(f"{_named(name, module)} has {what}, which would be lost; remove it")
 
