@@ -30,13 +30,17 @@ ALLOWED = {
     "_evaluation": set(),
     "_nan_check": set(),
     "symmetry": {"_messages"},
+    # Which elements of a space of e2cnn or escnn are which of ours: for certificates and for conversions.
+    "_gspaces": {"symmetry"},
     "functional": {"_messages", "symmetry"},
     "nn": {"_messages", "symmetry", "functional"},
     "models": {"_messages", "_files", "_comparison", "_modules", "_foreign", "symmetry", "functional", "nn"},
     "inference": {"_comparison", "_modules", "_foreign", "symmetry", "functional", "nn"},
     # Three houses, which know nothing of each other but that redundancy shows what a layer costs.
     "analysis.cost": {"_messages", "_numbers", "_modules", "_evaluation", "functional", "nn"},
-    "analysis.certify": {"_messages", "_numbers", "_modules", "_evaluation", "_nan_check", "symmetry", "functional"},
+    "analysis.certify": {
+        "_messages", "_numbers", "_modules", "_evaluation", "_nan_check", "_gspaces", "symmetry", "functional",
+    },
     "analysis.redundancy": {
         "_messages", "_numbers", "_modules", "_evaluation", "_nan_check", "symmetry", "functional", "nn",
         "analysis.cost",
@@ -45,8 +49,8 @@ ALLOWED = {
     "analysis.redundancy.report": {"_messages", "_numbers", "_text", "_drawing", "functional", "analysis.redundancy"},
     "analysis": {"analysis.cost", "analysis.certify", "analysis.redundancy", "analysis.redundancy.report"},
     "interop": {
-        "_messages", "_modules", "_foreign", "_comparison", "_evaluation", "_nan_check", "symmetry", "functional",
-        "nn", "models", "analysis.certify",
+        "_messages", "_modules", "_foreign", "_comparison", "_evaluation", "_nan_check", "_gspaces", "symmetry",
+        "functional", "nn", "models", "analysis.certify",
     },
     # Cost: ordinary networks are rebuilt to a budget. Models: separated networks get back their names.
     "convert": {
@@ -87,6 +91,7 @@ LIBRARIES = {
     "_evaluation": {"torch"},
     "_nan_check": {"torch"},
     "symmetry": {"numpy"},
+    "_gspaces": set(),
     "functional": {"torch", "jaxtyping"},
     "nn": {"torch", "jaxtyping"},
     "models": {"torch", "jaxtyping", "safetensors"},

@@ -1,4 +1,4 @@
-"""Whether two networks answer alike: the largest difference, and what is still rounding."""
+"""Whether two networks have the same outputs: the largest difference, and how much of it rounding explains."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sepgconv._modules import converted, copy_network
 
-# Largest difference of two answers, as a part of the largest answer, that rounding explains. A network adds up some
+# Largest difference of two outputs, relative to the largest output, that rounding explains. A network adds up some
 # hundreds of products per layer, over tens of layers, in another order.
 ROUNDING = {torch.float64: 1e-10, torch.float32: 1e-4}
 COARSE_ROUNDING = 0.05  # half precision
@@ -19,9 +19,9 @@ TF32_ROUNDING = 0.01  # what convolutions on a GPU round single precision to, wh
 
 
 def answer_of(model: Callable[[Tensor], Any], x: Tensor) -> Any:
-    """Return what a model says to a copy of x, without gradients.
+    """Return the output of a model on a copy of x, without gradients.
 
-    Whatever it draws is the same every time, and the random numbers of the process go on as if nothing had run.
+    Its random numbers are the same every time, and those of the process go on as if nothing had run.
     """
     devices = range(torch.cuda.device_count()) if x.is_cuda else []
     with torch.no_grad(), torch.random.fork_rng(devices):
@@ -31,12 +31,12 @@ def answer_of(model: Callable[[Tensor], Any], x: Tensor) -> Any:
 
 @dataclass(frozen=True)
 class Pair:
-    """What must answer as a network does.
+    """What must have the same outputs as a network.
 
     Attributes:
         run: takes a tensor.
         network: in evaluation mode.
-        rounding: the largest difference that is none; by default `explained` says it.
+        rounding: the largest difference that is allowed; by default that of `explained`.
     """
 
     run: Callable[[Tensor], Any]
@@ -60,14 +60,14 @@ def widened(network: nn.Module) -> nn.Module:
 
 
 def largest_difference(found: Any, expected: Any) -> float:
-    """Return the largest difference of two answers, as a part of the largest number expected.
+    """Return the largest difference of two outputs, relative to the largest number expected.
 
     Args:
         found: a tensor, or tensors in tuples, lists and dictionaries.
         expected: the same.
 
     Returns:
-        0 for the same answers; infinity where the two do not have the same form or shape, or one is not a number.
+        0 for the same outputs; infinity where the two do not have the same form or shape, or one is not a number.
     """
     (ours, form), (theirs, expected_form) = pytree.tree_flatten(found), pytree.tree_flatten(expected)
     if form != expected_form:
@@ -86,13 +86,13 @@ def largest_difference(found: Any, expected: Any) -> float:
 
 
 def first_to_differ(paths: Iterable[str], made: Callable[[str], nn.Module], x: Tensor, allowed: float) -> str | None:
-    """Return the first of some layers with which, once it is replaced alone, a network does not answer as before.
+    """Return the first of some layers whose replacement alone changes the output of a network; None for none.
 
     Args:
         paths: of the layers.
         made: gives the network with the layer at a path replaced; with none for "".
         x: what the network takes.
-        allowed: the largest difference that is none.
+        allowed: the largest difference that counts as none.
     """
     expected = answer_of(made(""), x)
     for path in paths:
@@ -132,7 +132,7 @@ class _Dtypes(TorchDispatchMode):
 
 
 def coarse(network: nn.Module, x: Tensor) -> bool:
-    """Tell whether a network computes in half precision on x, whatever its weights are in, as under autocast."""
+    """Return whether a network computes in half precision on x, whatever the dtype of its weights, as in autocast."""
     with _Dtypes() as dtypes:
         answer_of(network, x)
     return not dtypes.seen.isdisjoint({torch.float16, torch.bfloat16})
@@ -140,9 +140,9 @@ def coarse(network: nn.Module, x: Tensor) -> bool:
 
 @torch.no_grad()
 def explained(network: nn.Module, x: Tensor) -> float:
-    """Return the largest difference from a network's answer to x that rounding explains.
+    """Return the largest difference from a network's output on x that rounding explains.
 
-    In half precision a deep network may be further than `COARSE_ROUNDING` from what it would answer without rounding:
+    In half precision a deep network may be further than `COARSE_ROUNDING` from its output without rounding:
     another one may then be as far on the other side.
     """
     if x.dtype in ROUNDING:

@@ -30,7 +30,7 @@ class LockedError(BlockingIOError):
 def write_atomically(path: Path, content: Content) -> None:
     """Write a file so that a kill or a full disk at any moment leaves the old one or the new one, never a part.
 
-    The content is written beside, under a name that nobody can foresee, flushed to the disk, then renamed; the mode is
+    The content is written beside, under a name that cannot be guessed, flushed to the disk, then renamed; the mode is
     what the umask leaves. What killed processes left beside this file is removed.
 
     Args:
@@ -48,7 +48,7 @@ def write_together(contents: Mapping[Path, Content]) -> None:
     """Write several files that belong together: all are on the disk before the first is renamed to its place.
 
     If one cannot be renamed, those before it become what they were. A kill between two renames leaves new files beside
-    old ones: whoever reads them must notice.
+    old ones: their readers must notice.
 
     Raises:
         IsADirectoryError: one is a folder.
@@ -208,8 +208,8 @@ def _sync_folder(folder: Path) -> None:
 def locked(path: Path) -> Generator[None, None, None]:
     """Hold a lock of the operating system on a file, made for it and removed afterwards.
 
-    It ends with the process, however that ends; a file that a killed process left holds nobody up. Where the file
-    system has no locks (some network file systems), nothing is locked.
+    It ends with the process, however that ends; a file that a killed process left blocks no other process. If the file
+    system has no locks (as some network file systems), nothing is locked.
 
     Args:
         path: the file; its folder must exist.

@@ -1,6 +1,6 @@
 """What a module does that its class of the library does not: hooks, replaced methods, methods of a subclass.
 
-A tool that takes a layer for what its class says, and puts another in its place, would drop it. So it asks here first.
+A tool that replaces a layer by what its class does would lose the rest. So it asks here first.
 """
 
 import inspect
@@ -15,12 +15,12 @@ from torch.utils._pytree import tree_leaves
 
 from sepgconv._modules import LIBRARIES, home, plain_class, weight_name
 
-# What of nn.Module takes part in an answer.
-_ANSWERING = ("forward", "__call__", "_call_impl", "_wrapped_call_impl", "_slow_forward", "__getattr__",
+# The parts of nn.Module that an output goes through.
+_RUNNING = ("forward", "__call__", "_call_impl", "_wrapped_call_impl", "_slow_forward", "__getattr__",
               "__getattribute__")  # fmt: skip
-# What of nn.Module takes part in training on, besides.
+# The parts of nn.Module that further training uses besides.
 _TRAINING = ("train", "eval", "state_dict", "load_state_dict", "_save_to_state_dict", "_load_from_state_dict")
-# What of the layers builds, draws or prints them, and takes no part in an answer.
+# The parts of layers that build, initialise or print them, which no output goes through.
 _BESIDE = ("reset_parameters", "reset_running_stats", "extra_repr", "_add_parameters", "_checked_rank",
            "_check_input_dim", "_version")  # fmt: skip
 _FORWARD_HOOKS = {"_forward_pre_hooks": "forward pre-hook", "_forward_hooks": "forward hook"}
@@ -28,13 +28,13 @@ _BACKWARD_HOOKS = {"_backward_pre_hooks": "backward pre-hook", "_backward_hooks"
 
 
 def layer_named(path: str, module: nn.Module) -> str:
-    """Return how messages name a layer: "layer '1.norm' (GroupBatchNorm2d)", or "the network (P4CNN)"."""
+    """Return the name of a layer in messages: "layer '1.norm' (GroupBatchNorm2d)", or "the network (P4CNN)"."""
     kind = plain_class(module).__name__
     return f"layer {path!r} ({kind})" if path else f"the network ({kind})"
 
 
 def known_class(module: nn.Module, known: Collection[type] = ()) -> type[nn.Module]:
-    """Return the class whose behaviour a tool knows: the nearest of torch, of this package, or with a rule of its own.
+    """Return the class whose behaviour a tool knows: the nearest base class of torch, of this package, or in `known`.
 
     Args:
         module: the module.
@@ -47,23 +47,23 @@ def known_class(module: nn.Module, known: Collection[type] = ()) -> type[nn.Modu
 def own_code(
     module: nn.Module, known: Collection[type] = (), *, training: bool = False, patched: bool = True
 ) -> str | None:
-    """Return what of a module's code is not that of its known class, in words after "has"; None where all of it is.
+    """Return what code a module has besides that of its known class, in words after "has"; None for none.
 
-    Replaced on the instance (as accelerate and PEFT do), or overridden by a subclass: `forward`, and whatever else of
-    the class an answer may go through. Constructors, initialisation, printing and new names do not count; nor do new
-    properties over parameters, whose values whoever reads them gets.
+    It may be replaced on the instance (as accelerate and PEFT do), or overridden by a subclass: `forward`, and all
+    other parts of the class that an output may go through. Constructors, initialisation, printing and new names do not
+    count, nor do new properties in place of parameters: reading them gives the values that count.
 
     Args:
         module: the module.
         known: further classes that the tool has rules for.
         training: whether what takes part in training and in `state_dict` counts too.
-        patched: whether a `forward` that was put into the known class itself counts.
+        patched: whether a `forward` that was assigned to the known class itself counts.
     """
     kind, base = plain_class(module), known_class(module, known)
     if (replaced := replaced_code(module)) is not None:
         return replaced
     counted = {name for name in dir(base) if not hasattr(nn.Module, name) and not name.startswith("__")}
-    counted = (counted - {*_BESIDE}) | {*_ANSWERING} | ({*_TRAINING} if training else set())
+    counted = (counted - {*_BESIDE}) | {*_RUNNING} | ({*_TRAINING} if training else set())
     missing = object()
     for name in ("forward", *sorted(counted)):
         if inspect.getattr_static(kind, name, missing) is not inspect.getattr_static(base, name, missing):
@@ -72,7 +72,7 @@ def own_code(
 
 
 def patched_class(kind: type[nn.Module]) -> str | None:
-    """Return in words after "has" that a class of torch or of this package was given another forward; else None."""
+    """Return, in words after "has", that another forward was assigned to a class of torch or this package, or None."""
     forward: Any = inspect.getattr_static(kind, "forward", None)
     if home(kind) not in LIBRARIES or not isinstance(forward, FunctionType):
         return None
@@ -102,9 +102,9 @@ def own_hooks(module: nn.Module, *, backward: bool = True) -> str | None:
 
 
 def acting_hooks(model: nn.Module, run: Callable[[], Any]) -> dict[nn.Module, str]:
-    """Return the modules with hooks that change what goes through, by words after "has"; not those that only look.
+    """Return the modules with hooks that change what goes through, and what hooks, in words after "has".
 
-    A hook that only looks returns nothing, and writes into no tensor that it is given.
+    A hook that only looks, which is left out, returns nothing and writes into no tensor that it is given.
 
     Args:
         model: a network; its hooks are watched and put back.
@@ -144,7 +144,7 @@ def _hook_name(hook: Any) -> str:
 
 
 def foreign_behaviour(module: nn.Module, known: Collection[type] = (), *, training: bool = False) -> str | None:
-    """Return what a tool that replaces a module by its class would drop, in words after "has"; None for nothing.
+    """Return what a tool that replaces a module by its class would lose, in words after "has"; None for nothing.
 
     Args:
         module: the module.
@@ -157,16 +157,16 @@ def foreign_behaviour(module: nn.Module, known: Collection[type] = (), *, traini
 def refuse_foreign(
     caller: str, layers: Iterable[tuple[str, nn.Module]], advice: str, known: Collection[type] = ()
 ) -> None:
-    """Refuse layers that would be replaced although they do more than their class.
+    """Raise if a layer that would be replaced does more than its class.
 
     Args:
         caller: the tool.
         layers: path and module of each.
-        advice: what to do, as the end of a sentence.
+        advice: what to do about it, as the end of a sentence.
         known: further classes that the tool has rules for.
 
     Raises:
-        ValueError: the first such layer and what it does are named.
+        ValueError: there is one; it and what it does are named.
     """
     for path, module in layers:
         found = foreign_behaviour(module, known, training=True)
@@ -175,9 +175,9 @@ def refuse_foreign(
 
 
 def foreign_layers(model: nn.Module, known: Collection[type] = ()) -> str:
-    """Return a half-sentence on the layers of torch and this package that do more than their class; "" for none.
+    """Return a clause on the layers of torch and this package that do more than their class; "" for none.
 
-    For messages of a result that came out wrong: these are the first to look at.
+    For messages on a wrong result: these layers are the first to look at.
     """
     found = [
         f"{layer_named(path, module)} has {what}"
@@ -193,9 +193,9 @@ def foreign_layers(model: nn.Module, known: Collection[type] = ()) -> str:
 
 
 def refuse_beside_the_code(caller: str, model: nn.Module) -> None:
-    """Refuse a network with anything that reading the code of its modules and building their classes anew would lose.
+    """Raise if reading the code of a network and building its layers anew would lose something.
 
-    Hooks, replaced methods of layers of torch and of this package, weights that are computed.
+    These are hooks, replaced methods of layers of torch and of this package, and computed weights.
 
     Raises:
         ValueError: the first such module is named.
@@ -216,15 +216,15 @@ def refuse_beside_the_code(caller: str, model: nn.Module) -> None:
 def changed_since_built(
     model: nn.Module, built: nn.Module, acting: Callable[[], Mapping[nn.Module, str]] | None = None
 ) -> str:
-    """Return what a network has that the same network as built has not, as a sentence; "" for nothing.
+    """Return what a network has that it did not have when it was built, as a sentence; "" for nothing.
 
     Other modules or settings, hooks, code and computed weights count. Weights do not, nor do separable convolutions.
 
     Args:
         model: the network.
         built: as it comes from its constructor.
-        acting: tells which modules have hooks that count, and in what words, as `acting_hooks` does; by default all
-            hooks count. It is asked only where there are any.
+        acting: returns the modules with hooks that count, as `acting_hooks` does; by default all hooks count. It is
+            called only if there are hooks.
     """
     hooks: Mapping[nn.Module, str] = {}
     if acting is not None and any(own_hooks(module, backward=False) for module in model.modules()):
@@ -240,7 +240,7 @@ def changed_since_built(
             return f"{layer_named(path, module)} has a weight that is computed"
         if known_class(module, (type(expected),)) is not type(expected):
             return f"{layer_named(path, module)} is no {type(expected).__name__}"
-        # What an instance prints of itself are its settings; separable layers print what they choose on a device too.
+        # The settings of a layer are what it prints; separable layers also print what they choose on a device.
         if not list(module.children()) and not hasattr(module, "pointwise"):
             found, wanted = type(expected).extra_repr(module), expected.extra_repr()
             if found.replace("inplace=True", "") != wanted.replace("inplace=True", ""):
@@ -253,7 +253,7 @@ def changed_since_built(
 
 
 def refuse_hooks_of_all(caller: str) -> None:
-    """Refuse to work while torch runs a hook on every module there is: layers that are replaced would miss it.
+    """Raise if torch runs a hook on every module: it would not run on layers that are replaced.
 
     Raises:
         ValueError: there is one.

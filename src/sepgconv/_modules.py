@@ -1,8 +1,8 @@
-"""What a module really is: the network inside a wrapper, a copy that stands by itself, the weights that count.
+"""The network inside a wrapper, a copy that shares nothing with its original, the weights that a network uses.
 
 The tools of this package read layers and run copies of networks. torch lets a network be wrapped (compiled,
-distributed, averaged), hold tensors that were computed from others, and compute a weight anew at every call. Here is
-the one place that deals with all three.
+distributed, averaged), hold tensors that were computed from others, and compute a weight anew at every call. This is
+the one place that handles all three.
 """
 
 import copy
@@ -22,8 +22,8 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from sepgconv._rebinding import rebind_functions
 
-# Classes of torch that hold a network and answer as it does, and where they hold it. By name, because importing them
-# all is slow.
+# Classes of torch that hold a network and have its outputs, with the attribute that holds it. By name, because
+# importing them all is slow.
 _INSIDE = {
     "OptimizedModule": "_orig_mod",
     "DistributedDataParallel": "module",
@@ -43,8 +43,8 @@ def unwrap(model: object, caller: str) -> nn.Module:
         caller: named in errors.
 
     Raises:
-        ValueError: a wrapper that cannot be taken off, because its network is sharded, or because the wrapper itself
-            has hooks or a `forward` of its own; or `model` is no module.
+        ValueError: a wrapper cannot be taken off, since its network is sharded, or it has hooks or a `forward` of its
+            own; or `model` is no module.
     """
     while True:
         if not isinstance(model, nn.Module):
@@ -77,22 +77,31 @@ def _wrapper(model: nn.Module) -> type[nn.Module] | None:
 
 
 def home(kind: type) -> str:
-    """Return the package that a class is from."""
+    """Return the package that a class belongs to."""
     return kind.__module__.partition(".")[0]
+
+
+def reference_tensor(module: nn.Module) -> Tensor:
+    """Return a tensor of the dtype and on the device of a module: its first floating-point parameter, or buffer.
+
+    Of a module without any, an empty tensor of the default dtype on the CPU.
+    """
+    tensors = (*module.parameters(), *module.buffers())
+    return next((tensor for tensor in tensors if tensor.is_floating_point()), torch.empty(0))
 
 
 def copy_network(model: nn.Module, caller: str, *, instead: Mapping[int, Any] | None = None) -> nn.Module:
     """Return a copy of a network that shares nothing with it, in the same modes; the network does not change at all.
 
-    Unlike `copy.deepcopy`, it takes wrappers off, within the network too, copies tensors that were computed from others
-    (as pruning, the older `weight_norm` and `spectral_norm` keep after a training step), lets functions that were put
-    in as hooks or instead of a `forward` mean the modules of the copy, and renews weights that a hook computes, which
-    `load_state_dict` leaves as they were. Spectral norms take no step of their power iteration.
+    Unlike `copy.deepcopy`, it takes off wrappers, within the network too; copies tensors that were computed from others
+    (as pruning, the older `weight_norm` and `spectral_norm` keep after a training step); lets functions that are hooks
+    or replace a `forward` use the modules of the copy; and renews weights that a hook computes, which `load_state_dict`
+    leaves as they were. Spectral norms take no step of their power iteration.
 
     Args:
         model: the network.
         caller: named in errors.
-        instead: what the copy has in place of some objects, by their `id`.
+        instead: the objects that the copy has in place of others, by the `id` of these.
 
     Raises:
         ValueError: a wrapper that cannot be taken off (see `unwrap`); something that `copy.deepcopy` cannot copy;
@@ -125,7 +134,7 @@ def copy_network(model: nn.Module, caller: str, *, instead: Mapping[int, Any] | 
 
 
 def frozen(model: nn.Module) -> nn.Module:
-    """Return a network after none of its parameters wants a gradient any more; computed ones have none of their own."""
+    """Switch off the gradients of all parameters of a network, except computed ones, and return it."""
     for parameter in model.parameters():
         if parameter.is_leaf:  # scripted modules have no `requires_grad_`
             parameter.requires_grad_(False)
@@ -133,11 +142,11 @@ def frozen(model: nn.Module) -> nn.Module:
 
 
 def settled_copy(model: nn.Module, caller: str) -> nn.Module:
-    """Return a copy for inference whose layers hold the weights with which the network would answer now.
+    """Return a copy for inference whose layers hold the weights that the network would use now.
 
     It is in evaluation mode and has nothing to train. In the layers of torch and of this package, weights that hooks or
     parametrisations compute (pruning, `weight_norm`, `spectral_norm`, those of `torch.nn.utils.parametrize`) are plain
-    parameters, so that `layer.weight` is right for whoever reads it. Modules with a `forward` of the user's keep
+    parameters, so that `layer.weight` is the right one. Modules with a `forward` of the user's keep
     theirs.
 
     Args:
@@ -167,9 +176,9 @@ def home_of_forward(module: nn.Module) -> str:
 
 
 def _computed_tensors(root: nn.Module) -> Iterator[Tensor]:
-    """Walk through the tensors that torch refuses to copy, since they were computed from others, wherever they hang.
+    """Walk through the tensors that torch cannot copy, since they were computed from others.
 
-    In buffers, attributes, lists and dictionaries, and in the objects behind hooks.
+    They may be in buffers, attributes, lists and dictionaries, and in the objects behind hooks.
     """
     waiting: list[Any] = [root]
     seen: set[int] = set()
@@ -212,7 +221,7 @@ def _renew(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _is_unsettled(module: nn.Module, weights: dict[str, Tensor]) -> bool:
-    """Tell whether weights that were just renewed are others once more, as each call renews them once and in order."""
+    """Return whether renewing weights once more changes them again; a call renews each once, in order."""
     again = _renew(module) if len(weights) > 1 else weights
     return any(not torch.equal(new.nan_to_num(), weights[name].nan_to_num()) for name, new in again.items())
 
@@ -220,7 +229,7 @@ def _is_unsettled(module: nn.Module, weights: dict[str, Tensor]) -> bool:
 def converted(network: nn.Module, dtype: torch.dtype) -> nn.Module:
     """Convert every floating-point tensor of a network, those that are plain attributes of its modules too.
 
-    torch leaves those out, though layers answer with them: a weight that was set as it is, or that a hook computes.
+    torch leaves out plain attributes, though layers use them: a weight that was assigned, or that a hook computes.
     """
     for module in network.modules():
         for name, value in vars(module).items():

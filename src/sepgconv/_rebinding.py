@@ -1,4 +1,4 @@
-"""Functions in a copied module that mean the modules of the copy, not those of the original.
+"""Functions in a copied module that use the modules of the copy, not those of the original.
 
 `copy.deepcopy` takes functions as they are. A hook, or a `forward` that was put into a module, then runs the layers of
 the original from within the copy: with their weights, in their mode, and changing their statistics.
@@ -13,7 +13,7 @@ from torch import nn
 
 
 def rebind_functions(model: nn.Module, copies: Mapping[Any, Any], hooks: Iterable[str]) -> None:
-    """Let every function among the attributes and hooks of a copied network's modules mean the copies.
+    """Let every function among the attributes and hooks of a copied network's modules use the copies.
 
     Args:
         model: the copy; it is changed.

@@ -20,10 +20,10 @@ def finished(as_installed, tmp_path_factory) -> Path:
     labels = np.arange(24) % 2
     pictures = (generator.integers(0, 60, (24, 28, 28)) + 150 * labels[:, None, None]).astype(np.uint8)
     np.savez(folder / "pictures.npz", x_train=pictures, y_train=labels, x_test=pictures, y_test=labels)
-    config = as_installed.training.TrainingConfig(
+    config = as_installed.tasks.TrainingConfig(
         model="gc_p4cnn", model_config={"width": 2}, data=str(folder / "pictures.npz"), epochs=1
     )
-    as_installed.training.train(config, folder=folder / "run", progress=False, threads=1)
+    as_installed.tasks.train(config, folder=folder / "run", progress=False, threads=1)
     return folder / "run"
 
 
@@ -48,7 +48,7 @@ def run(as_installed, monkeypatch, capsys):
 def scores(as_installed, finished):
     """Pictures of another number and size, and what the run says to them."""
     x = torch.rand(3, 1, 32, 36)
-    return x, as_installed.training.load_run(finished).model(x).detach()
+    return x, as_installed.tasks.load_run(finished).model(x).detach()
 
 
 def difference(out: str) -> float:
@@ -58,9 +58,9 @@ def difference(out: str) -> float:
 def test_conv(run, finished, scores, tmp_path):
     status, out, err = run("export", finished, "--to", "conv", "--out", tmp_path / "net.pt2", "--threads", 1)
     assert status == 0, err
-    assert "on 24 pictures of npz:pictures and random ones" in out
-    assert "ordinary layers, for any number of pictures of any size" in out
-    assert "input: float32 pictures (batch, 1, height and width of 28 or more) in [0, 1]" in out
+    assert "on 24 images of npz:pictures and random ones" in out
+    assert "ordinary layers, for any number of images of any size" in out
+    assert "input: float32 images (batch, 1, height and width of 28 or more) in [0, 1]" in out
     assert "1 thread" in out
     assert f"{(tmp_path / 'net.pt2').stat().st_size:,}" in out
     assert 0 < difference(out) < 1e-5
@@ -72,8 +72,8 @@ def test_onnx(run, finished, scores, tmp_path):
     words = ("export", finished, "--to", "onnx", "--out", tmp_path / "net.onnx", "--size", 30, "--opset", 20)
     status, out, err = run(*words)
     assert status == 0, err
-    assert "on random pictures" in out  # those of the run have another size
-    assert "ONNX, opset 20, for any number of pictures of any size" in out
+    assert "on random images" in out  # those of the run have another size
+    assert "ONNX, opset 20, for any number of images of any size" in out
     assert 0 < difference(out) < 1e-5
     import onnxruntime
 
@@ -86,7 +86,7 @@ def test_onnx(run, finished, scores, tmp_path):
 def test_torch(run, finished, tmp_path):
     status, out, err = run("export", finished, "--to", "torch", "--out", tmp_path / "net.pt2")
     assert status == 0, err
-    assert "the network's own layers, for any number of pictures\n" in out
+    assert "the network's own layers, for any number of images\n" in out
     assert "(batch, 1, 28, 28)" in out
     assert "features.1.0.pointwise" in torch.export.load(tmp_path / "net.pt2").state_dict
 
@@ -113,7 +113,7 @@ def test_runs_in_other_precisions(as_installed, run, finished, tmp_path, dtype, 
     file = tmp_path / ("net.onnx" if to == "onnx" else "net.pt2")
     status, out, err = run("export", tmp_path / "run", "--to", to, "--out", file)
     assert status == 0, err
-    assert f"input: {given} pictures (batch, 1, " in out
+    assert f"input: {given} images (batch, 1, " in out
     assert str(dtype).removeprefix("torch.") in out
     assert difference(out) < least
     x = torch.rand(2, 1, 28, 28)
@@ -136,7 +136,7 @@ def test_a_file_that_answers_otherwise_is_not_left(run, finished, tmp_path, monk
     assert status == 1
     assert out == ""
     assert re.match(
-        r"Error: the export differs from the network by \S+ of the largest answer .* no file was written", err
+        r"Error: the export differs from the network by \S+ of the largest output .* no file was written", err
     )
     assert list(tmp_path.iterdir()) == []
 

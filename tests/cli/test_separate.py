@@ -68,7 +68,7 @@ def test_a_run_becomes_a_separable_run(separate, trained, tmp_path):
     assert f"{run.record.parameters:,}" in lines["parameters"]
     assert f"{before.test_error:.2f}" in lines["test error"]
     assert f"{run.record.test_error:.2f}" in lines["test error"]
-    assert {"ms for 1 picture", "ms for 128 pictures", "features.7.0"} <= set(lines)
+    assert {"ms for 1 image", "ms for 128 images", "features.7.0"} <= set(lines)
     assert f"Written: {tmp_path / 'new'}" in out
     made = json.loads((tmp_path / "new" / "separation.json").read_text())
     assert (made["run"], made["sharing"], len(made["layers"])) == (str(trained), "gc", 6)

@@ -418,7 +418,7 @@ REFUSED = {
         lambda: headed(lambda s, x, y: checkpoint(s.c, y, use_reentrant=True), c=conv(8, 8)),
         r"it checkpoints activations",
     ),
-    "number of a map": (lambda: headed(lambda s, x, y: y * float(y.mean())), r"takes a number out of a map"),
+    "number of a map": (lambda: headed(lambda s, x, y: y * float(y.mean())), r"makes a Python number of a value"),
     "argmax": (lambda: Forward(lambda s, x, y: pooled(y).argmax(1)), r"argmax\(\) .*has no counterpart"),
     "assertion": (lambda: headed(asserted), r"does not take inputs of shape \(3, 9, 9\) .*AssertionError 99 wanted"),
     "missing key": (lambda: headed(lambda s, x, y: {8: 1.0}[x.shape[-1]] * y), r"does not take inputs .*KeyError"),

@@ -383,7 +383,7 @@ class Depends(nn.Module):
         (
             Depends("value"),
             {"input_shape": (3, 8, 8)},
-            "Depends cannot be converted: .* decides by the numbers in a map",
+            "Depends cannot be converted: .* branches on the values of a feature map",
         ),
         (Depends("mode"), {"input_shape": (3, 8, 8)}, "other steps in training than in evaluation"),
         (lenet(), {"input_shape": (3, 28, 28)}, r"does not take inputs of shape \(3, 28, 28\)"),

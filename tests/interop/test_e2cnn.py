@@ -422,12 +422,12 @@ def problem(e2cnn, name):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("C8", r"0 \(R2Conv\) is of the space 8-Rotations, which turns by less than 90 degrees or mirrors at a slant"),
+        ("C8", r"0 \(R2Conv\) is of the space 8-Rotations, which has a rotation by less than 90 degrees or a slanted"),
         ("SO2", r"0 \(R2Conv\) is of the continuous group SO\(2\)"),
         ("irrep", r"0 \(R2Conv\) has fields of the representation 'irrep_1' of C4"),
         ("sign", r"0 \(R2Conv\) has fields of the representation 'irrep_2' of C4"),
         ("axis", r"0 \(R2Conv\) is of the space Flips, whose elements are not those of p1, p2"),
-        ("slant", r"0 \(R2Conv\) is of the space .* mirrors at a slant"),
+        ("slant", r"0 \(R2Conv\) is of the space .* a slanted mirror axis"),
         ("mixed", r"0 \(ReLU\) has regular and trivial fields in one type"),
         ("quotient", r"0 \(ReLU\) has fields of the representation 'quotient\[2\]' of C4"),
         ("to trivial", r"0 \(R2Conv\) gives trivial fields"),

@@ -33,7 +33,7 @@ def export(
         ),
     ],
     out: Annotated[Path, typer.Option(help="The file: NAME.pt2, or NAME.onnx with --to onnx.", show_default=False)],
-    size: Annotated[int | None, typer.Option(min=1, help="Side of the pictures. Default: that of the run.")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Side of the images. Default: that of the run.")] = None,
     data_dir: options.DataDir = None,
     opset: Annotated[
         int | None, typer.Option(help="With --to onnx: version of its operators, 13 to 23. Default: 18.")
@@ -42,9 +42,9 @@ def export(
 ) -> None:
     """Write the network of a run as a file that runs without this package, compared with the run and timed.
 
-    The file takes what the run's network takes: pictures after the run's preprocessing, which is said below the table.
-    It is compared on pictures of the run's data set where its files are at hand, else on random ones; if it answers
-    otherwise, it is not written.
+    The file takes what the run's network takes: images after the run's preprocessing, named below the table.
+    Its outputs are compared on images of the run's data set if its files are there, else on random ones; if they
+    differ, the file is not written.
     """
     import torch
 
@@ -65,23 +65,23 @@ def export(
         written = to_program(loaded.model, out, plain=to == "conv", input_shape=shape, images=images)
     _print_report(run, loaded, written, shape)
     size_too = " of any size" if "height" in written.free else ""
-    show(f"{written.path}: {_kind(to, written)}, for any number of pictures{size_too}")
-    what = "random pictures"
+    show(f"{written.path}: {_kind(to, written)}, for any number of images{size_too}")
+    what = "random images"
     if images is not None and loaded.record is not None:
-        what = f"{len(images)} pictures of {loaded.record.data} and random ones"
+        what = f"{len(images)} images of {loaded.record.data} and random ones"
     show(f"largest difference from the network, on {what}: {written.difference:.1e} of the largest score")
     show(f"input: {_input(loaded, preprocessing, shape, written)}{scale_of_deep_images(run, loaded)}")
 
 
 def _preprocessing(run: Path, loaded: FoundNetwork) -> str:
-    """Return the name of the preprocessing of the run's pictures; "identity" for a saved network, which has none."""
+    """Return the name of the preprocessing of the run's images; "identity" for a saved network, which has none."""
     from sepgconv.tasks import load_run
 
     return "identity" if loaded.record is None else str(load_run(run).preprocessing.name)
 
 
 def scale_of_deep_images(run: Path, loaded: FoundNetwork) -> str:
-    """Say how images of 16 bits become numbers in [0, 1], if the run learned from such images."""
+    """Return how images of 16 bits become numbers in [0, 1], if the run was trained on such images."""
     from sepgconv.tasks import load_run
 
     bit_depth = None if loaded.record is None else load_run(run).bit_depth
@@ -129,7 +129,7 @@ def _print_report(run: Path, loaded: FoundNetwork, written: "Export", shape: tup
     threads = torch.get_num_threads()
     size = "x".join(map(str, shape))
     kind = _name(dtype) if not written.opset or dtype == torch.float32 else f"{_name(dtype)}, the file in float32"
-    show(f"medians, {threads} thread{'s' if threads > 1 else ''}, {kind}, pictures of {size}")
+    show(f"medians, {threads} thread{'s' if threads > 1 else ''}, {kind}, images of {size}")
 
 
 def _precision(loaded: FoundNetwork) -> "torch.dtype":
@@ -161,7 +161,7 @@ def _input(loaded: FoundNetwork, preprocessing: str, shape: tuple[int, ...], wri
     least = getattr(loaded.model, "smallest", 1)
     size = f"height and width of {least} or more" if "height" in written.free else f"{shape[1]}, {shape[2]}"
     dtype = "float32" if written.opset else _name(_precision(loaded))
-    pictures = f"{dtype} pictures (batch, {shape[0]}, {size}) in [0, 1]"
+    images = f"{dtype} images (batch, {shape[0]}, {size}) in [0, 1]"
     if preprocessing == "identity":
-        return pictures
-    return f"{pictures} after the run's preprocessing, {preprocessing}, which is not in the file"
+        return images
+    return f"{images} after the run's preprocessing, {preprocessing}, which is not in the file"

@@ -144,8 +144,8 @@ def _print_comparison(networks: "dict[str, nn.Module]", loaded: "Run", data: "Da
         ),
     ]
     for batch in (1, 128):
-        pictures = data.test.images[:1].expand(batch, *shape).contiguous()
-        times = milliseconds(list(networks.values()), pictures)
-        rows.append((f"ms for {batch} picture{'s' if batch > 1 else ''}", *(f"{time:.2f}" for time in times)))
+        images = data.test.images[:1].expand(batch, *shape).contiguous()
+        times = milliseconds(list(networks.values()), images)
+        rows.append((f"ms for {batch} image{'s' if batch > 1 else ''}", *(f"{time:.2f}" for time in times)))
     threads = torch.get_num_threads()
     print_table(f"{loaded.record.model}, {threads} thread{'s' if threads > 1 else ''}", columns, rows)

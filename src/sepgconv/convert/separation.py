@@ -30,14 +30,20 @@ _CALLER = "separate"
 
 @dataclass(frozen=True, slots=True)
 class SeparatedLayer:
-    """What became of one group convolution.
+    """What one group convolution has become.
 
     Attributes:
         name: its path in the network.
-        rank: number of separable terms; 0 where it stays a group convolution.
+        rank: number of separable terms; 0 if it stays a group convolution.
         energy_lost: share of the energy of its filters that is lost, in [0, 1].
-        parameters_before: numbers learned in it.
-        parameters_after: of what takes its place.
+        parameters_before: number of its parameters.
+        parameters_after: number of parameters of what takes its place.
+
+    Examples:
+        >>> from sepgconv.convert import SeparatedLayer
+        >>> layer = SeparatedLayer("features.1", rank=2, energy_lost=0.1, parameters_before=720, parameters_after=232)
+        >>> layer.parameters_before / layer.parameters_after > 3
+        True
     """
 
     name: str
@@ -52,9 +58,16 @@ class Separation:
     """A network with separable convolutions in place of group convolutions.
 
     Attributes:
-        model: the network; the one it was made from is as it was.
+        model: the network; the one it was made from does not change.
         sharing: "gc" or "g".
-        layers: what became of every group convolution with more than one pixel, in order.
+        layers: what every group convolution with more than one pixel has become, in order.
+
+    Examples:
+        >>> from sepgconv.convert import separate
+        >>> from sepgconv.nn import GroupConv2d
+        >>> separation = separate(GroupConv2d(2, 2, 3, "p4"), "gc", rank=1)
+        >>> type(separation.model).__name__, separation.ranks
+        ('SeparableGroupConv2d', (1,))
     """
 
     model: nn.Module
@@ -73,31 +86,44 @@ def separate(
 ) -> Separation:
     """Replace group convolutions by the nearest separable ones (arXiv:2106.04914, section 3.3).
 
-    The factors come from the singular value decomposition of the trained filters. What is lost is made good by training
-    on; see `sepgconv separate`, which does both.
+    The factors come from the singular value decomposition of the trained filters. Further training makes up for what is
+    lost; `sepgconv separate` does both.
 
-    Filters that are computed (pruned, normed, parametrised) are separated as the network uses them now; layers that are
-    not replaced keep what computes theirs. Where every layer that is replaced gets its full rank, the result is run on
-    random pictures beside the network and must answer alike; below full rank it must run.
+    Computed filters (pruned, normed, parametrised) are separated as the network uses them now; layers that are not
+    replaced keep what computes theirs. If every replaced layer gets its full rank, the outputs of the result are
+    compared with those of the network on random images; below full rank the result must run.
 
     Args:
         model: any module with group convolutions. A network of the registry becomes its separable counterpart, as
             "p4cnn" becomes "gc_p4cnn" with a `rank` for every convolution, and can be saved and trained as such.
         sharing: "gc" or "g".
         rank: with `budget`, the most terms that a layer may get; without, the terms that every layer gets, or its full
-            rank where that is less.
+            rank if that is less.
         budget: share of the energy of a layer's filters that may be lost, from 0 to 1. A layer gets as few terms as it
-            allows, and stays as it is where that would need more terms than `rank`, or more parameters than it has.
+            allows, and stays as it is if that would need more terms than `rank`, or more parameters than it has.
 
     Returns:
-        The new network, in the same mode, on the same device, and what became of every layer. Convolutions of one pixel
-        stay as they are.
+        The new network, in the same mode and on the same device, and what every layer has become. Convolutions of one
+        pixel stay as they are.
 
     Raises:
-        ValueError: neither rank nor budget, or one out of range; no group convolution; weights that are not finite; a
-            budget that no layer meets; a network of the registry without separable counterpart; a layer to be replaced,
-            or any of a network of the registry, with a hook or code of its own, which would be lost; a network that
-            cannot be copied or, at full rank, does not answer as before.
+        ValueError: neither rank nor budget is given, or one is out of range; there is no group convolution; weights are
+            not finite; no layer meets the budget; a network of the registry has no separable counterpart; a layer to be
+            replaced, or any layer of a network of the registry, has a hook or code of its own, which would be lost; the
+            network cannot be copied or, at full rank, the outputs differ.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from sepgconv.convert import separate
+        >>> from sepgconv.nn import GroupConv2d
+        >>> network = nn.Sequential(GroupConv2d(2, 3, 3, "p4"), nn.ReLU(), GroupConv2d(3, 2, 1, "p4"))
+        >>> separation = separate(network, "gc", rank=9)
+        >>> type(separation.model[0]).__name__, type(separation.model[2]).__name__  # a kernel of one pixel stays
+        ('SeparableGroupConv2d', 'GroupConv2d')
+        >>> maps = torch.rand(1, 2, 4, 7, 7)
+        >>> torch.allclose(separation.model(maps), network(maps), atol=1e-4)  # at full rank
+        True
     """
     one_of("sharing", sharing, SHARINGS)
     if rank is None and budget is None:
@@ -106,7 +132,7 @@ def separate(
         raise ValueError(f"separate: rank must be 1 or more, got {rank}")
     refuse_hooks_of_all(_CALLER)
     network = copy_network(model, _CALLER)
-    settled = settled_copy(network, _CALLER)  # in which every `weight` is the one that the network answers with
+    settled = settled_copy(network, _CALLER)  # in which every `weight` is the one that the network uses
     layers = _group_convolutions(settled)
     if not layers:
         raise ValueError(
@@ -114,7 +140,7 @@ def separate(
             f"to separate; such layers are sepgconv.nn.GroupConv2d"
         )
     refuse_not_finite(network, _CALLER)
-    # A name without counterpart is refused before anything is computed.
+    # A name without counterpart is an error before anything is computed.
     name = separable_name(network.name, sharing) if isinstance(network, Network) and network.name else None
     energies = {path: separability(layer.weight, sharing) for path, layer in layers.items()}
     if budget is None:
@@ -174,13 +200,12 @@ def _group_convolutions(model: nn.Module) -> dict[str, GroupConv2d]:
 
 
 def _compare(network: nn.Module, separated: nn.Module, paths: Sequence[str], *, whole: bool) -> None:
-    """Refuse a network that does not run as the one it was made from or, at full rank, answers otherwise.
+    """Raise if a separated network does not run or, at full rank, its outputs are not those of the original.
 
-    On the pictures that its first layer takes; where it does not run on these, layer by layer.
+    On images for its first layer; if the original does not run on these, layer by layer.
 
     Raises:
-        ValueError: it does not run; its answer has another shape or, at full rank, differs by more than rounding
-            explains.
+        ValueError: it does not run; its output has another shape or, at full rank, differs by more than rounding.
     """
     before, after = copy_network(network, _CALLER).eval(), copy_network(separated, _CALLER).eval()
     pairs: list[tuple[str, nn.Module, nn.Module, Tensor]] = []
@@ -205,22 +230,22 @@ def _compare(network: nn.Module, separated: nn.Module, paths: Sequence[str], *, 
             ) from error
         if _shapes(found) != _shapes(expected):
             reason = _reason(before, after, paths, x, sys.float_info.max)
-            raise ValueError(f"separate: {place} would answer in another shape; {reason}")
+            raise ValueError(f"separate: {place} would have an output of another shape; {reason}")
         difference = largest_difference(found, expected)
         within = difference <= allowed or (difference <= COARSE_ROUNDING and coarse(ours, x))
         if whole and not within:
             raise ValueError(
-                f"separate: at full rank {place} would still differ by {difference:.1e} of the largest answer; "
+                f"separate: at full rank {place} would still differ by {difference:.1e} of the largest output; "
                 f"{_reason(before, after, paths, x, allowed)}"
             )
 
 
-def _shapes(answer: Any) -> list[Any]:
-    return [part.shape if isinstance(part, Tensor) else part for part in tree_leaves(answer)]
+def _shapes(output: Any) -> list[Any]:
+    return [part.shape if isinstance(part, Tensor) else part for part in tree_leaves(output)]
 
 
 def _reason(before: nn.Module, after: nn.Module, paths: Sequence[str], x: Tensor, allowed: float) -> str:
-    """Return why a network does not answer as before, as a half-sentence that names a layer where one is to blame."""
+    """Return why the outputs differ, as a clause that names a layer if one is the cause."""
     suspects = foreign_layers(before)
     if suspects:
         return suspects
@@ -234,7 +259,7 @@ def _reason(before: nn.Module, after: nn.Module, paths: Sequence[str], x: Tensor
     except Exception:  # noqa: BLE001 (a network that takes other inputs)
         path = None
     layer = "its group convolutions" if path is None else layer_named(path, before.get_submodule(path))
-    return f"its code asks {layer} for more than an answer"
+    return f"its code uses more of {layer} than its output"
 
 
 def _within_budget(
@@ -298,7 +323,7 @@ def _separated(layer: GroupConv2d, before: nn.Module, sharing: Sharing, rank: in
 
 
 def _is_trained(layer: nn.Module, name: str) -> bool:
-    """Tell whether a parameter, or what one is computed from, is trained."""
+    """Return whether a parameter, or what one is computed from, is trained."""
     sources = (name, f"{name}_orig", f"{name}_g", f"{name}_v")  # a plain one; pruned or normed; normed; normed
     return any(
         parameter.requires_grad and (path in sources or path.startswith(f"parametrizations.{name}."))

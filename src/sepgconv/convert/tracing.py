@@ -1,9 +1,9 @@
-"""Writing down what a network does, layers of the library as single steps, with an example going through beside it.
+"""The one tracer: a forward as a graph of steps, with what every step gives on an example.
 
-torch.fx records the forward code of the user. It cannot see numbers, and gives up where the code looks at a shape, as
-checks of sizes do. Here every recorded step is carried out on an example too, and questions are answered by that: so
-checks pass, loops over shapes end, and the shapes of all maps are known. Shapes that go into operations are recorded,
-not fixed: batch and size stay free where the code leaves them free.
+torch.fx records the forward code of the user. It has no values, and stops where the code asks for a shape, as checks of
+sizes do. Here every recorded step also runs on an example, and the code gets the values of the example: checks pass,
+loops over shapes end, and the shapes of all maps are known. Shapes that go into operations are recorded, not fixed:
+batch and size stay free if the code leaves them free.
 """
 
 import contextlib
@@ -21,7 +21,8 @@ from torch.utils import checkpoint
 from torch.utils._pytree import tree_leaves
 
 from sepgconv import functional
-from sepgconv.convert.plain.refusal import refuse
+from sepgconv.convert.operators import ASSIGNMENTS
+from sepgconv.convert.plain.refusal import named, refuse
 from sepgconv.nn import Sequential
 
 _ROOT = "network"
@@ -48,7 +49,7 @@ def record(
     is_layer: Callable[[nn.Module, str], bool],
     watch: Callable[[], None] | None = None,
 ) -> Recording:
-    """Write down what a network does.
+    """Record what a network does.
 
     Args:
         network: the network; arguments of its forward with a default keep it.
@@ -57,7 +58,7 @@ def record(
         watch: called before every step; a ValueError of it is passed on with the place of the step.
 
     Raises:
-        ValueError: code that cannot be written down, with its place; or what the network itself says to the example.
+        ValueError: the code cannot be recorded (its place is named); or the error of the network itself on the example.
     """
     whole = _Whole(network)
     tracer = _Tracer(example, is_layer, watch)
@@ -86,7 +87,7 @@ def _functions_of_autograd(*, through: bool) -> Generator[None]:
         return args[0](*args[2:]) if through else refused()
 
     def refused(*args: Any, **kwargs: Any) -> NoReturn:
-        raise TraceError("it checkpoints activations, which is not kept; build it without, and wrap its parts after")
+        raise TraceError("it checkpoints activations, which would be lost; build it without, and wrap its parts after")
 
     with contextlib.ExitStack() as kept:
         kept.callback(setattr, torch.autograd.Function, "apply", apply)
@@ -153,8 +154,7 @@ class _Tracer(fx.Tracer):
         try:
             return super().call_module(m, forward, args, kwargs)
         except Exception:
-            where = place(self.path_of_module(m))
-            self._failed_at = self._failed_at or (f"{where} ({type(m).__name__})" if where else type(m).__name__)
+            self._failed_at = self._failed_at or named(place(self.path_of_module(m)), type(m))
             raise
         finally:
             if simplified:
@@ -211,14 +211,14 @@ class _Tracer(fx.Tracer):
     def to_bool(self, obj: fx.Proxy) -> bool:
         value = self.value(obj.node)
         if isinstance(value, Tensor):
-            raise TraceError("the code decides by the numbers in a map, which differ from picture to picture")
+            raise TraceError("the code branches on the values of a feature map, which differ from image to image")
         return bool(value)
 
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
         return (operator.getitem(cast("Any", obj), index) for index in range(len(self.value(obj.node))))
 
     def explain(self, network: nn.Module, example: Tensor, error: Exception) -> NoReturn:
-        """Say why: a refusal as it is, what the network says to the example, or the place that cannot be read."""
+        """Raise the reason: our own error, that of the network on the example, or the place that cannot be traced."""
         if self._refusal is not None:
             raise self._refusal
         try:
@@ -232,18 +232,18 @@ class _Tracer(fx.Tracer):
                 "the input_shape that it takes"
             ) from own
         reason = _short(error)
-        refuse(self._failed_at or type(network).__name__, f"its code cannot be written down ({reason})", error)
+        refuse(self._failed_at or type(network).__name__, f"its code cannot be traced ({reason})", error)
 
 
 def _short(error: Exception) -> str:
-    """Return the first line of an error, its class where it says nothing by itself."""
+    """Return the first line of an error, with its class if the line means nothing without it."""
     lines = str(error).splitlines() or [""]
     words = lines[0] if isinstance(error, RuntimeError | ValueError | TraceError) else ""
     return (words or f"{type(error).__name__} {lines[0]}".strip())[:300]
 
 
 class _Traced(fx.Proxy):
-    """A recorded value that also answers what torch.fx leaves open, as it is on the example."""
+    """A recorded value that knows what it is on the example, for what torch.fx leaves open."""
 
     @property
     def _value(self) -> Any:
@@ -266,14 +266,14 @@ class _Traced(fx.Proxy):
 
     def __index__(self) -> int:
         if isinstance(self._value, Tensor):
-            raise TraceError("the code takes a number out of a map")
+            raise TraceError("the code makes a Python number of a value of a feature map")
         return self._value.__index__()
 
     __int__ = __index__
 
     def __float__(self) -> float:
         if isinstance(self._value, Tensor):
-            raise TraceError("the code takes a number out of a map")
+            raise TraceError("the code makes a Python number of a value of a feature map")
         return float(self._value)
 
     # A size passes for the number it is where code looks it up, in a dict or a set.
@@ -295,15 +295,14 @@ class _Traced(fx.Proxy):
     def __contains__(self, item: Any) -> bool:
         return any(bool(item == part) for part in self)
 
-    # torch.fx would record `x += y` as `x = x + y`, which is not the same where another name holds x.
-    def __iadd__(self, other: Any) -> fx.Proxy:
-        return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
 
-    def __isub__(self, other: Any) -> fx.Proxy:
-        return self.tracer.create_proxy("call_function", operator.isub, (self, other), {})
+def _assignment(recorded: Callable[..., Any]) -> Callable[[Any, Any], fx.Proxy]:
+    def assign(self: Any, other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", recorded, (self, other), {})
 
-    def __imul__(self, other: Any) -> fx.Proxy:
-        return self.tracer.create_proxy("call_function", operator.imul, (self, other), {})
+    return assign
 
-    def __itruediv__(self, other: Any) -> fx.Proxy:
-        return self.tracer.create_proxy("call_function", operator.itruediv, (self, other), {})
+
+# torch.fx would record `x += y` as `x = x + y`, which is not the same if x has another name, too.
+for _in_place in ASSIGNMENTS:
+    setattr(_Traced, f"__{_in_place.__name__}__", _assignment(_in_place))

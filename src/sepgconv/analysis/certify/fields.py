@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sepgconv._gspaces import match_elements
+from sepgconv._modules import home
 from sepgconv.analysis.certify.actions import Action
 from sepgconv.functional import act
 from sepgconv.symmetry import FiniteGroup
@@ -24,11 +26,7 @@ def is_field(value: object) -> bool:
 
 def is_of_fields(module: nn.Module) -> bool:
     """Tell whether a module is of e2cnn or escnn."""
-    return _library(module) in ("e2cnn", "escnn")
-
-
-def _library(module: nn.Module) -> str:
-    return type(module).__module__.partition(".")[0]
+    return home(type(module)) in ("e2cnn", "escnn")
 
 
 def wrap(model: nn.Module, x: Tensor) -> Any:
@@ -40,33 +38,27 @@ def wrap(model: nn.Module, x: Tensor) -> Any:
     """
     if not is_of_fields(model) or not hasattr(model, "in_type"):
         return x
-    return sys.modules[f"{_library(model)}.nn"].GeometricTensor(x, model.in_type)
+    return sys.modules[f"{home(type(model))}.nn"].GeometricTensor(x, model.in_type)
 
 
 def field_action(group: FiniteGroup, field_type: Any) -> Action | None:
-    """Return how a group moves a geometric tensor, or None where the field type knows not all its elements.
+    """Return how a group moves a geometric tensor, or None if the field type does not have all its elements.
 
     Args:
         group: the group.
-        field_type: of e2cnn or escnn; how its elements are numbered is found out by moving a small image.
+        field_type: of e2cnn or escnn.
     """
-    space = field_type.gspace
-    scalar = type(field_type)(space, [space.trivial_repr])
-    picture = torch.arange(9.0).view(1, 1, 3, 3)
-    theirs = [(element, scalar.transform(picture, element)) for element in space.testing_elements]
-    elements: list[Any] = []
-    for g in range(group.order):
-        moved = act(group, g, picture)
-        same = [element for element, turned in theirs if torch.allclose(turned, moved, atol=1e-4)]
-        if not same:
-            return None
-        elements.append(same[0])
+    matching = match_elements(field_type.gspace, group)
+    if matching is None:
+        return None
     # Fields of one kind that stand side by side are mixed by one small matrix.
     runs = [
         (representation, len(list(fields)))
         for representation, fields in itertools.groupby(field_type.representations, key=lambda one: one)
     ]
-    matrices = [[torch.as_tensor(one(element), dtype=torch.float64) for one, _ in runs] for element in elements]
+    matrices = [
+        [torch.as_tensor(one(element), dtype=torch.float64) for one, _ in runs] for element in matching.elements
+    ]
     sizes = [count * len(matrix) for (_, count), matrix in zip(runs, matrices[0], strict=True)]
 
     def move(g: int, x: Tensor) -> Tensor:
@@ -75,7 +67,7 @@ def field_action(group: FiniteGroup, field_type: Any) -> Action | None:
         )
 
     scalar_only = all(len(matrix) == 1 for matrix in matrices[0])
-    return Action(f"{'scalar ' if scalar_only else ''}fields of {space.name}", move, natural=True)
+    return Action(f"{'scalar ' if scalar_only else ''}fields of {field_type.gspace.name}", move, natural=True)
 
 
 def _mix(runs: Sequence[Tensor], matrices: Sequence[Tensor]) -> Tensor:

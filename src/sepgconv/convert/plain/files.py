@@ -1,4 +1,4 @@
-"""Files of exported networks: written beside their place, compared with the network, and only then put there."""
+"""Files of exported networks: written beside their place, compared with the network, and then moved there."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,10 +16,17 @@ class Export:
     Attributes:
         path: the file.
         bytes: its size.
-        difference: the largest difference of its answers from the network's, as a part of the largest answer.
-        free: the axes of the input that may have any length: "batch", and "height" and "width" where the network
-            takes pictures of any size.
+        difference: the largest difference between its outputs and those of the network, relative to the largest output.
+        free: the axes of the input that may have any length: "batch", and "height" and "width" if the network takes
+            images of any size.
         opset: the version of the operators of ONNX; None for other files.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from sepgconv.convert import Export
+        >>> written = Export(Path("network.onnx"), bytes=4688, difference=1e-7, free=("batch",), opset=18)
+        >>> "height" in written.free
+        False
     """
 
     path: Path

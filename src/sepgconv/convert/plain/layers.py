@@ -1,6 +1,5 @@
 """The layers of the library as ordinary layers on folded maps."""
 
-import copy
 import operator
 from functools import singledispatch
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage] (what all of them are)
 
-from sepgconv._foreign import foreign_behaviour, known_class, own_code
+from sepgconv._foreign import known_class, own_code
 from sepgconv.conv.kinds import Lowered
 from sepgconv.convert.plain.maps import PlainGraph, Value
 from sepgconv.convert.plain.refusal import refuse
@@ -261,29 +260,3 @@ def _over_poses(pool: str, to: Plain, example: Tensor) -> Value:
         return Value(example, whole=to.folded)
     poses = to.build.graph.call_method("unflatten", (to.folded, 1, (to.x.order, -1)))
     return Value(example, whole=to.build.graph.call_method(pool, (poses, 1)))
-
-
-# Layers of torch that treat every number alike, and so do not care where the poses are.
-_ELEMENTWISE = (
-    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid, nn.Tanh,
-    nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.LogSigmoid, nn.Tanhshrink,
-)  # fmt: skip
-
-
-def is_elementwise(module: nn.Module) -> bool:
-    """Tell whether a layer of torch gives each number of a map its own, by one rule for all; with a hook it may not."""
-    return type(module) in _ELEMENTWISE and foreign_behaviour(module) is None
-
-
-def passes_through(module: nn.Module) -> bool:
-    """Tell whether a layer does nothing in evaluation mode."""
-    dropouts = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
-    return type(module) in (nn.Identity, *dropouts) and not module.training and foreign_behaviour(module) is None
-
-
-def own_copy(module: nn.Module) -> nn.Module:
-    """Copy an ordinary layer; it then leaves its input as it is."""
-    layer = copy.deepcopy(module)
-    if getattr(layer, "inplace", False):
-        layer.inplace = False  # pyright: ignore[reportArgumentType] (a switch of activations, no submodule)
-    return layer

@@ -12,7 +12,7 @@ from sepgconv._modules import copy_network, settled_copy
 from sepgconv.convert.plain.layers import is_layer
 from sepgconv.convert.plain.norms import activate_in_place, fold_norms
 from sepgconv.convert.plain.operations import Conversion
-from sepgconv.convert.plain.refusal import refuse
+from sepgconv.convert.plain.refusal import named, refuse
 from sepgconv.convert.tracing import record
 from sepgconv.inference import FrozenConv2d, FrozenNorm2d
 from sepgconv.inference.probes import default_shape, example_input
@@ -22,39 +22,53 @@ from sepgconv.inference.probes import default_shape, example_input
 def to_plain(
     model: nn.Module, *, input_shape: tuple[int, ...] | None = None, composed: bool | None = None
 ) -> fx.GraphModule:
-    """Return a network of ordinary torch layers that gives the same answers; it runs without this package.
+    """Return a network of ordinary torch layers that computes the same; it runs without this package.
 
     Poses are folded into channels, (batch, |G| * channel, height, width): a group convolution becomes one `nn.Conv2d`
-    with all copies of its filters; a gc-separable one a 1x1 and a depthwise `nn.Conv2d`; batch norm is folded into
-    the convolution before it, or becomes `nn.BatchNorm2d`. What torch has no layer for (pools over poses, additions)
-    are functions of torch in the graph. Inputs and outputs keep their axes. `print(plain.code)` shows what it does.
+    with all copies of its filters, a gc-separable one a 1x1 and a depthwise `nn.Conv2d`. Batch norm is folded into the
+    convolution before it, or becomes `nn.BatchNorm2d`. What torch has no layer for (pools over poses, additions) is a
+    function of torch in the graph. Inputs and outputs keep their axes. `print(plain.code)` shows the result.
 
-    The forward code of the network is read with torch.fx; its layers of the library and of torch.nn are taken as they
-    are. Questions it asks of shapes are answered as on pictures of `input_shape`; the result is compared with the
-    network on these, on another number of them, and on larger ones where the network takes them. A network in half
-    precision is converted and compared in float32; then its weights are rounded.
+    torch.fx reads the forward code of the network; layers of the library and of torch.nn are single steps. Where the
+    code asks for a shape, it gets the shape on images of `input_shape`. The outputs of the result are compared with
+    those of the network on such images, on another number of them, and on larger ones if the network takes them. A
+    network in half precision is converted and compared in float32; then its weights are rounded.
 
-    Layers of the library with a hook that changes something, or with code of their own, are refused; hooks that only
-    look at such a layer are left out. Weights that are computed (pruned, normed, parametrised) are taken as the next
-    call in evaluation mode would compute them. What `torch.compile`, `DistributedDataParallel`, `DataParallel` and
-    `AveragedModel` wrap is taken out of them.
+    Computed weights (pruned, normed, parametrised) are taken as the next call in evaluation mode would compute them.
+    Wrappers (`torch.compile`, `DistributedDataParallel`, `DataParallel`, `AveragedModel`) are taken off. Hooks
+    on layers of the library that only look at what goes through are left out.
 
     Args:
-        model: a network with layers of the library, or one layer. It is not changed.
-        input_shape: (channels, height, width) of the pictures, or (channels, |G|, height, width) where the network
-            begins on feature maps. Default: 32 x 32, or the typical size of a network of the registry.
+        model: a network with layers of the library, or one layer. It does not change.
+        input_shape: (channels, height, width) of the images, or (channels, |G|, height, width) if the network begins on
+            feature maps. Default: the typical size of a network of the registry, or 32 x 32 pixels.
         composed: whether a gc-separable layer becomes one `nn.Conv2d` with the full filter bank. Default: whichever of
-            the two forms needs fewer multiplications on maps of the size that come in. Sharing "g" is always one,
-            because the other form has a map for every pair of channels.
+            the two forms needs fewer multiplications on maps of the size that come in. Sharing "g" always becomes one,
+            since the other form has a map for every pair of channels.
 
     Returns:
         A `torch.fx.GraphModule` in evaluation mode, on the device and in the precision of the model.
 
     Raises:
-        ValueError: weights that are not finite; batch norm without running statistics; a layer that does more than its
-            class, a wrapper that cannot be taken off, something that cannot be copied; code or operators that cannot be
-            written in ordinary layers, with their place; an `input_shape` that the network does not take, or that is
-            needed and missing; an answer that is not the network's, because its code depends on the picture.
+        ValueError: weights are not finite; a batch norm has no running statistics; a layer has a hook that changes
+            something, or code besides that of its class; a wrapper cannot be taken off, or something cannot be copied;
+            code or operators cannot be written in ordinary layers (their place is named); the network does not take
+            `input_shape`, or it is needed and missing; the outputs differ, because the code depends on the image.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from sepgconv.convert import to_plain
+        >>> from sepgconv.nn import GroupMaxPool, LiftingConv2d, SeparableGroupConv2d
+        >>> model = nn.Sequential(
+        ...     LiftingConv2d(1, 4, 3, "p4"), nn.ReLU(), SeparableGroupConv2d(4, 4, 3, "p4"), GroupMaxPool()
+        ... ).eval()
+        >>> plain = to_plain(model, input_shape=(1, 16, 16))
+        >>> [type(layer).__name__ for layer in plain.modules() if not list(layer.children())]
+        ['Conv2d', 'ReLU', 'Conv2d', 'Conv2d']
+        >>> images = torch.rand(2, 1, 20, 16)
+        >>> torch.allclose(plain(images), model(images), atol=1e-5)
+        True
     """
     network = evaluating_copy(model)
     shape = default_shape(network) if input_shape is None else input_shape
@@ -89,7 +103,7 @@ def _converted(
 
 
 def _knows(network: nn.Module, example: Tensor) -> Callable[[nn.Module, str], bool]:
-    """Return what tells whether a module is a layer with a rule; it refuses one with a hook that changes something."""
+    """Return a function that tells whether a module is a layer with a rule, and raises if a hook changes something."""
     acting: dict[nn.Module, str] = {}
     with contextlib.suppress(Exception):  # a network that does not run is explained by the recording
         acting = acting_hooks(network, lambda: answer_of(network, example))
@@ -97,8 +111,9 @@ def _knows(network: nn.Module, example: Tensor) -> Callable[[nn.Module, str], bo
     def knows(module: nn.Module, place: str) -> bool:
         known = is_layer(module, place)
         if known and module in acting:
-            where = f"{place} ({type(module).__name__})" if place else type(module).__name__
-            refuse(where, f"it has {acting[module]}; put what the hook does into a module beside it")
+            refuse(
+                named(place, type(module)), f"it has {acting[module]}; put what the hook does into a module beside it"
+            )
         return known
 
     return knows
@@ -119,7 +134,7 @@ def evaluating_copy(model: nn.Module) -> nn.Module:
 
 
 def _refuse_bad_weights(model: nn.Module) -> None:
-    """Refuse a network that has no weights in memory, or such as are not finite.
+    """Raise if the weights of a network are not in memory, or not finite.
 
     Raises:
         ValueError: the first such weight is named.
@@ -129,7 +144,7 @@ def _refuse_bad_weights(model: nn.Module) -> None:
         if tensor.is_meta:
             raise ValueError(f"the weights of the network are not in memory ({name} is on 'meta'); load them first")
         if tensor.is_floating_point() and bool(tensor.isnan().any()):
-            raise ValueError(f"{name} holds NaN; the network gives no answers: train it again, or load earlier weights")
+            raise ValueError(f"{name} holds NaN; its outputs would be NaN: train it again, or load earlier weights")
     for name, parameter in model.named_parameters():
         if not bool(parameter.isfinite().all()):
             raise ValueError(f"{name} holds infinite numbers; train the network again, or load earlier weights")
@@ -148,7 +163,7 @@ def probes(model: nn.Module, shape: tuple[int, ...]) -> list[Tensor]:
 
 
 def takes(model: nn.Module, x: Tensor) -> bool:
-    """Tell whether a model has an answer to an input."""
+    """Return whether a model runs on an input."""
     try:
         with torch.no_grad():
             model(x)
@@ -158,13 +173,13 @@ def takes(model: nn.Module, x: Tensor) -> bool:
 
 
 def _compare(plain: nn.Module, model: nn.Module, x: Tensor) -> None:
-    """Refuse a plain network that does not answer as the one it was made from.
+    """Raise if the outputs of a plain network are not those of the network that it was made from.
 
     Raises:
-        ValueError: it does not run on an input, or its answer differs by more than rounding explains.
+        ValueError: it does not run on an input, or its output differs by more than rounding.
     """
     expected = model(x.clone())
-    why = "the code of the network depends on its input in a way that could not be written down"
+    why = "the code of the network depends on its input in a way that a graph cannot express"
     suspects = foreign_layers(model)
     why = f"{why} ({suspects})" if suspects else why
     try:
@@ -173,5 +188,5 @@ def _compare(plain: nn.Module, model: nn.Module, x: Tensor) -> None:
         raise ValueError(f"the plain network does not run on {tuple(x.shape)} ({error}): {why}") from error
     if difference > explained(model, x):
         raise ValueError(
-            f"the plain network differs by {difference:.1e} of the largest answer on {tuple(x.shape)}: {why}"
+            f"the plain network differs by {difference:.1e} of the largest output on {tuple(x.shape)}: {why}"
         )

@@ -17,8 +17,8 @@ from sepgconv._messages import require
 from sepgconv.convert.plain.files import Export
 from sepgconv.convert.plain.network import evaluating_copy, takes, to_plain
 from sepgconv.convert.plain.onnx_graph import NEWEST, lower, name_axes, settle_shapes
-from sepgconv.convert.plain.program import export, export_file, first_line
-from sepgconv.convert.plain.refusal import refuse
+from sepgconv.convert.plain.program import export, export_file
+from sepgconv.convert.plain.refusal import first_line, refuse
 from sepgconv.inference.probes import default_shape, example_input
 
 OPSETS = (13, 23)  # from 18 on torch's exporter writes them; older ones are made of 18
@@ -32,31 +32,43 @@ def to_onnx(
     opset: int = 18,
     images: Tensor | None = None,
 ) -> Export:
-    """Write a network as an ONNX file, run it with onnxruntime and compare it. Needs the extra "export".
+    """Write a network as an ONNX file, run it with onnxruntime and compare the outputs. Needs the extra "export".
 
     The network goes through `to_plain` and torch's exporter: the file holds Conv, Relu, MaxPool, Gemm and the like with
-    weights in single precision. Its input is called "image", its output "scores"; the number of images is free, and so
-    are their height and width where the network and the exporter allow it: these axes are called "batch", "height" and
+    weights in single precision. Its input is called "image", its output "scores". The number of images is free, and so
+    are their height and width if the network and the exporter allow it: these axes are called "batch", "height" and
     "width". Ranks are fixed everywhere, and onnxruntime's `quant_pre_process` takes the file as it is.
 
-    A network in half precision is written as its copy in single precision and compared with that one.
+    A network in half precision is written as its copy in single precision, and compared with that copy.
 
     Args:
-        model: the network, with one tensor as its output; it is not changed.
-        path: the file; an earlier one is replaced when the new one is right.
-        input_shape: (channels, height, width) of the pictures; as for `to_plain`.
+        model: the network, with one tensor as its output. It does not change.
+        path: the file; an earlier one is replaced once the new one is known to be right.
+        input_shape: (channels, height, width) of the images, as in `to_plain`.
         opset: version of the operators, 13 to 23. Before 18 some operators are missing: Mish came with 18,
             LayerNormalization with 17, HardSwish with 14.
-        images: further inputs to compare on, (n, channels, height, width).
+        images: further inputs to compare outputs on, (n, channels, height, width).
 
     Returns:
-        What was written, with its largest difference from the network (in single precision, where that is the finer).
+        What was written, with the largest difference between its outputs and those of the network (in single
+        precision, if the network has a higher one).
 
     Raises:
-        ValueError: what `to_plain` says; an operator that ONNX does not have, with its place, or that this version of
-            it does not have; a file that answers otherwise than the network. No file is left then.
+        ValueError: as `to_plain`; ONNX, or this version of its operators, does not have an operator of the network (its
+            place is named); the outputs of the file differ. No file is left then.
         OSError: the file cannot be written.
         ImportError: the extra "export" is not installed.
+
+    Examples:
+        >>> import tempfile
+        >>> from torch import nn
+        >>> from sepgconv.convert import to_onnx
+        >>> from sepgconv.nn import GroupMaxPool, LiftingConv2d
+        >>> model = nn.Sequential(LiftingConv2d(1, 2, 3, "p4"), nn.ReLU(), GroupMaxPool()).eval()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     written = to_onnx(model, f"{folder}/network.onnx", input_shape=(1, 8, 8))
+        >>> written.opset, written.free, written.difference < 1e-4
+        (18, ('batch', 'height', 'width'), True)
     """
     if not OPSETS[0] <= opset <= OPSETS[1]:
         raise ValueError(f"opset must be {OPSETS[0]} to {OPSETS[1]}, got {opset}")
@@ -142,7 +154,7 @@ def _onnx_of(program: ExportedProgram, opset: int) -> bytes:
 
 @contextlib.contextmanager
 def _quietly() -> Generator[None, None, None]:
-    """Silence what torch's exporter says of itself: that torchvision is missing, and its own use of old names."""
+    """Silence the warnings of torch's exporter that are not for the user: torchvision is missing, it uses old names."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level
     logger.setLevel(logging.ERROR)

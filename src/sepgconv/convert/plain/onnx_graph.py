@@ -6,6 +6,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from sepgconv._messages import require
 from sepgconv.convert.plain.files import FREE
+from sepgconv.convert.plain.refusal import first_line
 
 # Protocol buffers of the package onnx, which is an extra.
 _Proto: TypeAlias = Any
@@ -171,12 +172,13 @@ def lower(model: _Proto, opset: int) -> None:
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"the network cannot be written in opset {opset} ({reason}); ask for opset 18") from error
+        raise ValueError(
+            f"the network cannot be written in opset {opset} ({first_line(error)}); ask for opset 18"
+        ) from error
 
 
 def _fit_schema(onnx: Any, node: _Proto, opset: int) -> None:
-    """Leave out what says nothing, as it is the default of a newer version; refuse what the version does not have."""
+    """Leave out attributes that have the default of a newer version; raise if this version has no other ones."""
     newest = onnx.defs.get_schema(node.op_type, NEWEST, node.domain)
     try:
         schema = onnx.defs.get_schema(node.op_type, opset, node.domain)

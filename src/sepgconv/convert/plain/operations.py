@@ -1,32 +1,32 @@
 """The steps between the layers: the user's own additions, activations, reshapes, and what else stands in forward."""
 
 import copy
-import operator
 from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
-from torch.nn import functional as F
 
 from sepgconv import functional
-from sepgconv.convert.plain.layers import Plain, is_elementwise, own_copy, passes_through, plain
+from sepgconv._modules import home
+from sepgconv.convert.operators import (
+    DROPOUTS,
+    ELEMENTWISE_KINDS,
+    called_name,
+    find_operator,
+    is_elementwise,
+    is_in_place,
+    out_of_place,
+    out_of_place_copy,
+    passes_through,
+)
+from sepgconv.convert.plain.layers import Plain, plain
 from sepgconv.convert.plain.maps import PlainGraph, Value
-from sepgconv.convert.plain.refusal import refuse
+from sepgconv.convert.plain.refusal import named, refuse
 from sepgconv.convert.tracing import Recording, attribute, place
 from sepgconv.nn import AdaptiveAvgPool2d, AvgPool2d, GroupMaxPool, GroupMeanPool, MaxPool2d
 
-# Operations that give each number its own, whether as functions or as methods; on folded maps they are the same.
-_ELEMENTWISE = frozenset(
-    "relu relu6 leaky_relu elu selu celu gelu silu mish sigmoid logsigmoid tanh softplus softsign hardtanh hardswish "
-    "hardsigmoid abs neg exp log sqrt rsqrt square pow clamp clamp_min clamp_max erf sin cos "
-    "add sub mul div truediv maximum minimum".split()
-)
-_IN_PLACE_OPERATORS = {
-    operator.iadd: operator.add, operator.isub: operator.sub, operator.imul: operator.mul,
-    operator.itruediv: operator.truediv,
-}  # fmt: skip
 # Where operations of torch and Python come from.
 _PLAIN_PACKAGES = ("torch", "_operator", "builtins", "math")
 # Functions of the library that have a layer of the same meaning.
@@ -97,17 +97,17 @@ class Conversion:
             if written is not None:
                 return written
             if is_elementwise(module):
-                call = self._unary(x, lambda n: self.build.module(name, lambda: own_copy(module), n), example)
+                call = self._unary(x, lambda n: self.build.module(name, lambda: out_of_place_copy(module), n), example)
                 return self._into(node, x, call) if getattr(module, "inplace", False) else call
-        if type(module).__module__.partition(".")[0] == "sepgconv":
-            refuse(f"{name} ({type(module).__name__})", "it is called with other arguments than one feature map")
+        if home(type(module)) == "sepgconv":
+            refuse(named(name, type(module)), "it is called with other arguments than one feature map")
         self.build.layers.setdefault(name, copy.deepcopy(module))
         args, kwargs = self._whole(node)
         return Value(example, whole=self.build.graph.call_module(name, args, kwargs))
 
     def _operation(self, node: fx.Node, example: Any) -> Value:
         target, inputs = node.target, [self._values[n] for n in node.all_input_nodes]
-        name = target if isinstance(target, str) else getattr(target, "__name__", str(target))
+        name, known = called_name(target), find_operator(target)
         if target in _LAYER_OF:
             layer = _LAYER_OF[target](*node.args[1:], **node.kwargs)
             unique = f"{name}_{sum(key.startswith(name) for key in self.build.layers)}"
@@ -118,31 +118,31 @@ class Conversion:
             refuse(self._where(node), f"it calls {name} on maps; use the layer of sepgconv.nn instead")
         if package not in _PLAIN_PACKAGES:
             refuse(self._where(node), f"it calls {name} of {package}, which would be needed to run the result")
-        if name in ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout") and _is_same(example, inputs[0]):
+        if known is not None and known.kind in DROPOUTS and _is_same(example, inputs[0]):
             return inputs[0]
         if node.kwargs.get("out") is not None:
             refuse(self._where(node), f"{name} writes into another tensor (out=...); use its result")
-        in_place = bool(node.kwargs.get("inplace")) or _ends_in_place(name) or target in _IN_PLACE_OPERATORS
-        call = self._out_of_place(node, name) if in_place else target
-        plain_name = call if isinstance(call, str) else getattr(call, "__name__", "")
-        kwargs = {key: value for key, value in node.kwargs.items() if key != "inplace"}
+        in_place = is_in_place(node) and isinstance(inputs[0].example, Tensor)  # a size is changed for one name only
+        call, args, kwargs = self._out_of_place(node, name) if in_place else (target, node.args, node.kwargs)
         kind = "call_method" if isinstance(call, str) else "call_function"
 
         def write(form: Callable[[fx.Node], Any]) -> fx.Node:
-            moved = map_arg((node.args, kwargs), form)
+            moved = map_arg((args, kwargs), form)
             return self.build.graph.create_node(kind, cast("Any", call), *cast("Any", moved))
 
         maps = [value for value in inputs if isinstance(value.example, Tensor)]
-        if plain_name in _ELEMENTWISE and self._alike(maps, example):
+        has_layout = any(isinstance(value, torch.memory_format) for value in (*args, *kwargs.values()))
+        if known is not None and known.kind in ELEMENTWISE_KINDS and not has_layout and self._alike(maps, example):
             result = Value(example, folded=write(self._folded))
         else:
             result = Value(example, whole=write(self._unfolded))
         return self._into(node, inputs[0], result) if in_place else result
 
     def _alike(self, maps: list[Value], example: Any) -> bool:
-        """Tell whether an elementwise step can run on folded maps: all of one shape, and one of them is folded."""
-        shapes = {value.example.shape for value in maps}
-        return len(shapes) == 1 and maps[0].is_maps and any(value.folded is not None for value in maps)
+        """Return whether an elementwise step can run on folded maps: all have one shape, and one is folded."""
+        shapes = {value.example.shape for value in maps} | {getattr(example, "shape", None)}
+        alike = len(maps) > 0 and len(shapes) == 1 and maps[0].is_maps
+        return alike and any(value.folded is not None for value in maps)
 
     def _unary(self, x: Value, write: Callable[[Any], fx.Node], example: Any) -> Value:
         if x.is_maps and x.folded is not None:
@@ -160,17 +160,12 @@ class Conversion:
         moved = map_arg((node.args, node.kwargs), self._unfolded)
         return cast("tuple[Any, Any]", moved)
 
-    def _out_of_place(self, node: fx.Node, name: str) -> Any:
-        """Return the operation that gives as a new tensor what this one writes over its input."""
-        target = node.target
-        if target in _IN_PLACE_OPERATORS:
-            return _IN_PLACE_OPERATORS[cast("Any", target)]
-        without = name.removesuffix("_")
-        if without not in _ELEMENTWISE:
+    def _out_of_place(self, node: fx.Node, name: str) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+        """Return the call that gives as a new tensor what this one writes over its input."""
+        call = out_of_place(node)
+        if call is None:
             refuse(self._where(node), f"{name} changes a tensor in place; write it as an operation with a result")
-        if isinstance(target, str):
-            return without
-        return target if without == name else getattr(F if hasattr(F, name) else torch, without)
+        return call
 
     def _into(self, node: fx.Node, x: Value, result: Value) -> Value:
         """Let every name of a tensor mean what was written over it."""
@@ -191,12 +186,7 @@ class Conversion:
         if not stack:
             return "the network"
         path, kind = stack[-1]
-        where = place(path)
-        return f"{where} ({kind.__name__})" if where else kind.__name__
-
-
-def _ends_in_place(name: str) -> bool:
-    return name.endswith("_") and not name.endswith("__")
+        return named(place(path), kind)
 
 
 def _is_same(example: Any, x: Value) -> bool:

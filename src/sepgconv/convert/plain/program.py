@@ -15,6 +15,7 @@ from torch.fx.experimental import _config  # pyright: ignore[reportPrivateUsage]
 from sepgconv._comparison import Pair, explained, largest_difference, widened
 from sepgconv.convert.plain.files import FREE, Export, write_compared
 from sepgconv.convert.plain.network import evaluating_copy, probes, takes, to_plain
+from sepgconv.convert.plain.refusal import first_line
 from sepgconv.inference.probes import default_shape, example_input
 
 _OURS = "sepgconv"
@@ -30,24 +31,39 @@ def to_program(
 ) -> Export:
     """Write a network as a torch.export program (`.pt2`): steps and weights, no Python code.
 
-    `torch.export.load(path).module()` runs it, where only torch is installed; any number of pictures works.
+    `torch.export.load(path).module()` runs it where only torch is installed, on any number of images.
 
     Args:
-        model: the network; it is not changed, and written in evaluation mode.
-        path: the file, ending in ".pt2"; an earlier one is replaced when the new one is right.
-        plain: whether the network goes through `to_plain` first: ordinary convolutions, and pictures of any size where
-            the network takes them. Without it the network is written with its own weights and its batch norms, filters
-            are laid out at every call, and pictures have one size; it can be trained further and keeps its symmetry.
-        input_shape: (channels, height, width) of the pictures; as for `to_plain`.
-        images: further inputs to compare on, (n, channels, height, width).
+        model: the network. It does not change, and is written in evaluation mode.
+        path: the file, ending in ".pt2"; an earlier one is replaced once the new one is known to be right.
+        plain: whether the network goes through `to_plain` first: ordinary convolutions, and images of any size if the
+            network takes them. Otherwise the network is written with its own weights and batch norms, filters are
+            expanded at every call, and images have one size; it can be trained further and stays equivariant.
+        input_shape: (channels, height, width) of the images, as in `to_plain`.
+        images: further inputs to compare outputs on, (n, channels, height, width).
 
     Returns:
-        What was written, with its largest difference from the network.
+        What was written, with the largest difference between its outputs and those of the network.
 
     Raises:
-        ValueError: another ending; what `to_plain` says; a network that torch.export cannot read, with torch's reason;
-            a program that answers otherwise than the network. No file is left then.
+        ValueError: the name has another ending; as `to_plain`; torch.export cannot read the network (its reason is
+            given); the outputs of the program differ. No file is left then.
         OSError: the file cannot be written.
+
+    Examples:
+        >>> import tempfile, torch
+        >>> from torch import nn
+        >>> from sepgconv.convert import to_program
+        >>> from sepgconv.nn import GroupMaxPool, LiftingConv2d
+        >>> model = nn.Sequential(LiftingConv2d(1, 2, 3, "p4"), nn.ReLU(), GroupMaxPool()).eval()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     written = to_program(model, f"{folder}/network.pt2", input_shape=(1, 8, 8))
+        ...     program = torch.export.load(written.path).module()
+        >>> written.free
+        ('batch', 'height', 'width')
+        >>> images = torch.rand(3, 1, 10, 12)
+        >>> torch.allclose(program(images), model(images), atol=1e-5)
+        True
     """
     path = Path(path)
     if path.suffix != ".pt2":
@@ -81,13 +97,13 @@ def _loaded(content: bytes) -> nn.Module:
 
 
 def export(network: nn.Module, shape: tuple[int, ...], *, any_size: bool) -> ExportedProgram:
-    """Read a network with torch.export, for any number of pictures and, if asked for, any size of them.
+    """Read a network with torch.export, for any number of images and, if asked for, of any size.
 
     Raises:
         ValueError: torch cannot read it, or it calls operators of this package.
     """
     axes = {0: Dim.AUTO, **({len(shape) - 1: Dim.AUTO, len(shape): Dim.AUTO} if any_size else {})}
-    # On the smallest picture the last maps are one pixel wide, and torch would fix them to it, or a picture alone.
+    # On the smallest image the last maps are one pixel wide, and torch would fix that size, or a batch of one.
     patch: Callable[..., Any] = getattr(_config, "patch")  # noqa: B009 (put there at run time)
     oblivious = patch(backed_size_oblivious=True) if any_size else contextlib.nullcontext()
     options: dict[str, Any] = {"prefer_deferred_runtime_asserts_over_guards": True} if any_size else {}
@@ -122,12 +138,12 @@ def export_file(
         shape: of an input, without the batch.
         images: further inputs to compare on.
         write: returns the contents of the file, for any size or not.
-        load: reads the contents; returns what runs them, with the networks that they must answer as.
+        load: reads the contents; returns what runs them, each with the network to compare it with.
         any_size: whether to try for any size.
         opset: for the result.
 
     Raises:
-        ValueError: the file cannot be written, or answers otherwise than the network.
+        ValueError: the file cannot be written, or its outputs are not those of the network.
         OSError: the file cannot be written.
     """
     inputs = probes(network, shape)
@@ -162,13 +178,8 @@ def _compare(pairs: list[Pair], inputs: list[Tensor]) -> float:
                 raise ValueError(f"the export does not run on inputs {tuple(x.shape)}: {first_line(error)}") from error
             if difference > (explained(pair.network, own) if pair.rounding is None else pair.rounding):
                 raise ValueError(
-                    f"the export differs from the network by {difference:.1e} of the largest answer on inputs "
+                    f"the export differs from the network by {difference:.1e} of the largest output on inputs "
                     f"{tuple(x.shape)}; no file was written"
                 )
             worst = max(worst, difference)
     return worst
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of what an exception says, or its kind."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,27 +1,15 @@
 """One call of a function or method of the original forward, with what stands for its arguments."""
 
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, fx
 
+from sepgconv.convert.operators import Operator, called_name, find_operator, is_in_place
 from sepgconv.convert.rebuild.calls import bound
-from sepgconv.convert.rebuild.values import UnconvertibleError, Value
+from sepgconv.convert.rebuild.values import UNKNOWN, UnconvertibleError, Value
 from sepgconv.convert.rebuild.writing import Writer, mapped
-
-_ALIASES = {
-    "truediv": "div", "true_divide": "div", "divide": "div", "multiply": "mul", "subtract": "sub", "negative": "neg",
-    "absolute": "abs", "clip": "clamp", "rsub": "sub", "concat": "cat", "concatenate": "cat", "swapaxes": "transpose",
-    "swapdims": "transpose", "moveaxis": "movedim", "view_as": "reshape", "reshape_as": "reshape", "view": "reshape",
-    "unflatten": "reshape", "flatten": "reshape", "squeeze": "reshape", "unsqueeze": "reshape", "ravel": "reshape",
-    "expand_as": "expand", "broadcast_to": "expand", "split_with_sizes": "split", "vector_norm": "norm",
-    "upsample": "interpolate", "unsafe_chunk": "chunk", "hstack": "hstack", "pos": "positive",
-}  # fmt: skip
-_IN_PLACE_OPERATORS = {
-    operator.iadd: "add", operator.isub: "sub", operator.imul: "mul", operator.itruediv: "div", operator.ipow: "pow",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,20 +32,26 @@ class Call:
 
     @property
     def called(self) -> str:
-        """The name of what is called, one for all ways to write it."""
-        target: Any = self.node.target
-        if target in _IN_PLACE_OPERATORS:
-            return _IN_PLACE_OPERATORS[target]
-        name = str(getattr(target, "__name__", target))
-        name = name if name.startswith("__") else name.removesuffix("_")
-        return _ALIASES.get(name, name)
+        """The name of what is called, the same one for all ways to write it."""
+        found = find_operator(self.node.target)
+        return called_name(self.node.target) if found is None else found.name
+
+    @property
+    def operator(self) -> Operator:
+        """The row of the table of operators.
+
+        Raises:
+            UnconvertibleError: it has none.
+        """
+        found = find_operator(self.node.target)
+        if found is None:
+            raise UnconvertibleError(UNKNOWN)
+        return found
 
     @property
     def writes(self) -> bool:
         """Whether it writes its result over its first argument."""
-        name = str(getattr(self.node.target, "__name__", self.node.target))
-        in_place = (name.endswith("_") and not name.endswith("__")) or self.node.target in _IN_PLACE_OPERATORS
-        return in_place or self.number(self.kwargs.get("inplace")) is True
+        return is_in_place(self.node)
 
     @property
     def tensors(self) -> list[Value]:
@@ -75,7 +69,7 @@ class Call:
         """
         first = self.args[0] if self.args else next(iter(self.kwargs.values()), None)
         if not isinstance(first, Value) or first.kind is None:
-            raise UnconvertibleError("this call has no counterpart on a group")
+            raise UnconvertibleError(UNKNOWN)
         return first
 
     @property

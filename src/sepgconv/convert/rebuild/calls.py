@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage] (what all of them are)
 
@@ -28,11 +28,6 @@ class Holder:
     path: str
     owner: nn.Module | None
     learnt: bool
-
-
-def name(node: fx.Node) -> str:
-    """Return the name of what a node calls, as people write it."""
-    return getattr(node.target, "__name__", str(node.target))
 
 
 def bound(names: Sequence[str], args: Sequence[Any], kwargs: Any) -> dict[str, Any]:

@@ -1,22 +1,12 @@
-"""Operations on single numbers, of one tensor or of several: kinds are raised to that of the richest."""
+"""Elementwise operations, of one tensor or of several: kinds are raised to that of the richest."""
 
 from sepgconv.convert.rebuild.call import Call
 from sepgconv.convert.rebuild.segments import Channels, channels, total, unify
-from sepgconv.convert.rebuild.values import Kind, UnconvertibleError, Value
-
-NAMES = frozenset(
-    "relu relu6 leaky_relu elu celu selu gelu silu mish hardswish hardsigmoid hardtanh hardshrink sigmoid tanh "
-    "tanhshrink softplus softsign softshrink logsigmoid threshold abs neg positive exp expm1 exp2 log log1p log2 log10 "
-    "sqrt rsqrt square sin cos tan atan sinh cosh erf sign sgn reciprocal pow clamp clamp_min clamp_max nan_to_num "
-    "floor ceil round trunc frac float half double bfloat16 to type type_as detach clone contiguous zeros_like "
-    "ones_like full_like isnan isinf isfinite logical_not logit "
-    "add sub mul div maximum minimum fmax fmin atan2 hypot remainder fmod lerp addcmul addcdiv where gt lt ge le eq ne "
-    "logical_and logical_or masked_fill heaviside xlogy logaddexp copysign".split()
-)
+from sepgconv.convert.rebuild.values import Kind, UnconvertibleError, Value, richest
 
 
 def elementwise(call: Call) -> Value:
-    """Write an operation on single numbers.
+    """Write an elementwise operation.
 
     Maps without poses, the image and vectors are the same for every pose where maps with poses are among them.
 
@@ -66,8 +56,7 @@ def _broadcast(axes: list[Channels | None]) -> Channels | None:
 
 def _joined(maps: list[Value], call: Call) -> Value:
     """Return maps of all kinds joined, without a node."""
-    kinds = {value.kind for value in maps}
-    kind = next(kind for kind in (Kind.MAPS, Kind.POOLED, Kind.IMAGE) if kind in kinds)
+    kind = richest(value.kind for value in maps)
     layout = [""] * max(len(value.layout) for value in maps)
     for value in maps:
         for place, item in enumerate(reversed(value.layout), start=1):

@@ -10,14 +10,14 @@ from torch.nn import functional as F
 from sepgconv.convert.rebuild.call import Call
 from sepgconv.convert.rebuild.segments import Channels, channels, cut, total, unify
 from sepgconv.convert.rebuild.sizes import of_shape
-from sepgconv.convert.rebuild.values import Kind, UnconvertibleError, Value, axis_of
+from sepgconv.convert.rebuild.values import PLACES_OF_MAXIMA, UNKNOWN, Kind, UnconvertibleError, Value, axis_of, richest
 from sepgconv.convert.rebuild.windows import refuse_uneven, refuse_uneven_steps
 from sepgconv.convert.rebuild.writing import Width, Writer
 
 
 def _ready(value: Value) -> Value:
     if value.waits or value.pair:
-        raise UnconvertibleError(value.waits or "reads places of maxima, which a turn changes")
+        raise UnconvertibleError(value.waits or PLACES_OF_MAXIMA)
     return value
 
 
@@ -35,8 +35,7 @@ def _alike(call: Call, parts: list[Value]) -> tuple[list[fx.Node], Value]:
     """Return the nodes of maps raised to one kind, those without poses repeated for each."""
     if len({(part.layout, part.stack) for part in parts}) > 1:
         raise UnconvertibleError("joins maps whose axes stand differently")
-    kinds = {part.kind for part in parts}
-    kind = next(kind for kind in (Kind.MAPS, Kind.POOLED, Kind.IMAGE) if kind in kinds)
+    kind = richest(part.kind for part in parts)
     like = Value(None, kind, call.example, parts[0].channels, parts[0].layout, side=parts[0].side, stack=parts[0].stack)
     nodes = list[fx.Node]()
     for part in parts:
@@ -96,12 +95,12 @@ def stack(call: Call) -> Value:
 
 
 def apart(call: Call) -> tuple[Value, ...]:
-    """Write `chunk`, `split` and `unbind`; what they gave on the example says where they cut."""
+    """Write `chunk`, `split` and `unbind`; where they cut is seen on the example."""
     x, name = _ready(call.x), call.called
     names = ("dim",) if name == "unbind" else ("sections", "dim")
     index = int(call.number(call.bound(names).get("dim", 0)))
     results: list[Tensor] = list(call.example)
-    rank = len(x.axes) if x.kind is Kind.VECTOR else len(x.layout)
+    rank = x.rank
     axis, found, place = axis_of(index, rank), list[Value](), 0
     for example in results:
         size = 1 if name == "unbind" else int(example.shape[axis])
@@ -120,11 +119,11 @@ def getitem(call: Call) -> Any:
         return of_shape(call.to, of, call.number(index), call.example)
     if isinstance(of, Value) and of.pair:
         if call.number(index) != 0:
-            raise UnconvertibleError("reads places of maxima, which a turn changes")
+            raise UnconvertibleError(PLACES_OF_MAXIMA)
         of.pair = False
         return call.to.standing(of)
     if call.x.kind is None:
-        raise UnconvertibleError("this call has no counterpart on a group")
+        raise UnconvertibleError(UNKNOWN)
     index = call.number(index)
     return sliced(call.to, _ready(call.x), index if isinstance(index, tuple) else (index,), call.example)
 
@@ -135,7 +134,7 @@ def sliced(to: Writer, x: Value, index: tuple[Any, ...], example: Tensor) -> Val
     Raises:
         UnconvertibleError: of the batch, of single rows, by tensors, or from one side of positions only.
     """
-    rank = len(x.axes) if x.kind is Kind.VECTOR else len(x.layout)
+    rank = x.rank
     if any(isinstance(part, Tensor | list | Value) or isinstance(part, bool) for part in index):
         raise UnconvertibleError("picks by a tensor or a list, which has no counterpart")
     given = sum(part is not None and part is not Ellipsis for part in index)

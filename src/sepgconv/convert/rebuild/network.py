@@ -11,9 +11,10 @@ from torch.fx.node import map_arg
 from sepgconv._evaluation import evaluation
 from sepgconv._foreign import refuse_beside_the_code, refuse_hooks_of_all
 from sepgconv._messages import one_of
-from sepgconv._modules import copy_network
+from sepgconv._modules import copy_network, reference_tensor
 from sepgconv.analysis import cost
 from sepgconv.conv import SHARINGS, Sharing
+from sepgconv.convert.plain.refusal import first_line
 from sepgconv.convert.rebuild.planning import plan
 from sepgconv.convert.rebuild.rules import Target
 from sepgconv.convert.rebuild.tracing import trace
@@ -38,24 +39,24 @@ def equivariant(
     """Return an ordinary CNN rebuilt with layers on a group, with fresh weights and widths that keep to a budget.
 
     The first convolutions become `LiftingConv2d`, the others `GroupConv2d` or, with a sharing, `SeparableGroupConv2d`
-    (1x1 kernels stay `GroupConv2d`), those with as many groups as channels `DepthwiseGroupConv2d`; norms, dropout of
-    channels and pools become those of the library, `nn.GroupNorm` and instance norm run over poses as over positions;
-    functions of single numbers and `nn.Linear` on vectors stay. `GroupMaxPool` is put in before the pool over all
-    positions, the flatten, or the output. Shapes in and out are those of the model.
+    (1x1 kernels stay `GroupConv2d`); those with as many groups as channels become `DepthwiseGroupConv2d`. Norms, pools
+    and dropout of channels become those of the library; `nn.GroupNorm` and instance norm run over poses as over
+    positions; elementwise functions, and `nn.Linear` on vectors, stay. `GroupMaxPool` is inserted before the pool
+    over all positions, the flatten, or the output. Shapes in and out are those of the model.
 
-    The forward is read with torch.fx and kept; subclasses of torch's layers are read into. It may add, join, cut and
-    gate channels, move axes (channels last too), reduce, pad and resample maps, and use parameters and buffers of its
-    own; questions about sizes are answered as on `input_shape`, and arguments with a default keep it. What treats the
-    two ends of an axis differently (uneven padding, `ceil_mode` where a window hangs over) is refused.
+    torch.fx reads the forward, which is kept; it reads into subclasses of torch's layers. A forward may add, join, cut
+    and gate channels, move axes (channels last too), reduce, pad and resample maps, and use parameters and buffers of
+    its own. Where it asks for a size, it gets the size on `input_shape`, and arguments with a default keep it. What
+    treats the two ends of an axis differently (uneven padding, `ceil_mode` if a window hangs over) is not converted.
 
-    All widths are multiplied by one factor and rounded (1 stays 1), but for those of the output: the largest factor
-    whose network is not above the budget. Channels that are cut, or added to such, are scaled part by part, so that
-    parts fit as before. A parameter per channel (a layer scale) follows its width and starts at its mean.
+    All widths are multiplied by one factor and rounded (1 stays 1), except those of the output: the largest factor
+    whose network is not above the budget. Channels that are cut, or added to such channels, are scaled part by part, so
+    that parts fit as before. A parameter per channel (a layer scale) follows its width and starts at its mean.
 
-    The result is invariant, or turns with its input where it gives a picture. That is exact where every stride fits its
-    map: on other sizes, as with a stride of 2 and a 3x3 kernel on an even map, it holds approximately, and nothing here
-    refuses them, as ordinary CNNs are full of them. docs/conventions.md has the rule; ask
-    `sepgconv.testing.assert_equivariant` at your size.
+    The result is invariant, or equivariant if its output is an image. That is exact where every stride fits its map. On
+    other sizes, as with a stride of 2 and a 3x3 kernel on an even map, it holds approximately; they are allowed, since
+    ordinary CNNs are full of them. docs/conventions.md has the rule; `sepgconv.testing.assert_equivariant` checks your
+    size.
 
     Args:
         model: the CNN, of torch's layers and functions, in a `Sequential` or in a forward of your own. It does not
@@ -65,19 +66,36 @@ def equivariant(
         input_shape: (channels, height, width) of the images.
         budget: what to keep to, "parameters" or "macs" (nominal multiplications of one image, as
             `sepgconv.analysis.cost` counts them).
-        limit: the most of it; the model's own count if not given.
-        global_pool: whether to average over all positions before a flatten of maps larger than one pixel. What reads
-            such maps is not invariant, so that without it they are refused.
+        limit: the most of it. Default: what the model itself has.
+        global_pool: whether to average over all positions before a flatten of maps larger than one pixel. The layers
+            behind such a flatten are not invariant, so without this it raises an error.
 
     Returns:
-        A `sepgconv.nn.Sequential` where the forward is a chain of layers, else a `torch.fx.GraphModule`; layers have
-        the names of the model. In the mode, dtype and device of the model.
+        A `sepgconv.nn.Sequential` if the forward is a chain of layers, else a `torch.fx.GraphModule`; layers have the
+        names of the model. In the mode, dtype and device of the model.
 
     Raises:
-        ValueError: hooks, replaced methods and computed weights, which would be lost, named with their layer; layers or
-            calls that cannot be converted, each kind named once with places; a forward that cannot be read, switches
-            autocast, gradients or checkpointing, draws random numbers, or does not run on `input_shape`; a
-            budget that no width meets.
+        ValueError: hooks, replaced methods or computed weights would be lost (their layer is named); layers or calls
+            cannot be converted (each kind is named once, with places); the forward cannot be read, switches autocast,
+            gradients or checkpointing, draws random numbers, or does not run on `input_shape`; no width meets the
+            budget.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from sepgconv.convert import equivariant
+        >>> cnn = nn.Sequential(
+        ...     nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
+        ...     nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)
+        ... )
+        >>> rebuilt = equivariant(cnn, "p4", input_shape=(3, 9, 9)).eval()
+        >>> [type(rebuilt.get_submodule(name)).__name__ for name in ("0", "2", "3", "7")]
+        ['LiftingConv2d', 'GroupConv2d', 'GroupBatchNorm2d', 'Linear']
+        >>> sum(p.numel() for p in rebuilt.parameters()) <= sum(p.numel() for p in cnn.parameters())
+        True
+        >>> images = torch.rand(2, 3, 9, 9)
+        >>> torch.allclose(rebuilt(images), rebuilt(images.rot90(1, (-2, -1))), atol=1e-4)
+        True
     """
     if len(input_shape) != 3 or any(side < 1 for side in input_shape):
         raise ValueError(f"equivariant: input_shape must be (channels, height, width), got {tuple(input_shape)}")
@@ -89,7 +107,7 @@ def equivariant(
     refuse_hooks_of_all("equivariant")
     model = copy_network(model, "equivariant")
     refuse_beside_the_code("equivariant", model)
-    like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    like = reference_tensor(model)
     target = Target(find_group(group), sharing, like.device, like.dtype)
     recording = trace(model, input_shape)
     rewritten = plan(recording, target, global_pool=global_pool)
@@ -146,10 +164,9 @@ class _Placed(fx.Interpreter):
         try:
             return super().run_node(n)
         except Exception as error:
-            words = str(error).splitlines()
             raise ValueError(
                 f"equivariant: cannot convert {self._places.get(n, n.name)}: its counterpart does not run "
-                f"({words[0] if words else type(error).__name__})"
+                f"({first_line(error)})"
             ) from error
 
 

@@ -8,14 +8,15 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 
 from sepgconv.convert import tracing
+from sepgconv.convert.operators import ELEMENTWISE_KINDS, OperatorKind, called_name, find_operator
 from sepgconv.convert.rebuild import calls, elementwise, joining, reducing, reshaping, sizes
 from sepgconv.convert.rebuild.call import Call
 from sepgconv.convert.rebuild.calls import Holder
 from sepgconv.convert.rebuild.problems import Problems
-from sepgconv.convert.rebuild.rules import POINTWISE, Given, Target, change
+from sepgconv.convert.rebuild.rules import Given, Target, change, stays_as_it_is
 from sepgconv.convert.rebuild.segments import Channels, channels, equal_parts, fix, total, unify
 from sepgconv.convert.rebuild.tracing import place
-from sepgconv.convert.rebuild.values import BATCH, Kind, UnconvertibleError, Value, axis_of
+from sepgconv.convert.rebuild.values import BATCH, PLACES_OF_MAXIMA, UNKNOWN, Kind, UnconvertibleError, Value, axis_of
 from sepgconv.convert.rebuild.writing import Plan, Writer
 from sepgconv.convert.tracing import Recording
 
@@ -24,20 +25,18 @@ _META = torch.device("meta")
 _FLATTENING = {"flatten", "reshape", "view", "squeeze", "mean"}
 # What reading a call raises whose arguments are given in a way that is not known here.
 _NOT_FORESEEN = (TypeError, KeyError, IndexError, AttributeError, RuntimeError, AssertionError)
-_CASTS = ("float", "double", "half", "bfloat16", "to", "type", "contiguous")
-_HANDLERS: dict[str, Callable[[Call], Any]] = {
-    **dict.fromkeys(elementwise.NAMES, elementwise.elementwise),
-    **dict.fromkeys(reducing.REDUCTIONS, reducing.reduction),
-    **dict.fromkeys(reducing.ALONG, reducing.along),
-    **dict.fromkeys(("permute", "transpose", "movedim", "t"), reshaping.permute),
-    **dict.fromkeys(("expand", "repeat"), reshaping.expand),
-    **dict.fromkeys(("chunk", "split", "tensor_split", "unbind"), joining.apart),
-    "reshape": reshaping.reshape,
-    "cat": joining.cat,
-    "stack": joining.stack,
-    "getitem": joining.getitem,
-    "pad": joining.pad,
-    "interpolate": joining.interpolate,
+_HANDLERS: dict[OperatorKind, Callable[[Call], Any]] = {
+    **dict.fromkeys(ELEMENTWISE_KINDS, elementwise.elementwise),
+    OperatorKind.REDUCTION: reducing.reduction,
+    OperatorKind.ALONG_AXIS: reducing.along,
+    OperatorKind.RESHAPING: reshaping.reshape,
+    OperatorKind.PERMUTATION: reshaping.permute,
+    OperatorKind.EXPANSION: reshaping.expand,
+    OperatorKind.SPLITTING: joining.apart,
+    OperatorKind.CONCATENATION: joining.cat,
+    OperatorKind.STACKING: joining.stack,
+    OperatorKind.PADDING: joining.pad,
+    OperatorKind.RESAMPLING: joining.interpolate,
 }
 
 
@@ -74,7 +73,7 @@ class _Planner:
                 example = self.recording.values.get(node)
                 inputs = [self.values.get(other) for other in node.all_input_nodes]
                 if inputs and all(isinstance(value, Value) and value.is_own for value in inputs):
-                    self.values[node] = self._computed(example, str(error))  # whoever reads it says so
+                    self.values[node] = self._computed(example, str(error))  # an error only if a layer reads it
                     continue
                 self.problems.add(self.to.place, str(error))
                 self.values[node] = self._would_be(node, example)
@@ -134,9 +133,9 @@ class _Planner:
             return sizes.numbers(call)
         if name in ("max", "min") and len(call.tensors) > 1:
             return self.to.standing(elementwise.elementwise(call))
-        handler = _HANDLERS.get(name)
+        handler = _HANDLERS.get(call.operator.kind)
         if handler is None:
-            raise UnconvertibleError("this call has no counterpart on a group")
+            raise UnconvertibleError(UNKNOWN)
         result = handler(call)
         return self.to.standing(result) if isinstance(result, Value) else result
 
@@ -160,7 +159,7 @@ class _Planner:
             return example
         if not value.is_own:
             return value
-        while node.op == "call_method" and node.target in _CASTS:
+        while node.op == "call_method" and _is_cast(node):
             node = node.all_input_nodes[0]
         if node.op == "get_attr":
             path = tracing.place(str(node.target))
@@ -179,7 +178,7 @@ class _Planner:
             if wanted == owner and any(
                 other.startswith(f"{owner}.") for other in self.called
             ):  # the name is that of a group of layers
-                wanted = f"{owner}.{calls.name(node)}"
+                wanted = f"{owner}.{called_name(node.target)}"
             free = wanted == owner and owner not in self.called and owner not in self.names.values()
             self.names[holder.path] = wanted if free else self.to.unused(wanted)
         return self.names[holder.path]
@@ -196,7 +195,7 @@ class _Planner:
                 return reshaping.flattened(self.to, x, example, name, used=True)
         if isinstance(module, nn.Flatten | nn.Unflatten):
             return reshaping.reshaped(self.to, x, example, node.name)
-        if type(module) not in POINTWISE:
+        if not stays_as_it_is(module):
             x = self._stands(module, x)
         elif x.half is not None:
             raise UnconvertibleError(x.waits)
@@ -249,7 +248,7 @@ class _Planner:
     def _stands(self, module: nn.Module, x: Value) -> Value:
         """Return the input of a layer with the axes that the layer reads."""
         if x.waits or x.pair:
-            raise UnconvertibleError(x.waits or "reads places of maxima, which a turn changes")
+            raise UnconvertibleError(x.waits or PLACES_OF_MAXIMA)
         if x.stack:
             raise UnconvertibleError("has stacked maps as input")
         kind = type(module).__name__
@@ -269,19 +268,19 @@ class _Planner:
         return x
 
     def _try(self, becomes: Any, into: Channels, out: Channels) -> None:
-        """Build a layer at the original widths, so that arguments it refuses are found with all other problems."""
+        """Build a layer at the original widths, so that errors of its arguments are found with all other problems."""
         try:
             becomes.make(total(into), becomes.width or total(out), _META)
         except (ValueError, TypeError, RuntimeError) as error:
             raise UnconvertibleError(str(error)) from error
 
     def _goes_on(self, node: fx.Node) -> bool:
-        """Tell whether a convolution, or a combination with feature maps, reads what a node gives."""
+        """Return whether a convolution, or a combination with feature maps, reads what a node gives."""
         seen, waiting = set[fx.Node](), list(node.users)
         while waiting:
             user = waiting.pop()
             layer = self.modules.get(tracing.place(str(user.target))) if user.op == "call_module" else None
-            called = calls.name(user) if user.op in ("call_function", "call_method") else ""
+            called = called_name(user.target) if user.op in ("call_function", "call_method") else ""
             others = [self.values.get(other) for other in user.all_input_nodes if other is not node]
             if isinstance(layer, nn.Conv2d) or called == "conv2d" or any(_is_maps(other) for other in others):
                 return True
@@ -311,12 +310,17 @@ class _Planner:
         if len(sizes) == 4:
             given = [value.kind for n in node.all_input_nodes if isinstance(value := self.values.get(n), Value)]
             layer = self.modules.get(tracing.place(str(node.target)))
-            lifts = isinstance(layer, nn.Conv2d) or calls.name(node) == "conv2d"
+            lifts = isinstance(layer, nn.Conv2d) or called_name(node.target) == "conv2d"
             kind = Kind.MAPS if lifts or Kind.MAPS in given else next((k for k in given if k), Kind.MAPS)
             kind = Kind.MAPS if kind is Kind.VECTOR else kind
             return Value(image, kind, example, channels(sizes[1]), ("b", "c", "h", "w"), side=(sizes[2], sizes[3]))
         axes = tuple(None if k == 0 and size == BATCH else channels(size) for k, size in enumerate(sizes))
         return Value(image, Kind.VECTOR, example, axes=axes)
+
+
+def _is_cast(node: fx.Node) -> bool:
+    found = find_operator(node.target)
+    return found is not None and found.kind is OperatorKind.CAST
 
 
 def _is_maps(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""All that cannot be converted, in one message of a size that people read."""
+"""Everything that cannot be converted, in one message that is short enough to be read."""
 
 PLACES = 3  # named for each reason
 LONGEST = 1400  # characters

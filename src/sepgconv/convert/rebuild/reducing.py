@@ -2,35 +2,9 @@
 
 from typing import Any
 
-import torch
-from torch.nn import functional as F
-
 from sepgconv.convert.rebuild.call import Call
 from sepgconv.convert.rebuild.segments import channels, equal_parts, total
 from sepgconv.convert.rebuild.values import Kind, UnconvertibleError, Value, axes_of, axis_of
-
-# The arguments behind the tensor, by name.
-REDUCTIONS: dict[str, tuple[str, ...]] = {
-    "mean": ("dim", "keepdim"),
-    "sum": ("dim", "keepdim"),
-    "amax": ("dim", "keepdim"),
-    "amin": ("dim", "keepdim"),
-    "max": ("dim", "keepdim"),
-    "min": ("dim", "keepdim"),
-    "logsumexp": ("dim", "keepdim"),
-    "std": ("dim", "unbiased", "keepdim"),
-    "var": ("dim", "unbiased", "keepdim"),
-    "norm": ("p", "dim", "keepdim"),
-    "vector_norm": ("ord", "dim", "keepdim"),
-}
-ALONG: dict[str, tuple[str, ...]] = {
-    "softmax": ("dim",),
-    "log_softmax": ("dim",),
-    "softmin": ("dim",),
-    "normalize": ("p", "dim", "eps"),
-    "glu": ("dim",),
-}
-_WRITTEN: dict[str, Any] = {"max": torch.amax, "min": torch.amin, "norm": torch.linalg.vector_norm}
 
 
 def reduction(call: Call) -> Value:
@@ -40,32 +14,29 @@ def reduction(call: Call) -> Value:
         UnconvertibleError: over the batch, or over one of height and width without the other.
     """
     x, name = call.x, call.called
-    own = str(getattr(call.node.target, "__name__", call.node.target))
-    given = call.bound(REDUCTIONS[own if own in REDUCTIONS else name])
+    given = call.bound(call.operator.arguments)
     index = given.pop("dim", given.pop("axis", None))
     keeps = bool(call.number(given.pop("keepdim", given.pop("keepdims", False))))
     given.pop("input", None)
     options = {("ord" if key in ("p", "ord") else key): value for key, value in given.items()}
-    if name == "norm" and options.get("ord") in (None, "fro"):
+    if name in ("norm", "vector_norm") and options.get("ord") in (None, "fro"):
         options["ord"] = 2
-    rank = len(x.axes) if x.kind is Kind.VECTOR else len(x.layout)
+    rank = x.rank
     index = call.number(index)
     if index is None or (isinstance(index, tuple | list) and not index):
         raise UnconvertibleError(f"{name}() over all axes, the batch among them, has no counterpart")
     axes = axes_of(index, rank)
-    pair = name in ("max", "min") and own in ("max", "min")
     if x.kind is Kind.VECTOR:
         found = _of_vector(call, x, name, axes, keeps, options)
     else:
         found = _of_maps(call, x, name, axes, keeps, options)
-    if pair:
+    if name in ("max", "min"):
         found.pair, found.example = True, call.example[0]
     return found
 
 
-def _write(call: Call, name: str, node: Any, axes: tuple[int, ...], keeps: bool, options: dict[str, Any]) -> Any:
-    function = _WRITTEN.get(name) or getattr(torch, name)
-    return call.to.function(function, node, dim=axes, keepdim=keeps, **options)
+def _write(call: Call, node: Any, axes: tuple[int, ...], keeps: bool, options: dict[str, Any]) -> Any:
+    return call.to.function(call.operator.function, node, dim=axes, keepdim=keeps, **options)
 
 
 def _of_vector(call: Call, x: Value, name: str, axes: tuple[int, ...], keeps: bool, options: dict[str, Any]) -> Value:
@@ -73,7 +44,7 @@ def _of_vector(call: Call, x: Value, name: str, axes: tuple[int, ...], keeps: bo
         raise UnconvertibleError(x.waits or f"{name}() over the batch has no counterpart")
     one = channels(1, fixed=True)
     left = tuple(one if place in axes else axis for place, axis in enumerate(x.axes) if keeps or place not in axes)
-    return Value(_write(call, name, x, axes, keeps, options), Kind.VECTOR, call.example, axes=left, constant=x.constant)
+    return Value(_write(call, x, axes, keeps, options), Kind.VECTOR, call.example, axes=left, constant=x.constant)
 
 
 def _of_maps(call: Call, x: Value, name: str, axes: tuple[int, ...], keeps: bool, options: dict[str, Any]) -> Value:
@@ -92,17 +63,17 @@ def _of_maps(call: Call, x: Value, name: str, axes: tuple[int, ...], keeps: bool
     if over and over != long:
         found = Value(x.node, x.kind, call.example, x.channels, layout, side=x.side, stack=x.stack)
         found.half = (name, x)
-        found.waits = f"{name}() over one of height and width, which a quarter turn exchanges"
+        found.waits = f"{name}() over one of height and width, which a rotation by 90 degrees exchanges"
         return found
     if not keeps and long and over == long and not x.stack:
         x = call.to.pool_poses(x)  # what follows is no map
         if letters in ("hw", "wh") and layout == ("b", "c"):
-            node = _write(call, name, x, (2, 3), False, options)
+            node = _write(call, x, (2, 3), False, options)
             return Value(node, Kind.VECTOR, call.example, axes=(None, x.channels))
     where = tuple(x.axis(letter) for letter in letters)
     if not where:  # over axes of one number
         return Value(x.node, x.kind, call.example, x.channels, layout, side=x.side, stack=x.stack)
-    found = Value(_write(call, name, x, where, letters != "s", options), x.kind, call.example, x.channels, layout)
+    found = Value(_write(call, x, where, letters != "s", options), x.kind, call.example, x.channels, layout)
     found.side = (1 if "h" in letters else x.side[0], 1 if "w" in letters else x.side[1])
     found.channels = channels(1, fixed=True) if "c" in letters else x.channels
     found.stack = 0 if letters == "s" else x.stack
@@ -121,7 +92,7 @@ def _other_half(call: Call, x: Value, name: str, axes: tuple[int, ...], keeps: b
     if len(layout) <= 2:
         whole = call.to.pool_poses(whole)
         found.kind = whole.kind
-    found.node = _write(call, name, whole, where, True, options)
+    found.node = _write(call, whole, where, True, options)
     return found
 
 
@@ -132,13 +103,13 @@ def along(call: Call) -> Value:
         UnconvertibleError: along the batch, or one of height and width.
     """
     x, name = call.x, call.called
-    given = call.bound((*ALONG[name], "_stacklevel", "dtype"))
+    given = call.bound((*call.operator.arguments, "_stacklevel", "dtype"))
     default = 1 if name == "normalize" else -1
     index = call.number(given.get("dim", default))
     if index is None or x.waits:
         raise UnconvertibleError(x.waits or f"{name}() without dim depends on the number of axes; give dim")
     options = {key: given[key] for key in ("p", "eps", "dtype") if given.get(key) is not None}
-    function = {"normalize": F.normalize, "glu": F.glu, "softmin": F.softmin}.get(name) or getattr(torch, name)
+    function = call.operator.function
     if x.kind is Kind.VECTOR:
         axis = axis_of(index, len(x.axes))
         if x.axes[axis] is None:
@@ -156,7 +127,7 @@ def along(call: Call) -> Value:
         flat = call.to.method("flatten", x, -2)
         found.node = call.to.method("view_as", call.to.function(function, flat, dim=-1, **options), x)
     else:
-        raise UnconvertibleError(f"{name}() along height or width alone, which a quarter turn exchanges")
+        raise UnconvertibleError(f"{name}() along height or width alone, which a rotation by 90 degrees exchanges")
     if total(found.channels) == 0:
         raise UnconvertibleError(f"{name}() of no channels")
     return found

@@ -1,4 +1,4 @@
-"""Axes: reshapes, permutations, expansion. On maps they write nothing: the layout alone says where axes went."""
+"""Axes: reshapes, permutations, expansion. On maps no step is written: only the layout changes."""
 
 import math
 from typing import Any
@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from sepgconv.convert.rebuild.call import Call
 from sepgconv.convert.rebuild.rules import Change
 from sepgconv.convert.rebuild.segments import Channels, channels, equal_parts, is_fixed, total
-from sepgconv.convert.rebuild.values import BATCH, Kind, UnconvertibleError, Value, axis_of, regrouped
+from sepgconv.convert.rebuild.values import BATCH, PLACES_OF_MAXIMA, Kind, UnconvertibleError, Value, axis_of, regrouped
 from sepgconv.convert.rebuild.writing import Width, Writer
 
 _ITEMS = ("", "b", "c", "s", "h", "w", "hw", "wh")
 
 
 def reshape(call: Call) -> Value:
-    """Write a reshape, however it is called; its result on the example says what it does.
+    """Write a reshape, however it is called; what it does is seen on the example.
 
     Raises:
         UnconvertibleError: it mixes axes that a group moves with others.
@@ -204,7 +204,7 @@ def original(to: Writer, x: Value) -> Any:
             raise UnconvertibleError("gives the size of a tensor, which on a group is another")
         return x.node
     if x.waits or x.pair:
-        raise UnconvertibleError(x.waits or "gives places of maxima, which a turn changes")
+        raise UnconvertibleError(x.waits or PLACES_OF_MAXIMA)
     if x.kind is Kind.VECTOR:
         return x.node
     if x.stack:

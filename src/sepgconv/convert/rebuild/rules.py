@@ -10,6 +10,7 @@ from torch import nn
 
 from sepgconv.conv import Sharing
 from sepgconv.conv.geometry import Pair
+from sepgconv.convert.operators import OperatorKind, layer_operator
 from sepgconv.convert.rebuild import windows
 from sepgconv.convert.rebuild.values import Kind, UnconvertibleError
 from sepgconv.nn import (
@@ -101,15 +102,21 @@ def change(module: nn.Module, given: Given) -> Change:
         UnconvertibleError: there is no counterpart.
     """
     kind = type(module)
-    if kind in POINTWISE:
+    if stays_as_it_is(module):
         return Change(_copies(module), given.kind, reuse="anywhere")
     if kind not in RULES:
         raise UnconvertibleError(f"{kind.__name__} has no counterpart on a group")
     return RULES[kind](module, given)
 
 
+def stays_as_it_is(module: nn.Module) -> bool:
+    """Return whether a layer does the same to every element, so that it stays as it is."""
+    found = layer_operator(module)
+    return found is not None and found.kind in _KEPT
+
+
 def pose_pool(width: int, _: int, device: torch.device) -> nn.Module:
-    """Build what turns feature maps into maps without poses."""
+    """Build what makes maps of feature maps without poses."""
     return GroupMaxPool()
 
 
@@ -123,7 +130,7 @@ def _copies(module: nn.Module) -> Maker:
 
 
 def _same(build: Callable[[], nn.Module], given: Given) -> Change:
-    build()  # for what it refuses
+    build()  # for the errors that it raises
     return Change(lambda c, n, device: build(), given.kind, reuse="any width")
 
 
@@ -150,7 +157,7 @@ def _conv(conv: Any, given: Given) -> Change:
         return Change(lambda c, n, device: DepthwiseGroupConv2d(c, size, group, **planar, device=device), Kind.MAPS)
 
     def make(c: int, n: int, device: torch.device) -> nn.Module:
-        if not given.maps:  # maps whose poses were pooled turn with the image, as it does itself
+        if not given.maps:  # maps whose poses were pooled rotate with the image, as an image does
             return LiftingConv2d(c, n, size, group, **planar, device=device)
         if sharing is None or tuple(size) == (1, 1):  # a kernel of one pixel has no factor to share
             return GroupConv2d(c, n, size, group, **planar, device=device)
@@ -197,7 +204,7 @@ def _norm(norm: Any, given: Given) -> Change:
 
 
 def _instance_norm(norm: Any, given: Given) -> Change:
-    # Of maps: over all poses and positions of a channel, which no turn changes.
+    # Of maps: over all poses and positions of a channel, which no element of the group changes.
     kinds = {Kind.MAPS: nn.InstanceNorm3d, Kind.VECTOR: nn.InstanceNorm1d}
     kind, settings = kinds.get(given.kind, nn.InstanceNorm2d), (norm.eps, norm.momentum, norm.affine)
 
@@ -208,7 +215,7 @@ def _instance_norm(norm: Any, given: Given) -> Change:
 
 
 def _group_norm(norm: Any, given: Given) -> Change:
-    # Torch takes an axis of poses for one more of positions: over the poses, too, which no turn changes.
+    # To torch, an axis of poses is one more of positions: the mean is over poses, too, and no element changes it.
     def make(c: int, n: int, device: torch.device) -> nn.Module:
         return nn.GroupNorm(norm.num_groups, c, norm.eps, norm.affine, device=device, dtype=given.target.dtype)
 
@@ -217,7 +224,7 @@ def _group_norm(norm: Any, given: Given) -> Change:
 
 def _layer_norm(norm: Any, given: Given) -> Change:
     if len(norm.normalized_shape) != 1:
-        raise UnconvertibleError("LayerNorm over positions has numbers for each, which a turn would exchange")
+        raise UnconvertibleError("LayerNorm over positions has numbers for each, which a rotation would exchange")
     affine, bias, dtype = norm.elementwise_affine, norm.bias is not None, given.target.dtype
 
     def make(c: int, n: int, device: torch.device) -> nn.Module:
@@ -326,31 +333,5 @@ RULES: dict[type[nn.Module], Callable[[Any, Given], Change]] = {
     nn.Softmax: _softmax,
     nn.LogSoftmax: _softmax,
 }
-# The same function of every number, so that a group element may come before or after.
-POINTWISE: tuple[type[nn.Module], ...] = (
-    nn.Identity,
-    nn.Dropout,
-    nn.AlphaDropout,
-    nn.ReLU,
-    nn.ReLU6,
-    nn.LeakyReLU,
-    nn.RReLU,
-    nn.ELU,
-    nn.CELU,
-    nn.SELU,
-    nn.GELU,
-    nn.SiLU,
-    nn.Mish,
-    nn.Hardswish,
-    nn.Hardsigmoid,
-    nn.Hardtanh,
-    nn.Hardshrink,
-    nn.Sigmoid,
-    nn.Tanh,
-    nn.Tanhshrink,
-    nn.Threshold,
-    nn.Softplus,
-    nn.Softshrink,
-    nn.Softsign,
-    nn.LogSigmoid,
-)
+# Layers that a group element may come before or after: the same for every element.
+_KEPT = {OperatorKind.ELEMENTWISE, OperatorKind.NOISE, OperatorKind.DROPOUT, OperatorKind.IDENTITY}

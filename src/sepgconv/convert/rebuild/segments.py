@@ -100,7 +100,7 @@ def fix(of: Channels) -> None:
 
 
 def is_fixed(of: Channels) -> bool:
-    """Tell whether scaling leaves channels as they are; a width of 1, which may be there to be broadcast, stays."""
+    """Return whether scaling leaves channels as they are; a width of 1, which may be there to be broadcast, stays."""
     return all(segment.fixed or segment.size == 1 for segment in segments(of))
 
 

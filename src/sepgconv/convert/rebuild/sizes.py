@@ -6,7 +6,7 @@ from torch import fx
 
 from sepgconv.convert.rebuild.call import Call
 from sepgconv.convert.rebuild.segments import total
-from sepgconv.convert.rebuild.values import Kind, UnconvertibleError, Value, axis_of
+from sepgconv.convert.rebuild.values import PLACES_OF_MAXIMA, Kind, UnconvertibleError, Value, axis_of
 from sepgconv.convert.rebuild.writing import Writer, mapped
 
 
@@ -15,7 +15,7 @@ def attribute(call: Call) -> Any:
     x, name = call.args[0], call.called if call.node.op == "call_method" else call.args[1]
     if isinstance(x, Value) and x.pair and name in ("values", "indices"):
         if name == "indices":
-            raise UnconvertibleError("reads places of maxima, which a turn changes")
+            raise UnconvertibleError(PLACES_OF_MAXIMA)
         x.pair = False
         return call.to.standing(x)
     if not isinstance(x, Value) or x.kind is None:

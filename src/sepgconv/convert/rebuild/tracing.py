@@ -8,9 +8,9 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 from torch.utils._pytree import tree_leaves
 
-from sepgconv._modules import copy_network, frozen
+from sepgconv._modules import copy_network, frozen, home, reference_tensor
 from sepgconv.convert import tracing
-from sepgconv.convert.rebuild import calls
+from sepgconv.convert.operators import DROPOUTS, called_name, find_operator, is_in_place
 from sepgconv.convert.rebuild.values import BATCH
 from sepgconv.convert.tracing import Recording
 
@@ -44,10 +44,10 @@ def trace(model: nn.Module, input_shape: tuple[int, int, int]) -> Recording:
 
 
 def _refuse_what_changes(recordings: dict[bool, Recording], training: fx.Node, evaluating: fx.Node) -> None:
-    """Refuse numbers that a step got in one call of the network and not in the next: they would stay as they were.
+    """Raise if a number in a step differs between two calls of the network: it would stay as it was in one of them.
 
     Raises:
-        ValueError: such a step, or dropout that stays on in evaluation, is named.
+        ValueError: such a step, or dropout that stays on in evaluation; it is named.
     """
     pairs = zip_longest(_numbers(recordings[True], training), _numbers(recordings[False], evaluating))
     same = [a == b or (a, b) == ("True", "False") for a, b in pairs]  # the second: what a step is told of the mode
@@ -57,8 +57,8 @@ def _refuse_what_changes(recordings: dict[bool, Recording], training: fx.Node, e
             f"equivariant: cannot convert {place(step)}: a number in it changes from call to call or with the mode, "
             f"and would stay as it was once; put it into a layer, such as nn.Dropout2d"
         )
-    called = calls.name(evaluating)
-    is_told = evaluating.op == "call_function" and "dropout" in called
+    known = find_operator(evaluating.target) if evaluating.op == "call_function" else None
+    is_told = known is not None and known.kind in DROPOUTS
     if is_told and evaluating.kwargs.get("training", evaluating.args[2] if len(evaluating.args) > 2 else True) is True:
         raise ValueError(
             f"equivariant: cannot convert {place(evaluating)}: it stays on in evaluation, which layers of dropout do "
@@ -75,7 +75,7 @@ def _numbers(recording: Recording, node: fx.Node) -> list[str]:
 
 
 def _record(model: nn.Module, input_shape: tuple[int, int, int]) -> Recording:
-    like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    like = reference_tensor(model)
     image = torch.randn(BATCH, *input_shape, generator=torch.Generator().manual_seed(0)).to(like.device, like.dtype)
     before = _switches(image)
 
@@ -96,11 +96,11 @@ def _record(model: nn.Module, input_shape: tuple[int, int, int]) -> Recording:
 
 
 def _is_ours(module: nn.Module, place: str) -> bool:
-    return type(module).__module__.partition(".")[0] == "sepgconv" and not isinstance(module, nn.Sequential)
+    return home(type(module)) == "sepgconv" and not isinstance(module, nn.Sequential)
 
 
 def _switches(image: Tensor) -> dict[str, Any]:
-    """Return what a `with` in a forward may switch, without leaving a trace in the steps."""
+    """Return what a `with` in a forward may switch without becoming a step."""
     device = image.device.type
     hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)  # pyright: ignore (nothing public tells)
     return {
@@ -111,36 +111,31 @@ def _switches(image: Tensor) -> dict[str, Any]:
 
 
 def _is_needed(recording: Recording, node: fx.Node) -> bool:
-    """Tell whether a step matters: anybody reads it, or it changes its input in place."""
-    return bool(node.users) or node.op in ("placeholder", "output") or is_in_place(recording, node)
+    """Return whether a step is needed: another one reads it, or it changes its input in place."""
+    return bool(node.users) or node.op in ("placeholder", "output") or _writes_over_input(recording, node)
 
 
-def is_in_place(recording: Recording, node: fx.Node) -> bool:
-    """Tell whether a step writes into its input."""
+def _writes_over_input(recording: Recording, node: fx.Node) -> bool:
+    """Return whether a step writes into its input."""
     if node.op == "call_module":
         return bool(getattr(recording.whole.get_submodule(str(node.target)), "inplace", False))
-    called = calls.name(node)
-    ends = called.endswith("_") and not called.endswith("__")
-    return node.op.startswith("call") and (bool(node.kwargs.get("inplace")) or ends or called in IN_PLACE)
-
-
-IN_PLACE = ("iadd", "isub", "imul", "itruediv", "ipow")
+    return node.op.startswith("call") and is_in_place(node)
 
 
 def drop_unread(recording: Recording) -> None:
-    """Erase the steps that nobody reads, as checks of sizes and heads that only the training reads."""
+    """Erase the steps that no other one reads, as checks of sizes and heads that only the training reads."""
     for node in reversed(list(recording.graph.nodes)):
         if not _is_needed(recording, node):
             recording.graph.erase_node(node)
 
 
 def place(node: fx.Node) -> str:
-    """Return where in the model a node stands, for people."""
+    """Return where in the model a node stands, for errors."""
     if node.op == "output":
         return "the output"
     if node.op == "call_module":
         return tracing.place(str(node.target)) or "the model"
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     module = tracing.place(str(stack[-1][0])) if stack else ""
-    words = {"get_attr": tracing.place(str(node.target))}.get(node.op, f"{calls.name(node)}()")
+    words = {"get_attr": tracing.place(str(node.target))}.get(node.op, f"{called_name(node.target)}()")
     return f"{words} in the forward of {module or 'the model'}"

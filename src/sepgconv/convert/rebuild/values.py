@@ -1,7 +1,7 @@
 """What stands for a tensor of the original forward in the rebuilt one: its kind, its axes, and its channels."""
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,17 @@ class Kind(enum.Enum):
     VECTOR = "a vector"
 
 
+def richest(kinds: Iterable[Kind | None]) -> Kind:
+    """Return the kind of maps that are combined: feature maps if any are, else maps without poses, else the image."""
+    found = set(kinds)
+    return next(kind for kind in (Kind.MAPS, Kind.POOLED, Kind.IMAGE) if kind in found)
+
+
+# Why some values have no counterpart.
+UNKNOWN = "this call has no counterpart on a group"
+PLACES_OF_MAXIMA = "uses the indices of maxima, which change when the image is rotated"
+
+
 class UnconvertibleError(Exception):
     """A layer or call that has no counterpart; the words say why, without the place."""
 
@@ -28,7 +39,7 @@ class Value:
     """A tensor or a number of the rebuilt forward.
 
     Maps keep the axes of the library, (batch, channel, [pose,] height, width[, stack]), however the original code moves
-    its own: where it has channels last or positions merged, `layout` alone says so. Vectors, and the tensors that the
+    its own: where it has channels last or positions merged, only `layout` shows it. Vectors, and the tensors that the
     network itself holds, have the axes of the original.
 
     Attributes:
@@ -75,6 +86,11 @@ class Value:
         return self.kind in (Kind.IMAGE, Kind.MAPS, Kind.POOLED)
 
     @property
+    def rank(self) -> int:
+        """The number of axes in the original."""
+        return len(self.axes) if self.kind is Kind.VECTOR else len(self.layout)
+
+    @property
     def sizes(self) -> dict[str, int]:
         """Of every letter of a layout on the example."""
         return {"b": BATCH, "c": total(self.channels), "h": self.side[0], "w": self.side[1], "s": self.stack or 1}
@@ -89,7 +105,7 @@ class Value:
         )
 
     def has(self, letter: str) -> bool:
-        """Tell whether an axis of the layout holds a letter."""
+        """Return whether an axis of the layout holds a letter."""
         return any(letter in item for item in self.layout)
 
     def axis(self, letter: str) -> int:

@@ -2,7 +2,7 @@
 
 Settings of torch that no layer here has (`count_include_pad`, `divisor_override`, resampling) run for each pose by
 itself, which is exact where windows and steps lie the same way from either side. On sizes where a setting changes
-nothing, as `ceil_mode` where all windows fit, it is dropped; on others it is refused.
+nothing, as `ceil_mode` where all windows fit, it is dropped; on others it raises an error.
 """
 
 import copy
@@ -125,7 +125,7 @@ def avg_pool(pool: nn.AvgPool2d, side: Pair, group: FiniteGroup, *, maps: bool) 
 
 
 def _refuse_overhang(pool: Any, side: Pair, dilation: Any) -> None:
-    """Refuse `ceil_mode` where it adds a window: that one hangs over one side only, which no turned map has."""
+    """Raise if `ceil_mode` adds a window: it hangs over one side only, and over another one of the rotated map."""
     if not pool.ceil_mode:
         return
     settings = zip(
@@ -147,10 +147,10 @@ def _refuse_overhang(pool: Any, side: Pair, dilation: Any) -> None:
 
 
 def refuse_uneven(what: str, before: Sequence[int], after: Sequence[int], group: FiniteGroup) -> None:
-    """Refuse numbers of pixels that differ between the two ends of an axis, or between axes that a turn exchanges.
+    """Raise if numbers of pixels differ between the two ends of an axis, or between axes that a rotation exchanges.
 
     Args:
-        what: as people call it, "padding" or "a crop".
+        what: the name in errors, "padding" or "a crop".
         before: along (y, x) at the top and at the left.
         after: along (y, x) at the bottom and at the right.
         group: the group.
@@ -179,7 +179,7 @@ def padding_layer(pad: Any, group: FiniteGroup, *, maps: bool) -> nn.Module:
 
 
 def refuse_uneven_steps(mode: str, before: Pair, after: Pair, group: FiniteGroup) -> None:
-    """Refuse resampling whose steps differ between the two ends of an axis.
+    """Raise if the steps of a resampling differ between the two ends of an axis.
 
     Args:
         mode: as in `torch.nn.functional.interpolate`.

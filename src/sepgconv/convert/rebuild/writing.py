@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from sepgconv.convert.operators import is_in_place
 from sepgconv.convert.rebuild.rules import Change, Target, pose_pool, position_pool
 from sepgconv.convert.rebuild.segments import Channels, channels, is_fixed, segments, total, width
 from sepgconv.convert.rebuild.values import Kind, UnconvertibleError, Value
@@ -35,7 +36,7 @@ class Plan:
         calls: layers in the order of their calls, with the (height, width) before and after; () for vectors.
         tensors: what the network holds besides layers, with the channels of each axis.
         late: arguments of steps that hold a `Width`.
-        places: where the original has the step, for people.
+        places: where the original has the step, for errors.
     """
 
     graph: fx.Graph = field(default_factory=fx.Graph)
@@ -114,7 +115,7 @@ class Writer:
         plan: what is written.
         target: what the network is rebuilt with.
         global_pool: whether to average over positions before a flatten of maps larger than one pixel.
-        place: of the step of the original that is being rewritten, for people.
+        place: of the step of the original that is being rewritten, for errors.
         parent: path of the module whose neighbour an inserted pool becomes.
     """
 
@@ -267,7 +268,7 @@ class Writer:
                     raise UnconvertibleError("combines the batch of a vector with another axis of maps")
             elif total(axis) > 1:
                 if item != "c":
-                    raise UnconvertibleError("combines maps with numbers for each position, which a turn exchanges")
+                    raise UnconvertibleError("combines maps with numbers for each position, which a rotation exchanges")
                 letters.add("c")
         if not letters:
             return value.node if len(value.axes) <= 4 else self.method("flatten", value)
@@ -309,11 +310,5 @@ def _leaves(value: Any) -> list[Any]:
 
 
 def _is_idle(node: fx.Node) -> bool:
-    """Tell whether a step does nothing but give its result."""
-    called = getattr(node.target, "__name__", str(node.target))
-    return node.op == "get_attr" or (
-        node.op in ("call_function", "call_method")
-        and not called.endswith("_")
-        and called not in ("iadd", "isub", "imul", "itruediv", "ipow")
-        and not node.kwargs.get("inplace")
-    )
+    """Return whether a step does nothing but give its result."""
+    return node.op == "get_attr" or (node.op in ("call_function", "call_method") and not is_in_place(node))

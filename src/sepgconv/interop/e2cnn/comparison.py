@@ -1,4 +1,4 @@
-"""Whether converted layers answer as the modules of e2cnn or escnn that they were made from."""
+"""Whether converted layers have the outputs of the modules of e2cnn or escnn that they were made from."""
 
 import sys
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sepgconv._comparison import answer_of, largest_difference, rounding
-from sepgconv._modules import copy_network, home
+from sepgconv._modules import copy_network, home, reference_tensor
 from sepgconv.analysis.certify.fields import wrap
 from sepgconv.interop.e2cnn.fields import read_fields
 
@@ -26,13 +26,13 @@ def compare(caller: str, place: str, module: Any, converted: nn.Module) -> None:
         converted: what takes its place.
 
     Raises:
-        ValueError: the two answer differently.
+        ValueError: the outputs differ.
     """
     if f"{home(type(module))}.nn" not in sys.modules:  # an imitation, as for tests
         return
     theirs, ours = copy_network(module, caller).eval(), copy_network(converted, caller).eval()
     source, target = read_fields(module.in_type), read_fields(module.out_type)
-    like = next((t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()), torch.empty(0))
+    like = reference_tensor(module)
     expected, x = None, like
     for side in _SIDES:
         generator = torch.Generator().manual_seed(side)
@@ -52,6 +52,6 @@ def compare(caller: str, place: str, module: Any, converted: nn.Module) -> None:
     # Their bases are sampled in single precision, also where the module is in double.
     if not difference <= max(rounding(x.dtype, x.device), rounding(torch.float32)):
         raise ValueError(
-            f"{caller}: {place} would differ by {difference:.1e} of the largest answer after the conversion; it does "
-            f"something besides what its class says"
+            f"{caller}: {place} would differ by {difference:.1e} of the largest output after the conversion; it does "
+            f"something besides what its class does"
         )

@@ -6,14 +6,14 @@ for which rho(g) takes component 0 to j. Any other choice differs by a multiplic
 with the action. Nothing is imported from either library; their objects are asked.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sepgconv.symmetry import FiniteGroup, list_groups
+from sepgconv._gspaces import ElementMatching, match_group
+from sepgconv.symmetry import FiniteGroup
 
 SUPPORTED = (
     "regular fields of C1, C2, C4, D2, D4 or the flip group with the left-right mirror (axis pi/2) or that at the "
@@ -62,20 +62,20 @@ def read_fields(field_type: Any) -> Fields:
     Raises:
         ValueError: a group that does not keep the square grid, or fields that are neither all regular nor all trivial.
     """
-    group, poses = _group(field_type.gspace)
+    matching = match_group(field_type.gspace)
     kinds: set[bool] = set()
     index: list[int] = []
     orders: dict[int, tuple[bool, tuple[int, ...]]] = {}  # by representation; most fields of a type share one
     for representation in field_type.representations:
         if id(representation) not in orders:
-            orders[id(representation)] = _components(representation, group, poses)
+            orders[id(representation)] = _components(representation, matching)
         regular, order = orders[id(representation)]
         kinds.add(regular)
         start = len(index)
         index += [start + component for component in order]
     if len(kinds) != 1:
         raise ValueError(f"has regular and trivial fields in one type {field_type}; give each a layer of its own")
-    return Fields(group, len(field_type.representations), kinds.pop(), tuple(index))
+    return Fields(matching.group, len(field_type.representations), kinds.pop(), tuple(index))
 
 
 def fields_to_maps(x: Tensor, field_type: Any) -> Tensor:
@@ -86,11 +86,20 @@ def fields_to_maps(x: Tensor, field_type: Any) -> Tensor:
         field_type: its `FieldType`, of regular or of trivial fields.
 
     Returns:
-        (batch, fields, |G|, height, width) with poses in the order of docs/conventions.md for regular fields; the
-        image (batch, fields, height, width) for trivial ones.
+        (batch, fields, |G|, height, width) for regular fields, poses in the order of docs/conventions.md; the image
+        (batch, fields, height, width) for trivial ones.
 
     Raises:
-        ValueError: another field type, or a tensor with another number of channels.
+        ValueError: the field type is not supported, or the tensor has another number of channels.
+
+    Examples:
+        >>> import torch
+        >>> from e2cnn import gspaces, nn as e2nn
+        >>> from sepgconv.convert import fields_to_maps, maps_to_fields
+        >>> space = gspaces.Rot2dOnR2(4)
+        >>> regular = e2nn.FieldType(space, 3 * [space.regular_repr])
+        >>> fields_to_maps(torch.rand(2, 12, 5, 5), regular).shape
+        torch.Size([2, 3, 4, 5, 5])
     """
     fields = _fields("fields_to_maps", field_type)
     if x.ndim != 4 or x.shape[1] != len(fields.index):
@@ -100,7 +109,7 @@ def fields_to_maps(x: Tensor, field_type: Any) -> Tensor:
 
 
 def maps_to_fields(x: Tensor, field_type: Any) -> Tensor:
-    """Undo `fields_to_maps`: return feature maps or an image as the tensor of a field type of e2cnn or escnn.
+    """Return feature maps or an image as the tensor of a field type of e2cnn or escnn: undo `fields_to_maps`.
 
     Args:
         x: (batch, fields, |G|, height, width), or (batch, fields, height, width) for trivial fields.
@@ -110,7 +119,17 @@ def maps_to_fields(x: Tensor, field_type: Any) -> Tensor:
         (batch, channels of the field type, height, width).
 
     Raises:
-        ValueError: another field type, or maps of other channels or poses.
+        ValueError: the field type is not supported, or the maps have other channels or poses.
+
+    Examples:
+        >>> import torch
+        >>> from e2cnn import gspaces, nn as e2nn
+        >>> from sepgconv.convert import fields_to_maps, maps_to_fields
+        >>> space = gspaces.Rot2dOnR2(4)
+        >>> regular = e2nn.FieldType(space, 3 * [space.regular_repr])
+        >>> x = torch.rand(2, 12, 5, 5)
+        >>> torch.equal(maps_to_fields(fields_to_maps(x, regular), regular), x)
+        True
     """
     fields = _fields("maps_to_fields", field_type)
     leading = (fields.channels, fields.group.order) if fields.regular else (fields.channels,)
@@ -127,59 +146,16 @@ def _fields(caller: str, field_type: Any) -> Fields:
         raise ValueError(f"{caller}: the field type {error}; supported are {SUPPORTED}") from None
 
 
-def _group(gspace: Any) -> tuple[FiniteGroup, list[tuple[Any, int]]]:
-    """Find our group of a space, and pair each of their elements with the index of ours."""
-    theirs = gspace.fibergroup
-    if theirs.order() < 1:
-        raise ValueError(f"is of the continuous group {theirs.name}, which no pixel grid has")
-    matrices = [_pixel_matrix(gspace, element) for element in theirs.elements]
-    for group in list_groups():
-        if set(group.matrices) == set(matrices):
-            return group, [(g, group.matrices.index(m)) for g, m in zip(theirs.elements, matrices, strict=True)]
-    names = ", ".join(group.name for group in list_groups())
-    raise ValueError(f"is of the space {gspace.name}, whose elements are not those of {names}")
-
-
-def _pixel_matrix(gspace: Any, element: Any) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return the matrix by which an element moves a pixel (y, x), y down; theirs are for (x, y), y up."""
-    (xx, xy), (yx, yy) = _plane_matrix(gspace, element)
-    entries = [float(value) for value in (yy, -yx, -xy, xx)]
-    if any(abs(value - round(value)) > 1e-6 for value in entries):
-        raise ValueError(f"is of the space {gspace.name}, which turns by less than 90 degrees or mirrors at a slant")
-    a, b, c, d = (round(value) for value in entries)
-    return ((a, b), (c, d))
-
-
-def _plane_matrix(gspace: Any, element: Any) -> Any:
-    if hasattr(gspace, "basespace_action"):  # escnn: a representation, whose elements know their space
-        return gspace.basespace_action(element)
-    # e2cnn: r^k f^m is (m, k) where there are turns and mirrors, m where only mirrors, k where only turns. f mirrors at
-    # the line of slope `axis`, then r turns counter-clockwise.
-    turns: int = getattr(gspace.fibergroup, "rotation_order", gspace.fibergroup.order())
-    axis: float = getattr(gspace, "axis", 0.0)
-    if not hasattr(gspace, "axis"):
-        flip, turn = 0, element
-    elif isinstance(element, tuple):
-        flip, turn = element
-    else:
-        flip, turn = element, 0
-    angle = turn * 2 * math.pi / turns + (2 * axis if flip else 0)
-    cos, sin = math.cos(angle), math.sin(angle)
-    return ((cos, sin), (sin, -cos)) if flip else ((cos, -sin), (sin, cos))
-
-
-def _components(
-    representation: Any, group: FiniteGroup, elements: list[tuple[Any, int]]
-) -> tuple[bool, tuple[int, ...]]:
+def _components(representation: Any, matching: ElementMatching) -> tuple[bool, tuple[int, ...]]:
     """Return whether a representation is regular, or else trivial, and the component of every pose."""
-    size = int(representation.size)
-    # On the trivial group both are the same matrix, and the name says which is meant.
-    may_be_trivial = size == 1 and (group.order > 1 or representation.name != "regular")
-    moved = {pose: _image_of_first(representation, g) for g, pose in elements}
-    if may_be_trivial and set(moved.values()) == {0}:
+    size, order = int(representation.size), matching.group.order
+    # On the trivial group both are the same matrix, and only the name tells them apart.
+    may_be_trivial = size == 1 and (order > 1 or representation.name != "regular")
+    moved = tuple(_image_of_first(representation, element) for element in matching.elements)
+    if may_be_trivial and set(moved) == {0}:
         return False, (0,)
-    if not may_be_trivial and set(moved.values()) == set(range(size)) and size == group.order:
-        return True, tuple(moved[pose] for pose in range(size))
+    if not may_be_trivial and set(moved) == set(range(size)) and size == order:
+        return True, moved
     raise ValueError(f"has fields of the representation {representation.name!r} of {representation.group.name}")
 
 

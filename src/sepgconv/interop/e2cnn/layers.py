@@ -1,6 +1,6 @@
 """Layers of e2cnn and escnn as layers of this library, one rule per class name.
 
-Both libraries name classes and attributes alike, so one set of rules serves both; where they differ it is said.
+Both libraries name classes and attributes alike, so one set of rules serves both; differences are noted.
 """
 
 from collections.abc import Callable
@@ -28,10 +28,10 @@ TOLERANCE = 1e-5
 
 
 def convert_layer(module: Any) -> nn.Module:
-    """Return the layer of ours that computes the same, in the mode, dtype and device of the given one.
+    """Return the layer of this library that computes the same, in the mode, dtype and device of the given one.
 
     Raises:
-        ValueError: there is none; the words say what stands in the way, without naming the layer.
+        ValueError: there is none; the message has the reason, without the name of the layer.
     """
     kind = type(module).__name__.removesuffix("2D")  # escnn writes PointwiseMaxPool2D for PointwiseMaxPool
     if kind not in RULES:
@@ -81,7 +81,7 @@ def _bank(filters: Tensor, source: Fields, target: Fields) -> Tensor:
 
 
 def _nearest_equivariant(bank: Tensor, source: Fields, target: Fields) -> Tensor:
-    """Average what every pose says about the filter of pose 0, and check that all say the same.
+    """Average the filters of pose 0 that the filters of all poses imply, and check that they agree.
 
     Args:
         bank: (out, pose, in, [pose,] k, k), equivariant if it is `transform_kernel` of a weight.
@@ -91,8 +91,8 @@ def _nearest_equivariant(bank: Tensor, source: Fields, target: Fields) -> Tensor
     group, size = target.group, (int(bank.shape[-2]), int(bank.shape[-1]))
     table = filter_action if source.regular else pixel_action
     action = table(group, size, device=bank.device)
-    turned_back = [transform_kernel(bank[:, h], action)[:, group.inverses[h]] for h in range(group.order)]
-    weight = torch.stack(turned_back).mean(0)
+    rotated_back = [transform_kernel(bank[:, h], action)[:, group.inverses[h]] for h in range(group.order)]
+    weight = torch.stack(rotated_back).mean(0)
     _check_close(bank, transform_kernel(weight, action), f"filter is not equivariant under {group.name}")
     return weight
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from sepgconv._foreign import foreign_behaviour, refuse_hooks_of_all
-from sepgconv._modules import copy_network, unwrap
+from sepgconv._modules import copy_network, home, unwrap
 from sepgconv.interop.e2cnn.bridge import FieldBridge
 from sepgconv.interop.e2cnn.comparison import compare
 from sepgconv.interop.e2cnn.fields import SUPPORTED
@@ -24,20 +24,20 @@ def from_e2cnn(module: nn.Module) -> nn.Module:
     computes the same; a `SequentialModule` becomes a `sepgconv.nn.Sequential` with the same names. Spaces:
     `Rot2dOnR2(2)`, `Rot2dOnR2(4)`, `FlipRot2dOnR2(2)`, `FlipRot2dOnR2(4)`, `Flip2dOnR2()` and `TrivialOnR2()`.
 
-    The result takes plain tensors: images (batch, channel, height, width) where the fields are trivial, feature maps
-    (batch, channel, pose, height, width) where they are regular. Poses are in the order of docs/conventions.md, which
-    says how that of e2cnn is mapped to it; `fields_to_maps` and `maps_to_fields` convert tensors.
+    The result takes plain tensors: images (batch, channel, height, width) for trivial fields, feature maps (batch,
+    channel, pose, height, width) for regular ones. Poses are in the order of docs/conventions.md, which describes how
+    the order of e2cnn is mapped to it; `fields_to_maps` and `maps_to_fields` convert tensors.
 
     A module with a `forward` of its own (an `nn.Module` or `EquivariantModule` of yours) is copied, and every part of
-    e2cnn in it is replaced by a bridge around the converted one: the copy takes and gives what the original does.
+    e2cnn in it is replaced by a bridge around the converted one: the copy has the inputs and outputs of the original.
 
-    Hooks and replaced methods of your own modules stay with them. The converted parts are run on random fields beside
-    the originals, and must answer alike.
+    Hooks and replaced methods of your own modules stay with them. The outputs of the converted parts are compared with
+    those of the originals on random fields.
 
-    The given module does not change. The filter of a trained `R2Conv` lies in the span of a basis that is smooth; after
-    the conversion all k x k entries are free, so training goes on in a larger space. In evaluation mode the filter is
-    the one of the last `eval()`, as in e2cnn. `GroupPooling` of e2cnn always answers in float32, the converted one in
-    the dtype of its input. Dropout draws other random numbers.
+    The given module does not change. The filter of a trained `R2Conv` lies in the span of a smooth basis; after the
+    conversion all k x k entries are free, so that training goes on in a larger space. In evaluation mode the filter is
+    the one of the last `eval()`, as in e2cnn. The output of `GroupPooling` is float32 in e2cnn; after the conversion it
+    has the dtype of its input. Dropout draws other random numbers.
 
     Args:
         module: a module of e2cnn, or one that has such modules in it.
@@ -46,8 +46,17 @@ def from_e2cnn(module: nn.Module) -> nn.Module:
         The converted module, in the mode, dtype and device of the given one.
 
     Raises:
-        ValueError: a layer, a representation or a group without counterpart, a filter that is not equivariant on the
-            pixel grid (C8, for one), or no module of e2cnn at all. Every layer at fault is named with its path.
+        ValueError: a layer, a representation or a group has no counterpart; a filter is not equivariant on the pixel
+            grid (C8, for one); there is no module of e2cnn at all. Every layer at fault is named with its path.
+
+    Examples:
+        >>> from e2cnn import gspaces, nn as e2nn
+        >>> from sepgconv.convert import from_e2cnn
+        >>> space = gspaces.Rot2dOnR2(4)
+        >>> regular = e2nn.FieldType(space, 3 * [space.regular_repr])
+        >>> theirs = e2nn.SequentialModule(e2nn.InnerBatchNorm(regular), e2nn.ReLU(regular), e2nn.GroupPooling(regular))
+        >>> [type(layer).__name__ for layer in from_e2cnn(theirs)]
+        ['GroupBatchNorm2d', 'ReLU', 'GroupMaxPool']
     """
     return _Conversion("e2cnn").run(module)
 
@@ -68,12 +77,21 @@ def from_escnn(module: nn.Module) -> nn.Module:
 
     Raises:
         ValueError: as `from_e2cnn`.
+
+    Examples:
+        >>> from escnn import gspaces, nn as esnn  # doctest: +SKIP
+        >>> from sepgconv.convert import from_escnn
+        >>> space = gspaces.rot2dOnR2(4)  # doctest: +SKIP
+        >>> regular = esnn.FieldType(space, 3 * [space.regular_repr])  # doctest: +SKIP
+        >>> theirs = esnn.SequentialModule(esnn.ReLU(regular), esnn.GroupPooling(regular))  # doctest: +SKIP
+        >>> [type(layer).__name__ for layer in from_escnn(theirs)]  # doctest: +SKIP
+        ['ReLU', 'GroupMaxPool']
     """
     return _Conversion("escnn").run(module)
 
 
 class _Conversion:
-    """One conversion: the library it is from, and what was found that stands in the way."""
+    """One conversion: the library that the module is from, and the problems that were found."""
 
     def __init__(self, library: str) -> None:
         self.library = library
@@ -96,30 +114,29 @@ class _Conversion:
         if self.problems:
             raise ValueError(f"{caller}: {'; '.join(self.problems)}. Supported are {SUPPORTED}, and {', '.join(RULES)}")
         for path, part in parts:
-            compare(caller, f"{path or 'the module'} ({type(part).__name__})", part, self.converted[part])
+            compare(caller, _named(path, part), part, self.converted[part])
         return whole
 
     def _name_foreign(self, part: nn.Module, path: str) -> None:
-        """Note what is in a part besides what its classes say; it would not be in the layers that take its place."""
+        """Note what a part does besides what its classes do; the layers that take its place would not do it."""
         for name, module in part.named_modules(prefix=path):
-            what = foreign_behaviour(module, (type(module),))  # of subclasses the conversion itself speaks
+            what = foreign_behaviour(module, (type(module),))  # subclasses are named by the conversion itself
             if what is not None:
-                where = f"{name or 'the module'} ({type(module).__name__})"
-                self.problems.append(f"{where} has {what}, which would be lost; remove it")
+                self.problems.append(f"{_named(name, module)} has {what}, which would be lost; remove it")
 
     def _is_theirs(self, module: nn.Module) -> bool:
-        return _home(type(module)) == self.library
+        return home(type(module)) == self.library
 
     def _base(self, module: nn.Module) -> type | None:
         """Return the class of the library that a class of the user derives from, or None."""
-        return next((base for base in type(module).__mro__ if _home(base) == self.library), None)
+        return next((base for base in type(module).__mro__ if home(base) == self.library), None)
 
     def _is_chain(self, module: nn.Module) -> bool:
         base = self._base(module)
         return base is not None and base.__name__ == "SequentialModule" and _runs_as(module, base)
 
     def _is_convertible(self, module: nn.Module) -> bool:
-        """Tell whether a module becomes layers of ours as a whole, errors aside."""
+        """Return whether a module becomes layers of ours as a whole, errors aside."""
         if self._is_chain(module):
             return all(map(self._is_convertible, module.children()))
         return self._is_theirs(module) or self._is_derived_layer(module)
@@ -139,7 +156,7 @@ class _Conversion:
             whole = Sequential(steps)
             whole.training = module.training  # `train` would set that of every part as well
             return whole
-        where = f"{path or 'the module'} ({type(module).__name__})"
+        where = _named(path, module)
         try:
             if not self._is_theirs(module):
                 raise ValueError(f"is a class of its own, derived from {getattr(self._base(module), '__name__', '')}")
@@ -160,7 +177,7 @@ class _Conversion:
             return root
         for part in root.modules():  # field types stay the objects they are: they are compared at every call
             for value in vars(part).values():
-                if _home(type(value)) == self.library and not isinstance(value, nn.Module):
+                if home(type(value)) == self.library and not isinstance(value, nn.Module):
                     memo[id(value)] = value
         return copy_network(root, f"from_{self.library}", instead=memo)
 
@@ -172,8 +189,8 @@ class _Conversion:
             yield from self._outermost(child, _join(path, name))
 
 
-def _home(kind: type) -> str:
-    return kind.__module__.partition(".")[0]
+def _named(path: str, module: nn.Module) -> str:
+    return f"{path or 'the module'} ({type(module).__name__})"
 
 
 def _runs_as(module: nn.Module, base: type) -> bool:
