@@ -25,10 +25,9 @@ from sepgconv.data import Dataset, Split
 from sepgconv.functional import pixel_action, transform_kernel
 from sepgconv.nn import GroupBatchNorm2d, GroupConv2d, GroupMaxPool, LiftingConv2d, MaxPool2d
 from sepgconv.symmetry import group as find_group
-from sepgconv.tasks import TrainingConfig
+from sepgconv.tasks import TrainingConfig, evaluate
 from sepgconv.tasks.conditions import conditions_of
 from sepgconv.tasks.environment import device_name, git_commit, versions
-from sepgconv.tasks.evaluation import count_wrong
 from sepgconv.tasks.folder import RunFolder
 
 GROUP = "p4"
@@ -114,7 +113,7 @@ def train_controlled(
     from sepgconv.tasks.callbacks import EpochKeeper
     from sepgconv.tasks.checkpoint import own_epochs
     from sepgconv.tasks.fitting import build_trainer, fit
-    from sepgconv.tasks.module import Classifier, EpochBatches
+    from sepgconv.tasks.module import EpochBatches, TrainingModule
 
     commit, files = git_commit(), RunFolder(folder)
     setup = {"config": config.to_dict(), "data": data.name, "images": len(data.train) + len(data.validation)}
@@ -138,16 +137,15 @@ def train_controlled(
     learned = Split(
         torch.cat((data.train.images, data.validation.images)), torch.cat((data.train.labels, data.validation.labels))
     )
-    fit(trainer, Classifier(network, config), EpochBatches(learned, None, config, nn.Identity()), files, keeper)
+    fit(trainer, TrainingModule(network, config), EpochBatches(learned, None, config, nn.Identity()), files, keeper)
     network.cpu().eval()
-    wrong = count_wrong(network, data.test.images, data.test.labels)
     return {
         "model": config.model,
         "width": config.model_config["width"],
         "seed": config.seed,
         "data": data.name,
         "epochs": config.epochs,
-        "test_error": 100 * wrong / len(data.test),
+        "test_error": evaluate(network, data.test),
         "parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
         "nominal_macs": costs.nominal_macs,
         "executed_macs": costs.executed_macs,

@@ -29,11 +29,11 @@ class Labelled:
 
     Attributes:
         images: (n, channels, height, width), uint8 0..255 or float32 in [0, 1].
-        labels: int64, (n,), indices of classes.
+        labels: (n, ...), as those of a `Split`.
     """
 
     images: Shaped[Tensor, "n c h w"]
-    labels: Int[Tensor, " n"]
+    labels: Shaped[Tensor, "n ..."]
 
     def taken(self, indices: Int[ndarray, " k"]) -> "Labelled":
         """Return some of the images."""
@@ -147,6 +147,8 @@ class LabelledParts:
         labelled = self.parts[found]
         if not len(labelled.labels):
             raise ValueError(f"{self.title}: {found} has no readable image")
+        if labelled.labels.is_floating_point():  # numbers, which have no classes
+            return LabelledImages(self.name, found, labelled.split(), self.skipped)
         present = self._present(found)
         if unknown := [name for name in present if name not in classes]:
             raise ValueError(
@@ -161,7 +163,7 @@ class LabelledParts:
     def _present(self, part: PartOrAll) -> list[str]:
         return [self.classes[label] for label in self.parts[part].labels.unique().tolist()]
 
-    def _relabelled(self, labels: Int[Tensor, " n"], classes: Sequence[str]) -> Int[Tensor, " n"]:
+    def _relabelled(self, labels: Int[Tensor, "n ..."], classes: Sequence[str]) -> Int[Tensor, "n ..."]:
         order = torch.tensor([classes.index(name) if name in classes else -1 for name in self.classes])
         return order[labels]
 

@@ -11,10 +11,11 @@ from typing import Any
 from sepgconv._files import LockedError, locked, read_json, write_json
 from sepgconv.models.storage import CONFIG, WEIGHTS
 from sepgconv.tasks.conditions import Conditions, changes, known_data, unknown
+from sepgconv.tasks.config import DEFAULT_TASK
 from sepgconv.tasks.environment import versions
 
-# Options that the configs of older versions lack, and how it was without them.
-_ONCE_UNSAID = {"initialisation": "sepgconv"}
+# Options that configs leave out, those of older versions at least, and what they are then.
+_ONCE_UNSAID = {"initialisation": "sepgconv", "task": DEFAULT_TASK}
 PREPARED = "prepared"  # in config.json: whether the weights that the run began with were other than its seed draws
 IDENTITY = "run"  # in config.json: a random number by which the run's checkpoints are known
 
@@ -51,7 +52,7 @@ class RunFolder:
 
     @property
     def curves(self) -> Path:
-        """The same figures as a picture."""
+        """The same figures as an image."""
         return self.root / "curves.png"
 
     @property
@@ -187,10 +188,8 @@ class RunFolder:
             FileNotFoundError: no run was begun here.
             ValueError: it was another; the message names every difference.
         """
-        begun = self.read_setup()
-        if isinstance(begun.get("config"), dict):
-            begun["config"] = {**_ONCE_UNSAID, **begun["config"]}
-        differences = [line for part in setup for line in _differences(part, begun.get(part), setup[part])]
+        begun, wanted = _said(self.read_setup()), _said(setup)
+        differences = [line for part in wanted for line in _differences(part, begun.get(part), wanted[part])]
         if differences:
             raise ValueError(
                 f"the run in {self.root} was started otherwise: {'; '.join(differences)}. Resume it as it was, "
@@ -283,6 +282,11 @@ class RunFolder:
     def how_to_go_on(self) -> str:
         """Say how a stopped run is continued."""
         return f"continue with resume=True (--resume) and the folder {self.root}"
+
+
+def _said(setup: Mapping[str, Any]) -> dict[str, Any]:
+    config = setup.get("config")
+    return {**setup, "config": {**_ONCE_UNSAID, **config}} if isinstance(config, dict) else dict(setup)
 
 
 def _differences(name: str, old: Any, new: Any) -> list[str]:

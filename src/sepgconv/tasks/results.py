@@ -17,6 +17,7 @@ from sepgconv.tasks.curves import draw_curves
 from sepgconv.tasks.folder import RunFolder
 from sepgconv.tasks.history import Row, format_history, read_history
 from sepgconv.tasks.record import KeptRecord, RunRecord
+from sepgconv.tasks.registry import get_task
 
 _NAME, _BIT_DEPTH = "name", "bit_depth"  # in the header of the preprocessing
 
@@ -48,7 +49,9 @@ def _write_history(files: RunFolder, record: RunRecord, history: Sequence[Row]) 
     if not files.history.is_file() or files.history.read_bytes() != content:
         write_atomically(files.history, content)
     title = f"{record.model}, width {record.width}, on {record.data}"
-    draw_curves(files.curves, history, title=title, test_error=record.test_error)
+    task = get_task(record.task)
+    test = record.figures[f"test_{task.metrics[0].name}"]
+    draw_curves(files.curves, history, task=task, title=title, test=test)
 
 
 def _digests(files: RunFolder) -> dict[str, str]:
