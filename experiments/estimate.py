@@ -62,7 +62,7 @@ def estimate(cell: Cell, records: Sequence[Record]) -> float:
     timed = [r for r in complete if r["device"] == here]
     if not timed and not on_gpu:
         timed = complete
-    if same := [_seconds(record) for record in timed if record["row"] == cell.row]:
+    if same := [_seconds(record) for record in timed if record["row"] == cell.row_key]:
         return statistics.fmean(same)
     todo = work(cell)
     if not todo:

@@ -12,7 +12,7 @@ from sepgconv.analysis import equivariance_error, pose_components, shuffle_kerne
 from sepgconv.data import Split
 from sepgconv.nn import GroupConv2d
 from sepgconv.tasks import evaluate
-from sepgconv.tasks.history import Row
+from sepgconv.tasks.history import MetricsRow
 
 _DECIMALS = 4  # of a share; keeps the records short
 
@@ -30,7 +30,7 @@ class Trained:
 
     network: nn.Module
     initial: nn.Module
-    history: list[Row]
+    history: list[MetricsRow]
     test: Split
 
 

@@ -4,7 +4,7 @@ from experiments.cells import Cell
 from experiments.comparison import COMPARABLE_DATA, compare
 from experiments.experiment import Experiment, Row
 from experiments.report import Report
-from experiments.statistics import groups
+from experiments.statistics import runs_by_data
 from experiments.store import Reading
 
 SEEDS = (1, 2, 3, 4, 5)
@@ -77,9 +77,9 @@ def _means(reading: Reading) -> dict[str, dict[Row, float]]:
     """Return the mean errors by data set and row, of images on which the paper's numbers may stand beside ours."""
     found: dict[str, dict[Row, float]] = {}
     for row in ROWS:
-        for group in groups(reading.of_row(row.cell)):
-            if group.mean is not None and group.data in COMPARABLE_DATA:
-                found.setdefault(group.data, {})[row] = group.mean
+        for runs in runs_by_data(reading.of_row(row.cell)):
+            if runs.mean is not None and runs.data in COMPARABLE_DATA:
+                found.setdefault(runs.data, {})[row] = runs.mean
     return found
 
 

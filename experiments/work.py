@@ -269,7 +269,7 @@ def _line(job: Job, values: Record) -> Record:
     identity = {
         "table": job.table,
         "fingerprint": cell.fingerprint,
-        "row": cell.row,
+        "row": cell.row_key,
         "status": FINISHED,
         "cell": cell.specification(),
     }

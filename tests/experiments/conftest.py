@@ -44,7 +44,7 @@ def make_record() -> Callable[..., Record]:
         return {
             "table": "table1",
             "fingerprint": cell.fingerprint,
-            "row": cell.row,
+            "row": cell.row_key,
             "status": "finished",
             "cell": cell.specification(),
             "model": cell.model,

@@ -12,7 +12,7 @@ from torch import nn
 from sepgconv._terminal import say
 from sepgconv.tasks.environment import peak_memory_bytes
 from sepgconv.tasks.errors import CheckpointError, DivergedError
-from sepgconv.tasks.history import Row
+from sepgconv.tasks.history import MetricsRow
 from sepgconv.tasks.module import TrainingModule
 from sepgconv.tasks.task import Metric
 
@@ -41,7 +41,7 @@ class EpochKeeper(Callback):
         self.epoch = epoch
         self.seconds = self.cpu_seconds = 0.0
         self.peak_memory_bytes: int | None = None
-        self.history: list[Row] = []
+        self.history: list[MetricsRow] = []
         self.run: str | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class EpochKeeper(Callback):
             raise
 
     def _log(self, trainer: Trainer, module: TrainingModule) -> None:
-        row: Row = {
+        row: MetricsRow = {
             "epoch": self.epoch,
             "step": trainer.global_step,
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
@@ -118,7 +118,7 @@ def _larger(a: int | None, b: int | None) -> int | None:
     return max((value for value in (a, b) if value is not None), default=None)
 
 
-def _sentence(row: Row, epochs: int | None, metrics: Sequence[Metric]) -> str:
+def _sentence(row: MetricsRow, epochs: int | None, metrics: Sequence[Metric]) -> str:
     # Means over the epoch, while the weights changed; what the record says of "train" is of the last weights.
     figures = [f"running loss {row['train_loss']:.4f}"]
     figures += [f"running train {metric.name} {metric.text(row[f'train_{metric.name}'])}" for metric in metrics]

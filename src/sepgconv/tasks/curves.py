@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sepgconv._drawing import literal_text
 from sepgconv._files import write_atomically
 from sepgconv._text import shortened, visible
-from sepgconv.tasks.history import Row
+from sepgconv.tasks.history import MetricsRow
 from sepgconv.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ TITLE = 110  # letters that fit above the curves
 _LABELS = {"train": "train, running mean", "validation": "validation"}
 
 
-def draw_curves(path: Path, history: Sequence[Row], *, task: Task, title: str, test: float | None) -> None:
+def draw_curves(path: Path, history: Sequence[MetricsRow], *, task: Task, title: str, test: float | None) -> None:
     """Draw the loss and the deciding metric over the epochs as PNG.
 
     Args:
@@ -46,7 +46,7 @@ def draw_curves(path: Path, history: Sequence[Row], *, task: Task, title: str, t
     write_atomically(path, image.getbuffer())
 
 
-def _draw(figure: "Figure", history: Sequence[Row], task: Task, test: float | None) -> None:
+def _draw(figure: "Figure", history: Sequence[MetricsRow], task: Task, test: float | None) -> None:
     metric = task.metrics[0]
     quantities = (("loss", task.loss_name), (metric.name, metric.title))
     for axes, (quantity, label) in zip(figure.subplots(1, 2), quantities, strict=True):
