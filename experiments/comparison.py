@@ -64,7 +64,7 @@ def compare(
 
 
 def _counts(rows: Sequence[Row], seeds: Sequence[int], reading: Reading) -> tuple[str, ...]:
-    """Say how many cells have a record; where there are several kinds of images, for each."""
+    """Return sentences on how many cells have a record; where there are several kinds of images, for each."""
     wanted = sum(len(row.cells(seeds)) for row in rows)
     found: dict[str, list[Record]] = {}
     for row in rows:
@@ -81,7 +81,7 @@ def _counts(rows: Sequence[Row], seeds: Sequence[int], reading: Reading) -> tupl
 
 
 def kept_apart(reading: Reading) -> tuple[str, ...]:
-    """Say which records and lines do not count, and why."""
+    """Return sentences on which records and lines do not count, and why."""
     notes: list[str] = []
     if reading.apart:
         versions = sorted({str(record["versions"].get("sepgconv")) for record in reading.apart})

@@ -51,16 +51,16 @@ def report(reading: Reading) -> Report:
         "measure was added.",
     ]
     for number, row in enumerate(ROWS):
-        for another, (title, runs) in enumerate(titled(row.title, reading.of_row(row.cell)).items()):
-            which = f"{title}, {'seed' if len(runs.finished) == 1 else 'seeds'} {seeds(runs)}"
-            parts += [_table(f"{which}, {words}", runs, measure, reading) for measure, words in SCALES]
+        for another, (title, found) in enumerate(titled(row.title, reading.of_row(row.cell)).items()):
+            which = f"{title}, {'seed' if len(found.finished) == 1 else 'seeds'} {seeds(found)}"
+            parts += [_table(f"{which}, {words}", found, measure, reading) for measure, words in SCALES]
             parts.append(
                 Picture(
-                    file=f"figure2{'ab'[number]}{f'-{_file_name(runs.data)}' if another else ''}.png",
+                    file=f"figure2{'ab'[number]}{f'-{_file_name(found.data)}' if another else ''}.png",
                     caption=f"{title}: share of variance of the first principal component, by layer, of all sets of "
                     "kernels and seeds; boxes have the median and the quartiles, whiskers reach to 1.5 times the box, "
                     "sets beyond are not drawn",
-                    content={words: _layers(runs.finished, measure) for measure, words in SCALES},
+                    content={words: _layers(found.finished, measure) for measure, words in SCALES},
                     draw=draw,
                     size=(9.0, 8.0),
                 )
@@ -115,7 +115,7 @@ def _difference(by_seed: Sequence[Shares]) -> str:
 
 
 def _finding(title: str, runs: SeedRuns) -> str:
-    """Say in a sentence what the tables of a network say."""
+    """Return a sentence on what the tables of a network say."""
     parts: list[str] = []
     for measure, words in SCALES:
         layers = _layers(runs.finished, measure).values()

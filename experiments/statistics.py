@@ -119,7 +119,7 @@ def macs(runs: SeedRuns) -> str:
 
 
 def origin(records: Sequence[Record], measured: Sequence[Record] = ()) -> tuple[str, ...]:
-    """Say where records come from: data, devices, threads, epochs, versions, commits; a sentence each.
+    """Return sentences on where records come from: data, devices, threads, epochs, versions, commits; a sentence each.
 
     Args:
         records: all.

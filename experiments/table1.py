@@ -52,7 +52,7 @@ def report(reading: Reading) -> Report:
 
 
 def findings(reading: Reading) -> tuple[str, ...]:
-    """Say which networks erred least, and how far from the paper's numbers; two sentences for each kind of images."""
+    """Return which networks erred least, and how far from the paper's numbers; two sentences for each kind of image."""
     sentences: list[str] = []
     for data, means in sorted(_means(reading).items()):
         order = sorted(((mean, row) for row, mean in means.items()), key=lambda entry: entry[0])
@@ -62,7 +62,7 @@ def findings(reading: Reading) -> tuple[str, ...]:
 
 
 def _differences(reading: Reading) -> tuple[str, ...]:
-    """Say how far our means are from the paper's, for each kind of images."""
+    """Return sentences on how far our means are from the paper's, for each kind of images."""
     found = {
         data: [mean - float(row.published.split()[0]) for row, mean in means.items()]
         for data, means in sorted(_means(reading).items())

@@ -13,7 +13,7 @@ Record = dict[str, Any]
 
 @pytest.fixture
 def trial() -> Callable[..., Cell]:
-    """Two epochs of three batches on 40 turned digits, which need no files."""
+    """Two epochs of three batches on 40 rotated digits, which need no files."""
 
     def make(**fields: Any) -> Cell:
         overrides = {"epochs": 2, "batch_size": 16, **fields.pop("overrides", {})}

@@ -149,3 +149,19 @@ def test_the_digest_of_the_code_sees_one_byte(tmp_path, monkeypatch):
     finally:
         monkeypatch.undo()
         conditions_module.code_digest.cache_clear()
+
+
+def test_what_the_digest_leaves_out_is_there_under_its_name(tmp_path, monkeypatch):
+    """A folder that gets another name counts from then on, and one that is new counts at once."""
+    assert all((conditions_module.PACKAGE / name).is_dir() for name in conditions_module.APART)
+    (tmp_path / "a_new_part").mkdir()
+    monkeypatch.setattr(conditions_module, "PACKAGE", tmp_path)
+    conditions_module.code_digest.cache_clear()
+    try:
+        empty = conditions_module.code_digest()
+        (tmp_path / "a_new_part" / "a.py").write_text("x = 1.0\n")
+        conditions_module.code_digest.cache_clear()
+        assert conditions_module.code_digest() != empty
+    finally:
+        monkeypatch.undo()
+        conditions_module.code_digest.cache_clear()

@@ -2,8 +2,8 @@
 
 from sepgconv.data.augmentation import augmentation, list_augmentations
 from sepgconv.data.dataset import Dataset, Split
+from sepgconv.data.image_file import read_image
 from sepgconv.data.labelled import LabelledImages
-from sepgconv.data.pictures import read_image
 from sepgconv.data.preprocessing import build_preprocessing
 from sepgconv.data.registry import (
     describe_dataset,

@@ -132,7 +132,7 @@ class Dataset:
 
         It covers the class names in their order, the images and labels of every part in theirs, as they are here, after
         preprocessing, and `bit_depth`; neither `name` nor `skipped`. One bit of a pixel changes it. Preprocessing that
-        computes (whitening, turning) may round otherwise on another machine, and the digest is then another one.
+        computes (whitening, rotation) may round otherwise on another machine, and the digest is then another one.
         """
         return self._digest
 

@@ -55,6 +55,12 @@ class LabelledImages:
         part: which part of it they are; "all" where it is not divided.
         split: the images, with the labels of the classes that were asked for.
         skipped: files that could not be read and were left out.
+
+    Example:
+        >>> from sepgconv.data import load_labelled_images
+        >>> found = load_labelled_images("rotated_digits", classes=tuple("0123456789"), image_shape=(1, 28, 28))
+        >>> found.name, found.part
+        ('rotated_digits', 'test')
     """
 
     name: str
@@ -205,7 +211,7 @@ def part_to_judge(parts: Collection[PartOrAll], wanted: Part | None, title: str)
 
 
 def refuse_missing_parts(parts: Mapping[PartOrAll, object], title: str) -> None:
-    """Refuse what has parts but lacks the one to train on or the one to test on.
+    """Raise an error for what has parts but lacks the one to train on or the one to test on.
 
     Raises:
         ValueError: which is missing.
@@ -219,7 +225,7 @@ def refuse_missing_parts(parts: Mapping[PartOrAll, object], title: str) -> None:
 
 
 def refuse_unlearned(present: Mapping[PartOrAll, Sequence[str]], title: str) -> None:
-    """Refuse classes that other parts have and the training part does not.
+    """Raise an error for classes that other parts have and the training part does not.
 
     Raises:
         ValueError: which, and where.

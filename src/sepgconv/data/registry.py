@@ -29,7 +29,7 @@ _FOLDER = "folder"
 _FOLDER_DESCRIPTION = "your own images: a folder of class folders, or an .npz with x_train y_train x_test y_test"
 _DATASETS = {
     "rotated_digits": _Entry(
-        "1,797 handwritten digits of scikit-learn, turned at random, 28x28 grey; embedded, needs no files",
+        "1,797 handwritten digits of scikit-learn, rotated at random, 28x28 grey; embedded, needs no files",
         28,
         lambda data_dir, download: load_rotated_digits(),
     ),

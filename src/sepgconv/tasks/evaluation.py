@@ -34,6 +34,11 @@ class Run:
         classes: names of the classes, in the order of the scores; none where the task knows no classes.
         bit_depth: bits that files of 16 bits a pixel used among its images; others of the kind are read with it
             (`sepgconv.data.read_image`). None: there were none, or the run is of a version that did not keep it.
+
+    Example:
+        >>> from dataclasses import fields
+        >>> [field.name for field in fields(Run)]  # what `load_run` returns
+        ['record', 'model', 'preprocessing', 'classes', 'bit_depth']
     """
 
     record: RunRecord
@@ -55,6 +60,18 @@ def load_run(folder: str | Path) -> Run:
         FileNotFoundError: the folder is none of a run, or the run is not finished.
         OSError: a file cannot be read, as without the permission to.
         ValueError: a file in it is damaged or missing, or its task is not registered.
+
+    Example:
+        >>> import tempfile
+        >>> from sepgconv.data import load_dataset, take_images
+        >>> from sepgconv.tasks import TrainingConfig, train
+        >>> config = TrainingConfig(model="z2cnn", data="rotated_digits", model_config={"width": 2}, epochs=1)
+        >>> digits = take_images(load_dataset("rotated_digits"), 40, seed=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     record = train(config, folder=folder, data=digits, progress=False, accelerator="cpu")
+        ...     run = load_run(folder)
+        >>> run.record == record, evaluate(run, digits.test) == record.test_error
+        (True, True)
     """
     files = RunFolder(Path(folder))
     if not files.setup.is_file():

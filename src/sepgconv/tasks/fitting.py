@@ -170,7 +170,7 @@ def _is_of_restoring(error: BaseException) -> bool:
 
 
 def what_is_left(folder: RunFolder, keeper: EpochKeeper, epochs: int) -> str:
-    """Say which checkpoint a run leaves that is stopped now."""
+    """Return a sentence on which checkpoint a run leaves that is stopped now."""
     # Ctrl-C may come when a checkpoint is already on the disk and not yet counted: the disk is right.
     try:
         return folder.what_is_left(completed_epochs(folder.checkpoint), epochs)

@@ -110,7 +110,7 @@ class RunFolder:
             raise NotADirectoryError(f"{self.root} is a file; a run needs a folder of its own")
 
     def refuse_existing(self) -> None:
-        """Make sure that a new run would write over nothing.
+        """Raise an error unless a new run would write over nothing.
 
         Raises:
             FileExistsError: the folder holds a run, or files of the same names.
@@ -179,7 +179,7 @@ class RunFolder:
         return known_data(self.read_setup())
 
     def refuse_other(self, setup: Mapping[str, Any]) -> None:
-        """Make sure that what is to be resumed is the run that was begun.
+        """Raise an error unless what is to be resumed is the run that was begun.
 
         Args:
             setup: "config", "precision" and "data" as in `begin`, or a part of it.
@@ -197,7 +197,7 @@ class RunFolder:
             )
 
     def refuse_other_beginning(self, *, prepared: bool) -> None:
-        """Make sure that a run without a checkpoint begins with the weights that it was to begin with.
+        """Raise an error unless a run without a checkpoint begins with the weights that it was to begin with.
 
         Args:
             prepared: whether they are other than its seed draws.
@@ -213,7 +213,7 @@ class RunFolder:
             )
 
     def refuse_changes(self, now: Conditions, *, force: bool) -> list[str]:
-        """Make sure that nothing else changed that may change the numbers of the run that is to be resumed.
+        """Raise an error unless nothing else changed that may change the numbers of the run that is to be resumed.
 
         What an older version did not note cannot be compared, which a warning says.
 
@@ -269,7 +269,7 @@ class RunFolder:
         return noted
 
     def what_is_left(self, epoch: int, epochs: int) -> str:
-        """Say which checkpoint a stopped run left.
+        """Return a sentence on which checkpoint a stopped run left.
 
         Args:
             epoch: the checkpoint's, counted from 1; 0 for none.
@@ -280,7 +280,7 @@ class RunFolder:
         return f"the last good checkpoint is {self.checkpoint} (epoch {epoch} of {epochs})"
 
     def how_to_go_on(self) -> str:
-        """Say how a stopped run is continued."""
+        """Return a sentence on how a stopped run is continued."""
         return f"continue with resume=True (--resume) and the folder {self.root}"
 
 

@@ -14,13 +14,21 @@ MetricsRow: TypeAlias = dict[str, int | float]
 
 
 def read_history(path: Path) -> list[MetricsRow]:
-    """Return the rows of a history, without the columns that a row leaves empty; no file, no rows.
+    r"""Return the rows of a history, without the columns that a row leaves empty; no file, no rows.
 
     In the folder of a finished run the file is compared with the digest that the run's record has of it.
 
     Raises:
         OSError: it cannot be read.
         ValueError: it is damaged: no table of numbers, epochs other than 1, 2, 3 and so on, or not what was recorded.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "metrics.csv"
+        ...     _ = path.write_text("epoch,train_loss\n1,2.5\n2,1.25\n")
+        ...     read_history(path)
+        [{'epoch': 1, 'train_loss': 2.5}, {'epoch': 2, 'train_loss': 1.25}]
     """
     if not path.is_file():
         return []

@@ -57,6 +57,20 @@ class RunRecord:
         model_config: the network's complete config.
         changes: what was otherwise when the run was resumed by force, and may have changed its numbers, a sentence
             each; none for a run that went through as it began.
+
+    Raises:
+        ValueError: a figure out of its range, an image shape that is none, or classes that the task cannot learn.
+
+    Example:
+        >>> import tempfile
+        >>> from sepgconv.data import load_dataset, take_images
+        >>> from sepgconv.tasks import TrainingConfig, train
+        >>> config = TrainingConfig(model="z2cnn", data="rotated_digits", model_config={"width": 2}, epochs=1)
+        >>> digits = take_images(load_dataset("rotated_digits"), 40, seed=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     record = train(config, folder=folder, data=digits, progress=False, accelerator="cpu")
+        >>> record.task, list(record.figures), record.figures["test_error"] == record.test_error
+        ('classification', ['test_error', 'validation_error', 'train_error'], True)
     """
 
     model: str

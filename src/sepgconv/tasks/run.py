@@ -90,6 +90,16 @@ def train(
         LostProcessError: another process of a run on several devices ended; the same.
         KeyboardInterrupt: Ctrl-C; the same.
         ImportError: the extra "train" is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> from sepgconv.data import load_dataset, take_images
+        >>> config = TrainingConfig(model="z2cnn", data="rotated_digits", model_config={"width": 2}, epochs=1)
+        >>> digits = take_images(load_dataset("rotated_digits"), 40, seed=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     record = train(config, folder=folder, data=digits, progress=False, accelerator="cpu")
+        >>> record.parameters, record.images, 0 <= record.test_error <= 100
+        (334, {'train': 33, 'validation': 7, 'test': 597}, True)
     """
     if force and not resume:
         raise ValueError("force=True (--force) accepts changes at a resume (--resume); no run is ever written over")
@@ -244,6 +254,12 @@ def initial_network(config: TrainingConfig, dataset: Dataset) -> nn.Module:
 
     Raises:
         ValueError: the config's network does not fit the data.
+
+    Example:
+        >>> from sepgconv.data import load_dataset
+        >>> config = TrainingConfig(model="z2cnn", data="rotated_digits", model_config={"width": 2})
+        >>> initial_network(config, load_dataset("rotated_digits")).num_classes
+        10
     """
     found = {"in_channels": dataset.image_shape[0], **get_task(config.task).head(dataset.classes)}
     for key, value in found.items():
@@ -264,6 +280,17 @@ def network_before_training(record: RunRecord) -> nn.Module:
 
     Args:
         record: the run's.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from sepgconv.data import load_dataset, take_images
+        >>> config = TrainingConfig(model="z2cnn", data="rotated_digits", model_config={"width": 2}, epochs=1)
+        >>> digits = take_images(load_dataset("rotated_digits"), 40, seed=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     record = train(config, folder=folder, data=digits, progress=False, accelerator="cpu")
+        >>> first = network_before_training(record).classifier.weight
+        >>> torch.equal(first, initial_network(config, digits).classifier.weight)
+        True
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(record.seed)
