@@ -131,13 +131,13 @@ def _initialisation(reading: Reading) -> Table:
     lines: list[tuple[str, ...]] = []
     for row in INITIALISATION_ROWS:
         found = titled(row.title, reading.of_row(row.cell))
-        for title, group in found.items():
-            curves = [record["measures"]["convergence"]["validation_error"] for record in group.finished]
+        for title, runs in found.items():
+            curves = [record["measures"]["convergence"]["validation_error"] for record in runs.finished]
             needed = [epochs_to(GOAL, curve) for curve in curves]
             reached = [epochs for epochs in needed if epochs is not None]
             epochs = ", ".join("never" if epochs is None else str(epochs) for epochs in needed)
             mean = f"{statistics.fmean(reached):.1f}" if len(reached) == len(needed) else "-"
-            lines.append((title, seeds(group), epochs, mean, error(group)))
+            lines.append((title, seeds(runs), epochs, mean, error(runs)))
         if not found:
             state = DIVERGED if reading.of_row(row.cell) else NOT_RUN
             lines.append((row.title, state, state, "-", state))

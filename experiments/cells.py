@@ -107,22 +107,22 @@ class Cell:
 
     @property
     def fingerprint(self) -> str:
-        """Tells this cell from every other: 16 hexadecimal digits."""
+        """What tells this cell from every other: 16 hexadecimal digits."""
         return fingerprint(self.specification())
 
     @property
-    def row(self) -> str:
-        """Tells this cell from all others but those that differ in the seed only."""
+    def row_key(self) -> str:
+        """What tells this cell from all others but those that differ in the seed only: the fingerprint of its row."""
         return row_fingerprint(self.specification())
 
     @property
-    def rows(self) -> tuple[str, ...]:
-        """The fingerprints of the rows that are reported as this one: its own, and those of a kind of its data."""
+    def equivalent_keys(self) -> tuple[str, ...]:
+        """The keys of the rows that are reported as this cell's: its own, then those on each kind of its data."""
         kinds = (dataclasses.replace(self, data=data) for data in KINDS.get(self.data, ()))
-        return (self.row, *(cell.row for cell in kinds))
+        return (self.row_key, *(cell.row_key for cell in kinds))
 
     @property
-    def kin(self) -> "tuple[Cell, ...]":
+    def equivalent_cells(self) -> "tuple[Cell, ...]":
         """The cells that may be the same run: on a kind of this one's data, or on what that is a kind of."""
         names = (*KINDS.get(self.data, ()), *(name for name, kinds in KINDS.items() if self.data in kinds))
         return tuple(dataclasses.replace(self, data=name) for name in names)

@@ -7,7 +7,7 @@ from experiments import statistics
 from experiments.experiment import Experiment, Row
 from experiments.record import DIVERGED, Record
 from experiments.report import Table
-from experiments.statistics import Group, groups, origin, whole
+from experiments.statistics import SeedRuns, origin, runs_by_data, whole
 from experiments.store import Reading
 from sepgconv._numbers import plural
 
@@ -44,13 +44,13 @@ def compare(
     used: list[Record] = []
     measured: list[Record] = []
     for row in rows:
-        found = groups(reading.of_row(row.cell))
+        found = runs_by_data(reading.of_row(row.cell))
         if not found:
             lines.append((row.title, row.cell.data, NOT_RUN, "-", "-", NOT_RUN, _published(row, row.cell.data), "-"))
-        for group in found:
-            lines.append(_line(row, group))
-            used.extend(group.records)
-            measured.extend(group.records if row.cell.measures else ())
+        for runs in found:
+            lines.append(_line(row, runs))
+            used.extend(runs.records)
+            measured.extend(runs.records if row.cell.measures else ())
     everything = (
         *_counts(rows, seeds, reading),
         *origin(used, measured),
@@ -64,7 +64,7 @@ def compare(
 
 
 def _counts(rows: Sequence[Row], seeds: Sequence[int], reading: Reading) -> tuple[str, ...]:
-    """Say how many cells have a record; where there are several kinds of images, for each."""
+    """Return sentences on how many cells have a record; where there are several kinds of images, for each."""
     wanted = sum(len(row.cells(seeds)) for row in rows)
     found: dict[str, list[Record]] = {}
     for row in rows:
@@ -81,7 +81,7 @@ def _counts(rows: Sequence[Row], seeds: Sequence[int], reading: Reading) -> tupl
 
 
 def kept_apart(reading: Reading) -> tuple[str, ...]:
-    """Say which records and lines do not count, and why."""
+    """Return sentences on which records and lines do not count, and why."""
     notes: list[str] = []
     if reading.apart:
         versions = sorted({str(record["versions"].get("sepgconv")) for record in reading.apart})
@@ -96,8 +96,8 @@ def kept_apart(reading: Reading) -> tuple[str, ...]:
 
 def other_records(experiment: Experiment, reading: Reading) -> Table | None:
     """Return a table of the records in an experiment's file that are of none of its rows, such as trials; or None."""
-    rows = {name for row in (*experiment.rows, *experiment.substitutes) for name in row.cell.rows}
-    found = [record for record in reading.records.values() if record["row"] not in rows]
+    known = {key for row in (*experiment.rows, *experiment.substitutes) for key in row.cell.equivalent_keys}
+    found = [record for record in reading.records.values() if record["row"] not in known]
     if not found:
         return None
     lines = [
@@ -117,16 +117,16 @@ def other_records(experiment: Experiment, reading: Reading) -> Table | None:
     return Table(title="Other configs and trials, in no mean", columns=columns, rows=tuple(sorted(lines)), left=3)
 
 
-def _line(row: Row, group: Group) -> tuple[str, ...]:
+def _line(row: Row, runs: SeedRuns) -> tuple[str, ...]:
     return (
         row.title,
-        group.data,
-        statistics.seeds(group),
-        whole(group.the("parameters")),
-        statistics.macs(group),
-        statistics.error(group),
-        _published(row, group.data),
-        statistics.seconds(group),
+        runs.data,
+        statistics.seeds(runs),
+        whole(runs.common_value("parameters")),
+        statistics.macs(runs),
+        statistics.error(runs),
+        _published(row, runs.data),
+        statistics.seconds(runs),
     )
 
 

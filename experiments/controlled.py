@@ -1,10 +1,10 @@
 """The controlled experiment of Figure 1: do filters stay equal along the poses, and which ones (theory.md, Redundancy).
 
-A p4 network without activation functions. Its first layer is one fixed filter that no turn changes, so its maps are the
-same in every pose. All filters begin equal along the poses; in layer 2, half of the output channels begin with kernels
-that no turn changes. Prediction: layer 2 stays equal along the poses; its symmetric channels stay symmetric, their maps
-are equal in all poses, and the filters of layer 3 that read them stay equal along the poses, while those that read the
-others do not. Control: the same network with every filter drawn freely.
+A p4 network without activation functions. Its first layer is one fixed filter that no rotation changes, so its maps are
+the same in every pose. All filters begin equal along the poses; in layer 2, half of the output channels begin with
+kernels that no rotation changes. Prediction: layer 2 stays equal along the poses; its symmetric channels stay
+symmetric, their maps are equal in all poses, and the filters of layer 3 that read them stay equal along the poses,
+while those that read the others do not. Control: the same network with every filter drawn freely.
 
 It trains in float64. A symmetric kernel gets a symmetric gradient, but in float32 the rounding of its sums is no longer
 small beside it, and Adam, which divides by the gradient's size, turns that into asymmetry of several percent within a
@@ -25,10 +25,9 @@ from sepgconv.data import Dataset, Split
 from sepgconv.functional import pixel_action, transform_kernel
 from sepgconv.nn import GroupBatchNorm2d, GroupConv2d, GroupMaxPool, LiftingConv2d, MaxPool2d
 from sepgconv.symmetry import group as find_group
-from sepgconv.tasks import TrainingConfig
+from sepgconv.tasks import TrainingConfig, evaluate
 from sepgconv.tasks.conditions import conditions_of
 from sepgconv.tasks.environment import device_name, git_commit, versions
-from sepgconv.tasks.evaluation import count_wrong
 from sepgconv.tasks.folder import RunFolder
 
 GROUP = "p4"
@@ -36,7 +35,7 @@ GROUP = "p4"
 PRECISIONS: Mapping[str, tuple[torch.dtype, str]] = MappingProxyType(
     {"float32": (torch.float32, "32-true"), "float64": (torch.float64, "64-true")}
 )
-# Rises from the corners to the middle and is the same under every turn and mirror.
+# Rises from the corners to the middle and is the same under every rotation and mirror.
 INVARIANT_FILTER = ((1.0, 2.0, 1.0), (2.0, 4.0, 2.0), (1.0, 2.0, 1.0))
 
 
@@ -114,7 +113,7 @@ def train_controlled(
     from sepgconv.tasks.callbacks import EpochKeeper
     from sepgconv.tasks.checkpoint import own_epochs
     from sepgconv.tasks.fitting import build_trainer, fit
-    from sepgconv.tasks.module import Classifier, EpochBatches
+    from sepgconv.tasks.module import EpochBatches, TrainingModule
 
     commit, files = git_commit(), RunFolder(folder)
     setup = {"config": config.to_dict(), "data": data.name, "images": len(data.train) + len(data.validation)}
@@ -138,16 +137,15 @@ def train_controlled(
     learned = Split(
         torch.cat((data.train.images, data.validation.images)), torch.cat((data.train.labels, data.validation.labels))
     )
-    fit(trainer, Classifier(network, config), EpochBatches(learned, None, config, nn.Identity()), files, keeper)
+    fit(trainer, TrainingModule(network, config), EpochBatches(learned, None, config, nn.Identity()), files, keeper)
     network.cpu().eval()
-    wrong = count_wrong(network, data.test.images, data.test.labels)
     return {
         "model": config.model,
         "width": config.model_config["width"],
         "seed": config.seed,
         "data": data.name,
         "epochs": config.epochs,
-        "test_error": 100 * wrong / len(data.test),
+        "test_error": evaluate(network, data.test),
         "parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
         "nominal_macs": costs.nominal_macs,
         "executed_macs": costs.executed_macs,
@@ -168,7 +166,7 @@ def similarities(network: ControlledNetwork, images: Tensor) -> dict[str, Any]:
     """Return how alike filters and maps are along the poses, and what Figure 1 shows of them.
 
     All are mean cosine similarities, 1 for equal: of the kernels of a filter along the poses (`second_filters` by
-    output channel, `third_filters` by input channel), of a layer-2 kernel with its turned copies (`second_symmetry`),
+    output channel, `third_filters` by input channel), of a layer-2 kernel with its rotated copies (`second_symmetry`),
     of the maps of layer 2, each less its mean, along the poses (`second_maps`). The first half of the channels are
     those that begin symmetric.
 
@@ -180,11 +178,11 @@ def similarities(network: ControlledNetwork, images: Tensor) -> dict[str, Any]:
         maps = network.second_maps(images.to(network.second.weight.dtype))
         second, third = network.second.weight, network.third.weight
         action = pixel_action(network.second.group, (3, 3))
-        turned = transform_kernel(second[:, 0, 0], action)  # (out, |G|, k, k)
+        rotated = transform_kernel(second[:, 0, 0], action)  # (out, |G|, k, k)
         shown = [0, network.second.out_channels // 2]  # a channel that began symmetric, and one that did not
         return {
             "second_filters": _rounded(_likeness(second[:, 0].flatten(2))),
-            "second_symmetry": _rounded(_likeness(turned.flatten(2))),
+            "second_symmetry": _rounded(_likeness(rotated.flatten(2))),
             "second_maps": _rounded(_likeness(_centred(maps.movedim(0, 2).flatten(2)))),
             "third_filters": _rounded(_likeness(third.flatten(3)).mean(0)),
             "shown": {
@@ -208,7 +206,7 @@ def _likeness(vectors: Tensor) -> Tensor:
 
 
 def _symmetrised(weight: Tensor) -> Tensor:
-    """Return the filters (out, in, |G|, k, k) with every kernel averaged over its turned copies."""
+    """Return the filters (out, in, |G|, k, k) with every kernel averaged over its rotated copies."""
     action = pixel_action(find_group(GROUP), (weight.shape[-2], weight.shape[-1]))
     kernels = weight.flatten(0, 2)
     return transform_kernel(kernels, action).mean(1).view_as(weight)

@@ -62,11 +62,11 @@ def estimate(cell: Cell, records: Sequence[Record]) -> float:
     timed = [r for r in complete if r["device"] == here]
     if not timed and not on_gpu:
         timed = complete
-    if same := [_seconds(record) for record in timed if record["row"] == cell.row]:
+    if same := [_seconds(record) for record in timed if record["row"] == cell.row_key]:
         return statistics.fmean(same)
     todo = work(cell)
     if not todo:
-        return 5.0  # building a network and running it on a few pictures
+        return 5.0  # building a network and running it on a few images
     network = [r for r in timed if (r["model"], r["width"]) == (cell.model, cell.width)]
     for pool in (network, timed):
         if rates := [rate for record in pool if (rate := _rate(record)) is not None]:

@@ -17,14 +17,14 @@ class Row:
         cell: its cells, but for the seed.
         published: the paper's value, as printed there; empty where the paper has none.
         seeds: with which it is run by default, where they are others than the experiment's.
-        turn: rows of a lower turn are run first, with all their seeds.
+        priority: rows of a lower number are run before those of a higher one, with all their seeds.
     """
 
     title: str
     cell: Cell
     published: str = ""
     seeds: tuple[int, ...] | None = None
-    turn: int = 0
+    priority: int = 0
 
     def cells(self, seeds: Sequence[int]) -> tuple[Cell, ...]:
         """Return the row's cells, one for each of its own seeds, or else of those that are given."""
@@ -52,16 +52,18 @@ class Experiment:
     def cells(self, seeds: tuple[int, ...] | None = None) -> tuple[Cell, ...]:
         """Return every cell, the first seed of all rows first, so that a half-finished table compares like with like.
 
-        Rows of a later turn follow all seeds of those before.
+        Rows of a higher priority number follow all seeds of those before.
 
         Args:
             seeds: instead of the experiment's and its rows' own.
         """
         if seeds is None:
-            wanted = [(row.turn, cell.seed, cell) for row in self.rows for cell in row.cells(self.seeds)]
+            wanted = [(row.priority, cell.seed, cell) for row in self.rows for cell in row.cells(self.seeds)]
         else:
             wanted = [
-                (row.turn, place, with_seed(row.cell, seed)) for place, seed in enumerate(seeds) for row in self.rows
+                (row.priority, place, with_seed(row.cell, seed))
+                for place, seed in enumerate(seeds)
+                for row in self.rows
             ]
         return tuple(cell for _, _, cell in sorted(wanted, key=lambda entry: entry[:2]))
 

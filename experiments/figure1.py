@@ -7,7 +7,7 @@ from experiments.cells import Cell
 from experiments.comparison import compare
 from experiments.experiment import Experiment, Row
 from experiments.report import Picture, Report, Table
-from experiments.statistics import Group, titled
+from experiments.statistics import SeedRuns, titled
 from experiments.store import Reading
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def report(reading: Reading) -> Report:
                 rows=tuple(
                     line
                     for found, symmetric in ((equal, True), (free, False))
-                    for title, group in found.items()
-                    for line in _lines(title, group, symmetric=symmetric)
+                    for title, runs in found.items()
+                    for line in _lines(title, runs, symmetric=symmetric)
                 ),
                 left=2,
                 notes=(
@@ -85,7 +85,7 @@ def report(reading: Reading) -> Report:
     return Report(title="Figure 1: symmetric filters and what follows from them", parts=tuple(parts))
 
 
-def _lines(title: str, group: Group, *, symmetric: bool) -> list[tuple[str, ...]]:
+def _lines(title: str, runs: SeedRuns, *, symmetric: bool) -> list[tuple[str, ...]]:
     half = WIDTH // 2
     names = ("first half, began symmetric", "second half, did not") if symmetric else ("first half", "second half")
     parts = zip(names, (slice(0, half), slice(half, None)), strict=True)
@@ -93,7 +93,7 @@ def _lines(title: str, group: Group, *, symmetric: bool) -> list[tuple[str, ...]
     for part, channels in parts:
         cells: list[str] = []
         for measure, _ in MEASURES:
-            values = [value for r in group.finished for value in r["measures"]["similarity"][measure][channels]]
+            values = [value for r in runs.finished for value in r["measures"]["similarity"][measure][channels]]
             cells.append(f"{statistics.fmean(values):.3f} [{min(values):.3f}, {max(values):.3f}]")
         lines.append((title, part, *cells))
     return lines

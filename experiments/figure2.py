@@ -10,7 +10,7 @@ from experiments.comparison import compare, kept_apart
 from experiments.experiment import Experiment, Row
 from experiments.record import Record
 from experiments.report import Picture, Report, Table
-from experiments.statistics import Group, seeds, titled
+from experiments.statistics import SeedRuns, seeds, titled
 from experiments.store import Reading
 from sepgconv._text import Markdown, markdown
 
@@ -45,26 +45,22 @@ def report(reading: Reading) -> Report:
         "rest comes of kernels that resemble each other all over the layer, or differ in size: a kernel much larger "
         "than those beside it is most of their variance, whatever their shapes. The second table of each network, "
         "where all kernels are scaled to the same variance, tells shape from size.",
-        *(
-            _finding(title, group)
-            for row in ROWS
-            for title, group in titled(row.title, reading.of_row(row.cell)).items()
-        ),
+        *(_finding(title, runs) for row in ROWS for title, runs in titled(row.title, reading.of_row(row.cell)).items()),
         runs,
         f"Seeds {SEEDS[0]} to {SEEDS[-1]} are those of Table 1 whose trained networks were still there when the second "
         "measure was added.",
     ]
     for number, row in enumerate(ROWS):
-        for another, (title, group) in enumerate(titled(row.title, reading.of_row(row.cell)).items()):
-            which = f"{title}, {'seed' if len(group.finished) == 1 else 'seeds'} {seeds(group)}"
-            parts += [_table(f"{which}, {words}", group, measure, reading) for measure, words in SCALES]
+        for another, (title, found) in enumerate(titled(row.title, reading.of_row(row.cell)).items()):
+            which = f"{title}, {'seed' if len(found.finished) == 1 else 'seeds'} {seeds(found)}"
+            parts += [_table(f"{which}, {words}", found, measure, reading) for measure, words in SCALES]
             parts.append(
                 Picture(
-                    file=f"figure2{'ab'[number]}{f'-{_file_name(group.data)}' if another else ''}.png",
+                    file=f"figure2{'ab'[number]}{f'-{_file_name(found.data)}' if another else ''}.png",
                     caption=f"{title}: share of variance of the first principal component, by layer, of all sets of "
                     "kernels and seeds; boxes have the median and the quartiles, whiskers reach to 1.5 times the box, "
                     "sets beyond are not drawn",
-                    content={words: _layers(group.finished, measure) for measure, words in SCALES},
+                    content={words: _layers(found.finished, measure) for measure, words in SCALES},
                     draw=draw,
                     size=(9.0, 8.0),
                 )
@@ -88,14 +84,14 @@ def _layers(records: Sequence[Record], measure: str) -> dict[str, Shares]:
     return layers
 
 
-def _table(title: str, group: Group, measure: str, reading: Reading) -> Table:
-    by_seed = [_layers([record], measure) for record in group.finished]
+def _table(title: str, runs: SeedRuns, measure: str, reading: Reading) -> Table:
+    by_seed = [_layers([record], measure) for record in runs.finished]
     return Table(
         title=f"{title}: mean share of the first component in %",
         columns=("layer", "sets of kernels", *(name for _, name in STATES), "after less dealt anew"),
         rows=tuple(
             (name, f"{len(shares['after']):,}", *_means(shares), _difference([layers[name] for layers in by_seed]))
-            for name, shares in _layers(group.finished, measure).items()
+            for name, shares in _layers(runs.finished, measure).items()
         ),
         notes=(
             "Of the difference: mean ± standard deviation over seeds; the sets of one network are not independent.",
@@ -118,11 +114,11 @@ def _difference(by_seed: Sequence[Shares]) -> str:
     return mean if len(found) == 1 else f"{mean} ± {statistics.stdev(found):.1f}"
 
 
-def _finding(title: str, group: Group) -> str:
-    """Say in a sentence what the tables of a network say."""
+def _finding(title: str, runs: SeedRuns) -> str:
+    """Return a sentence on what the tables of a network say."""
     parts: list[str] = []
     for measure, words in SCALES:
-        layers = _layers(group.finished, measure).values()
+        layers = _layers(runs.finished, measure).values()
         before, after, dealt = _means({state: [s for shares in layers for s in shares[state]] for state, _ in STATES})
         parts.append(f"{words}, {before} % before and {after} % after training, dealt anew {dealt} %")
     return Markdown(f"**{markdown(title)}**, mean over all layers: {markdown('; '.join(parts))}.")

@@ -9,7 +9,7 @@ from experiments.cells import Cell
 from experiments.comparison import compare
 from experiments.experiment import Experiment, Row
 from experiments.report import Picture, Report
-from experiments.statistics import Group, groups
+from experiments.statistics import SeedRuns, runs_by_data
 from experiments.store import Reading
 from experiments.table1 import PUBLISHED
 from sepgconv._text import visible
@@ -52,8 +52,8 @@ WIDTH_ROWS = tuple(
     for width in widths
 )
 # A cell that is in both parts is run once.
-_FIRST = {row.cell.row for row in IMAGES_ROWS}
-ROWS = (*IMAGES_ROWS, *(row for row in WIDTH_ROWS if row.cell.row not in _FIRST))
+_FIRST = {row.cell.row_key for row in IMAGES_ROWS}
+ROWS = (*IMAGES_ROWS, *(row for row in WIDTH_ROWS if row.cell.row_key not in _FIRST))
 
 
 _PLOTTED = "The paper gives numbers for the networks of its Table 1 only, the others as points of a plot."
@@ -80,7 +80,7 @@ def report(reading: Reading) -> Report:
     sizes: Curves = {}
     for title, model, _ in WIDTHS:
         sizes |= curves_of(title, reading, [(None, row) for row in WIDTH_ROWS if row.cell.model == model])
-    missing = [row.title for row in WIDTH_ROWS if not groups(reading.of_row(row.cell))]
+    missing = [row.title for row in WIDTH_ROWS if not runs_by_data(reading.of_row(row.cell))]
     return Report(
         title="Figure 3: test error against training images and parameters",
         parts=(
@@ -97,7 +97,7 @@ def curves_of(
     title: str,
     reading: Reading,
     rows: Sequence[tuple[int | None, Row]],
-    errors: Callable[[Group], list[float]] = lambda group: group.errors,
+    errors: Callable[[SeedRuns], list[float]] = lambda runs: runs.errors,
 ) -> Curves:
     """Return [position, mean, standard deviation] of each row that was run, by title; one curve for each data set.
 
@@ -111,11 +111,11 @@ def curves_of(
     """
     curves: Curves = {}
     for position, row in rows:
-        for group in groups(reading.of_row(row.cell)):
-            x = group.the("parameters") if position is None else position
-            if values := errors(group):
+        for runs in runs_by_data(reading.of_row(row.cell)):
+            x = runs.common_value("parameters") if position is None else position
+            if values := errors(runs):
                 deviation = round(stdev(values), 4) if len(values) > 1 else None
-                curves.setdefault(group.data, []).append([float(x), round(fmean(values), 4), deviation])
+                curves.setdefault(runs.data, []).append([float(x), round(fmean(values), 4), deviation])
     return {title if len(curves) == 1 else f"{title}, {data}": points for data, points in sorted(curves.items())}
 
 

@@ -12,7 +12,7 @@ from sepgconv.analysis import equivariance_error, pose_components, shuffle_kerne
 from sepgconv.data import Split
 from sepgconv.nn import GroupConv2d
 from sepgconv.tasks import evaluate
-from sepgconv.tasks.history import Row
+from sepgconv.tasks.history import MetricsRow
 
 _DECIMALS = 4  # of a share; keeps the records short
 
@@ -30,7 +30,7 @@ class Trained:
 
     network: nn.Module
     initial: nn.Module
-    history: list[Row]
+    history: list[MetricsRow]
     test: Split
 
 
@@ -54,7 +54,7 @@ def convergence(training: Trained) -> dict[str, Any]:
 
 
 def equivariance(training: Trained) -> dict[str, Any]:
-    """Return the largest relative error of the output over the group, on random pictures in float64."""
+    """Return the largest relative error of the output over the group, on random images in float64."""
     return {"error": output_error(training.network)}
 
 
@@ -64,17 +64,17 @@ def initial_error(training: Trained) -> dict[str, Any]:
 
 
 def output_error(network: nn.Module) -> float:
-    """Return the largest relative difference between a network's outputs for a picture and for its moved copies.
+    """Return the largest relative difference between a network's outputs for an image and for its transformed copies.
 
-    Measured in float64 on two pictures of normal noise, of the size that the network was made for, under every element
+    Measured in float64 on two images of normal noise, of the size that the network was made for, under every element
     of its group; the network's precision is as before afterwards.
     """
     config: dict[str, Any] = getattr(network, "config", {})
     side, channels = int(getattr(network, "typical", 32)), int(getattr(network, "in_channels", 3))
     dtype = next(network.parameters()).dtype
-    pictures = torch.randn(2, channels, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(2, channels, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     try:
-        return max(equivariance_error(network.double(), pictures, config["group"]).values())
+        return max(equivariance_error(network.double(), images, config["group"]).values())
     finally:
         network.to(dtype)
 

@@ -9,7 +9,7 @@ from experiments.experiment import Experiment, Row
 from experiments.figure3 import Curves, curves_of, draw
 from experiments.record import FINISHED
 from experiments.report import Picture, Report, Table
-from experiments.statistics import Group, error, groups, whole
+from experiments.statistics import SeedRuns, error, runs_by_data, whole
 from experiments.store import Reading
 
 SEEDS = (1, 2, 3)
@@ -109,22 +109,22 @@ def _numbers(reading: Reading) -> Table:
     )
 
 
-def _of(reading: Reading, row: Row, write: Callable[[Group], str]) -> str:
-    return " / ".join(write(group) for group in groups(reading.of_row(row.cell))) or NOT_RUN
+def _of(reading: Reading, row: Row, write: Callable[[SeedRuns], str]) -> str:
+    return " / ".join(write(runs) for runs in runs_by_data(reading.of_row(row.cell))) or NOT_RUN
 
 
 def _parameters_of(reading: Reading, sharing: str, rank: int) -> str:
     rows = (SEPARATED_ROWS[sharing, rank], SCRATCH_ROWS[sharing, rank])
-    found = [group for row in rows for group in groups(reading.of_row(row.cell))]
-    return whole(found[0].the("parameters")) if found else NOT_RUN
+    found = [runs for row in rows for runs in runs_by_data(reading.of_row(row.cell))]
+    return whole(found[0].common_value("parameters")) if found else NOT_RUN
 
 
-def _initial(group: Group) -> list[float]:
-    return [record["measures"]["initial_error"]["error"] for record in group.records if record["status"] == FINISHED]
+def _initial(runs: SeedRuns) -> list[float]:
+    return [record["measures"]["initial_error"]["error"] for record in runs.records if record["status"] == FINISHED]
 
 
-def _initial_error(group: Group) -> str:
-    errors = _initial(group)
+def _initial_error(runs: SeedRuns) -> str:
+    errors = _initial(runs)
     return f"{fmean(errors):.2f}" if errors else "-"
 
 

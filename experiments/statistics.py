@@ -1,4 +1,4 @@
-"""Records of one row summed up: mean and standard deviation over seeds, one group for each data set."""
+"""Records of one row summed up: mean and standard deviation over seeds, with the runs of each data set apart."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from experiments.record import DIVERGED, FINISHED, Record
 
 
 @dataclass(frozen=True)
-class Group:
+class SeedRuns:
     """Records that differ in their seed only.
 
     Attributes:
@@ -48,37 +48,37 @@ class Group:
         """Their standard deviation, with n - 1; None for fewer than two."""
         return statistics.stdev(self.errors) if len(self.errors) > 1 else None
 
-    def the(self, field: str) -> Any:
-        """Return what a field holds, which is the same in all records; None where it is not there."""
+    def common_value(self, field: str) -> Any:
+        """Return the value of a field, which all records have in common; None where they lack the field."""
         values = [record[field] for record in (*self.finished, *self.records) if record.get(field) is not None]
         return values[0] if values else None
 
 
-def groups(records: Iterable[Record]) -> list[Group]:
-    """Return one group for each data set among the records of a row: a mean is over one kind of images only."""
+def runs_by_data(records: Iterable[Record]) -> list[SeedRuns]:
+    """Return the records of a row, those of each data set apart: a mean is over one kind of images only."""
     found: dict[str, list[Record]] = {}
     for record in records:
         found.setdefault(record["data"], []).append(record)
-    return [Group(tuple(found[data])) for data in sorted(found)]
+    return [SeedRuns(tuple(found[data])) for data in sorted(found)]
 
 
-def titled(title: str, records: Iterable[Record]) -> dict[str, Group]:
-    """Return the groups of what finished by title; with the data set's name in it where there are several."""
-    found = [group for group in groups(records) if group.finished]
-    return {title if len(found) == 1 else f"{title}, {group.data}": group for group in found}
+def titled(title: str, records: Iterable[Record]) -> dict[str, SeedRuns]:
+    """Return the runs of each data set that has finished ones, by title; it names the data set if there are several."""
+    found = [runs for runs in runs_by_data(records) if runs.finished]
+    return {title if len(found) == 1 else f"{title}, {runs.data}": runs for runs in found}
 
 
-def error(group: Group) -> str:
+def error(runs: SeedRuns) -> str:
     """Write the error in percent: mean ± standard deviation."""
-    if group.mean is None:
+    if runs.mean is None:
         return "-"
-    return f"{group.mean:.2f}" if group.deviation is None else f"{group.mean:.2f} ± {group.deviation:.3f}"
+    return f"{runs.mean:.2f}" if runs.deviation is None else f"{runs.mean:.2f} ± {runs.deviation:.3f}"
 
 
-def seeds(group: Group) -> str:
+def seeds(runs: SeedRuns) -> str:
     """Write the seeds, and which of them diverged."""
-    finished = _numbers(group.finished) or "none"
-    return f"{finished}; diverged: {_numbers(group.diverged)}" if group.diverged else finished
+    finished = _numbers(runs.finished) or "none"
+    return f"{finished}; diverged: {_numbers(runs.diverged)}" if runs.diverged else finished
 
 
 def _numbers(records: Sequence[Record]) -> str:
@@ -92,10 +92,10 @@ def _numbers(records: Sequence[Record]) -> str:
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
-def seconds(group: Group) -> str:
+def seconds(runs: SeedRuns) -> str:
     """Write the seconds of a run by the clock and, in parentheses, of the CPU; the mean, for each device apart."""
     by_device: dict[str, list[Record]] = {}
-    for record in group.finished:
+    for record in runs.finished:
         by_device.setdefault(record["device"], []).append(record)
     return " / ".join(_mean_seconds(records) for _, records in sorted(by_device.items())) or "-"
 
@@ -112,14 +112,14 @@ def whole(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
 
 
-def macs(group: Group) -> str:
-    """Write nominal and executed multiply-accumulates of one picture, in millions."""
-    counts = (group.the("nominal_macs"), group.the("executed_macs"))
+def macs(runs: SeedRuns) -> str:
+    """Write nominal and executed multiply-accumulates of one image, in millions."""
+    counts = (runs.common_value("nominal_macs"), runs.common_value("executed_macs"))
     return " / ".join("-" if count is None else f"{count / 1e6:,.2f}" for count in counts)
 
 
 def origin(records: Sequence[Record], measured: Sequence[Record] = ()) -> tuple[str, ...]:
-    """Say where records come from: data, devices, threads, epochs, versions, commits; a sentence each.
+    """Return sentences on where records come from: data, devices, threads, epochs, versions, commits; a sentence each.
 
     Args:
         records: all.

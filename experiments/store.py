@@ -37,15 +37,17 @@ class Reading:
         """
         if (own := self.records.get(cell.fingerprint)) is not None and _is_measured(own, cell):
             return own
-        found = (record for kin in cell.kin if (record := self.records.get(kin.fingerprint)) is not None)
+        found = (
+            record for other in cell.equivalent_cells if (record := self.records.get(other.fingerprint)) is not None
+        )
         kinds = KINDS.get(cell.data, (cell.data,))
         return next((record for record in found if record["data"] in kinds and _is_measured(record, cell)), None)
 
     def of_row(self, cell: Cell) -> list[Record]:
         """Return the complete records of a cell's row, by seed; of each kind of images one for a seed."""
-        rows = {row: place for place, row in enumerate(cell.rows)}
-        complete = (r for r in self.records.values() if r["row"] in rows and _is_measured(r, cell))
-        found = sorted(complete, key=lambda r: rows[r["row"]])
+        places = {key: place for place, key in enumerate(cell.equivalent_keys)}
+        complete = (r for r in self.records.values() if r["row"] in places and _is_measured(r, cell))
+        found = sorted(complete, key=lambda r: places[r["row"]])
         first = {(record["seed"], record["data"]): record for record in reversed(found)}
         return [first[key] for key in sorted(first)]
 

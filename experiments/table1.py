@@ -4,7 +4,7 @@ from experiments.cells import Cell
 from experiments.comparison import COMPARABLE_DATA, compare
 from experiments.experiment import Experiment, Row
 from experiments.report import Report
-from experiments.statistics import groups
+from experiments.statistics import runs_by_data
 from experiments.store import Reading
 
 SEEDS = (1, 2, 3, 4, 5)
@@ -52,7 +52,7 @@ def report(reading: Reading) -> Report:
 
 
 def findings(reading: Reading) -> tuple[str, ...]:
-    """Say which networks erred least, and how far from the paper's numbers; two sentences for each kind of images."""
+    """Return which networks erred least, and how far from the paper's numbers; two sentences for each kind of image."""
     sentences: list[str] = []
     for data, means in sorted(_means(reading).items()):
         order = sorted(((mean, row) for row, mean in means.items()), key=lambda entry: entry[0])
@@ -62,7 +62,7 @@ def findings(reading: Reading) -> tuple[str, ...]:
 
 
 def _differences(reading: Reading) -> tuple[str, ...]:
-    """Say how far our means are from the paper's, for each kind of images."""
+    """Return sentences on how far our means are from the paper's, for each kind of images."""
     found = {
         data: [mean - float(row.published.split()[0]) for row, mean in means.items()]
         for data, means in sorted(_means(reading).items())
@@ -77,9 +77,9 @@ def _means(reading: Reading) -> dict[str, dict[Row, float]]:
     """Return the mean errors by data set and row, of images on which the paper's numbers may stand beside ours."""
     found: dict[str, dict[Row, float]] = {}
     for row in ROWS:
-        for group in groups(reading.of_row(row.cell)):
-            if group.mean is not None and group.data in COMPARABLE_DATA:
-                found.setdefault(group.data, {})[row] = group.mean
+        for runs in runs_by_data(reading.of_row(row.cell)):
+            if runs.mean is not None and runs.data in COMPARABLE_DATA:
+                found.setdefault(runs.data, {})[row] = runs.mean
     return found
 
 

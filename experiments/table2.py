@@ -48,7 +48,7 @@ def rows(data: str = DATA) -> tuple[Row, ...]:
         if data == "cifar10-jpeg75"
     ]
     whole = [
-        Row(title=f"{title}, {name}", cell=Cell(model=model, data=data, recipe=recipe), published=published, turn=1)
+        Row(title=f"{title}, {name}", cell=Cell(model=model, data=data, recipe=recipe), published=published, priority=1)
         for name, recipe, column in (("C10", "paper-cifar10", 0), ("C10+", "paper-cifar10+", 1))
         for title, model, *published_errors in _PUBLISHED
         for published in (published_errors[column],)

@@ -192,7 +192,7 @@ def _equivariance(job: Job) -> Record:
     network = create_model(cell.model, **cell.model_config)
     costs = cost(network, (network.in_channels, network.typical, network.typical))
     values = {
-        **_basics(job, "random pictures", network),
+        **_basics(job, "random pictures", network),  # records are found by this name
         "nominal_macs": costs.nominal_macs,
         "executed_macs": costs.executed_macs,
         "epochs": 0,
@@ -269,7 +269,7 @@ def _line(job: Job, values: Record) -> Record:
     identity = {
         "table": job.table,
         "fingerprint": cell.fingerprint,
-        "row": cell.row,
+        "row": cell.row_key,
         "status": FINISHED,
         "cell": cell.specification(),
     }

@@ -266,7 +266,7 @@ def test_the_jpeg_substitute(tmp_path: Path, publish: Publish, folder: str):
         ({"test_length": None}, "missing test_length"),
         ({"classes": None}, "missing classes"),
         ({"train_length": np.array([3, 4])}, r"train has 2 lengths that add up to 7, 40 labels and \d+ bytes"),
-        ({"header": np.zeros(20, np.uint8)}, "train picture 0 does not decode"),
+        ({"header": np.zeros(20, np.uint8)}, "train image 0 does not decode"),
         ({"test_labels": np.full(10, 10)}, "test label 10, but there are 10 classes"),
     ],
 )

@@ -22,7 +22,9 @@ def test_length_and_image_shape():
         (torch.zeros(2, 4, 5), torch.zeros(2, dtype=torch.int64), "expected float32 images of shape"),
         (torch.zeros(2, 1, 4, 5).double(), torch.zeros(2, dtype=torch.int64), "expected float32 images of shape"),
         (torch.zeros(2, 1, 4, 5), torch.zeros(2, dtype=torch.int32), "expected int64 labels"),
-        (torch.zeros(2, 1, 4, 5), torch.zeros(2, 1, dtype=torch.int64), "expected int64 labels"),
+        (torch.zeros(2, 1, 4, 5), torch.zeros(2, dtype=torch.float64), "expected int64 labels"),
+        (torch.zeros(1, 1, 4, 5), torch.tensor(0), "expected int64 labels"),
+        (torch.zeros(2, 1, 4, 5), torch.tensor([1.0, float("inf")]), "the labels hold values that are not finite"),
         (torch.zeros(2, 1, 4, 5), torch.zeros(3, dtype=torch.int64), "2 images but 3 labels"),
         (torch.zeros(0, 1, 4, 5), torch.zeros(0, dtype=torch.int64), "no pixels"),
         (torch.full((1, 1, 4, 5), float("nan")), torch.zeros(1, dtype=torch.int64), "not finite"),
@@ -48,6 +50,24 @@ def test_a_dataset_refuses_unequal_shapes():
 def test_a_dataset_refuses_classes_that_are_not_distinct(classes: tuple[str, ...]):
     with pytest.raises(ValueError, match="expected distinct class names"):
         Dataset("toy", classes, split(), split(), split(), nn.Identity())
+
+
+def test_labels_may_be_numbers_or_a_class_for_each_pixel():
+    numbers = Split(torch.zeros(3, 1, 4, 5), torch.tensor([0.5, -2.0, 7.0]))
+    assert not numbers.has_classes
+    assert Dataset("toy", (), numbers, numbers, numbers, nn.Identity()).classes == ()
+    masks = Split(torch.zeros(3, 1, 4, 5), torch.arange(60).view(3, 4, 5) % 2)
+    assert Dataset("toy", ("a", "b"), masks, masks, masks, nn.Identity()).train.has_classes
+    with pytest.raises(ValueError, match="train label 1, but there are 1 classes"):
+        Dataset("toy", ("a",), masks, masks, masks, nn.Identity())
+
+
+@pytest.mark.parametrize("classes", [(), ("a", "b")])
+def test_a_dataset_refuses_parts_with_labels_of_two_kinds(classes: tuple[str, ...]):
+    numbers = Split(torch.zeros(3, 1, 4, 5), torch.tensor([0.5, -2.0, 7.0]))
+    first = split() if classes else numbers
+    with pytest.raises(ValueError, match="labels of classes are int64, numbers are float32"):
+        Dataset("toy", classes, first, first, numbers if classes else split(), nn.Identity())
 
 
 def changed(title: str, kind: str) -> Dataset:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from sepgconv.data import load_dataset, read_image
-from sepgconv.data.pictures import PictureHeader, read_header
+from sepgconv.data.image_file import ImageHeader, read_header
 from tests.data.builders import deep_images, images, write_png16, write_tiff
 
 TWELVE = np.random.default_rng(0).integers(0, 4096, (6, 5, 4)).astype(np.uint16)
@@ -61,7 +61,7 @@ def test_files_of_8_bits_beside_keep_their_range(tmp_path: Path):
 def test_png(tmp_path: Path, colours: int):
     write_png16(tmp_path / "x.png", TWELVE[..., :colours] if colours > 1 else TWELVE[..., 0])
     grey = colours < 3
-    assert read_header(tmp_path / "x.png") == PictureHeader(6, 5, grey, int(TWELVE[..., :colours].max()))
+    assert read_header(tmp_path / "x.png") == ImageHeader(6, 5, grey, int(TWELVE[..., :colours].max()))
     image = read_image(tmp_path / "x.png", (1 if grey else 3, 6, 5), bit_depth=12)
     assert torch.equal(image, WANTED[:1] if grey else WANTED[:3])
 
@@ -110,7 +110,7 @@ def test_a_deep_photograph_is_turned_as_its_camera_says(tmp_path: Path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn clockwise to show
     Image.fromarray(TWELVE[..., 0]).save(tmp_path / "turned.png", exif=exif)
-    assert read_header(tmp_path / "turned.png") == PictureHeader(5, 6, True, 4095)
+    assert read_header(tmp_path / "turned.png") == ImageHeader(5, 6, True, 4095)
     image = read_image(tmp_path / "turned.png", (1, 5, 6), bit_depth=12)
     assert torch.equal(image[0], torch.rot90(WANTED[0], -1))
 

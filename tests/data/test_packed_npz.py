@@ -49,5 +49,5 @@ def test_pictures_of_unequal_shapes_are_refused(tmp_path: Path):
         arrays[f"{split}_length"] = np.array([len(first), len(second)])
         arrays[f"{split}_labels"] = np.array([0, 0])
     np.savez(tmp_path / "packed.npz", **arrays)
-    with pytest.raises(ValueError, match=r"train picture 1 has shape \(5, 4\), the first one \(4, 4\)"):
+    with pytest.raises(ValueError, match=r"train image 1 has shape \(5, 4\), the first one \(4, 4\)"):
         load_dataset(str(tmp_path / "packed.npz"))

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from sepgconv.data import load_dataset, read_image
-from sepgconv.data.pictures import PictureHeader, read_header
+from sepgconv.data.image_file import ImageHeader, read_header
 from tests.data.builders import folders
 
 PAGES = [Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (0, 80, 160, 240)]
@@ -55,7 +55,7 @@ def test_large_images_are_told_and_larger_ones_refused_in_our_words(tmp_path: Pa
 def test_a_palette_of_greys_is_grey(tmp_path: Path):
     grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 5)).astype(np.uint8))
     grey.convert("P").save(tmp_path / "x.png")
-    assert read_header(tmp_path / "x.png") == PictureHeader(6, 5, grey=True)
+    assert read_header(tmp_path / "x.png") == ImageHeader(6, 5, grey=True)
     coloured = grey.convert("P")
     palette = coloured.getpalette() or []
     used = int(np.asarray(coloured)[0, 0])

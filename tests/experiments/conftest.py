@@ -13,7 +13,7 @@ Record = dict[str, Any]
 
 @pytest.fixture
 def trial() -> Callable[..., Cell]:
-    """Two epochs of three batches on 40 turned digits, which need no files."""
+    """Two epochs of three batches on 40 rotated digits, which need no files."""
 
     def make(**fields: Any) -> Cell:
         overrides = {"epochs": 2, "batch_size": 16, **fields.pop("overrides", {})}
@@ -44,7 +44,7 @@ def make_record() -> Callable[..., Record]:
         return {
             "table": "table1",
             "fingerprint": cell.fingerprint,
-            "row": cell.row,
+            "row": cell.row_key,
             "status": "finished",
             "cell": cell.specification(),
             "model": cell.model,

@@ -27,13 +27,13 @@ CELL = Cell(model="gc_p4cnn", model_config={"width": 30})
 def test_whatever_changes_the_numbers_changes_cell_and_row(change):
     other = dataclasses.replace(CELL, **change)
     assert other.fingerprint != CELL.fingerprint
-    assert other.row != CELL.row
+    assert other.row_key != CELL.row_key
 
 
 def test_another_seed_is_another_cell_of_the_same_row():
     other = with_seed(CELL, 2)
     assert other.fingerprint != CELL.fingerprint
-    assert other.row == CELL.row
+    assert other.row_key == CELL.row_key
     assert other.label == CELL.label.replace("seed1", "seed2")
 
 
@@ -82,7 +82,7 @@ def test_a_preset_that_changes_makes_other_cells(monkeypatch):
 def test_fingerprints_outlive_json():
     specification = json.loads(json.dumps(CELL.specification()))
     assert fingerprint(specification) == CELL.fingerprint
-    assert row_fingerprint(specification) == CELL.row
+    assert row_fingerprint(specification) == CELL.row_key
 
 
 def test_the_fingerprint_is_not_that_of_another_process():

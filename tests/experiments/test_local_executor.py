@@ -20,9 +20,9 @@ from experiments.executors.local import LocalExecutor
 DYING = """
 import os, signal
 from experiments import run_job
-from sepgconv.tasks.module import Classifier
+from sepgconv.tasks.module import TrainingModule
 
-start = Classifier.on_train_epoch_start
+start = TrainingModule.on_train_epoch_start
 
 def work(job):
     def begin(self):
@@ -36,7 +36,7 @@ def work(job):
         start(self)
 
     job.results.mkdir(exist_ok=True)
-    Classifier.on_train_epoch_start = begin
+    TrainingModule.on_train_epoch_start = begin
     return run_job(job)
 """
 

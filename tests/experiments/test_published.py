@@ -40,7 +40,7 @@ def test_table_1_uses_the_published_recipe():
 def test_the_first_cells_are_one_seed_of_every_row():
     first = EXPERIMENTS["table1"].cells()[:7]
     assert {cell.seed for cell in first} == {1}
-    assert len({cell.row for cell in first}) == 7
+    assert len({cell.row_key for cell in first}) == 7
 
 
 def test_figure_3_has_the_published_ranges_and_shares_cells_with_table_1():
@@ -50,9 +50,11 @@ def test_figure_3_has_the_published_ranges_and_shares_cells_with_table_1():
     for model, (smallest, largest) in RANGES.items():
         widths = [row.cell.width for row in WIDTH_ROWS if row.cell.model == model]
         assert (min(widths), max(widths)) == (smallest, largest)
-    rows = [row.cell.row for row in EXPERIMENTS["figure3"].rows]
+    rows = [row.cell.row_key for row in EXPERIMENTS["figure3"].rows]
     assert len(rows) == len(set(rows))
-    assert {row.cell.row for row in EXPERIMENTS["table1"].rows} <= {row.cell.row for row in IMAGES_ROWS + WIDTH_ROWS}
+    assert {row.cell.row_key for row in EXPERIMENTS["table1"].rows} <= {
+        row.cell.row_key for row in IMAGES_ROWS + WIDTH_ROWS
+    }
 
 
 def test_table_2_begins_with_all_seeds_of_the_fifth():

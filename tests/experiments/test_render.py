@@ -18,7 +18,7 @@ from experiments.cells import with_seed
 from experiments.controlled import ControlledNetwork, similarities
 from experiments.render.files import BEGIN, END, pages, readme_table, readme_with, render
 from experiments.render.pictures import CONTENT
-from experiments.statistics import groups
+from experiments.statistics import runs_by_data
 from experiments.store import read_table
 from experiments.table1 import ROWS as TABLE1
 
@@ -65,7 +65,7 @@ def test_what_the_docs_say_of_initialisations_is_in_the_records():
     )
     assert said is not None
     reading = read_table(ROOT / "results", "beyond")
-    means = [groups(reading.of_row(row.cell))[0].mean for row in FULL_INITIALISATION_ROWS]
+    means = [runs_by_data(reading.of_row(row.cell))[0].mean for row in FULL_INITIALISATION_ROWS]
     gains = {row.title: ours - authors for row, ours, authors in zip(TABLE1, means[::2], means[1::2], strict=True)}
     p4cnn = gains.pop("P4CNN, w 10")
     assert said[1] == "six"

@@ -73,16 +73,16 @@ def test_a_row_may_have_seeds_of_its_own():
     beyond = EXPERIMENTS["beyond"]
     row, from_table1 = [row for row in beyond.rows if row.seeds and row.cell.model == "z2cnn"]
     assert from_table1.cell in {other.cell for other in TABLE1.rows}  # so its record is taken from there
-    cells = [cell for cell in beyond.cells() if cell.row == row.cell.row]
+    cells = [cell for cell in beyond.cells() if cell.row_key == row.cell.row_key]
     assert [cell.seed for cell in cells] == [1]
     assert [cell.seed for cell in beyond.cells()] == sorted(cell.seed for cell in beyond.cells())
-    assert any(cell.row == row.cell.row for cell in beyond.cells((2,)))  # who names a seed gets it
+    assert any(cell.row_key == row.cell.row_key for cell in beyond.cells((2,)))  # who names a seed gets it
 
 
 def test_a_trial_is_another_cell():
     (trial,) = choose(TABLE1, seeds=(1,), only=["gc_p4cnn-w30"], images=100, epochs=2, data="rotated_digits")
     assert (trial.images, trial.config.epochs, trial.data) == (100, 2, "rotated_digits")
-    assert trial.row not in {row.cell.row for row in TABLE1.rows}
+    assert trial.row_key not in {row.cell.row_key for row in TABLE1.rows}
 
 
 def test_only_missing_cells_are_left(tmp_path, record):

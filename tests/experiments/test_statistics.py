@@ -6,7 +6,7 @@ import pytest
 from experiments import EXPERIMENTS, Reading, append_record, read_records
 from experiments.cells import with_seed
 from experiments.comparison import compare, other_records
-from experiments.statistics import error, groups, seconds, seeds
+from experiments.statistics import error, runs_by_data, seconds, seeds
 from experiments.table1 import ROWS, SEEDS
 
 ROW = ROWS[-1]
@@ -30,11 +30,11 @@ def line(records, **fields):
 
 
 def test_mean_and_standard_deviation_of_the_last_epochs(records):
-    (group,) = groups(records)
-    assert group.mean == pytest.approx(exact.fmean(ERRORS))
-    assert group.deviation == pytest.approx(exact.stdev(ERRORS))
-    assert error(group) == "1.76 ± 0.096"
-    assert error(groups(records[:1])[0]) == "1.70"  # one run has no deviation
+    (runs,) = runs_by_data(records)
+    assert runs.mean == pytest.approx(exact.fmean(ERRORS))
+    assert runs.deviation == pytest.approx(exact.stdev(ERRORS))
+    assert error(runs) == "1.76 ± 0.096"
+    assert error(runs_by_data(records[:1])[0]) == "1.70"  # one run has no deviation
 
 
 def test_a_row_says_all_that_is_asked(records):
@@ -176,9 +176,9 @@ def test_table_1_says_how_far_it_is_from_the_paper(record):
 
 
 def test_a_cell_of_table_1_has_the_papers_value_wherever_it_stands():
-    published = {row.cell.row: row.published for row in ROWS}
+    published = {row.cell.row_key: row.published for row in ROWS}
     for name in ("figure3", "beyond"):
-        stands = {row.cell.row: row.published for row in EXPERIMENTS[name].rows if row.cell.row in published}
+        stands = {row.cell.row_key: row.published for row in EXPERIMENTS[name].rows if row.cell.row_key in published}
         assert stands == {row: published[row] for row in stands}
         assert len(stands) == (3 if name == "figure3" else 7) or set(stands) == set(published)
 
@@ -217,19 +217,19 @@ def test_a_row_whose_seeds_all_diverged_is_called_that(record):
 
 def test_seconds_of_different_devices_stay_apart(records):
     mixed = [*records[:2], *({**record, "device": "b processor", "seconds": 20.0} for record in records[2:])]
-    assert seconds(groups(mixed)[0]) == "60 / 20"
-    assert seconds(groups(records)[0]) == "60"
+    assert seconds(runs_by_data(mixed)[0]) == "60 / 20"
+    assert seconds(runs_by_data(records)[0]) == "60"
 
 
 def test_seconds_of_the_processor_stand_beside_them_where_all_records_have_them(records):
     timed = [{**record, "cpu_seconds": 40.0 + index} for index, record in enumerate(records[:3])]
-    assert seconds(groups(timed)[0]) == "60 (41)"
-    assert seconds(groups([*timed, *records[3:]])[0]) == "60"
+    assert seconds(runs_by_data(timed)[0]) == "60 (41)"
+    assert seconds(runs_by_data([*timed, *records[3:]])[0]) == "60"
 
 
 def test_seeds_are_written_shortly(record):
-    (group,) = groups([record(with_seed(ROW.cell, seed)) for seed in (1, 2, 3, 7, 9)])
-    assert seeds(group) == "1-3, 7, 9"
+    (runs,) = runs_by_data([record(with_seed(ROW.cell, seed)) for seed in (1, 2, 3, 7, 9)])
+    assert seeds(runs) == "1-3, 7, 9"
 
 
 def test_what_was_not_run_is_called_that():

@@ -94,10 +94,10 @@ def test_what_goes_wrong_with_a_cell_is_its_outcome(trial, job):
 @pytest.fixture
 def stopped(trial, job, monkeypatch):
     """A job that was broken off in its second epoch."""
-    from sepgconv.tasks.module import Classifier
+    from sepgconv.tasks.module import TrainingModule
 
     this = job(trial(overrides={"epochs": 3}))
-    start = Classifier.on_train_epoch_start
+    start = TrainingModule.on_train_epoch_start
 
     def stop(self):
         if self.current_epoch == 1:
@@ -105,22 +105,22 @@ def stopped(trial, job, monkeypatch):
         start(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Classifier, "on_train_epoch_start", stop)
+        patch.setattr(TrainingModule, "on_train_epoch_start", stop)
         outcome = run_job(this)
     assert (outcome.ending, outcome.problem) == ("failed", "RuntimeError: stop here")
     return this
 
 
 def test_a_cell_that_was_broken_off_goes_on_from_its_checkpoint(stopped, monkeypatch):
-    from sepgconv.tasks.module import Classifier
+    from sepgconv.tasks.module import TrainingModule
 
-    start, epochs = Classifier.on_train_epoch_start, []
+    start, epochs = TrainingModule.on_train_epoch_start, []
 
     def note(self):
         epochs.append(self.current_epoch)
         start(self)
 
-    monkeypatch.setattr(Classifier, "on_train_epoch_start", note)
+    monkeypatch.setattr(TrainingModule, "on_train_epoch_start", note)
     assert run_job(stopped).ending == "finished"
     assert epochs == [1, 2]
 

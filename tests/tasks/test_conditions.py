@@ -10,7 +10,7 @@ from sepgconv._files import read_json, write_json
 from sepgconv.data import Split
 from sepgconv.tasks import RunRecord, train
 from sepgconv.tasks import conditions as conditions_module
-from sepgconv.tasks.module import Classifier
+from sepgconv.tasks.module import TrainingModule
 
 
 @pytest.fixture
@@ -21,9 +21,9 @@ def stopped(tmp_path, monkeypatch, config, bars):
         raise RuntimeError("stop here")
 
     with monkeypatch.context() as patch:
-        original = Classifier.on_train_epoch_start
+        original = TrainingModule.on_train_epoch_start
         patch.setattr(
-            Classifier, "on_train_epoch_start", lambda self: (start if self.current_epoch == 2 else original)(self)
+            TrainingModule, "on_train_epoch_start", lambda self: (start if self.current_epoch == 2 else original)(self)
         )
         with pytest.raises(RuntimeError, match="stop here"):
             train(config, folder=tmp_path / "run", data=bars, progress=False, threads=1)
@@ -146,6 +146,22 @@ def test_the_digest_of_the_code_sees_one_byte(tmp_path, monkeypatch):
         assert taken() == first
         (tmp_path / "nn" / "a.py").write_text("x = 1.5\n")
         assert taken() != first
+    finally:
+        monkeypatch.undo()
+        conditions_module.code_digest.cache_clear()
+
+
+def test_what_the_digest_leaves_out_is_there_under_its_name(tmp_path, monkeypatch):
+    """A folder that gets another name counts from then on, and one that is new counts at once."""
+    assert all((conditions_module.PACKAGE / name).is_dir() for name in conditions_module.APART)
+    (tmp_path / "a_new_part").mkdir()
+    monkeypatch.setattr(conditions_module, "PACKAGE", tmp_path)
+    conditions_module.code_digest.cache_clear()
+    try:
+        empty = conditions_module.code_digest()
+        (tmp_path / "a_new_part" / "a.py").write_text("x = 1.0\n")
+        conditions_module.code_digest.cache_clear()
+        assert conditions_module.code_digest() != empty
     finally:
         monkeypatch.undo()
         conditions_module.code_digest.cache_clear()

@@ -1,8 +1,10 @@
 import pytest
 from matplotlib.figure import Figure
 
+from sepgconv.tasks import get_task
 from sepgconv.tasks.curves import draw_curves
 
+CLASSIFICATION = get_task("classification")
 ROWS = [
     {"epoch": 1, "train_loss": 2.0, "train_error": 50.0, "validation_loss": 2.5, "validation_error": 60.0},
     {"epoch": 2, "train_loss": 1.0, "train_error": 30.0, "validation_loss": 1.5, "validation_error": 40.0},
@@ -24,7 +26,7 @@ def drawn(monkeypatch):
 
 
 def test_both_curves_are_drawn_with_labels_and_the_test_error(tmp_path, drawn):
-    draw_curves(tmp_path / "curves.png", ROWS, title="a run", test_error=45.0)
+    draw_curves(tmp_path / "curves.png", ROWS, title="a run", task=CLASSIFICATION, test=45.0)
     loss, error = drawn[0].axes
     assert (loss.get_xlabel(), loss.get_ylabel()) == ("epoch", "cross entropy")
     assert (error.get_xlabel(), error.get_ylabel()) == ("epoch", "error in %")
@@ -40,7 +42,7 @@ def test_both_curves_are_drawn_with_labels_and_the_test_error(tmp_path, drawn):
 
 def test_without_validation_there_is_no_curve_of_it(tmp_path, drawn):
     rows = [{key: value for key, value in row.items() if "validation" not in key} for row in ROWS]
-    draw_curves(tmp_path / "curves.png", rows, title="a run", test_error=45.0)
+    draw_curves(tmp_path / "curves.png", rows, title="a run", task=CLASSIFICATION, test=45.0)
     assert [line.get_label() for line in drawn[0].axes[0].get_lines()] == ["train, running mean"]
 
 
@@ -48,7 +50,7 @@ def test_no_window_system_and_no_global_figure_is_touched(tmp_path):
     import sys
 
     loaded = "matplotlib.pyplot" in sys.modules
-    draw_curves(tmp_path / "curves.png", ROWS, title="a run", test_error=45.0)
+    draw_curves(tmp_path / "curves.png", ROWS, title="a run", task=CLASSIFICATION, test=45.0)
     assert ("matplotlib.pyplot" in sys.modules) == loaded
 
 
@@ -63,7 +65,7 @@ def test_no_window_system_and_no_global_figure_is_touched(tmp_path):
     ],
 )
 def test_a_title_is_text_and_no_formula(tmp_path, drawn, title, shown):
-    draw_curves(tmp_path / "curves.png", ROWS, title=title, test_error=45.0)
+    draw_curves(tmp_path / "curves.png", ROWS, title=title, task=CLASSIFICATION, test=45.0)
     words = drawn[0].get_suptitle()
     assert words == shown
     assert not drawn[0]._suptitle.get_parse_math()
@@ -73,10 +75,10 @@ def test_a_users_settings_for_formulas_change_nothing(tmp_path, drawn):
     import matplotlib as mpl
 
     with mpl.rc_context({"text.usetex": True}):
-        draw_curves(tmp_path / "curves.png", ROWS, title="w$x_$", test_error=45.0)
+        draw_curves(tmp_path / "curves.png", ROWS, title="w$x_$", task=CLASSIFICATION, test=45.0)
     assert not drawn[0]._suptitle.get_usetex()
 
 
 def test_without_a_row_there_is_a_picture_all_the_same(tmp_path):
-    draw_curves(tmp_path / "curves.png", [], title="a run", test_error=45.0)
+    draw_curves(tmp_path / "curves.png", [], title="a run", task=CLASSIFICATION, test=45.0)
     assert (tmp_path / "curves.png").stat().st_size > 1000

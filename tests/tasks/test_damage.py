@@ -302,16 +302,16 @@ def test_a_damaged_history_of_a_stopped_run_comes_back_from_the_checkpoint(run, 
 
 
 def test_damage_to_the_history_while_a_run_trains_does_not_last(tmp_path, config, bars, undisturbed, monkeypatch):
-    from sepgconv.tasks.module import Classifier
+    from sepgconv.tasks.module import TrainingModule
 
-    start = Classifier.on_train_epoch_start
+    start = TrainingModule.on_train_epoch_start
 
     def spoil(self):
         if self.current_epoch == 2:
             (tmp_path / "run" / "metrics.csv").write_text("spoilt")
         start(self)
 
-    monkeypatch.setattr(Classifier, "on_train_epoch_start", spoil)
+    monkeypatch.setattr(TrainingModule, "on_train_epoch_start", spoil)
     train(config, folder=tmp_path / "run", data=bars, progress=False, threads=1)
     assert [row["train_loss"] for row in read_history(tmp_path / "run" / "metrics.csv")] == [
         row["train_loss"] for row in read_history(undisturbed.folder / "metrics.csv")

@@ -6,17 +6,17 @@ from torch.optim import SGD, Adam
 
 from sepgconv.data import Split
 from sepgconv.tasks import TrainingConfig
-from sepgconv.tasks.module import Classifier, EpochBatches
+from sepgconv.tasks.module import EpochBatches, TrainingModule
 
 SOME = {"model": "z2cnn", "data": "rotated_digits"}
 
 
 def test_the_optimisers_are_those_of_the_config():
     model = nn.Linear(2, 2)
-    adam = Classifier(model, TrainingConfig(**SOME, lr=0.3, weight_decay=0.2)).configure_optimizers()
+    adam = TrainingModule(model, TrainingConfig(**SOME, lr=0.3, weight_decay=0.2)).configure_optimizers()
     assert isinstance(adam, Adam)
     assert (adam.defaults["lr"], adam.defaults["weight_decay"]) == (0.3, 0.2)
-    sgd = Classifier(
+    sgd = TrainingModule(
         model, TrainingConfig(**SOME, optimizer="sgd", lr=0.3, momentum=0.4, weight_decay=0.2)
     ).configure_optimizers()
     assert isinstance(sgd, SGD)
@@ -46,14 +46,14 @@ class Trainer:
 
 
 def classifier(world_size=1):
-    model = Classifier(nn.Linear(2, 3), TrainingConfig(**SOME, epochs=4))
+    model = TrainingModule(nn.Linear(2, 3), TrainingConfig(**SOME, epochs=4))
     model._trainer = Trainer(world_size)
     model.log = lambda *args, **options: None
     return model
 
 
 def test_the_loss_is_the_mean_cross_entropy_and_the_error_in_percent(monkeypatch):
-    monkeypatch.setattr(Classifier, "trainer", property(lambda self: self._trainer))
+    monkeypatch.setattr(TrainingModule, "trainer", property(lambda self: self._trainer))
     model = classifier()
     images = torch.randn(8, 2)
     scores = model(images)
@@ -72,7 +72,7 @@ def test_the_loss_is_the_mean_cross_entropy_and_the_error_in_percent(monkeypatch
 
 def test_the_loss_is_logged_for_a_bar_and_not_without(monkeypatch):
     """Every number that is logged for a bar makes the processor wait for the device."""
-    monkeypatch.setattr(Classifier, "trainer", property(lambda self: self._trainer))
+    monkeypatch.setattr(TrainingModule, "trainer", property(lambda self: self._trainer))
     model, logged = classifier(), []
     model.log = lambda name, *args, **options: logged.append((name, options["prog_bar"]))
     batch = (torch.randn(4, 2), torch.tensor([0, 1, 2, 0]), 4)
@@ -84,7 +84,7 @@ def test_the_loss_is_logged_for_a_bar_and_not_without(monkeypatch):
 
 
 def test_the_mean_over_unequal_shares_is_the_mean_over_the_images(monkeypatch):
-    monkeypatch.setattr(Classifier, "trainer", property(lambda self: self._trainer))
+    monkeypatch.setattr(TrainingModule, "trainer", property(lambda self: self._trainer))
     model = classifier(world_size=2)
     images, labels = torch.randn(5, 2), torch.tensor([0, 1, 2, 0, 1])
     shares = [model.training_step((images[rank::2], labels[rank::2], 5), 0) for rank in range(2)]
@@ -116,7 +116,7 @@ def test_validation_judges_the_statistics_of_the_first_process(monkeypatch):
 def test_a_loss_that_is_not_finite_in_another_process_stops_this_one(monkeypatch):
     from sepgconv.tasks import DivergedError
 
-    monkeypatch.setattr(Classifier, "trainer", property(lambda self: self._trainer))
+    monkeypatch.setattr(TrainingModule, "trainer", property(lambda self: self._trainer))
     monkeypatch.setattr(Strategy, "reduce_boolean_decision", staticmethod(lambda decision, all: False))
     with pytest.raises(DivergedError, match="the loss is not finite in another process in epoch 4, batch 1"):
         classifier().training_step((torch.randn(2, 2), torch.tensor([0, 1]), 4), 0)

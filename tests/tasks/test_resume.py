@@ -79,15 +79,15 @@ def what_lasts(folder):
 @pytest.fixture
 def stopped(tmp_path, monkeypatch, config, bars):
     """A run of which two epochs are complete."""
-    from sepgconv.tasks.module import Classifier
+    from sepgconv.tasks.module import TrainingModule
 
     def start(self):
         raise RuntimeError("stop here")
 
     with monkeypatch.context() as patch:
-        original = Classifier.on_train_epoch_start
+        original = TrainingModule.on_train_epoch_start
         patch.setattr(
-            Classifier, "on_train_epoch_start", lambda self: (start if self.current_epoch == 2 else original)(self)
+            TrainingModule, "on_train_epoch_start", lambda self: (start if self.current_epoch == 2 else original)(self)
         )
         with pytest.raises(RuntimeError, match="stop here"):
             train(config, folder=tmp_path / "run", data=bars, progress=False, threads=1)

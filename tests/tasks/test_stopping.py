@@ -8,7 +8,7 @@ import torch
 
 from sepgconv.tasks import CheckpointError, DivergedError, TrainingConfig, train
 from sepgconv.tasks.checkpoint import AtomicCheckpointIO
-from sepgconv.tasks.module import Classifier
+from sepgconv.tasks.module import TrainingModule
 
 
 @pytest.fixture
@@ -28,14 +28,14 @@ def checkpoint(tmp_path):
 
 def in_batch(monkeypatch, epoch, batch, action):
     """Let something happen in a batch, both counted from 0."""
-    step = Classifier.training_step
+    step = TrainingModule.training_step
 
     def training_step(self, data, batch_idx):
         if (self.current_epoch, batch_idx) == (epoch, batch):
             action(self)
         return step(self, data, batch_idx)
 
-    monkeypatch.setattr(Classifier, "training_step", training_step)
+    monkeypatch.setattr(TrainingModule, "training_step", training_step)
 
 
 def check_what_is_left(start, checkpoint, message, undisturbed, read_weights, monkeypatch):
@@ -81,7 +81,7 @@ def test_weights_that_the_last_step_spoils_are_not_kept(
                     value.data.view(-1)[0] = torch.inf
                     break
 
-    monkeypatch.setattr(Classifier, "on_train_batch_end", on_train_batch_end)
+    monkeypatch.setattr(TrainingModule, "on_train_batch_end", on_train_batch_end)
     with pytest.raises(
         DivergedError, match=r"^a weight is no longer finite at the end of epoch 3; training stopped"
     ) as e:
@@ -191,10 +191,10 @@ def test_ctrl_c_when_the_checkpoint_was_just_written(start, checkpoint, monkeypa
 def test_ctrl_c_after_the_last_epoch(start, checkpoint, monkeypatch, undisturbed, read_weights):
     from sepgconv.tasks import run
 
-    def count_wrong(*arguments):
+    def count_answers(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "count_wrong", count_wrong)
+    monkeypatch.setattr(run, "count_answers", count_answers)
     with pytest.raises(KeyboardInterrupt, match=r"^training is complete, its results are not: .+ \(epoch 4 of 4\)"):
         start()
     monkeypatch.undo()

@@ -32,9 +32,9 @@ def train_and_hang(config: dict, folder: str, moment: str, here: str) -> None:
         moment: "batch", or the name of a file; one that is written every epoch counts in the third.
         here: the file that tells the test.
     """
-    from sepgconv.tasks.module import Classifier
+    from sepgconv.tasks.module import TrainingModule
 
-    step, rename, written = Classifier.training_step, Path.replace, Counter()
+    step, rename, written = TrainingModule.training_step, Path.replace, Counter()
 
     def training_step(self, batch, batch_idx):
         if moment == "batch" and (self.current_epoch, batch_idx) == (2, 1):
@@ -48,7 +48,7 @@ def train_and_hang(config: dict, folder: str, moment: str, here: str) -> None:
             hang(Path(here))
         return rename(self, target)
 
-    Classifier.training_step = training_step
+    TrainingModule.training_step = training_step
     Path.replace = replace
     train(TrainingConfig.from_dict(config), folder=folder, progress=False, threads=1)
 
@@ -78,7 +78,7 @@ def gradients(config: TrainingConfig, data, folder: Path, devices: int) -> dict[
     from sepgconv.tasks.callbacks import EpochKeeper
     from sepgconv.tasks.fitting import build_trainer, fit
     from sepgconv.tasks.folder import RunFolder
-    from sepgconv.tasks.module import Classifier, EpochBatches
+    from sepgconv.tasks.module import EpochBatches, TrainingModule
 
     class Recorder(Callback):
         def __init__(self):
@@ -93,7 +93,7 @@ def gradients(config: TrainingConfig, data, folder: Path, devices: int) -> dict[
     trainer = build_trainer(config, files, keeper, devices=devices, accelerator="cpu", progress=False)
     trainer.callbacks.append(recorder)
     batches = EpochBatches(data.train, data.validation, config, nn.Identity())
-    fit(trainer, Classifier(model, config), batches, files, keeper)
+    fit(trainer, TrainingModule(model, config), batches, files, keeper)
     return recorder.found | {f"final {name}": value for name, value in model.state_dict().items()}
 
 

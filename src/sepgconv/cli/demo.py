@@ -1,4 +1,4 @@
-"""`sepgconv demo`: an ordinary network and one that knows about turns, side by side on turned digits."""
+"""`sepgconv demo`: an ordinary network and one that knows about rotations, side by side on rotated digits."""
 
 import shutil
 from pathlib import Path
@@ -15,15 +15,15 @@ CONTENDERS = (("z2cnn", 20), ("gc_p4cnn", 30))
 
 def demo(
     out: Annotated[
-        Path, typer.Option(help="Folder for the two runs and the picture; an earlier demo is replaced.")
+        Path, typer.Option(help="Folder for the two runs and the image; an earlier demo is replaced.")
     ] = Path("demo"),
     epochs: Annotated[int, typer.Option(help="Epochs of each training.")] = EPOCHS,
-    seed: Annotated[int, typer.Option(help="Fixes initial weights and order of pictures.")] = 1,
+    seed: Annotated[int, typer.Option(help="Fixes initial weights and order of the images.")] = 1,
     threads: Annotated[int | None, typer.Option(help="Processor threads. Default: torch's choice.")] = None,
 ) -> None:
-    """Train z2cnn and gc_p4cnn, of the same size, on turned handwritten digits: offline, under three minutes."""
+    """Train z2cnn and gc_p4cnn, of the same size, on rotated handwritten digits: offline, under three minutes."""
     from sepgconv.analysis import answer_changes
-    from sepgconv.cli.demo_picture import draw_turned_digit
+    from sepgconv.cli.demo_image import draw_rotated_digit
     from sepgconv.data import load_dataset
     from sepgconv.tasks import TrainingConfig, load_run, train
 
@@ -33,7 +33,7 @@ def demo(
     for model, width in CONTENDERS:
         folder = runs[model] = out / model
         _remove_earlier_run(folder)
-        show(f"Training {model} (width {width}) on {len(digits.train):,} turned digits, {epochs} epochs ...")
+        show(f"Training {model} (width {width}) on {len(digits.train):,} rotated digits, {epochs} epochs ...")
         config = TrainingConfig(
             model=model, data="rotated_digits", model_config={"width": width}, epochs=epochs, seed=seed
         )
@@ -53,9 +53,9 @@ def demo(
         ("network", "parameters", "MACs", "test error", "answers changed by quarter turns", "training"),
         rows,
     )
-    picture = out / "turned_digit.png"
-    draw_turned_digit({name: load_run(folder).model for name, folder in runs.items()}, digits.test.images[0], picture)
-    show(f"A digit and the same digit turned, with their feature maps: {picture}")
+    image = out / "turned_digit.png"
+    draw_rotated_digit({name: load_run(folder).model for name, folder in runs.items()}, digits.test.images[0], image)
+    show(f"A digit and the same digit rotated, with their feature maps: {image}")
 
 
 def _remove_earlier_run(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""`sepgconv evaluate`: the error of a finished run on a data set."""
+"""`sepgconv evaluate`: the metrics of a finished run on a data set."""
 
 from typing import Annotated, Literal
 
@@ -6,7 +6,7 @@ import typer
 
 from sepgconv.cli import options
 from sepgconv.cli.data_of_runs import load_images_to_judge
-from sepgconv.cli.output import count, percent, print_table
+from sepgconv.cli.output import count, print_table
 
 
 def evaluate(
@@ -15,7 +15,7 @@ def evaluate(
         str | None,
         typer.Option(
             "--data",
-            help="A data set by name, or a path; a folder that is not divided into parts is judged whole. "
+            help="A data set by name, or a path; a folder that is not divided into parts is taken whole. "
             "Default: the run's own.",
         ),
     ] = None,
@@ -25,20 +25,16 @@ def evaluate(
         typer.Option(help="Which images. Default: test, or all where they are not divided."),
     ] = None,
 ) -> None:
-    """Print the error of a run on a data set, and how its answers change when the images are turned."""
-    from sepgconv.analysis import answer_changes
-    from sepgconv.tasks import evaluate as error_of
-    from sepgconv.tasks import load_run
+    """Print how well a run does its task on a data set, and whether its answers change when the images are rotated."""
+    from sepgconv.tasks import get_task, load_run, measure
 
     loaded = load_run(run)
     found, split = load_images_to_judge(run, loaded, data, data_dir, part)
     which = "all images" if found.part == "all" else f"{found.part} part"
+    task, values = get_task(loaded.record.task), measure(loaded, split)
     rows = [
         ("images", f"{count(len(split))} ({which} of {found.name})"),
-        ("error", percent(error_of(loaded, split))),
-        (
-            "answers that change when turned by 90, 180 or 270 degrees",
-            percent(answer_changes(loaded.model, split.images)),
-        ),
+        *((metric.name, metric.text(values[metric.name])) for metric in task.metrics),
+        *task.findings(loaded.model, split.images).items(),
     ]
     print_table(f"{loaded.record.model} from {run}", ("", "value"), rows, left=2)

@@ -1,4 +1,4 @@
-"""`sepgconv predict`: the class of pictures."""
+"""`sepgconv predict`: what a run answers to images."""
 
 import json
 from pathlib import Path
@@ -13,40 +13,46 @@ from sepgconv.cli.output import print_table
 
 def predict(
     run: options.RunFolder,
-    images: Annotated[list[Path], typer.Argument(help="Picture files.", show_default=False)],
+    images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per picture instead of a table.")
+        bool, typer.Option("--json", help="Print one JSON object per image instead of a table.")
     ] = False,
 ) -> None:
-    """Print the class that a run gives to pictures, and how sure it is.
+    """Print what a run answers to images: for classification the class, and how sure it is.
 
-    A picture that cannot be read is named and left out; the exit status is then 1.
+    An image that cannot be read is named and left out; the exit status is then 1.
     """
     import torch
 
     from sepgconv.data import read_image
-    from sepgconv.tasks import load_run
+    from sepgconv.tasks import get_task, load_run
 
     loaded = load_run(run)
     height, width = loaded.record.image_shape[1:]
     shape = (loaded.record.image_shape[0], height, width)
-    answers: list[tuple[Path, str, float]] = []
+    task = get_task(loaded.record.task)
+    answers: list[tuple[Path, dict[str, str | float]]] = []
     unreadable: list[str] = []
     for path in images:
         try:
-            picture = read_image(path, shape, bit_depth=loaded.bit_depth)
+            image = read_image(path, shape, bit_depth=loaded.bit_depth)
         except (OSError, ValueError) as error:
             unreadable.append(str(error))
             continue
         with torch.inference_mode():
-            probabilities = loaded.model(loaded.preprocessing(picture[None])).softmax(1)[0]
-        best = int(probabilities.argmax())
-        answers.append((path, loaded.classes[best], float(probabilities[best])))
+            outputs = loaded.model(loaded.preprocessing(image[None]))
+        answers.append((path, task.describe(outputs, loaded.classes)[0]))
     if as_json:
-        for path, name, probability in answers:
-            show_data(json.dumps({"image": str(path), "class": name, "probability": round(probability, 6)}))
+        for path, answer in answers:
+            rounded = {name: round(value, 6) if isinstance(value, float) else value for name, value in answer.items()}
+            show_data(json.dumps({"image": str(path), **rounded}))
     elif answers:
-        rows = [(str(path), name, f"{probability:.3f}") for path, name, probability in answers]
-        print_table(f"{loaded.record.model} from {run}", ("picture", "class", "probability"), rows, left=2)
+        rows = [(str(path), *map(_cell, answer.values())) for path, answer in answers]
+        texts = sum(isinstance(value, str) for value in answers[0][1].values())
+        print_table(f"{loaded.record.model} from {run}", ("image", *answers[0][1]), rows, left=1 + texts)
     if unreadable:
-        raise ValueError(f"{len(unreadable)} of {len(images)} pictures left out: {'; '.join(unreadable)}")
+        raise ValueError(f"{len(unreadable)} of {len(images)} images left out: {'; '.join(unreadable)}")
+
+
+def _cell(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:.3f}"

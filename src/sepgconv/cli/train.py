@@ -6,13 +6,16 @@ from typing import Annotated
 import typer
 
 from sepgconv.cli import options
-from sepgconv.cli.output import count, millions, percent, print_table
+from sepgconv.cli.output import count, millions, print_table
 
 
 def train(
     model: options.Model,
     data: options.Data = "rotated_digits",
     data_dir: options.DataDir = None,
+    task: Annotated[
+        str | None, typer.Option(help="What it is trained for. Default: classification; modules can register others.")
+    ] = None,
     width: options.Width = None,
     widths: options.Widths = None,
     group: options.Group = None,
@@ -40,7 +43,7 @@ def train(
             help="Keep the validation part out of the training, or train on it too; instead of the recipe's.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Fixes initial weights, order of pictures and augmentation.")] = 1,
+    seed: Annotated[int, typer.Option(help="Fixes initial weights, order of the images and augmentation.")] = 1,
     out: Annotated[
         Path | None, typer.Option(help="The run's folder. Default: runs/<model>-<data>-<recipe>-seed<seed>.")
     ] = None,
@@ -74,14 +77,15 @@ def train(
     """
     from sepgconv.data import load_dataset
     from sepgconv.models import model_entry
-    from sepgconv.tasks import TrainingConfig, is_main_process
+    from sepgconv.tasks import TrainingConfig, get_task, is_main_process
     from sepgconv.tasks import train as run_training
 
-    model_entry(model)  # refuses an unknown name before any data is read
+    model_entry(model)  # raises an error for an unknown name before any data is read
     config = TrainingConfig.from_recipe(
         recipe,
         model=model,
         data=data,
+        task=task,
         model_config=options.model_config(width, widths, group, option),
         epochs=epochs,
         batch_size=batch_size,
@@ -114,9 +118,11 @@ def train(
         ("epochs", count(record.epochs)),
         ("parameters", count(record.parameters)),
         ("MACs, nominal / executed", f"{millions(record.nominal_macs)} / {millions(record.executed_macs)}"),
-        ("train error", percent(record.train_error)),
-        ("validation error", percent(record.validation_error)),
-        ("test error", percent(record.test_error)),
+        *(
+            (f"{part} {metric.name}", metric.text(record.figures[f"{part}_{metric.name}"]))
+            for metric in get_task(record.task).metrics
+            for part in ("train", "validation", "test")
+        ),
         ("seconds", f"{record.seconds:.1f}"),
         ("folder", str(folder)),
     ]

@@ -2,10 +2,16 @@
 
 from sepgconv.data.augmentation import augmentation, list_augmentations
 from sepgconv.data.dataset import Dataset, Split
+from sepgconv.data.image_file import read_image
 from sepgconv.data.labelled import LabelledImages
-from sepgconv.data.pictures import read_image
 from sepgconv.data.preprocessing import build_preprocessing
-from sepgconv.data.registry import describe_dataset, list_datasets, load_dataset, load_labelled_images
+from sepgconv.data.registry import (
+    describe_dataset,
+    list_datasets,
+    load_dataset,
+    load_labelled_images,
+    register_dataset,
+)
 from sepgconv.data.subset import take_images
 
 __all__ = [
@@ -20,5 +26,6 @@ __all__ = [
     "load_dataset",
     "load_labelled_images",
     "read_image",
+    "register_dataset",
     "take_images",
 ]

@@ -96,7 +96,7 @@ def read_arrays(path: Path, required: Sequence[str] = (), *, keys: Sequence[str]
 
 
 def require_keys(found: Mapping[str, object], keys: Sequence[str], path: Path) -> None:
-    """Refuse a file that lacks a key.
+    """Raise an error for a file that lacks a key.
 
     Raises:
         ValueError: which are missing, which are there.

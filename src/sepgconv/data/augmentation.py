@@ -11,25 +11,25 @@ _CROP_PADDING = 4
 
 
 class RandomQuarterTurn(nn.Module):
-    """Turn every image of a batch by 0, 90, 180 or 270 degrees, equally likely: an exact permutation of its pixels.
+    """Rotate every image of a batch by 0, 90, 180 or 270 degrees, equally likely: an exact permutation of its pixels.
 
     Our own, because kornia's `RandomRotation90` rounds a uniform number and so draws the first and the last number of
-    turns half as often as the others.
+    rotations half as often as the others.
     """
 
     def forward(self, images: Tensor) -> Tensor:
-        """Turn square images (n, channels, side, side); the shape stays.
+        """Rotate square images (n, channels, side, side); the shape stays.
 
         Raises:
             ValueError: images that are not square.
         """
         if images.ndim != 4 or images.shape[-1] != images.shape[-2]:
             raise ValueError(f"quarter-turn: expected square images (n, c, side, side), got {tuple(images.shape)}")
-        turns = torch.randint(4, (len(images),)).to(images.device)
-        turned = images.clone()
+        quarters = torch.randint(4, (len(images),)).to(images.device)
+        rotated = images.clone()
         for k in (1, 2, 3):
-            turned[turns == k] = torch.rot90(images[turns == k], k, (-2, -1))
-        return turned
+            rotated[quarters == k] = torch.rot90(images[quarters == k], k, (-2, -1))
+        return rotated
 
 
 class RandomCropFlip(nn.Module):
@@ -70,7 +70,12 @@ _AUGMENTATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def list_augmentations() -> tuple[str, ...]:
-    """Return the names that `augmentation` takes."""
+    """Return the names that `augmentation` takes.
+
+    Example:
+        >>> list_augmentations()
+        ('none', 'turn', 'quarter-turn', 'flip', 'crop-flip')
+    """
     return tuple(_AUGMENTATIONS)
 
 
@@ -88,6 +93,13 @@ def augmentation(name: str) -> nn.Module:
     Raises:
         ValueError: an unknown name.
         ImportError: kornia is not installed.
+
+    Example:
+        >>> import torch
+        >>> images = torch.rand(8, 1, 28, 28)
+        >>> rotated = augmentation("quarter-turn")(images)
+        >>> torch.equal(rotated.flatten(1).sort().values, images.flatten(1).sort().values)  # the same pixels
+        True
     """
     if name not in _AUGMENTATIONS:
         raise ValueError(unknown_name("augmentation", name, _AUGMENTATIONS))

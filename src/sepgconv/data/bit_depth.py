@@ -14,7 +14,7 @@ def bit_depth_of(maximum: int) -> int:
 
 
 def check_bit_depth(bits: int) -> None:
-    """Refuse what is no customary number of bits.
+    """Raise an error for what is no customary number of bits.
 
     Raises:
         ValueError: it is none.

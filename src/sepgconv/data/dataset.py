@@ -12,15 +12,22 @@ _DIGEST_CHUNK = 4096  # images at once: bounds the copies of tensors with stride
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images with their labels.
+    """Images with their labels: what a network sees, and what it is to answer.
 
     Attributes:
         images: float32, (n, channels, height, width).
-        labels: int64, (n,), each the index of a class.
+        labels: (n, ...): int64, indices of classes, for classification one for each image, (n,); or float32, numbers
+            for a task that knows no classes.
 
     Raises:
         ValueError: a wrong rank or dtype, unequal lengths, no image at all, a value that is not finite, or a negative
-            label.
+            index.
+
+    Example:
+        >>> import torch
+        >>> split = Split(torch.rand(3, 1, 28, 28), torch.tensor([0, 1, 0]))
+        >>> len(split), split.has_classes
+        (3, True)
     """
 
     images: Tensor
@@ -32,9 +39,10 @@ class Split:
                 "Split: expected float32 images of shape (n, channels, height, width), "
                 f"got {self.images.dtype} {tuple(self.images.shape)}"
             )
-        if self.labels.ndim != 1 or self.labels.dtype != torch.int64:
+        if self.labels.ndim < 1 or self.labels.dtype not in (torch.int64, torch.float32):
             raise ValueError(
-                f"Split: expected int64 labels of shape (n,), got {self.labels.dtype} {tuple(self.labels.shape)}"
+                "Split: expected int64 labels (indices of classes) or float32 ones (numbers) of shape (n, ...), got "
+                f"{self.labels.dtype} {tuple(self.labels.shape)}"
             )
         if len(self.images) != len(self.labels):
             raise ValueError(f"Split: {len(self.images)} images but {len(self.labels)} labels")
@@ -42,8 +50,15 @@ class Split:
             raise ValueError(f"Split: no pixels in images of shape {tuple(self.images.shape)}")
         if not bool(self.images.isfinite().all()):
             raise ValueError("Split: the images hold values that are not finite")
-        if int(self.labels.min()) < 0:
+        if not self.has_classes and not bool(self.labels.isfinite().all()):
+            raise ValueError("Split: the labels hold values that are not finite")
+        if self.has_classes and int(self.labels.min()) < 0:
             raise ValueError(f"Split: labels must not be negative, got {int(self.labels.min())}")
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether the labels are indices of classes."""
+        return self.labels.dtype == torch.int64
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -55,7 +70,7 @@ class Dataset:
 
     Attributes:
         name: goes into every record, and says which variant was loaded.
-        classes: names of the classes; a label is an index into them.
+        classes: names of the classes; a label is an index into them. None, (), where labels are numbers.
         train: what parameters are fitted to.
         validation: what choices are made on.
         test: read once, at the end.
@@ -66,7 +81,16 @@ class Dataset:
             scaled to [0, 1]; other images of the same kind are read with it (`read_image`). None: there are none.
 
     Raises:
-        ValueError: no or repeated classes, a label without a class, splits of unequal image shapes.
+        ValueError: no or repeated classes, a label without a class, classes although labels are numbers, splits of
+            unequal image shapes.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv.data import build_preprocessing
+        >>> split = Split(torch.rand(4, 1, 28, 28), torch.tensor([0, 1, 0, 1]))
+        >>> dataset = Dataset("noise", ("grey", "black"), split, split, split, build_preprocessing("identity", {}))
+        >>> dataset.image_shape
+        (1, 28, 28)
     """
 
     name: str
@@ -79,7 +103,7 @@ class Dataset:
     bit_depth: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.classes or len(set(self.classes)) != len(self.classes):
+        if (not self.classes and self.train.has_classes) or len(set(self.classes)) != len(self.classes):
             raise ValueError(f"{self.name}: expected distinct class names, got {self.classes}")
         for title, split in (("train", self.train), ("validation", self.validation), ("test", self.test)):
             if tuple(split.images.shape[1:]) != self.image_shape:
@@ -87,7 +111,12 @@ class Dataset:
                     f"{self.name}: {title} images have shape {tuple(split.images.shape[1:])}, "
                     f"train images {self.image_shape}"
                 )
-            if int(split.labels.max()) >= len(self.classes):
+            if split.has_classes != bool(self.classes):
+                raise ValueError(
+                    f"{self.name}: {title} labels are {split.labels.dtype}, but there are {len(self.classes)} classes; "
+                    "labels of classes are int64, numbers are float32 and have no classes"
+                )
+            if split.has_classes and int(split.labels.max()) >= len(self.classes):
                 raise ValueError(
                     f"{self.name}: {title} label {int(split.labels.max())}, but there are {len(self.classes)} classes"
                 )
@@ -103,7 +132,7 @@ class Dataset:
 
         It covers the class names in their order, the images and labels of every part in theirs, as they are here, after
         preprocessing, and `bit_depth`; neither `name` nor `skipped`. One bit of a pixel changes it. Preprocessing that
-        computes (whitening, turning) may round otherwise on another machine, and the digest is then another one.
+        computes (whitening, rotation) may round otherwise on another machine, and the digest is then another one.
         """
         return self._digest
 

@@ -27,7 +27,7 @@ class DeepImageError(ValueError):
 
 
 def is_deep_grey(file: "ImageFile") -> bool:
-    """Tell whether an image that was just opened is grey with more than 8 bits a value."""
+    """Return whether an image that was just opened is grey with more than 8 bits a value."""
     return file.mode.startswith("I") or any(kind.startswith("LA;16") for kind in _raw_modes(file))
 
 
@@ -63,13 +63,13 @@ def deep_levels(file: "ImageFile") -> Levels | None:
 
 
 def from_levels(file: "ImageFile", levels: Levels, bits: int) -> "Image":
-    """Return the image of 8 bits a value whose `levels` used so many bits, to be turned as the file says."""
+    """Return the image of 8 bits a value whose `levels` used so many bits, to be rotated as the file says."""
     from PIL import Image
 
     bytes_ = (levels >> (bits - 8)).astype(np.uint8)
-    picture = Image.fromarray(bytes_) if file.mode != "CMYK" else Image.frombytes("CMYK", file.size, bytes_.tobytes())
-    picture.getexif()[_ORIENTATION] = file.getexif().get(_ORIENTATION, 1)
-    return picture
+    image = Image.fromarray(bytes_) if file.mode != "CMYK" else Image.frombytes("CMYK", file.size, bytes_.tobytes())
+    image.getexif()[_ORIENTATION] = file.getexif().get(_ORIENTATION, 1)
+    return image
 
 
 def _raw_modes(file: "ImageFile") -> list[str]:
@@ -101,7 +101,7 @@ def _reread(file: "ImageFile", raw_mode: Callable[[str], str]) -> Levels:
 
 
 def _refuse_misread(file: "ImageFile") -> None:
-    """Refuse the 16-bit TIFFs of which Pillow gives other values than they hold."""
+    """Raise an error for the 16-bit TIFFs of which Pillow gives other values than they hold."""
     tags: Any = getattr(file, "tag_v2", {})
     if tags.get(_PLANES) == 2 and 16 in np.atleast_1d(tags.get(_BITS, 8)) and file.mode != "I;16":
         raise DeepImageError("16-bit colours lie in planes of their own; save it with the colours of a pixel together")

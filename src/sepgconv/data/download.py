@@ -66,7 +66,7 @@ def search_places(data_dir: str | Path | None, subfolders: Sequence[str] = ()) -
 
 
 def is_intact(path: Path, checksum: str) -> bool:
-    """Tell whether a file has the checksum "algorithm:hexadecimal".
+    """Return whether a file has the checksum "algorithm:hexadecimal".
 
     Raises:
         OSError: it cannot be read, as without permission.
@@ -153,7 +153,7 @@ def missing_files(files: Sequence[RemoteFile], places: Places, reason: str) -> s
 
 
 def _failure(error: Exception) -> str:
-    """Say in a few words why a download failed; the texts of requests run over many lines."""
+    """Return in a few words why a download failed; the texts of requests run over many lines."""
     from requests.exceptions import ConnectionError, HTTPError, Timeout
 
     match error:

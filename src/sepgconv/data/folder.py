@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from sepgconv.data.bit_depth import bit_depth_of
+from sepgconv.data.image_file import ImageHeader, UnreadableImageError, read_header, read_pixels
 from sepgconv.data.labelled import Labelled, LabelledParts, part_to_judge, refuse_missing_parts, refuse_unlearned
 from sepgconv.data.layout import Layout, find_layout
 from sepgconv.data.memory import refuse_too_large
 from sepgconv.data.part_names import Part, PartOrAll
-from sepgconv.data.pictures import PictureHeader, UnreadableImageError, read_header, read_pixels
 
 _NAMED_AT_MOST = 5  # skipped files that the warning lists
 
@@ -147,7 +147,7 @@ def _read(layout: Layout, wanted: Wanted) -> LabelledParts:
 
 def _common_form(paths: Sequence[Path], wanted: Wanted, skipped: _Skipped, root: Path) -> _Form:
     """Decide shape and bit depth of all images from their headers."""
-    headers: list[PictureHeader] = []
+    headers: list[ImageHeader] = []
     for path in paths:
         try:
             headers.append(read_header(path))
@@ -169,7 +169,7 @@ def _common_form(paths: Sequence[Path], wanted: Wanted, skipped: _Skipped, root:
     return _Form(shape, wanted.bit_depth or _bit_depth(headers, root))
 
 
-def _bit_depth(headers: Sequence[PictureHeader], root: Path) -> int | None:
+def _bit_depth(headers: Sequence[ImageHeader], root: Path) -> int | None:
     maxima = [header.maximum for header in headers if header.maximum is not None]
     if not maxima:
         return None

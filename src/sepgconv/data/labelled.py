@@ -29,11 +29,11 @@ class Labelled:
 
     Attributes:
         images: (n, channels, height, width), uint8 0..255 or float32 in [0, 1].
-        labels: int64, (n,), indices of classes.
+        labels: (n, ...), as those of a `Split`.
     """
 
     images: Shaped[Tensor, "n c h w"]
-    labels: Int[Tensor, " n"]
+    labels: Shaped[Tensor, "n ..."]
 
     def taken(self, indices: Int[ndarray, " k"]) -> "Labelled":
         """Return some of the images."""
@@ -55,6 +55,12 @@ class LabelledImages:
         part: which part of it they are; "all" where it is not divided.
         split: the images, with the labels of the classes that were asked for.
         skipped: files that could not be read and were left out.
+
+    Example:
+        >>> from sepgconv.data import load_labelled_images
+        >>> found = load_labelled_images("rotated_digits", classes=tuple("0123456789"), image_shape=(1, 28, 28))
+        >>> found.name, found.part
+        ('rotated_digits', 'test')
     """
 
     name: str
@@ -147,6 +153,8 @@ class LabelledParts:
         labelled = self.parts[found]
         if not len(labelled.labels):
             raise ValueError(f"{self.title}: {found} has no readable image")
+        if labelled.labels.is_floating_point():  # numbers, which have no classes
+            return LabelledImages(self.name, found, labelled.split(), self.skipped)
         present = self._present(found)
         if unknown := [name for name in present if name not in classes]:
             raise ValueError(
@@ -161,7 +169,7 @@ class LabelledParts:
     def _present(self, part: PartOrAll) -> list[str]:
         return [self.classes[label] for label in self.parts[part].labels.unique().tolist()]
 
-    def _relabelled(self, labels: Int[Tensor, " n"], classes: Sequence[str]) -> Int[Tensor, " n"]:
+    def _relabelled(self, labels: Int[Tensor, "n ..."], classes: Sequence[str]) -> Int[Tensor, "n ..."]:
         order = torch.tensor([classes.index(name) if name in classes else -1 for name in self.classes])
         return order[labels]
 
@@ -203,7 +211,7 @@ def part_to_judge(parts: Collection[PartOrAll], wanted: Part | None, title: str)
 
 
 def refuse_missing_parts(parts: Mapping[PartOrAll, object], title: str) -> None:
-    """Refuse what has parts but lacks the one to train on or the one to test on.
+    """Raise an error for what has parts but lacks the one to train on or the one to test on.
 
     Raises:
         ValueError: which is missing.
@@ -217,7 +225,7 @@ def refuse_missing_parts(parts: Mapping[PartOrAll, object], title: str) -> None:
 
 
 def refuse_unlearned(present: Mapping[PartOrAll, Sequence[str]], title: str) -> None:
-    """Refuse classes that other parts have and the training part does not.
+    """Raise an error for classes that other parts have and the training part does not.
 
     Raises:
         ValueError: which, and where.

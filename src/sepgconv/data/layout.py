@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
+from sepgconv.data.image_file import SUFFIXES
 from sepgconv.data.part_names import PARTS, Part, PartOrAll, part_of
-from sepgconv.data.pictures import SUFFIXES
 from sepgconv.data.tree import Tree, read_tree
 
 _NAMED_AT_MOST = 5
@@ -130,7 +130,7 @@ def _parts(tree: Tree, layout: Layout, known: Collection[str]) -> Mapping[PartOr
 
 
 def _refuse_doubtful(classes: Mapping[str, Tree], path: Path) -> None:
-    """Refuse classes that are none: images beside their masks, parts called otherwise, one class alone."""
+    """Raise an error for classes that are none: images beside their masks, parts called otherwise, one class alone."""
     annotations = [name for name in classes if _plain(name) in _ANNOTATIONS]
     if annotations and any(_plain(name) in _CONTAINERS for name in classes):
         raise ValueError(
@@ -157,7 +157,7 @@ def _refuse_doubtful(classes: Mapping[str, Tree], path: Path) -> None:
 
 
 def _refuse_two_classes(files: Mapping[str, list[Path]]) -> None:
-    """Refuse images that links bring into two classes."""
+    """Raise an error for images that links bring into two classes."""
     found: dict[str, tuple[str, Path]] = {}
     for name, paths in files.items():
         for path in paths:
@@ -207,7 +207,7 @@ def _empty_odd(tree: Tree) -> bool:
 
 
 def _only_gather(shared: Collection[str], ours: Mapping[str, Tree], theirs: Mapping[str, Tree]) -> bool:
-    """Tell whether folders of the same names only hold a class's images: <class>/images, or one link in each class."""
+    """Return whether folders of the same names only hold images of a class: <class>/images, or one link in each."""
     if len(shared) == 1 and all(found[name].path.is_symlink() for found in (ours, theirs) for name in shared):
         return True
     return all(_plain(name) in _CONTAINERS for name in shared)

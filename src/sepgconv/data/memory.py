@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 def refuse_too_large(needed: int, what: str, remedy: str) -> None:
-    """Refuse more bytes than the machine has; where that is not known (Windows) nothing is refused.
+    """Raise an error for more bytes than the machine has; where that is not known (Windows) nothing is refused.
 
     Args:
         needed: bytes.
@@ -27,7 +27,7 @@ def refuse_too_large(needed: int, what: str, remedy: str) -> None:
 
 @contextmanager
 def told_of_memory(what: str, remedy: str) -> Generator[None, None, None]:
-    """Say in a sentence that memory ran out, whichever library it was that asked for it.
+    """Raise one sentence where memory ran out, whichever library it was that asked for it.
 
     Raises:
         ValueError: it did.

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sepgconv._messages import require
 
-Picture = UInt8[ndarray, "..."]
+Pixels = UInt8[ndarray, "..."]
 
 PACKED_KEYS = ("header", "train_jpeg", "train_length", "train_labels", "test_jpeg", "test_length", "test_labels")
 
@@ -31,9 +31,9 @@ def unpack_jpegs(
         title: what errors call the file.
 
     Raises:
-        ValueError: lengths that do not add up, a picture that does not decode, pictures of unequal shapes.
+        ValueError: lengths that do not add up, a image that does not decode, images of unequal shapes.
     """
-    require("PIL", extra="train", purpose="decoding JPEG pictures")
+    require("PIL", extra="train", purpose="decoding JPEG images")
     from PIL import Image
 
     header, data = arrays["header"].tobytes(), arrays[f"{split}_jpeg"].tobytes()
@@ -42,19 +42,19 @@ def unpack_jpegs(
     if len(lengths) == 0 or len(lengths) != len(labels) or ends[-1] != len(data):
         raise ValueError(
             f"{title}: {split} has {len(lengths)} lengths that add up to {int(lengths.sum())}, "
-            f"{len(labels)} labels and {len(data)} bytes of pictures"
+            f"{len(labels)} labels and {len(data)} bytes of images"
         )
-    pictures: list[Picture] = []
+    images: list[Pixels] = []
     for number, (start, end) in enumerate(zip(ends - lengths, ends, strict=True)):
         try:
-            picture = np.asarray(Image.open(io.BytesIO(header + data[start:end]), formats=["JPEG"]))
+            image = np.asarray(Image.open(io.BytesIO(header + data[start:end]), formats=["JPEG"]))
         except OSError as error:
-            raise ValueError(f"{title}: {split} picture {number} does not decode ({error})") from error
-        if pictures and picture.shape != pictures[0].shape:
+            raise ValueError(f"{title}: {split} image {number} does not decode ({error})") from error
+        if images and image.shape != images[0].shape:
             raise ValueError(
-                f"{title}: {split} picture {number} has shape {picture.shape}, the first one {pictures[0].shape}"
+                f"{title}: {split} image {number} has shape {image.shape}, the first one {images[0].shape}"
             )
-        pictures.append(picture)
-    stacked = torch.from_numpy(np.stack(pictures))
+        images.append(image)
+    stacked = torch.from_numpy(np.stack(images))
     channels_first = stacked.unsqueeze(1) if stacked.ndim == 3 else stacked.movedim(-1, 1)
     return channels_first.contiguous(), torch.from_numpy(labels.astype(np.int64))

@@ -111,6 +111,10 @@ def build_preprocessing(name: str, state: Mapping[str, Tensor]) -> nn.Module:
 
     Raises:
         ValueError: an unknown name, or tensors that do not belong to it.
+
+    Example:
+        >>> build_preprocessing("identity", {}).name
+        'identity'
     """
     expected = {"identity": (), "gcn-zca": ("mean", "whitening")}
     if name not in expected:

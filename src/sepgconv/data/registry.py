@@ -21,7 +21,7 @@ from sepgconv.data.rotmnist import load_rotmnist
 @dataclass(frozen=True)
 class _Entry:
     description: str
-    side: int  # height and width of the images, which are square
+    side: int | None  # height and width of the images, which are square; None: it is not known before they are loaded
     load: Callable[[Path | None, bool], Dataset]
 
 
@@ -29,7 +29,7 @@ _FOLDER = "folder"
 _FOLDER_DESCRIPTION = "your own images: a folder of class folders, or an .npz with x_train y_train x_test y_test"
 _DATASETS = {
     "rotated_digits": _Entry(
-        "1,797 handwritten digits of scikit-learn, turned at random, 28x28 grey; embedded, needs no files",
+        "1,797 handwritten digits of scikit-learn, rotated at random, 28x28 grey; embedded, needs no files",
         28,
         lambda data_dir, download: load_rotated_digits(),
     ),
@@ -66,8 +66,56 @@ _DATASETS = {
 }
 
 
+def register_dataset(
+    name: str,
+    load: Callable[[Path | None, bool], Dataset],
+    *,
+    description: str,
+    side: int | None = None,
+) -> None:
+    """Make a data set known by its name: `load_dataset`, `TrainingConfig(data=...)` and the command line then take it.
+
+    Args:
+        name: what it is called; it is no path.
+        load: returns the data set, the same on every call. It is called with the folder of its files, or None for the
+            default, and with whether missing files may be downloaded. It raises a FileNotFoundError that says which
+            files are missing and where they belong.
+        description: one line for `sepgconv data`.
+        side: height and width of its images in pixels, where they are square. Default: not told.
+
+    Raises:
+        ValueError: the name is empty, looks like a path or stands for another data set already, or the description is
+            not one line.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv.data import Dataset, Split, build_preprocessing, load_dataset
+        >>> def load_stripes(data_dir, download):
+        ...     images = torch.zeros(8, 1, 28, 28)
+        ...     images[::2, :, :, ::2] = images[1::2, :, ::2] = 1.0
+        ...     split = Split(images, torch.arange(8) % 2)
+        ...     identity = build_preprocessing("identity", {})
+        ...     return Dataset("stripes", ("upright", "level"), split, split, split, identity)
+        >>> register_dataset("stripes", load_stripes, description="8 stripes, 28x28 grey", side=28)
+        >>> load_dataset("stripes").classes
+        ('upright', 'level')
+    """
+    if not name or _looks_like_a_path(name):
+        raise ValueError(f"register_dataset: a data set needs a name that is no path, got {name!r}")
+    if name == _FOLDER or (name in _DATASETS and _DATASETS[name].load is not load):
+        raise ValueError(f"register_dataset: the name {name!r} stands for another data set already; choose another one")
+    if not description or len(description.splitlines()) != 1:
+        raise ValueError(f"register_dataset: the description of {name!r} must be one line, got {description!r}")
+    _DATASETS[name] = _Entry(description, side, load)
+
+
 def list_datasets() -> tuple[str, ...]:
-    """Return the names that `load_dataset` takes, besides paths."""
+    """Return the names that `load_dataset` takes, besides paths.
+
+    Example:
+        >>> list_datasets()[:2]
+        ('rotated_digits', 'rotmnist')
+    """
     return (*_DATASETS, _FOLDER)
 
 
@@ -76,6 +124,10 @@ def describe_dataset(name: str) -> str:
 
     Raises:
         ValueError: an unknown name.
+
+    Example:
+        >>> describe_dataset("rotmnist-official")
+        'Rotated MNIST, the official files only'
     """
     if name == _FOLDER:
         return _FOLDER_DESCRIPTION
@@ -104,15 +156,19 @@ def load_dataset(
 
     Warns:
         UserWarning: images that were left out, or how a folder or file was understood where that is not plain.
+
+    Example:
+        >>> digits = load_dataset("rotated_digits")
+        >>> len(digits.train), len(digits.validation), len(digits.test), digits.image_shape
+        (1000, 200, 597, (1, 28, 28))
     """
     if image_size is not None and image_size < 1:
         raise ValueError(f"image_size must be positive, got {image_size}")
     if name in _DATASETS:
         entry = _DATASETS[name]
         if image_size not in (None, entry.side):
-            raise ValueError(
-                f"{name} has images of {entry.side}x{entry.side}; image_size={image_size} is for your own images only"
-            )
+            size = "a size of their own" if entry.side is None else f"{entry.side}x{entry.side}"
+            raise ValueError(f"{name} has images of {size}; image_size={image_size} is for your own images only")
         return entry.load(None if data_dir is None else Path(data_dir), download)
     path = _path(name, data_dir)
     with told_of_memory(str(path), "give a smaller image_size, or fewer images"):
@@ -149,6 +205,11 @@ def load_labelled_images(
         ValueError: an unknown name, images of classes that the network does not know, no such part, files that are not
             what they should be.
         FileNotFoundError: files that are neither there nor downloadable.
+
+    Example:
+        >>> found = load_labelled_images("rotated_digits", classes=tuple("9876543210"), image_shape=(1, 28, 28))
+        >>> found.part, len(found.split)
+        ('test', 597)
     """
     if name in _DATASETS:
         dataset = load_dataset(name, data_dir=data_dir, download=download)
@@ -165,19 +226,22 @@ def load_labelled_images(
 
 
 def is_own(name: str) -> bool:
-    """Tell whether a name stands for the user's own images, which are read as they are, without preprocessing."""
+    """Return whether a name stands for the user's own images, which are read as they are, without preprocessing."""
     return name not in _DATASETS
 
 
 def check_name(name: str) -> None:
-    """Refuse what is neither a data set's name nor a path; whether its files are there is not looked at.
+    """Raise an error for what is neither a data set's name nor a path; whether its files are there is not looked at.
 
     Raises:
         ValueError: an unknown name.
     """
-    is_path = "/" in name or os.sep in name or name.endswith(".npz") or (name and Path(name).exists())
-    if not (name in list_datasets() or is_path):
+    if not (name in list_datasets() or _looks_like_a_path(name) or (name and Path(name).exists())):
         raise ValueError(_nothing_of(Path(name) if name else None, name))
+
+
+def _looks_like_a_path(name: str) -> bool:
+    return "/" in name or os.sep in name or name.endswith(".npz")
 
 
 def _path(name: str, data_dir: str | Path | None) -> Path:

@@ -1,4 +1,4 @@
-"""`rotated_digits`: scikit-learn's handwritten digits, turned at random. Small, embedded, needs no network."""
+"""`rotated_digits`: scikit-learn's handwritten digits, rotated at random. Small, embedded, needs no network."""
 
 import numpy as np
 import torch
@@ -7,8 +7,8 @@ from torch.nn.functional import interpolate, pad
 from sepgconv._messages import require
 from sepgconv.data.dataset import Dataset, Split
 from sepgconv.data.preprocessing import Identity
+from sepgconv.data.rotation import random_angles, rotate_images
 from sepgconv.data.splitting import permutation
-from sepgconv.data.turning import random_angles, turn_images
 
 _SEED = 20210919
 _SIDE = 28
@@ -16,11 +16,11 @@ _TRAIN, _VALIDATION = 1000, 200
 
 
 def load_rotated_digits() -> Dataset:
-    """Load 1,797 real handwritten digits, 28x28 grey, each turned by its own angle, uniform in [0, 2 pi).
+    """Load 1,797 real handwritten digits, 28x28 grey, each rotated by its own angle, uniform in [0, 2 pi).
 
     The 8x8 scans of scikit-learn's `load_digits` (17 grey levels, scaled to [0, 1]; E. Alpaydin and C. Kaynak, UCI,
-    1998) get an empty frame of one pixel, so that no stroke leaves the picture when it is turned, are scaled to 28x28
-    (bicubic, clamped to [0, 1]) and turned (bilinear). Order, angles and split (1,000 train, 200 validation, 597 test)
+    1998) get an empty frame of one pixel, so that no stroke leaves the image when it is rotated, are scaled to 28x28
+    (bicubic, clamped to [0, 1]) and rotated (bilinear). Order, angles and split (1,000 train, 200 validation, 597 test)
     come from a fixed seed.
 
     Raises:
@@ -35,7 +35,7 @@ def load_rotated_digits() -> Dataset:
     order = permutation(len(digits), generator)
     scans = torch.from_numpy(pixels[order] / 16).unflatten(1, (1, 8, 8))
     scaled = interpolate(pad(scans, (1, 1, 1, 1)), size=(_SIDE, _SIDE), mode="bicubic").clamp(0, 1)
-    images = turn_images(scaled, random_angles(len(order), generator)).float()
+    images = rotate_images(scaled, random_angles(len(order), generator)).float()
     labels = torch.from_numpy(digits[order].astype(np.int64))
     sizes = (_TRAIN, _VALIDATION, len(order) - _TRAIN - _VALIDATION)
     train, validation, test = map(Split, images.split(sizes), labels.split(sizes))

@@ -18,8 +18,8 @@ from sepgconv.data.dataset import Dataset, Split
 from sepgconv.data.download import DownloadError, Places, RemoteFile, fetch, find_intact, missing_files, search_places
 from sepgconv.data.mnist import MNIST_FILES, fetch_mnist, find_mnist, read_mnist
 from sepgconv.data.preprocessing import Identity
+from sepgconv.data.rotation import random_angles, rotate_images
 from sepgconv.data.splitting import permutation
-from sepgconv.data.turning import random_angles, turn_images
 
 _SEED = 20070620
 _SUBFOLDERS = ("rotmnist", "mnist_rotation_new", "mnist", "MNIST/raw")
@@ -73,7 +73,7 @@ def load_rotmnist(
       validate, the second table tests. Pixels are read row by row, in the order of the file, as published work does.
       They seem to have been written column by column, which shows the digits mirrored; all images are alike in this, so
       nothing changes for a network trained and tested on them.
-    - `rotmnist-generated`: 62,000 distinct images of the 70,000 of MNIST, each turned by its own angle, uniform in
+    - `rotmnist-generated`: 62,000 distinct images of the 70,000 of MNIST, each rotated by its own angle, uniform in
       [0, 2 pi), bilinear; choice, order and angles from a fixed seed. The same task, but not the same images: say so
       beside published results.
 
@@ -195,8 +195,8 @@ def _generate(paths: Sequence[Path], sources: Sources) -> Dataset:
     generator = np.random.default_rng(_SEED)
     chosen = permutation(len(pixels), generator)[:needed]
     images = torch.from_numpy(pixels[chosen]).unsqueeze(1).float() / 255
-    turned = turn_images(images, random_angles(needed, generator))
-    return _cut("rotmnist-generated", turned, torch.from_numpy(digits[chosen].astype(np.int64)), sources.sizes)
+    rotated = rotate_images(images, random_angles(needed, generator))
+    return _cut("rotmnist-generated", rotated, torch.from_numpy(digits[chosen].astype(np.int64)), sources.sizes)
 
 
 def _cut(

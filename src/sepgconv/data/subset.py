@@ -24,6 +24,12 @@ def take_images(dataset: Dataset, images: int, seed: int) -> Dataset:
 
     Raises:
         ValueError: more images than there are, or too few for both parts.
+
+    Example:
+        >>> from sepgconv.data import load_dataset
+        >>> few = take_images(load_dataset("rotated_digits"), 60, seed=1)
+        >>> len(few.train), len(few.validation), len(few.test)
+        (50, 10, 597)
     """
     train, validation = len(dataset.train), len(dataset.validation)
     kept_validation = round(images * validation / (train + validation))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sepgconv.data.pictures import SUFFIXES
+from sepgconv.data.image_file import SUFFIXES
 from sepgconv.data.regular_file import reason, why_unreadable
 
 # What file managers, archivers and notebooks leave behind; hidden files and folders are passed over, too.

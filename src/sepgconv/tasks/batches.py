@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Int64, Shaped
 from torch import Tensor
 
 
@@ -22,14 +22,14 @@ def epoch_seed(seed: int, epoch: int, stream: int) -> int:
 
 
 class Batches:
-    """The batches of one epoch; every image once, the last batch shorter.
+    """The batches of one epoch: every image comes once, and the last batch is shorter.
 
     Under several processes each takes every n-th image of a batch. A last batch too small to give each process
     `min_share` images joins the batch before it.
 
     Args:
         images: (n, channels, height, width).
-        labels: (n,).
+        targets: (n, ...), what each image is to be answered with.
         batch_size: images in a batch, over all processes together.
         order: permutation of the images as (n,); None keeps their order.
         min_share: images a process must get in a step; 2 for training, because batch norm cannot train on a map of one
@@ -44,7 +44,7 @@ class Batches:
     def __init__(
         self,
         images: Float32[Tensor, "n c h w"],
-        labels: Int64[Tensor, " n"],
+        targets: Shaped[Tensor, "n ..."],
         *,
         batch_size: int,
         order: Int64[Tensor, " n"] | None = None,
@@ -56,7 +56,7 @@ class Batches:
         for what, count in (("images", len(images)), ("images in a batch", batch_size)):
             if count < smallest:
                 raise ValueError(f"{world_size} process(es) need {smallest} {what} or more, got {count}")
-        self._images, self._labels, self._order = images, labels, order
+        self._images, self._targets, self._order = images, targets, order
         self._rank, self._world_size = rank, world_size
         self._starts = range(0, len(images), batch_size)
         if 0 < len(images) % batch_size < smallest:
@@ -66,12 +66,12 @@ class Batches:
         return len(self._starts)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """Yield this process's images and labels of each batch, and how many images the whole batch has."""
+        """Yield this process's images and targets of each batch, and how many images the whole batch has."""
         ends: Sequence[int] = [*self._starts[1:], len(self._images)]
         for start, end in zip(self._starts, ends, strict=True):
             share = slice(start + self._rank, end, self._world_size)
             chosen = share if self._order is None else self._order[share]
-            yield self._images[chosen], self._labels[chosen], end - start
+            yield self._images[chosen], self._targets[chosen], end - start
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Int64[Tensor, " n"]:

@@ -1,6 +1,7 @@
 """What happens at the end of every epoch: its figures are logged and its checkpoint is written."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,8 +12,9 @@ from torch import nn
 from sepgconv._terminal import say
 from sepgconv.tasks.environment import peak_memory_bytes
 from sepgconv.tasks.errors import CheckpointError, DivergedError
-from sepgconv.tasks.history import Row
-from sepgconv.tasks.module import Classifier
+from sepgconv.tasks.history import MetricsRow
+from sepgconv.tasks.module import TrainingModule
+from sepgconv.tasks.task import Metric
 
 
 class EpochKeeper(Callback):
@@ -39,7 +41,7 @@ class EpochKeeper(Callback):
         self.epoch = epoch
         self.seconds = self.cpu_seconds = 0.0
         self.peak_memory_bytes: int | None = None
-        self.history: list[Row] = []
+        self.history: list[MetricsRow] = []
         self.run: str | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -80,7 +82,7 @@ class EpochKeeper(Callback):
         self.cpu_seconds = time.process_time() - self._cpu_started
         self.peak_memory_bytes = _larger(self.peak_memory_bytes, peak_memory_bytes(trainer.strategy.root_device))
         try:
-            self._log(trainer, cast(Classifier, pl_module))
+            self._log(trainer, cast(TrainingModule, pl_module))
             trainer.save_checkpoint(self._checkpoint)
         except BaseException as error:
             self.load_state_dict(before)  # the last good checkpoint is still the one before
@@ -93,19 +95,19 @@ class EpochKeeper(Callback):
                 ) from error
             raise
 
-    def _log(self, trainer: Trainer, classifier: Classifier) -> None:
-        row: Row = {
+    def _log(self, trainer: Trainer, module: TrainingModule) -> None:
+        row: MetricsRow = {
             "epoch": self.epoch,
             "step": trainer.global_step,
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
-            **classifier.figures(),
+            **module.figures(),
             "seconds": self.seconds,
         }
         for logger in trainer.loggers:
             logger.log_metrics(row, step=self.epoch)
             logger.save()
         if self._progress and trainer.is_global_zero:
-            say(_sentence(row, trainer.max_epochs))
+            say(_sentence(row, trainer.max_epochs, module.task.metrics))
 
 
 def _is_finite(module: nn.Module) -> bool:
@@ -116,9 +118,11 @@ def _larger(a: int | None, b: int | None) -> int | None:
     return max((value for value in (a, b) if value is not None), default=None)
 
 
-def _sentence(row: Row, epochs: int | None) -> str:
-    # Means over the epoch, while the weights changed; the record's "train error" is that of the last weights.
-    figures = [f"running loss {row['train_loss']:.4f}", f"running train error {row['train_error']:.2f} %"]
-    if "validation_error" in row:
-        figures.append(f"validation error {row['validation_error']:.2f} %")
+def _sentence(row: MetricsRow, epochs: int | None, metrics: Sequence[Metric]) -> str:
+    # Means over the epoch, while the weights changed; what the record says of "train" is of the last weights.
+    figures = [f"running loss {row['train_loss']:.4f}"]
+    figures += [f"running train {metric.name} {metric.text(row[f'train_{metric.name}'])}" for metric in metrics]
+    for metric in metrics:
+        if (value := row.get(f"validation_{metric.name}")) is not None:
+            figures.append(f"validation {metric.name} {metric.text(value)}")
     return f"epoch {row['epoch']}/{epochs}  " + "  ".join([*figures, f"{row['seconds']:.1f} s"])

@@ -193,4 +193,4 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix(_NETWORK): value for name, value in state.items() if name.startswith(_NETWORK)}
 
 
-_NETWORK = "model."  # where the `Classifier` has it
+_NETWORK = "model."  # where the `TrainingModule` has it

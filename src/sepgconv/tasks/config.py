@@ -11,6 +11,9 @@ from typing import Any
 from sepgconv._messages import unknown_name
 from sepgconv.data import list_augmentations
 from sepgconv.models import INITIALISATIONS
+from sepgconv.tasks.registry import get_task
+
+DEFAULT_TASK = "classification"
 
 
 def _is_number(value: object) -> bool:
@@ -49,6 +52,7 @@ _COUNT: _Rule = "a whole number above 0", lambda value: _is_whole(value, at_leas
 _ACCEPTED: Mapping[str, _Rule] = {
     "model": _NAME,
     "data": _NAME,
+    "task": _NAME,
     "model_config": ("a mapping that JSON can hold", _is_json_object),
     "recipe": _NAME,
     "initialisation": _NAME,
@@ -72,6 +76,7 @@ def _check(values: Mapping[str, Any]) -> None:
         expected, accepts = _ACCEPTED[name]
         if not accepts(value):
             raise ValueError(f"{name} must be {expected}, got {value!r}")
+    get_task(values.get("task", DEFAULT_TASK))
     if (augmentation := values.get("augmentation", "none")) not in list_augmentations():
         raise ValueError(unknown_name("augmentation", augmentation, list_augmentations()))
     if (initialisation := values.get("initialisation", "sepgconv")) not in INITIALISATIONS:
@@ -87,6 +92,7 @@ class TrainingConfig:
     Attributes:
         model: a name of `sepgconv.list_models()`.
         data: a name that `sepgconv.data.load_dataset` takes.
+        task: what the network is trained for, a name of `list_tasks()`. Default: "classification".
         model_config: what `sepgconv.create_model` gets beside the name, as in `{"width": 30}`; channels and classes
             come from the data where they are left out.
         recipe: the recipe the values come from; a label, the values count.
@@ -106,11 +112,19 @@ class TrainingConfig:
             on it too, as the paper does. Neither picks an epoch: the last one counts. Default: True.
 
     Raises:
-        ValueError: a value is out of range.
+        ValueError: a value is out of range, or a name is unknown.
+
+    Example:
+        >>> config = TrainingConfig(model="gc_p4cnn", data="rotated_digits", model_config={"width": 8}, epochs=3)
+        >>> config.batch_size, config.learning_rate(0), round(config.learning_rate(2), 6)
+        (64, 0.01, 0.0025)
+        >>> TrainingConfig.from_dict(config.to_dict()) == config
+        True
     """
 
     model: str
     data: str
+    task: str = DEFAULT_TASK
     model_config: dict[str, Any] = field(default_factory=lambda: {})
     recipe: str = "default"
     initialisation: str = "sepgconv"
@@ -174,8 +188,14 @@ class TrainingConfig:
         return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every field in types that JSON keeps."""
-        return {**dataclasses.asdict(self), "milestones": list(self.milestones)}
+        """Return every field in types that JSON keeps; the task only where it is another than the default.
+
+        Configs of older versions had no task, and they compare equal to those that are written now.
+        """
+        values = {**dataclasses.asdict(self), "milestones": list(self.milestones)}
+        if self.task == DEFAULT_TASK:
+            del values["task"]
+        return values
 
     def fine_tuning(self, *, model: str, model_config: Mapping[str, Any], epochs: int) -> "TrainingConfig":
         """Return the config that trains on what was made of this run's network: the same recipe in fewer epochs.

@@ -19,6 +19,10 @@ def is_main_process() -> bool:
 
     Lightning starts the calling script again for each further process, so what the script itself prints after `train`
     appears once for each; ask this first.
+
+    Example:
+        >>> is_main_process()
+        True
     """
     from lightning.pytorch.utilities import rank_zero_only  # seconds to import, and only a training has it by then
 
@@ -26,7 +30,7 @@ def is_main_process() -> bool:
 
 
 def refuse_damaged_ranks() -> None:
-    """Make sure that Lightning can be imported, which reads the number of its process in the environment.
+    """Raise an error unless Lightning can be imported, which reads the number of its process in the environment.
 
     Raises:
         ValueError: a variable is no whole number.

@@ -1,6 +1,7 @@
-"""Finished runs, read back; the error of a network on labelled images."""
+"""Finished runs, read back; the metrics of a network on a part of a data set."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,12 @@ from sepgconv._files import file_digest
 from sepgconv.data import Split
 from sepgconv.models import Network
 from sepgconv.models.storage import read_model
+from sepgconv.tasks.config import DEFAULT_TASK
 from sepgconv.tasks.folder import RunFolder
 from sepgconv.tasks.record import WITHOUT_DIGEST, RunRecord, read_record
+from sepgconv.tasks.registry import get_task
 from sepgconv.tasks.results import read_preprocessing
+from sepgconv.tasks.task import Task
 
 # Images at once: larger batches are no faster on a CPU, and a wide network's maps take a gigabyte.
 EVALUATION_BATCH = 256
@@ -27,9 +31,14 @@ class Run:
         record: what was trained, and how well.
         model: the network with the last epoch's weights, on the CPU, in evaluation mode.
         preprocessing: from raw images in [0, 1], (n, channels, height, width), to what the network was trained on.
-        classes: names of the classes, in the order of the scores.
+        classes: names of the classes, in the order of the scores; none where the task knows no classes.
         bit_depth: bits that files of 16 bits a pixel used among its images; others of the kind are read with it
             (`sepgconv.data.read_image`). None: there were none, or the run is of a version that did not keep it.
+
+    Example:
+        >>> from dataclasses import fields
+        >>> [field.name for field in fields(Run)]  # what `load_run` returns
+        ['record', 'model', 'preprocessing', 'classes', 'bit_depth']
     """
 
     record: RunRecord
@@ -50,7 +59,19 @@ def load_run(folder: str | Path) -> Run:
     Raises:
         FileNotFoundError: the folder is none of a run, or the run is not finished.
         OSError: a file cannot be read, as without the permission to.
-        ValueError: a file in it is damaged or missing.
+        ValueError: a file in it is damaged or missing, or its task is not registered.
+
+    Example:
+        >>> import tempfile
+        >>> from sepgconv.data import load_dataset, take_images
+        >>> from sepgconv.tasks import TrainingConfig, train
+        >>> config = TrainingConfig(model="z2cnn", data="rotated_digits", model_config={"width": 2}, epochs=1)
+        >>> digits = take_images(load_dataset("rotated_digits"), 40, seed=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     record = train(config, folder=folder, data=digits, progress=False, accelerator="cpu")
+        ...     run = load_run(folder)
+        >>> run.record == record, evaluate(run, digits.test) == record.test_error
+        (True, True)
     """
     files = RunFolder(Path(folder))
     if not files.setup.is_file():
@@ -93,22 +114,54 @@ def _refuse_mixture(files: RunFolder, record: RunRecord, model: Network) -> None
     # Files of two runs, of which each is whole.
     said = {"model": record.model, **record.model_config}
     found = {"model": model.name, **model.config}
-    said |= {"in_channels": record.image_shape[0], "num_classes": len(record.classes)}
+    said |= {"in_channels": record.image_shape[0], **get_task(record.task).head(record.classes)}
     if wrong := [name for name, value in said.items() if name in found and found[name] != value]:
         differences = ", ".join(f"{name} {said[name]!r} and {found[name]!r}" for name in wrong)
         raise ValueError(f"{files.record} and {files.model} are of two runs: {differences}; train the run again")
 
 
-def evaluate(run_or_model: Run | nn.Module, split: Split, *, batch_size: int = EVALUATION_BATCH) -> float:
-    """Return the error in percent on labelled images.
+def evaluate(
+    run_or_model: Run | nn.Module, split: Split, *, batch_size: int = EVALUATION_BATCH, task: str | None = None
+) -> float:
+    """Return the deciding metric of a task on a part of a data set; for classification the error in percent.
 
     Args:
         run_or_model: a run or a network; it computes on the network's device and in its precision.
         split: images as the network was trained on them, which is how `sepgconv.data` gives them.
         batch_size: images at once; it decides memory, not the result.
+        task: what it is judged by, a name of `list_tasks()`. Default: the run's; of a network, classification.
 
     Raises:
-        ValueError: the images or labels are not of the kind the network knows.
+        ValueError: the images or labels are not of the kind that the network knows.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv.data import Split
+        >>> brightest_pixel = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 4, bias=False))
+        >>> _ = torch.nn.init.eye_(brightest_pixel[1].weight)
+        >>> split = Split(torch.eye(4).view(4, 1, 2, 2), torch.tensor([0, 1, 2, 0]))
+        >>> evaluate(brightest_pixel, split)
+        25.0
+    """
+    found = measure(run_or_model, split, batch_size=batch_size, task=task)
+    return found[_task(run_or_model, task).metrics[0].name]
+
+
+def measure(
+    run_or_model: Run | nn.Module, split: Split, *, batch_size: int = EVALUATION_BATCH, task: str | None = None
+) -> Mapping[str, float]:
+    """Return every metric of a task on a part of a data set, by name; the arguments are those of `evaluate`.
+
+    Raises:
+        ValueError: the images or labels are not of the kind that the network knows.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv.data import Split
+        >>> always_first = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+        >>> _ = torch.nn.init.zeros_(always_first[1].weight), torch.nn.init.zeros_(always_first[1].bias)
+        >>> measure(always_first, Split(torch.ones(4, 1, 2, 2), torch.tensor([0, 0, 1, 1])))
+        {'error': 50.0}
     """
     if isinstance(run_or_model, Run):
         model, expected = run_or_model.model, tuple(run_or_model.record.image_shape)
@@ -119,35 +172,47 @@ def evaluate(run_or_model: Run | nn.Module, split: Split, *, batch_size: int = E
             )
     else:
         model = run_or_model
-    return 100 * count_wrong(model, split.images, split.labels, batch_size=batch_size) / len(split)
+    judge = _task(run_or_model, task)
+    return judge.measure(count_answers(judge, model, split.images, split.labels, batch_size=batch_size))
 
 
-def count_wrong(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = EVALUATION_BATCH) -> int:
-    """Return how many images a network gives another class than their label; it is left in the mode it was in.
+def _task(run_or_model: Run | nn.Module, task: str | None) -> Task:
+    own = run_or_model.record.task if isinstance(run_or_model, Run) else DEFAULT_TASK
+    return get_task(own if task is None else task)
+
+
+def count_answers(
+    task: Task, model: nn.Module, images: Tensor, targets: Tensor, *, batch_size: int = EVALUATION_BATCH
+) -> Tensor:
+    """Return what a task counts of a network's answers to images; the network is left in the mode it was in.
 
     Args:
-        model: images (n, channels, height, width) to class scores (n, classes).
+        task: what is counted.
+        model: from images (n, channels, height, width) to what the task expects.
         images: on any device.
-        labels: (n,).
+        targets: (n, ...).
         batch_size: images at once.
 
+    Returns:
+        The sum of `task.count` over the batches, on the device of the network.
+
     Raises:
-        ValueError: a label beyond the network's classes.
+        ValueError: the targets are not what the task expects of such a network.
     """
     sample = next(model.parameters())
     was_training = model.training
     model.eval()
-    wrong = 0
+    found: Tensor | None = None
     try:
         with torch.inference_mode():
-            for part, truth in zip(images.split(batch_size), labels.split(batch_size), strict=True):
-                scores = model(part.to(sample.device, sample.dtype))
-                if len(truth) and int(truth.max()) >= scores.shape[1]:
-                    raise ValueError(
-                        f"the network knows {scores.shape[1]} classes, but an image is labelled {int(truth.max())}; "
-                        "is it another data set?"
-                    )
-                wrong += int((scores.argmax(1).cpu() != truth.cpu()).sum())
+            for part, truth in zip(images.split(batch_size), targets.split(batch_size), strict=True):
+                outputs = model(part.to(sample.device, sample.dtype))
+                if found is None:
+                    task.check(targets, outputs.shape[1])
+                counts = task.count(outputs, truth.to(sample.device))
+                found = counts if found is None else found + counts
     finally:
         model.train(was_training)
-    return wrong
+    if found is None:
+        raise ValueError("expected at least one image to judge a network by, got none")
+    return found.clone()  # out of inference mode: an ordinary tensor

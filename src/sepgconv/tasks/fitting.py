@@ -27,7 +27,7 @@ from sepgconv.tasks.devices import checked_devices
 from sepgconv.tasks.errors import CheckpointError, DivergedError
 from sepgconv.tasks.folder import RunFolder
 from sepgconv.tasks.logs import loggers_of
-from sepgconv.tasks.module import Classifier, EpochBatches
+from sepgconv.tasks.module import EpochBatches, TrainingModule
 from sepgconv.tasks.processes import refuse_half_a_launch
 from sepgconv.tasks.results import recover_history
 from sepgconv.tasks.stopping import StopTogether
@@ -108,7 +108,7 @@ def build_trainer(
 
 
 def fit(
-    trainer: Trainer, classifier: Classifier, batches: EpochBatches, folder: RunFolder, keeper: EpochKeeper
+    trainer: Trainer, module: TrainingModule, batches: EpochBatches, folder: RunFolder, keeper: EpochKeeper
 ) -> None:
     """Train to the end, from the folder's checkpoint where the keeper says there is one.
 
@@ -118,7 +118,7 @@ def fit(
         KeyboardInterrupt: Ctrl-C; the same, after everything was closed.
         SystemExit: SIGTERM; the same.
     """
-    epochs = classifier.config.epochs
+    epochs = module.config.epochs
     if trainer.is_global_zero:
         keeper.run = folder.identity
     if keeper.epoch and trainer.is_global_zero:
@@ -130,7 +130,7 @@ def fit(
     handler = signal.getsignal(signal.SIGINT)
     try:
         with quiet_lightning():
-            trainer.fit(classifier, datamodule=batches, ckpt_path=folder.checkpoint if keeper.epoch else None)
+            trainer.fit(module, datamodule=batches, ckpt_path=folder.checkpoint if keeper.epoch else None)
     except DivergedError as error:
         left = what_is_left(folder, keeper, epochs)
         again = "the same config would diverge again, so train in another folder"
@@ -170,7 +170,7 @@ def _is_of_restoring(error: BaseException) -> bool:
 
 
 def what_is_left(folder: RunFolder, keeper: EpochKeeper, epochs: int) -> str:
-    """Say which checkpoint a run leaves that is stopped now."""
+    """Return a sentence on which checkpoint a run leaves that is stopped now."""
     # Ctrl-C may come when a checkpoint is already on the disk and not yet counted: the disk is right.
     try:
         return folder.what_is_left(completed_epochs(folder.checkpoint), epochs)

@@ -11,10 +11,11 @@ from typing import Any
 from sepgconv._files import LockedError, locked, read_json, write_json
 from sepgconv.models.storage import CONFIG, WEIGHTS
 from sepgconv.tasks.conditions import Conditions, changes, known_data, unknown
+from sepgconv.tasks.config import DEFAULT_TASK
 from sepgconv.tasks.environment import versions
 
-# Options that the configs of older versions lack, and how it was without them.
-_ONCE_UNSAID = {"initialisation": "sepgconv"}
+# Options that configs leave out, those of older versions at least, and what they are then.
+_ONCE_UNSAID = {"initialisation": "sepgconv", "task": DEFAULT_TASK}
 PREPARED = "prepared"  # in config.json: whether the weights that the run began with were other than its seed draws
 IDENTITY = "run"  # in config.json: a random number by which the run's checkpoints are known
 
@@ -51,7 +52,7 @@ class RunFolder:
 
     @property
     def curves(self) -> Path:
-        """The same figures as a picture."""
+        """The same figures as an image."""
         return self.root / "curves.png"
 
     @property
@@ -109,7 +110,7 @@ class RunFolder:
             raise NotADirectoryError(f"{self.root} is a file; a run needs a folder of its own")
 
     def refuse_existing(self) -> None:
-        """Make sure that a new run would write over nothing.
+        """Raise an error unless a new run would write over nothing.
 
         Raises:
             FileExistsError: the folder holds a run, or files of the same names.
@@ -178,7 +179,7 @@ class RunFolder:
         return known_data(self.read_setup())
 
     def refuse_other(self, setup: Mapping[str, Any]) -> None:
-        """Make sure that what is to be resumed is the run that was begun.
+        """Raise an error unless what is to be resumed is the run that was begun.
 
         Args:
             setup: "config", "precision" and "data" as in `begin`, or a part of it.
@@ -187,10 +188,8 @@ class RunFolder:
             FileNotFoundError: no run was begun here.
             ValueError: it was another; the message names every difference.
         """
-        begun = self.read_setup()
-        if isinstance(begun.get("config"), dict):
-            begun["config"] = {**_ONCE_UNSAID, **begun["config"]}
-        differences = [line for part in setup for line in _differences(part, begun.get(part), setup[part])]
+        begun, wanted = _said(self.read_setup()), _said(setup)
+        differences = [line for part in wanted for line in _differences(part, begun.get(part), wanted[part])]
         if differences:
             raise ValueError(
                 f"the run in {self.root} was started otherwise: {'; '.join(differences)}. Resume it as it was, "
@@ -198,7 +197,7 @@ class RunFolder:
             )
 
     def refuse_other_beginning(self, *, prepared: bool) -> None:
-        """Make sure that a run without a checkpoint begins with the weights that it was to begin with.
+        """Raise an error unless a run without a checkpoint begins with the weights that it was to begin with.
 
         Args:
             prepared: whether they are other than its seed draws.
@@ -214,7 +213,7 @@ class RunFolder:
             )
 
     def refuse_changes(self, now: Conditions, *, force: bool) -> list[str]:
-        """Make sure that nothing else changed that may change the numbers of the run that is to be resumed.
+        """Raise an error unless nothing else changed that may change the numbers of the run that is to be resumed.
 
         What an older version did not note cannot be compared, which a warning says.
 
@@ -270,7 +269,7 @@ class RunFolder:
         return noted
 
     def what_is_left(self, epoch: int, epochs: int) -> str:
-        """Say which checkpoint a stopped run left.
+        """Return a sentence on which checkpoint a stopped run left.
 
         Args:
             epoch: the checkpoint's, counted from 1; 0 for none.
@@ -281,8 +280,13 @@ class RunFolder:
         return f"the last good checkpoint is {self.checkpoint} (epoch {epoch} of {epochs})"
 
     def how_to_go_on(self) -> str:
-        """Say how a stopped run is continued."""
+        """Return a sentence on how a stopped run is continued."""
         return f"continue with resume=True (--resume) and the folder {self.root}"
+
+
+def _said(setup: Mapping[str, Any]) -> dict[str, Any]:
+    config = setup.get("config")
+    return {**setup, "config": {**_ONCE_UNSAID, **config}} if isinstance(config, dict) else dict(setup)
 
 
 def _differences(name: str, old: Any, new: Any) -> list[str]:

@@ -10,17 +10,25 @@ from typing import TypeAlias
 from sepgconv._files import digest
 from sepgconv.tasks.record import recorded_digest
 
-Row: TypeAlias = dict[str, int | float]
+MetricsRow: TypeAlias = dict[str, int | float]
 
 
-def read_history(path: Path) -> list[Row]:
-    """Return the rows of a history, without the columns that a row leaves empty; no file, no rows.
+def read_history(path: Path) -> list[MetricsRow]:
+    r"""Return the rows of a history, without the columns that a row leaves empty; no file, no rows.
 
     In the folder of a finished run the file is compared with the digest that the run's record has of it.
 
     Raises:
         OSError: it cannot be read.
         ValueError: it is damaged: no table of numbers, epochs other than 1, 2, 3 and so on, or not what was recorded.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "metrics.csv"
+        ...     _ = path.write_text("epoch,train_loss\n1,2.5\n2,1.25\n")
+        ...     read_history(path)
+        [{'epoch': 1, 'train_loss': 2.5}, {'epoch': 2, 'train_loss': 1.25}]
     """
     if not path.is_file():
         return []
@@ -37,7 +45,7 @@ def read_history(path: Path) -> list[Row]:
 HOW_TO_MEND = "resume=True (--resume) writes it anew from the checkpoint"
 
 
-def parse_history(content: bytes) -> list[Row]:
+def parse_history(content: bytes) -> list[MetricsRow]:
     """Return the rows that a file's content holds.
 
     Raises:
@@ -51,7 +59,7 @@ def parse_history(content: bytes) -> list[Row]:
     names = table.fieldnames or []
     if "epoch" not in names or len(set(names)) != len(names):
         raise ValueError(f"its first line must name the columns, epoch among them; it is {','.join(names)!r}")
-    rows: list[Row] = []
+    rows: list[MetricsRow] = []
     for number, line in enumerate(lines, 1):
         if None in line or None in line.values():
             raise ValueError(f"row {number} has more or fewer cells than the first line")
@@ -61,7 +69,7 @@ def parse_history(content: bytes) -> list[Row]:
     return rows
 
 
-def format_history(rows: Sequence[Row]) -> bytes:
+def format_history(rows: Sequence[MetricsRow]) -> bytes:
     """Return the content of a file with these rows; `parse_history` gives the same numbers back."""
     table = io.StringIO(newline="")
     columns = max(rows, key=len, default={"epoch": 0})

@@ -9,10 +9,10 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from sepgconv._files import write_atomically
-from sepgconv.tasks.history import Row, format_history
+from sepgconv.tasks.history import MetricsRow, format_history
 
 
-def loggers_of(history: Path, rows: list[Row], board: Path, *, begun: int) -> list[Logger]:
+def loggers_of(history: Path, rows: list[MetricsRow], board: Path, *, begun: int) -> list[Logger]:
     """Return the loggers of a run; without TensorBoard's where it can write to no folder of such a name.
 
     Args:
@@ -47,7 +47,7 @@ class HistoryLogger(Logger):
         rows: those of the epochs before; rows that come are added to it.
     """
 
-    def __init__(self, path: Path, rows: list[Row]) -> None:
+    def __init__(self, path: Path, rows: list[MetricsRow]) -> None:
         super().__init__()
         self._path = path
         self._rows = rows
@@ -63,7 +63,7 @@ class HistoryLogger(Logger):
         return ""
 
     @rank_zero_only
-    def log_metrics(self, metrics: Row, step: int | None = None) -> None:
+    def log_metrics(self, metrics: MetricsRow, step: int | None = None) -> None:
         """Add the row of an epoch; it takes the place of rows of the same or later epochs, which a kill left behind.
 
         Args:

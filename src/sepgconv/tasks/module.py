@@ -1,11 +1,10 @@
-"""What Lightning trains: the classifier with its loss and its steps, and the batches of every epoch."""
+"""What Lightning trains: the network with the loss of its task and its steps, and the batches of every epoch."""
 
 from typing import Any, TypeAlias
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import SGD, Adam, Optimizer
 
 from sepgconv.data import Split
@@ -13,29 +12,35 @@ from sepgconv.tasks.batches import Batches, epoch_order, epoch_seed
 from sepgconv.tasks.config import TrainingConfig
 from sepgconv.tasks.errors import DivergedError
 from sepgconv.tasks.evaluation import EVALUATION_BATCH
+from sepgconv.tasks.registry import get_task
+from sepgconv.tasks.task import Task
 
-Batch: TypeAlias = tuple[Tensor, Tensor, int]  # this process's images and labels; images in the whole batch
+Batch: TypeAlias = tuple[Tensor, Tensor, int]  # this process's images and targets; images in the whole batch
 
 
-class Classifier(LightningModule):
-    """A network under training: cross entropy, and the error in percent.
+class TrainingModule(LightningModule):
+    """A network under training for the task of its config.
 
     Nothing random outlives an epoch: at its start the generators are seeded from the run's seed, the epoch and the
     process, and the learning rate is set from the epoch. So an epoch that was broken off can be run again.
 
     Args:
-        model: images (batch, channels, height, width) to class scores (batch, classes).
+        model: from images (batch, channels, height, width) to what the task expects.
         config: the run's.
+
+    Attributes:
+        task: what it is trained for.
     """
 
     def __init__(self, model: nn.Module, config: TrainingConfig) -> None:
         super().__init__()
         self.model = model
         self.config = config
+        self.task: Task = get_task(config.task)
         self._tallies = {part: _Tally() for part in ("train", "validation")}
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the class scores."""
+        """Return the outputs of the network."""
         return self.model(images)
 
     def configure_optimizers(self) -> Optimizer:
@@ -63,9 +68,9 @@ class Classifier(LightningModule):
         Raises:
             DivergedError: the loss is not finite, in any process.
         """
-        images, labels, size = batch
-        scores = self.model(images)
-        total = F.cross_entropy(scores, labels, reduction="sum")
+        images, targets, size = batch
+        outputs = self.model(images)
+        total = self.task.loss(outputs, targets)
         # All processes must agree to stop: one that goes on alone waits for the others' gradients for ever.
         finite = bool(torch.isfinite(total))
         if not self.trainer.strategy.reduce_boolean_decision(finite, all=True):
@@ -74,10 +79,10 @@ class Classifier(LightningModule):
                 f"the loss is {loss} in epoch {self.current_epoch + 1}, batch {batch_idx + 1} "
                 f"(learning rate {self.config.learning_rate(self.current_epoch):g})"
             )
-        self._tallies["train"].add(scores, labels, total)
+        self._tallies["train"].add(total, self.task.count(outputs, targets), len(images))
         # Lightning waits for the device for each number that goes to a bar, also where none is drawn.
         if self.trainer.progress_bar_callback is not None:
-            self.log("loss", total.detach() / len(labels), prog_bar=True, logger=False)
+            self.log("loss", total.detach() / len(images), prog_bar=True, logger=False)
         return total * self.trainer.world_size / size
 
     def on_validation_start(self) -> None:
@@ -85,28 +90,29 @@ class Classifier(LightningModule):
         share_buffers(self.model)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count loss and errors of this process's share of a batch.
+        """Add up loss and counts of this process's share of a batch.
 
-        Without autocast, as all who judge the saved network do: one number stands under the name "validation error".
+        There is no autocast, as nowhere that the saved network is judged: one number stands under one name.
         """
-        images, labels, _ = batch
+        images, targets, _ = batch
         with torch.autocast(images.device.type, enabled=False):
-            scores = self.model(images)
-        self._tallies["validation"].add(scores, labels, F.cross_entropy(scores, labels, reduction="sum"))
+            outputs = self.model(images)
+        loss = self.task.loss(outputs, targets)
+        self._tallies["validation"].add(loss, self.task.count(outputs, targets), len(images))
 
     def figures(self) -> dict[str, float]:
-        """Return the epoch's mean loss and its error in percent, over the images of all processes, which all call this.
+        """Return the epoch's mean loss and its metrics, over the images of all processes, which all call this.
 
-        "train_loss" and "train_error" are of the weights as they changed, on the augmented images. What is printed
-        calls them running ones, since the record's "train_error" is that of the last weights on the images as they are.
+        Those of "train" are of the weights as they changed, on the augmented images. What is printed calls them running
+        ones, since those of the record are of the last weights on the images as they are.
         """
         found: dict[str, float] = {}
         for part, tally in self._tallies.items():
-            loss, wrong, count = (
-                float(self.trainer.strategy.reduce(t, reduce_op="sum")) for t in tally.sums(self.device)
-            )
-            if count:
-                found |= {f"{part}_loss": loss / count, f"{part}_error": 100 * wrong / count}
+            if tally.images == 0:  # in all processes alike: there is no such part
+                continue
+            loss, images, counts = (self.trainer.strategy.reduce(t, reduce_op="sum") for t in tally.sums(self.device))
+            found[f"{part}_loss"] = float(loss) / float(images)
+            found |= {f"{part}_{name}": value for name, value in self.task.measure(torch.as_tensor(counts)).items()}
         return found
 
 
@@ -115,16 +121,16 @@ class _Tally:
     # processes have unequal shares.
     def __init__(self) -> None:
         self._loss: Tensor | float = 0.0
-        self._wrong: Tensor | int = 0
-        self._count = 0
+        self._counts: Tensor | float = 0.0
+        self.images = 0
 
-    def add(self, scores: Tensor, labels: Tensor, loss: Tensor) -> None:
+    def add(self, loss: Tensor, counts: Tensor, images: int) -> None:
         self._loss = self._loss + loss.detach().float()
-        self._wrong = self._wrong + (scores.argmax(1) != labels).sum()
-        self._count += len(labels)
+        self._counts = counts.detach() if self.images == 0 else self._counts + counts.detach()
+        self.images += images
 
     def sums(self, device: torch.device) -> list[Tensor]:
-        return [torch.as_tensor(value, device=device) for value in (self._loss, self._wrong, self._count)]
+        return [torch.as_tensor(value, device=device) for value in (self._loss, self.images, self._counts)]
 
 
 def share_buffers(model: nn.Module) -> None:
@@ -141,7 +147,7 @@ class EpochBatches(LightningDataModule):
         train: images to learn from.
         validation: images to judge every epoch by; None for no validation.
         config: the run's batch size and seed.
-        augmentation: from batch of images to batch of images.
+        augmentation: from a batch of images to a batch of images; the task applies it.
     """
 
     def __init__(self, train: Split, validation: Split | None, config: TrainingConfig, augmentation: nn.Module) -> None:
@@ -155,7 +161,7 @@ class EpochBatches(LightningDataModule):
             self._train.images,
             self._train.labels,
             batch_size=self._config.batch_size,
-            order=epoch_order(len(self._train.labels), self._config.seed, trainer.current_epoch),
+            order=epoch_order(len(self._train), self._config.seed, trainer.current_epoch),
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )
@@ -181,6 +187,6 @@ class EpochBatches(LightningDataModule):
         trainer: Any = self.trainer
         if not trainer.training:
             return batch
-        images, labels, size = batch
+        images, targets, size = batch
         with torch.no_grad():
-            return self._augmentation(images), labels, size
+            return *get_task(self._config.task).augment(self._augmentation, images, targets), size

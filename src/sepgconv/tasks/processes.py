@@ -55,7 +55,7 @@ def together(trainer: Trainer, left: Callable[[], str]) -> Generator[None, None,
 
 
 def refuse_half_a_launch(trainer: Trainer) -> None:
-    """Make sure that a process that others are said to have started can find them.
+    """Raise an error unless a process that others are said to have started can find them.
 
     Raises:
         ValueError: the environment has its number and not where they meet; it would wait for them for ever.

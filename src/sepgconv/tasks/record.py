@@ -1,4 +1,4 @@
-"""The record of a finished run: what was trained, where, how long, and how well."""
+"""The record of a finished run: what was trained, where, for how long, and how well it does."""
 
 import dataclasses
 import json
@@ -10,10 +10,13 @@ from typing import Any, NotRequired, TypedDict
 
 from sepgconv._files import read_sealed_json, unseal, write_json
 from sepgconv._messages import unknown_name
-from sepgconv.tasks.config import TrainingConfig
-from sepgconv.tasks.schema import check_fields
+from sepgconv.tasks.config import DEFAULT_TASK, TrainingConfig
+from sepgconv.tasks.registry import get_task
+from sepgconv.tasks.schema import check_fields, check_value
+from sepgconv.tasks.task import Task
 
 RECORD = "record.json"
+PARTS = ("test", "validation", "train")  # of a data set, in the order of the file
 FILES = "files"  # the key under which the digests of the run's other files stand
 WITHOUT_DIGEST = "was written by an older version, which kept no digests: not all damage to it can be noticed"
 
@@ -22,15 +25,18 @@ WITHOUT_DIGEST = "was written by an older version, which kept no digests: not al
 class RunRecord:
     """What one finished run leaves behind; everything that a table or a figure needs.
 
+    Each of its `figures` is an attribute and a key of its file, too: `record.test_error`, `record.validation_error` and
+    `record.train_error` where the task is classification.
+
     Attributes:
         model: the network's name.
         width: its width, one number or one for each stage; None where it has none.
         data: the data set's own name, which says where it comes from, as in "rotmnist-generated".
         seed: the run's.
         epochs: how many were trained.
-        test_error: of the last epoch's weights on the test images, in percent; read once.
-        validation_error: of the same weights in percent; None when the validation part was trained on.
-        train_error: of the same weights on the images trained on, without augmentation, in percent.
+        figures: the task's metrics of the last epoch's weights, each by the name of its part and its own: on the test
+            images, which are read once; on the validation images, None when they were trained on; on the images trained
+            on, without augmentation.
         parameters: trainable numbers in the network.
         nominal_macs: multiply-accumulates for one image, by the paper's formulas.
         executed_macs: the same, as the layers really run.
@@ -43,7 +49,7 @@ class RunRecord:
         precision: Lightning's name for it, as in "32-true".
         commit: of the checkout the package ran from, "+dirty" when it was changed; None for an installed copy.
         versions: of this package, Python and the libraries that matter.
-        classes: names of the classes, in the order of the scores.
+        classes: names of the classes, in the order of the scores; none where the task knows no classes.
         image_shape: (channels, height, width) of an image.
         images: how many were used, by part: "train", "validation", "test".
         skipped: files of the data set that could not be read.
@@ -51,6 +57,20 @@ class RunRecord:
         model_config: the network's complete config.
         changes: what was otherwise when the run was resumed by force, and may have changed its numbers, a sentence
             each; none for a run that went through as it began.
+
+    Raises:
+        ValueError: a figure out of its range, an image shape that is none, or classes that the task cannot learn.
+
+    Example:
+        >>> import tempfile
+        >>> from sepgconv.data import load_dataset, take_images
+        >>> from sepgconv.tasks import TrainingConfig, train
+        >>> config = TrainingConfig(model="z2cnn", data="rotated_digits", model_config={"width": 2}, epochs=1)
+        >>> digits = take_images(load_dataset("rotated_digits"), 40, seed=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     record = train(config, folder=folder, data=digits, progress=False, accelerator="cpu")
+        >>> record.task, list(record.figures), record.figures["test_error"] == record.test_error
+        ('classification', ['test_error', 'validation_error', 'train_error'], True)
     """
 
     model: str
@@ -58,9 +78,7 @@ class RunRecord:
     data: str
     seed: int
     epochs: int
-    test_error: float
-    validation_error: float | None
-    train_error: float
+    figures: dict[str, float | None]
     parameters: int
     nominal_macs: int
     executed_macs: int
@@ -84,16 +102,33 @@ class RunRecord:
     def __post_init__(self) -> None:
         if len(self.image_shape) != 3 or min(self.image_shape) < 1:
             raise ValueError(f"image_shape must be channels, height and width, got {self.image_shape}")
-        if not self.classes:
-            raise ValueError("classes must name one class or more")
-        for name in ("train_error", "validation_error", "test_error"):
-            error: float | None = getattr(self, name)
-            if error is not None and not 0 <= error <= 100:
-                raise ValueError(f"{name} must be from 0 to 100, got {error}")
+        task = get_task(self.task)
+        task.head(self.classes)  # raises where it cannot be learned with these classes
+        for metric in task.metrics:
+            for part in PARTS:
+                value = self.figures[f"{part}_{metric.name}"]
+                if value is not None and not metric.least <= value <= metric.most:
+                    raise ValueError(
+                        f"{part}_{metric.name} must be from {metric.least:g} to {metric.most:g}, got {value}"
+                    )
+
+    def __getattr__(self, name: str) -> Any:
+        figures: Mapping[str, float | None] = self.__dict__.get("figures", {})
+        if name in figures:
+            return figures[name]
+        raise AttributeError(f"the run's record has no {name!r}; its figures are {', '.join(figures) or 'not known'}")
+
+    @property
+    def task(self) -> str:
+        """Name of what the network was trained for."""
+        return self.config.get("task", DEFAULT_TASK)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every field in types that JSON keeps."""
-        return dataclasses.asdict(self)
+        """Return every field in types that JSON keeps; each of the figures is a key of its own."""
+        values: dict[str, Any] = {}
+        for name, value in dataclasses.asdict(self).items():
+            values |= value if name == "figures" else {name: value}
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RunRecord":
@@ -104,19 +139,26 @@ class RunRecord:
         """
         plain, _ = unseal(values)
         plain.pop(FILES, None)
-        names = [f.name for f in dataclasses.fields(cls)]
+        task, what = get_task(_task_of(plain)), "the run's record"
+        kinds = figure_kinds(task)
+        names = [name for f in dataclasses.fields(cls) for name in (kinds if f.name == "figures" else [f.name])]
         for key in plain:
             if key not in names:
                 raise ValueError(unknown_name("field of a run's record", key, names))
-        check_fields(plain, cls, "the run's record")
+        figures = {name: plain.pop(name) for name in kinds if name in plain}
+        check_fields({**plain, "figures": {}}, cls, what)
+        if missing := [name for name in kinds if name not in figures]:
+            raise ValueError(f"{what} lacks {', '.join(missing)}")
+        for name, value in figures.items():
+            check_value(value, kinds[name], name, what)
         try:
             TrainingConfig.from_dict(plain["config"])
         except ValueError as error:
-            raise ValueError(f"the run's record has no config of a training: {error}") from error
-        return cls(**plain)
+            raise ValueError(f"{what} has no config of a training: {error}") from error
+        return cls(**plain, figures=figures)
 
     def to_json(self) -> str:
-        """Return the record as one line of JSON, for a file with a record a line."""
+        """Return the record as one line of JSON, for a file that has one on each line."""
         return json.dumps(self.to_dict(), allow_nan=False)
 
     def write(self, path: Path, *, files: Mapping[str, str] | None = None) -> None:
@@ -144,6 +186,20 @@ class RunRecord:
         if not kept.sealed:
             warnings.warn(f"{path} {WITHOUT_DIGEST}", stacklevel=2)
         return kept.record
+
+
+def figure_kinds(task: Task) -> dict[str, Any]:
+    """Return the annotation of each figure that records of a task have, by name and in the order of their files."""
+    return {
+        f"{part}_{metric.name}": float | None if part == "validation" else float
+        for metric in task.metrics
+        for part in PARTS
+    }
+
+
+def _task_of(values: Mapping[str, Any]) -> str:
+    config = values.get("config")
+    return config.get("task", DEFAULT_TASK) if isinstance(config, dict) else DEFAULT_TASK
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,15 @@ from sepgconv.models.sealed import read_sealed, to_sealed_bytes
 from sepgconv.models.storage import read_model
 from sepgconv.tasks.curves import draw_curves
 from sepgconv.tasks.folder import RunFolder
-from sepgconv.tasks.history import Row, format_history, read_history
+from sepgconv.tasks.history import MetricsRow, format_history, read_history
 from sepgconv.tasks.record import KeptRecord, RunRecord
+from sepgconv.tasks.registry import get_task
 
 _NAME, _BIT_DEPTH = "name", "bit_depth"  # in the header of the preprocessing
 
 
 def write_results(
-    files: RunFolder, record: RunRecord, model: nn.Module, dataset: Dataset, history: Sequence[Row]
+    files: RunFolder, record: RunRecord, model: nn.Module, dataset: Dataset, history: Sequence[MetricsRow]
 ) -> None:
     """Write all that a finished run leaves; the record comes last and has the digests of the others.
 
@@ -43,12 +44,14 @@ def _write_preprocessing(files: RunFolder, dataset: Dataset) -> None:
     write_atomically(files.preprocessing, to_sealed_bytes(state, metadata))
 
 
-def _write_history(files: RunFolder, record: RunRecord, history: Sequence[Row]) -> None:
+def _write_history(files: RunFolder, record: RunRecord, history: Sequence[MetricsRow]) -> None:
     content = format_history(history)
     if not files.history.is_file() or files.history.read_bytes() != content:
         write_atomically(files.history, content)
     title = f"{record.model}, width {record.width}, on {record.data}"
-    draw_curves(files.curves, history, title=title, test_error=record.test_error)
+    task = get_task(record.task)
+    test = record.figures[f"test_{task.metrics[0].name}"]
+    draw_curves(files.curves, history, task=task, title=title, test=test)
 
 
 def _digests(files: RunFolder) -> dict[str, str]:
@@ -117,7 +120,7 @@ def faults(files: RunFolder, kept: KeptRecord) -> list[str]:
     return found
 
 
-def _whole_history(files: RunFolder, record: RunRecord) -> list[Row]:
+def _whole_history(files: RunFolder, record: RunRecord) -> list[MetricsRow]:
     rows = read_history(files.history)
     if len(rows) != record.epochs:
         raise ValueError(f"{len(rows)} rows of {record.epochs} epochs")
@@ -167,7 +170,7 @@ def mend(files: RunFolder, kept: KeptRecord, wrong: Sequence[str], data: Callabl
         record.write(files.record, files=digests)
 
 
-def recover_history(path: Path, epoch: int, rows: Sequence[Row] | None) -> list[Row]:
+def recover_history(path: Path, epoch: int, rows: Sequence[MetricsRow] | None) -> list[MetricsRow]:
     """Return the rows of the epochs that a checkpoint has, and make the file hold them.
 
     Args:
@@ -197,6 +200,6 @@ def recover_history(path: Path, epoch: int, rows: Sequence[Row] | None) -> list[
             f"version, which kept no history: the figures of epochs {len(found) + 1} to {epoch} are lost",
             stacklevel=2,
         )
-        lost: list[Row] = [{"epoch": number} for number in range(len(found) + 1, epoch + 1)]
+        lost: list[MetricsRow] = [{"epoch": number} for number in range(len(found) + 1, epoch + 1)]
         found += lost
     return found

@@ -18,10 +18,12 @@ from sepgconv.tasks.conditions import conditions_of
 from sepgconv.tasks.config import TrainingConfig
 from sepgconv.tasks.environment import device_name, git_commit, refuse_damaged_ranks, versions
 from sepgconv.tasks.errors import CheckpointError
-from sepgconv.tasks.evaluation import count_wrong
+from sepgconv.tasks.evaluation import count_answers
 from sepgconv.tasks.folder import PREPARED, RunFolder
-from sepgconv.tasks.record import WITHOUT_DIGEST, RunRecord, read_record
+from sepgconv.tasks.record import WITHOUT_DIGEST, RunRecord, figure_kinds, read_record
+from sepgconv.tasks.registry import get_task
 from sepgconv.tasks.results import faults, mend, write_results
+from sepgconv.tasks.task import Task
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -88,6 +90,16 @@ def train(
         LostProcessError: another process of a run on several devices ended; the same.
         KeyboardInterrupt: Ctrl-C; the same.
         ImportError: the extra "train" is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> from sepgconv.data import load_dataset, take_images
+        >>> config = TrainingConfig(model="z2cnn", data="rotated_digits", model_config={"width": 2}, epochs=1)
+        >>> digits = take_images(load_dataset("rotated_digits"), 40, seed=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     record = train(config, folder=folder, data=digits, progress=False, accelerator="cpu")
+        >>> record.parameters, record.images, 0 <= record.test_error <= 100
+        (334, {'train': 33, 'validation': 7, 'test': 597}, True)
     """
     if force and not resume:
         raise ValueError("force=True (--force) accepts changes at a resume (--resume); no run is ever written over")
@@ -99,7 +111,7 @@ def train(
     from sepgconv.tasks.callbacks import EpochKeeper
     from sepgconv.tasks.checkpoint import own_epochs
     from sepgconv.tasks.fitting import build_trainer, fit, what_is_left
-    from sepgconv.tasks.module import Classifier, EpochBatches
+    from sepgconv.tasks.module import EpochBatches, TrainingModule
     from sepgconv.tasks.processes import together
 
     commit = git_commit()  # now: a checkout may move on while the run takes its hours
@@ -135,6 +147,8 @@ def train(
         if resume and (mended := _mended_record(files, trainer, get_data, progress)) is not None:
             return mended
         dataset = get_data()
+        for split in (dataset.train, dataset.validation, dataset.test):
+            get_task(config.task).check(split.labels, len(dataset.classes))
         learned, held_out = _parts(dataset, hold_out=config.hold_out)
         setup["data"] = _identity(dataset, learned, held_out)
         stack.enter_context(_threads(threads))
@@ -163,12 +177,12 @@ def train(
             return f"{what_is_left(files, keeper, config.epochs)}; {files.how_to_go_on()}"
 
         with together(trainer, left):
-            fit(trainer, Classifier(model, config), batches, files, keeper)
+            fit(trainer, TrainingModule(model, config), batches, files, keeper)
             if device.type != "cpu":
                 costs = cost(model.to(device), dataset.image_shape)  # layers may run otherwise there
             with _told_how_to_finish(files, config.epochs):
-                errors = _final_errors(trainer, model, parts)
-                record = _record(trainer, keeper, files, setup, dataset, model, costs, errors, commit)
+                figures = _final_figures(trainer, model, get_task(config.task), parts)
+                record = _record(trainer, keeper, files, setup, dataset, model, costs, figures, commit)
                 if trainer.is_global_zero:
                     write_results(files, record, model, dataset, keeper.history)
             return RunRecord.from_dict(trainer.strategy.broadcast(record.to_dict()))
@@ -236,12 +250,18 @@ def initial_network(config: TrainingConfig, dataset: Dataset) -> nn.Module:
 
     Args:
         config: the run's.
-        dataset: says how many channels and classes there are.
+        dataset: says how many channels and, as the task of the config wants them, outputs there are.
 
     Raises:
         ValueError: the config's network does not fit the data.
+
+    Example:
+        >>> from sepgconv.data import load_dataset
+        >>> config = TrainingConfig(model="z2cnn", data="rotated_digits", model_config={"width": 2})
+        >>> initial_network(config, load_dataset("rotated_digits")).num_classes
+        10
     """
-    found = {"in_channels": dataset.image_shape[0], "num_classes": len(dataset.classes)}
+    found = {"in_channels": dataset.image_shape[0], **get_task(config.task).head(dataset.classes)}
     for key, value in found.items():
         if config.model_config.get(key, value) != value:
             raise ValueError(f"model_config has {key}={config.model_config[key]}, but {dataset.name} has {value}")
@@ -260,6 +280,17 @@ def network_before_training(record: RunRecord) -> nn.Module:
 
     Args:
         record: the run's.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from sepgconv.data import load_dataset, take_images
+        >>> config = TrainingConfig(model="z2cnn", data="rotated_digits", model_config={"width": 2}, epochs=1)
+        >>> digits = take_images(load_dataset("rotated_digits"), 40, seed=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     record = train(config, folder=folder, data=digits, progress=False, accelerator="cpu")
+        >>> first = network_before_training(record).classifier.weight
+        >>> torch.equal(first, initial_network(config, digits).classifier.weight)
+        True
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(record.seed)
@@ -268,22 +299,24 @@ def network_before_training(record: RunRecord) -> nn.Module:
         return network
 
 
-def _final_errors(trainer: "Trainer", model: nn.Module, parts: dict[str, Split | None]) -> dict[str, float | None]:
+def _final_figures(
+    trainer: "Trainer", model: nn.Module, task: Task, parts: dict[str, Split | None]
+) -> dict[str, float | None]:
     # Every process counts its share with the weights and statistics of the first.
     from sepgconv.tasks.module import share_buffers
 
     device = trainer.strategy.root_device
     model.to(device)
     share_buffers(model)
-    errors: dict[str, float | None] = {}
-    for name, split in parts.items():
-        errors[f"{name}_error"] = None
+    figures: dict[str, float | None] = dict.fromkeys(figure_kinds(task))
+    for part, split in parts.items():
         if split is not None:
             share = slice(trainer.global_rank, None, trainer.world_size)
-            wrong = torch.tensor(count_wrong(model, split.images[share], split.labels[share]), device=device)
-            errors[f"{name}_error"] = 100 * int(trainer.strategy.reduce(wrong, reduce_op="sum")) / len(split)
+            counts = count_answers(task, model, split.images[share], split.labels[share]).to(device)
+            counts = torch.as_tensor(trainer.strategy.reduce(counts, reduce_op="sum"))
+            figures |= {f"{part}_{name}": value for name, value in task.measure(counts).items()}
     model.cpu()
-    return errors
+    return figures
 
 
 def _record(
@@ -294,7 +327,7 @@ def _record(
     dataset: Dataset,
     model: nn.Module,
     costs: CostReport,
-    errors: dict[str, Any],
+    figures: dict[str, float | None],
     commit: str | None,
 ) -> RunRecord:
     config: dict[str, Any] = setup["config"]
@@ -320,8 +353,8 @@ def _record(
         config=config,
         model_config=model_config,
         changes=files.noted_changes() if trainer.is_global_zero else [],
+        figures=figures,
         **setup["data"],
-        **errors,
     )
 
 

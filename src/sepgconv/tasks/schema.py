@@ -8,7 +8,7 @@ from typing import Any, NotRequired, Union, get_args, get_origin, get_type_hints
 
 
 def check_fields(values: Mapping[str, Any], kind: type, what: str) -> None:
-    """Make sure that values are what a dataclass or a TypedDict declares.
+    """Raise an error unless values are what a dataclass or a TypedDict declares.
 
     A whole number may stand for a float; no number that is not finite is one. Fields that are not declared are not
     looked at.
@@ -25,8 +25,24 @@ def check_fields(values: Mapping[str, Any], kind: type, what: str) -> None:
     if missing := [name for name in hints if name not in values and _is_required(kind, name)]:
         raise ValueError(f"{what} lacks {', '.join(missing)}")
     for name, hint in hints.items():
-        if name in values and not _fits(values[name], hint):
-            raise ValueError(f"{what} must have {_words(hint)} as {name}, it has {_short(values[name])}")
+        if name in values:
+            check_value(values[name], hint, name, what)
+
+
+def check_value(value: Any, hint: Any, name: str, what: str) -> None:
+    """Raise an error unless a value is what an annotation says.
+
+    Args:
+        value: the value.
+        hint: the annotation, as `float | None`.
+        name: of the field that holds it.
+        what: what has the field, for the message.
+
+    Raises:
+        ValueError: it is of another type.
+    """
+    if not _fits(value, hint):
+        raise ValueError(f"{what} must have {_words(hint)} as {name}, it has {_short(value)}")
 
 
 def _is_required(kind: type, name: str) -> bool:

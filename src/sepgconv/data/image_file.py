@@ -31,7 +31,7 @@ SUFFIXES = (
 # other files.
 _FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 _GREY_MODES = ("1", "L", "LA")
-_ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 turn the image by 90 degrees
+_ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 rotate the image by 90 degrees
 
 
 class UnreadableImageError(ValueError):
@@ -47,7 +47,7 @@ class UnreadableImageError(ValueError):
 
 
 @dataclass(frozen=True)
-class PictureHeader:
+class ImageHeader:
     """What is known of an image before its pixels are wanted.
 
     Attributes:
@@ -66,7 +66,7 @@ class PictureHeader:
 def read_image(path: str | Path, image_shape: tuple[int, int, int], *, bit_depth: int | None = None) -> Tensor:
     """Read an image as a network wants it: float32 in [0, 1], (channels, height, width).
 
-    It is turned as its EXIF orientation says, made grey or RGB, and, where its size differs, scaled and cut in the
+    It is rotated as its EXIF orientation says, made grey or RGB, and, where its size differs, scaled and cut in the
     centre so that it fills the frame without being distorted. Transparency is ignored. Of a file of 16 bits a pixel
     the 8 highest of `bit_depth` bits are used.
 
@@ -84,6 +84,15 @@ def read_image(path: str | Path, image_shape: tuple[int, int, int], *, bit_depth
     Warns:
         UserWarning: no `bit_depth` is given, and an image of 16 bits is so dark that it may have fewer; or the image
             is larger than 89 million pixels.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new("RGB", (40, 30), "white").save(f"{folder}/white.png")
+        ...     image = read_image(f"{folder}/white.png", (1, 28, 28))
+        >>> image.shape, float(image.min())
+        (torch.Size([1, 28, 28]), 1.0)
     """
     return torch.from_numpy(read_pixels(Path(path), image_shape, bit_depth=bit_depth)).float() / 255
 
@@ -100,15 +109,15 @@ def read_pixels(
     with _opened(path) as file:
         from PIL import Image, ImageOps
 
-        turned = ImageOps.exif_transpose(_eight_bit(file, path, bit_depth))
-        picture = turned.convert("L" if channels == 1 else "RGB")
-        if picture.size != (width, height):
-            picture = ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
-        pixels = np.asarray(picture, np.uint8).reshape(height, width, channels)
+        upright = ImageOps.exif_transpose(_eight_bit(file, path, bit_depth))
+        image = upright.convert("L" if channels == 1 else "RGB")
+        if image.size != (width, height):
+            image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+        pixels = np.asarray(image, np.uint8).reshape(height, width, channels)
     return pixels.transpose(2, 0, 1).copy()  # Pillow's memory is read-only
 
 
-def read_header(path: Path) -> PictureHeader:
+def read_header(path: Path) -> ImageHeader:
     """Read size and colour of an image; only one of more than 8 bits, or of a palette with colours, is decoded.
 
     Raises:
@@ -123,7 +132,7 @@ def read_header(path: Path) -> PictureHeader:
         width, height = file.size
         if file.getexif().get(_ORIENTATION, 1) >= 5:
             width, height = height, width
-        return PictureHeader(height, width, grey, maximum)
+        return ImageHeader(height, width, grey, maximum)
 
 
 @contextlib.contextmanager
@@ -188,10 +197,10 @@ def _millions(number: int) -> str:
     return f"{number / 1e6:.0f} million"
 
 
-def _is_grey(picture: "Image") -> bool:
-    """Tell whether all colours of a palette that the pixels use are grey."""
-    colours = picture.getpalette() or []
-    used = picture.getcolors(256) or []
+def _is_grey(image: "Image") -> bool:
+    """Return whether all colours of a palette that the pixels use are grey."""
+    colours = image.getpalette() or []
+    used = image.getcolors(256) or []
     return all(len(set(colours[3 * int(index) : 3 * int(index) + 3])) <= 1 for _, index in cast("Any", used))
 
 

@@ -1,4 +1,4 @@
-"""The picture of `sepgconv demo`: a digit and the digit turned, with the feature maps of each network."""
+"""The image of `sepgconv demo`: a digit and the digit rotated, with the feature maps of each network."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,17 +14,17 @@ from sepgconv.functional import act
 LAYER = 1  # the second convolution: large maps that already see more than edges
 
 
-def draw_turned_digit(models: Mapping[str, nn.Module], image: Tensor, path: Path) -> None:
-    """Draw a digit, its feature maps and class probabilities, and beside it the same for the digit turned by 90°.
+def draw_rotated_digit(models: Mapping[str, nn.Module], image: Tensor, path: Path) -> None:
+    """Draw a digit, its feature maps and class probabilities, and beside it the same for the digit rotated by 90°.
 
     Args:
         models: trained Rotated MNIST networks by name, in evaluation mode.
         image: (1, height, width).
         path: the PNG file, written whole or not at all.
     """
-    turned = act("p4", 1, image[None])[0]
-    looks = {name: [_look(model, picture) for picture in (image, turned)] for name, model in models.items()}
-    columns = 2 + max(maps.shape[0] for seen in looks.values() for maps, _ in seen)  # picture, maps, probabilities
+    rotated = act("p4", 1, image[None])[0]
+    looks = {name: [_look(model, shown) for shown in (image, rotated)] for name, model in models.items()}
+    columns = 2 + max(maps.shape[0] for seen in looks.values() for maps, _ in seen)  # image, maps, probabilities
     figure = Figure(figsize=(20, 2.1 * len(models) + 0.6), layout="constrained")
     FigureCanvasAgg(figure)
     sides = list(figure.subfigures(1, 2, squeeze=False)[0])
@@ -33,9 +33,9 @@ def draw_turned_digit(models: Mapping[str, nn.Module], image: Tensor, path: Path
     grids = [side.subplots(len(models), columns, squeeze=False) for side in sides]
     for row, (name, seen) in enumerate(looks.items()):
         brightest = max(float(maps.max()) for maps, _ in seen)
-        for grid, picture, (maps, probabilities) in zip(grids, (image, turned), seen, strict=True):
+        for grid, shown, (maps, probabilities) in zip(grids, (image, rotated), seen, strict=True):
             axes = grid[row]
-            axes[0].imshow(picture[0].numpy(), cmap="gray", vmin=0, vmax=1)
+            axes[0].imshow(shown[0].numpy(), cmap="gray", vmin=0, vmax=1)
             axes[0].set_ylabel(name, fontsize=12)
             for pose, (axis, feature_map) in enumerate(zip(axes[1:], maps, strict=False)):
                 axis.imshow(feature_map.numpy(), cmap="viridis", vmin=0, vmax=brightest)
@@ -52,13 +52,13 @@ def draw_turned_digit(models: Mapping[str, nn.Module], image: Tensor, path: Path
     write_atomically(path, lambda part: figure.savefig(part, dpi=80, format="png"))
 
 
-def _look(model: nn.Module, picture: Tensor) -> tuple[Tensor, Tensor]:
+def _look(model: nn.Module, image: Tensor) -> tuple[Tensor, Tensor]:
     """Return the strongest channel of a layer, (pose, height, width), and the class probabilities."""
     features = model.get_submodule("features")
     with torch.inference_mode():
-        maps = picture[None]
+        maps = image[None]
         for layer in list(features.children())[: LAYER + 1]:
             maps = layer(maps)
-        # The mean over poses and positions does not change when the picture is turned, so both rows show one channel.
+        # The mean over poses and positions does not change when the image is rotated, so both rows show one channel.
         channel = int(maps[0].mean((1, 2, 3)).argmax())
-        return maps[0, channel], model(picture[None])[0].softmax(0)
+        return maps[0, channel], model(image[None])[0].softmax(0)

@@ -1,0 +1,160 @@
+"""What a network is trained for: the interface of a task, and the metrics that it is judged by."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A number that says how well a network does its task.
+
+    Attributes:
+        name: one word. A history has it as "train_error" and "validation_error", a record as "test_error", too.
+        unit: what is printed behind it. Default: nothing.
+        least: the smallest possible value. Default: 0.
+        most: the largest possible value. Default: there is none.
+
+    Example:
+        >>> error = Metric(name="error", unit="%", most=100.0)
+        >>> error.title, error.text(1.744), error.text(None)
+        ('error in %', '1.74 %', '-')
+    """
+
+    name: str
+    unit: str = ""
+    least: float = 0.0
+    most: float = math.inf
+
+    @property
+    def title(self) -> str:
+        """Its name and unit, as beside the axis of a figure."""
+        return f"{self.name} in {self.unit}" if self.unit else self.name
+
+    def text(self, value: float | None) -> str:
+        """Return a value as people read it: two decimals and the unit, or a dash where there is no value."""
+        return "-" if value is None else f"{value:.2f} {self.unit}".rstrip()
+
+
+class Task(ABC):
+    """What a network is trained for: its loss, its metrics, and what is particular to its targets.
+
+    A subclass defines `name`, `loss_name`, `metrics` and the abstract methods, and `register_task` makes an instance
+    known; runs, checkpoints, records and the command line then need nothing else. It holds no state: one instance
+    serves every run. `sepgconv.tasks.classification` is the example to begin with.
+
+    A batch is images (batch, channels, height, width) and targets (batch, ...), which are the `labels` of a
+    `sepgconv.data.Split`; outputs are what the network returns for the images.
+
+    Attributes:
+        name: what configs and the command line call it.
+        loss_name: what the loss is called beside the axis of a figure.
+        metrics: what a network is judged by. The first decides: `evaluate` returns it, and the curves show it.
+
+    Example:
+        >>> import torch
+        >>> class Age(Task):
+        ...     name = "age"
+        ...     loss_name = "squared error"
+        ...     metrics = (Metric(name="deviation", unit="years"),)
+        ...
+        ...     def check(self, targets, outputs):
+        ...         if targets.ndim != 1 or not targets.is_floating_point():
+        ...             raise ValueError(f"age: expected float targets of shape (n,), got {tuple(targets.shape)}")
+        ...
+        ...     def head(self, classes):
+        ...         return {"num_classes": 1}
+        ...
+        ...     def loss(self, outputs, targets):
+        ...         return (outputs[:, 0] - targets).square().sum()
+        ...
+        ...     def count(self, outputs, targets):
+        ...         deviations = (outputs[:, 0] - targets).abs()
+        ...         return torch.stack((deviations.sum(), torch.ones_like(deviations).sum()))
+        ...
+        ...     def measure(self, counts):
+        ...         return {"deviation": float(counts[0] / counts[1])}
+        ...
+        ...     def describe(self, outputs, classes):
+        ...         return [{"age": float(age)} for age in outputs[:, 0]]
+        >>> outputs, targets = torch.tensor([[30.0], [51.0]]), torch.tensor([31.0, 48.0])
+        >>> Age().measure(Age().count(outputs, targets))
+        {'deviation': 2.0}
+    """
+
+    name: ClassVar[str]
+    loss_name: ClassVar[str]
+    metrics: ClassVar[tuple[Metric, ...]]
+
+    @abstractmethod
+    def check(self, targets: Tensor, outputs: int) -> None:
+        """Raise an error unless targets are what this task learns from.
+
+        Args:
+            targets: (n, ...), of a whole part of a data set.
+            outputs: channels of the network's outputs; before there is a network, the number of the data set's classes.
+
+        Raises:
+            ValueError: another shape or dtype, or values that the outputs cannot stand for.
+        """
+
+    @abstractmethod
+    def head(self, classes: Sequence[str]) -> Mapping[str, Any]:
+        """Return the options of `create_model` that the data decide besides `in_channels`, as in `{"num_classes": 10}`.
+
+        Args:
+            classes: names of the data set's classes.
+
+        Raises:
+            ValueError: the task cannot be learned with these classes.
+        """
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of a batch, a scalar: the *sum* over the images of what each of them loses."""
+
+    @abstractmethod
+    def count(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return what the metrics of a batch are made of, as one tensor on the device of the outputs.
+
+        These counts add up: those of an epoch are the sum over its batches and processes, as wrong answers and images
+        do, or a confusion matrix.
+        """
+
+    @abstractmethod
+    def measure(self, counts: Tensor) -> Mapping[str, float]:
+        """Return the value of every metric, by name, from the counts of all batches."""
+
+    @abstractmethod
+    def describe(self, outputs: Tensor, classes: Sequence[str]) -> list[dict[str, str | float]]:
+        """Return what `sepgconv predict` prints: for each image the named columns of its row.
+
+        Args:
+            outputs: (batch, ...), of the network.
+            classes: names of the data set's classes.
+        """
+
+    def augment(self, augmentation: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a training batch after augmentation. Default: the images are augmented and the targets stay.
+
+        A task whose targets move with the image, as the masks of a segmentation do, transforms both alike.
+
+        Args:
+            augmentation: as `sepgconv.data.augmentation` builds it: from a batch of images to one of the same shape.
+            images: (batch, channels, height, width).
+            targets: (batch, ...).
+        """
+        return augmentation(images), targets
+
+    def findings(self, model: nn.Module, images: Tensor) -> Mapping[str, str]:
+        """Return what `sepgconv evaluate` prints besides the metrics, as text by its title. Default: nothing.
+
+        Args:
+            model: the network, in evaluation mode.
+            images: (n, channels, height, width), as it takes them.
+        """
+        return {}
