@@ -120,7 +120,7 @@ def first(model, kind):
 
 
 def replace_first_activation(model):
-    parent, name = next((p, n) for p in model.modules() for n, c in p.named_children() if type(c) is nn.ReLU)
+    parent, name = next((p, n) for p in model.modules() for n, c in p.named_children() if isinstance(c, nn.ReLU))
     setattr(parent, name, nn.Tanh())
 
 

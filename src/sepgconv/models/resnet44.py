@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from jaxtyping import Float
@@ -11,7 +12,7 @@ from sepgconv._messages import one_of
 from sepgconv.functional.execution import Execution
 from sepgconv.models.blocks import Convolution, Rank, convolution_ranks, group_convolution
 from sepgconv.models.network import Network, plain_config
-from sepgconv.nn import AvgPool2d, GroupBatchNorm2d, GroupConv2d, GroupMaxPool, LiftingConv2d, Sequential
+from sepgconv.nn import AvgPool2d, GroupBatchNorm2d, GroupConv2d, GroupMaxPool, LiftingConv2d, NormActConv
 
 Downsampling = Literal["paper", "exact"]
 Head = Literal["paper", "invariant"]
@@ -73,26 +74,22 @@ class PreActivationBlock(nn.Module):
         group, pooled = config.group, halve and config.downsampling == "exact"
         stride = 2 if halve and not pooled else 1
 
-        def half_block(channels: int, stride: int, rank: int) -> nn.Sequential:
-            return nn.Sequential(
-                GroupBatchNorm2d(channels),
-                nn.ReLU(),
-                group_convolution(
-                    config.convolution,
-                    channels,
-                    out_channels,
-                    3,
-                    group,
-                    stride=stride,
-                    padding=1,
-                    bias=config.convolution == "full" or isinstance(config.rank, tuple),
-                    rank=rank,
-                    execution=config.execution,
-                    recompute=config.recompute,
-                ),
+        def half_block(channels: int, stride: int, rank: int) -> NormActConv:
+            return NormActConv(
+                channels,
+                out_channels,
+                3,
+                group,
+                conv_layer=partial(group_convolution, config.convolution),
+                stride=stride,
+                padding=1,
+                bias=config.convolution == "full" or isinstance(config.rank, tuple),
+                rank=rank,
+                execution=config.execution,
+                recompute=config.recompute,
             )
 
-        self.residual = Sequential(half_block(in_channels, stride, ranks[0]))
+        self.residual = nn.Sequential(half_block(in_channels, stride, ranks[0]))
         self.shortcut: nn.Module = nn.Identity()
         if in_channels != out_channels or stride != 1:
             self.shortcut = GroupConv2d(in_channels, out_channels, 1, group, stride=stride)

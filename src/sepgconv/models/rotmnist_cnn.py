@@ -1,14 +1,15 @@
 """The networks of Table 1 (arXiv:2106.04914; theory.md, Rotated MNIST), on any group and in any factorisation."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from sepgconv.functional.execution import Execution
 from sepgconv.models.blocks import Convolution, Rank, convolution_ranks, group_convolution
 from sepgconv.models.network import Network, plain_config
-from sepgconv.nn import GroupBatchNorm2d, GroupMaxPool, LiftingConv2d, MaxPool2d, Sequential
+from sepgconv.nn import ConvNormAct, ConvNormActSequential, GroupMaxPool, LiftingConv2d, MaxPool2d
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,24 +57,19 @@ class RotMNISTCNN(Network):
         super().__init__()
         self.config, self.in_channels = plain_config(config), config.in_channels
         width, group = config.width, config.group
-        layers: list[nn.Module] = [LiftingConv2d(config.in_channels, width, 3, group)]
         sizes = (3, 3, 3, 3, 3, 4)
         ranks = convolution_ranks(config.rank, config.convolution, group, [width] * len(sizes), sizes, "RotMNISTCNN")
-        for kernel_size, rank in zip(sizes, ranks, strict=True):
-            layers.append(
-                group_convolution(
-                    config.convolution,
-                    width,
-                    width,
-                    kernel_size,
-                    group,
-                    rank=rank,
-                    execution=config.execution,
-                    recompute=config.recompute,
-                )
-            )
-        blocks = [nn.Sequential(layer, GroupBatchNorm2d(width), nn.ReLU()) for layer in layers]
-        self.features = Sequential(*blocks[:2], MaxPool2d(2), *blocks[2:])
+        convolution = partial(
+            group_convolution, config.convolution, execution=config.execution, recompute=config.recompute
+        )
+        blocks = [
+            ConvNormAct(config.in_channels, width, 3, group, conv_layer=LiftingConv2d),
+            *(
+                ConvNormAct(width, width, kernel_size, group, conv_layer=convolution, rank=rank)
+                for kernel_size, rank in zip(sizes, ranks, strict=True)
+            ),
+        ]
+        self.features = ConvNormActSequential(*blocks[:2], MaxPool2d(2), *blocks[2:])
         self.pool = GroupMaxPool()
         self.num_features = width
         self._build_classifier(config.num_classes)

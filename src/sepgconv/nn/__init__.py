@@ -1,5 +1,7 @@
 """Layers on feature maps (batch, channel, pose, height, width): thin modules around `sepgconv.functional`."""
 
+from sepgconv.nn.activation import ReLU
+from sepgconv.nn.blocks import ConvNormAct, ConvNormActSequential, NormActConv
 from sepgconv.nn.depthwise import DepthwiseGroupConv2d, TwoStepGroupConv2d
 from sepgconv.nn.group_conv import GroupConv2d
 from sepgconv.nn.lifting import LiftingConv2d
@@ -11,6 +13,8 @@ from sepgconv.nn.sequential import Sequential
 __all__ = [
     "AdaptiveAvgPool2d",
     "AvgPool2d",
+    "ConvNormAct",
+    "ConvNormActSequential",
     "DepthwiseGroupConv2d",
     "GroupBatchNorm2d",
     "GroupConv2d",
@@ -20,6 +24,8 @@ __all__ = [
     "GroupMeanPool",
     "LiftingConv2d",
     "MaxPool2d",
+    "NormActConv",
+    "ReLU",
     "SeparableGroupConv2d",
     "Sequential",
     "TwoStepGroupConv2d",

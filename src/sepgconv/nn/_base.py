@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sepgconv.functional.checks import NUMBERS, check_channels
 from sepgconv.functional.geometry import Pair, conv_geometry
+from sepgconv.nn._hooks import ObservableModule
 from sepgconv.symmetry import FiniteGroup
 from sepgconv.symmetry import group as find_group
 
@@ -56,7 +57,7 @@ def memory_for(caller: str, name: str, shape: tuple[int, ...]) -> Generator[None
         raise ValueError(f"{caller}: there is no memory for {name} of {shape}, {math.prod(shape):,} numbers") from error
 
 
-class GroupConvLayer(nn.Module):
+class GroupConvLayer(ObservableModule):
     """Abstract: a convolution on a group; subclasses add weights, `reset_parameters` and `forward`.
 
     Arguments and attributes are those of `torch.nn.Conv2d`, and `group`, the `FiniteGroup`. The only tensors of a layer

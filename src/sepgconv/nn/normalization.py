@@ -19,9 +19,10 @@ from sepgconv.functional.checks import (
 from sepgconv.functional.layout import fold_poses_into_width, unfold_poses_from_width
 from sepgconv.functional.normalization import check_batch_norm, normalize_batch, normalize_positions
 from sepgconv.nn._base import check_dtype, empty_parameter, memory_for
+from sepgconv.nn._hooks import ObservableModule
 
 
-class GroupBatchNorm2d(nn.BatchNorm3d):
+class GroupBatchNorm2d(ObservableModule, nn.BatchNorm3d):
     """Batch norm with statistics and affine parameters shared over poses (theory.md, Rotated MNIST).
 
     Every channel is normalised over batch, poses and positions, which makes it `torch.nn.BatchNorm3d` on the pose axis:

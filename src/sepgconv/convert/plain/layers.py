@@ -25,6 +25,7 @@ from sepgconv.nn import (
     GroupMeanPool,
     LiftingConv2d,
     MaxPool2d,
+    ReLU,
     SeparableGroupConv2d,
 )
 from sepgconv.nn._base import GroupConvLayer
@@ -294,7 +295,7 @@ def _over_poses(pool: str, to: Plain, example: Tensor) -> Value:
 
 # Layers of torch that treat every number alike, and so do not care where the poses are.
 _ELEMENTWISE = (
-    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid, nn.Tanh,
+    ReLU, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid, nn.Tanh,
     nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.LogSigmoid, nn.Tanhshrink,
 )  # fmt: skip
 
@@ -312,7 +313,7 @@ def passes_through(module: nn.Module) -> bool:
 
 def own_copy(module: nn.Module) -> nn.Module:
     """Copy an ordinary layer; it then leaves its input as it is."""
-    layer = copy.deepcopy(module)
+    layer = nn.ReLU() if type(module) is ReLU else copy.deepcopy(module)
     if getattr(layer, "inplace", False):
         layer.inplace = False  # pyright: ignore[reportArgumentType] (a switch of activations, no submodule)
     return layer
