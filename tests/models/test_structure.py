@@ -284,7 +284,7 @@ def test_smallest_picture(small_model, name):
     """The smallest size works; a pixel less in either direction is refused, and the error names the smallest size."""
     model = small_model(name).eval()
     least, channels = (28, 1) if name in ROTMNIST else (4, 3)
-    assert model.smallest == least
+    assert model.min_input_size == least
     assert model(torch.randn(1, channels, least, least)).shape == (1, 10)
     for size in [(least - 1, least), (least, least - 1), (1, 1)]:
         with pytest.raises(ValueError, match=rf"{name}.*{size[0]} x {size[1]}.*smallest.*{least} x {least}"):

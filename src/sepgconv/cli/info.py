@@ -20,7 +20,7 @@ def info(
     import sepgconv
 
     network = sepgconv.create_model(model, **options.model_config(width, widths, group, option))
-    side = image_size or network.typical
+    side = image_size or network.input_size
     report = sepgconv.analysis.cost(network, (network.in_channels, side, side))
     rows = [
         (

@@ -95,4 +95,4 @@ def read_network(folder: Path) -> FoundNetwork:
 
 
 def _designed(model: "Network", title: str) -> FoundNetwork:
-    return FoundNetwork(model, (model.in_channels, model.typical, model.typical), None, title)
+    return FoundNetwork(model, (model.in_channels, model.input_size, model.input_size), None, title)

@@ -7,11 +7,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sepgconv.functional.execution import Execution
-from sepgconv.models.blocks import Convolution, Rank, convolution_ranks, group_convolution
+from sepgconv.models.blocks import NetworkSharing, Rank, convolution_ranks, group_convolution, name_options
 from sepgconv.models.network import Network, plain_config
+from sepgconv.models.registry import register_model
+from sepgconv.models.renaming import takes_old_options
 from sepgconv.nn import ConvNormAct, ConvNormActSequential, GroupMaxPool, LiftingConv2d, MaxPool2d
 
 
+@takes_old_options
 @dataclass(frozen=True, kw_only=True)
 class RotMNISTCNNConfig:
     """What a Rotated MNIST network is built from.
@@ -19,8 +22,8 @@ class RotMNISTCNNConfig:
     Attributes:
         width: channels of every convolution.
         group: name of the group; p1 gives the ordinary network.
-        convolution: how the six convolutions after the first are factored (see `sepgconv.models.group_convolution`).
-        in_channels: channels of the picture.
+        sharing: how the six convolutions after the first are factored (see `sepgconv.models.group_convolution`).
+        in_channels: channels of the image.
         num_classes: outputs; 0 for none, so that the network gives its pooled features.
         rank: of separable convolutions, the number of their terms: one for all, or a tuple with one for each of the six
             in order, where 0 keeps it a full `GroupConv2d`.
@@ -30,7 +33,7 @@ class RotMNISTCNNConfig:
 
     width: int
     group: str
-    convolution: Convolution
+    sharing: NetworkSharing
     in_channels: int = 1
     num_classes: int = 10
     rank: Rank = 1
@@ -51,17 +54,15 @@ class RotMNISTCNN(Network):
             or smaller than 28 x 28.
     """
 
-    smallest, typical = 28, 28
+    min_input_size, input_size = 28, 28
 
     def __init__(self, config: RotMNISTCNNConfig) -> None:
         super().__init__()
         self.config, self.in_channels = plain_config(config), config.in_channels
         width, group = config.width, config.group
         sizes = (3, 3, 3, 3, 3, 4)
-        ranks = convolution_ranks(config.rank, config.convolution, group, [width] * len(sizes), sizes, "RotMNISTCNN")
-        convolution = partial(
-            group_convolution, config.convolution, execution=config.execution, recompute=config.recompute
-        )
+        ranks = convolution_ranks(config.rank, config.sharing, group, [width] * len(sizes), sizes, "RotMNISTCNN")
+        convolution = partial(group_convolution, config.sharing, execution=config.execution, recompute=config.recompute)
         blocks = [
             ConvNormAct(config.in_channels, width, 3, group, conv_layer=LiftingConv2d),
             *(
@@ -76,9 +77,22 @@ class RotMNISTCNN(Network):
 
     def forward_features(self, x: Float[Tensor, "b c y x"]) -> Float[Tensor, "b w g y2 x2"]:
         """Return the maps of the seventh convolution, after its ReLU."""
-        self.check_pictures(x)
+        self.check_images(x)
         return self.features(x)
 
     def pool_features(self, maps: Float[Tensor, "b w g y x"]) -> Float[Tensor, "b w"]:
         """Return the maximum over poses, averaged over positions."""
         return self.pool(maps).mean((-2, -1))
+
+
+# The presets are the networks of about 25,000 parameters in Table 1.
+for _name, _summary, _width, _sharing, _group in (
+    ("z2cnn", "ordinary CNN", 20, "full", "p1"),
+    ("c_z2cnn", "ordinary CNN, depthwise-separable", 57, "two-step", "p1"),
+    ("p4cnn", "group CNN", 10, "full", "p4"),
+    ("g_p4cnn", "group CNN, g-separable", 17, "g", "p4"),
+    ("gc_p4cnn", "group CNN, gc-separable", 30, "gc", "p4"),
+):
+    register_model(
+        _name, config=RotMNISTCNNConfig, summary=_summary, **name_options(_sharing, _group, {"width": _width})
+    )(RotMNISTCNN)

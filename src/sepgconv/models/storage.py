@@ -14,7 +14,7 @@ from sepgconv._files import write_together
 from sepgconv._foreign import acting_hooks, changed_since_built
 from sepgconv._modules import copy_network, unwrap
 from sepgconv.models.network import Network
-from sepgconv.models.registry import create_model
+from sepgconv.models.registry import rebuild_model
 from sepgconv.models.sealed import read_sealed, to_sealed_bytes
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -138,7 +138,7 @@ def _acting_hooks(model: Network) -> Mapping[nn.Module, str]:
     """Return the modules of a network with hooks that change what goes through a copy of it, by words after "has"."""
     twin = copy_network(model, "save").eval()
     like = next(parameter for parameter in twin.parameters())
-    x = torch.zeros(1, model.in_channels, model.typical, model.typical, device=like.device, dtype=like.dtype)
+    x = torch.zeros(1, model.in_channels, model.input_size, model.input_size, device=like.device, dtype=like.dtype)
     found = acting_hooks(twin, lambda: answer_of(twin, x))
     paths = {module: path for path, module in twin.named_modules()}
     return {model.get_submodule(paths[module]): words for module, words in found.items()}
@@ -147,7 +147,7 @@ def _acting_hooks(model: Network) -> Mapping[nn.Module, str]:
 def _blank(name: str, config: dict[str, Any]) -> Network:
     """Build a network without memory for its weights."""
     with torch.device("meta"):
-        return create_model(name, **config)
+        return rebuild_model(name, config)
 
 
 def _difference(model: Network, state: Mapping[str, Tensor]) -> str:
