@@ -26,7 +26,7 @@ class FoundNetwork:
 
     Attributes:
         model: in evaluation mode, on the CPU.
-        image_shape: (channels, height, width) of its pictures: those of the run, or what it was designed for.
+        image_shape: (channels, height, width) of its images: those of the run, or what it was designed for.
         record: the run's; None where it comes from no run.
         title: what to call it.
     """

@@ -150,6 +150,11 @@ def model_entry(name: str) -> Entry:
 
     Raises:
         ValueError: an unknown name; the nearest ones are given.
+
+    Example:
+        >>> from sepgconv.models import model_entry
+        >>> model_entry("p4cnn").options
+        ('width', 'group', 'in_channels', 'num_classes')
     """
     if not isinstance(name, str) or name not in MODELS:
         raise ValueError(unknown_name("model", name, MODELS))
@@ -264,6 +269,11 @@ def rebuild_model(name: str, config: Mapping[str, Any]) -> Network:
 
     Raises:
         ValueError: as `create_model`.
+
+    Example:
+        >>> from sepgconv.models import rebuild_model
+        >>> rebuild_model("gc_p4cnn", {"width": 2, "convolution": "gc"}).config["width"]
+        2
     """
     known = [field.name for field in dataclasses.fields(model_entry(name).config)]
     return create_model(name, **current_options(config, known, name, warn=False))

@@ -44,9 +44,9 @@ class RotMNISTCNNConfig:
 class RotMNISTCNN(Network):
     """Seven convolutions (six 3x3, one 4x4) without padding, each with batch norm and ReLU; linear classifier.
 
-    A 2x2 max pool follows the second. 28 x 28 pictures shrink as 28-26-24-(12)-10-8-6-4-1; the maximum over poses is
-    invariant then. Larger pictures are averaged over the positions that remain. The output is invariant under the group
-    for pictures of even sides; an odd side does not survive the pool. Shapes: (batch, in_channels, height, width) ->
+    A 2x2 max pool follows the second. 28 x 28 images shrink as 28-26-24-(12)-10-8-6-4-1; the maximum over poses is
+    invariant then. Larger images are averaged over the positions that remain. The output is invariant under the group
+    for images of even sides; an odd side does not survive the pool. Shapes: (batch, in_channels, height, width) ->
     (batch, num_classes).
 
     Raises:

@@ -43,6 +43,15 @@ def save(model: nn.Module, folder: str | Path) -> Path:
         ValueError: the network does not come from `create_model`, or was changed since, so that it could not be built
             again: other modules, settings or code, hooks that change something, weights that are computed.
         OSError: the folder cannot be written, as on a full disk; what was there before is kept.
+
+    Example:
+        >>> import tempfile
+        >>> from sepgconv import create_model, load, save
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     files = sorted(path.name for path in save(create_model("gc_p4cnn", width=2), folder).iterdir())
+        ...     again = load(folder)
+        >>> files, again.name, again.config["width"]
+        (['config.json', 'model.safetensors'], 'gc_p4cnn', 2)
     """
     model = unwrap(model, "save")
     if not isinstance(model, Network) or not model.name:
@@ -77,7 +86,16 @@ def load(folder: str | Path) -> Network:
     Raises:
         FileNotFoundError: one of the two files is missing.
         OSError: one cannot be read, as without the permission to.
-        ValueError: a file is damaged, of a newer format, or the two do not belong together.
+        ValueError: a file is damaged, of a newer format, or the two do not belong together; the network is of a family
+            that nobody has registered.
+
+    Example:
+        >>> import tempfile
+        >>> from sepgconv import create_model, load, save
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model = load(save(create_model("z2cnn", width=2), folder))
+        >>> model.name, model.training
+        ('z2cnn', False)
     """
     model, sealed = read_model(Path(folder))
     if not sealed:

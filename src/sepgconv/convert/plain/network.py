@@ -42,7 +42,7 @@ def to_plain(
     Args:
         model: a network with layers of the library, or one layer. It is not changed.
         input_shape: (channels, height, width) of the pictures, or (channels, |G|, height, width) where the network
-            begins on feature maps. Default: 32 x 32, or the typical size of a network of the registry.
+            begins on feature maps. Default: 32 x 32, or `input_size` of a network of the registry.
         composed: whether a gc-separable layer becomes one `nn.Conv2d` with the full filter bank. Default: whichever of
             the two forms needs fewer multiplications on maps of the size that come in. Sharing "g" is always one,
             because the other form has a map for every pair of channels.
