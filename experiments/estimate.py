@@ -101,4 +101,4 @@ def _controlled_macs(width: int) -> int:
 @functools.cache
 def _executed_macs(model: str, options: str) -> int:
     network = create_model(model, **json.loads(options))
-    return cost(network, (network.in_channels, network.typical, network.typical)).executed_macs
+    return cost(network, (network.in_channels, network.input_size, network.input_size)).executed_macs

@@ -70,7 +70,7 @@ def output_error(network: nn.Module) -> float:
     of its group; the network's precision is as before afterwards.
     """
     config: dict[str, Any] = getattr(network, "config", {})
-    side, channels = int(getattr(network, "typical", 32)), int(getattr(network, "in_channels", 3))
+    side, channels = int(getattr(network, "input_size", 32)), int(getattr(network, "in_channels", 3))
     dtype = next(network.parameters()).dtype
     images = torch.randn(2, channels, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     try:

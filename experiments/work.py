@@ -190,7 +190,7 @@ def _equivariance(job: Job) -> Record:
     started, cell = time.perf_counter(), job.cell
     torch.manual_seed(cell.seed)
     network = create_model(cell.model, **cell.model_config)
-    costs = cost(network, (network.in_channels, network.typical, network.typical))
+    costs = cost(network, (network.in_channels, network.input_size, network.input_size))
     values = {
         **_basics(job, "random pictures", network),  # records are found by this name
         "nominal_macs": costs.nominal_macs,

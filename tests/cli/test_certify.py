@@ -124,7 +124,7 @@ def test_a_curve_without_real_pictures(certify, tmp_path):
     [
         (("p4cn",), "did you mean 'p4cnn'"),
         (("p4cn",), "or give the folder of a run or of a saved network"),
-        (("p4cnn", "--size", 20), "pictures of 20 x 20 are too small; the smallest size is 28 x 28"),
+        (("p4cnn", "--size", 20), "images of 20 x 20 are too small; the smallest size is 28 x 28"),
         (("p4cnn", "--group", "p5"), "unknown group 'p5'"),
         (("p4cnn", "-o", "width"), "KEY=VALUE"),
         (("p4cnn", "--images", 3), "--images takes pictures of a run's data"),

@@ -66,7 +66,7 @@ def test_every_network_at_other_sizes(as_installed, convert, run, prepare, stir,
     assert free_axes(graph.output[0]) == ["batch", 10]
     prepare(str(written.path), str(tmp_path / "prepared.onnx"))
     old = convert.to_onnx(model, tmp_path / "old.onnx", opset=13)
-    side = model.typical
+    side = model.input_size
     for shape in [(1, side, side), (5, side, side), (2, side + 7, side + 12)]:
         x = torch.randn(shape[0], model.in_channels, *shape[1:])
         for path in (written.path, old.path, tmp_path / "prepared.onnx"):

@@ -119,7 +119,7 @@ EXECUTIONS = [
 )
 def test_every_network(name, options, stir):
     model = stir(network(name, **options))
-    side = model.smallest if "cnn" in name else 8
+    side = model.min_input_size if "cnn" in name else 8
     plain = assert_plain(model, torch.randn(2, model.in_channels, side, side))
     # What follows a convolution that nothing else reads is folded: all of the CNNs, one norm of each block of the
     # ResNets, and the first one of the exact ones' blocks that pool only where no pool lies between.
@@ -130,7 +130,7 @@ def test_every_network(name, options, stir):
 def test_networks_in_single_precision(stir):
     for name in ("gc_p4cnn", "gc_p4m_resnet44"):
         model = stir(network(name)).float()
-        x = torch.randn(2, model.in_channels, model.typical, model.typical, dtype=torch.float32)
+        x = torch.randn(2, model.in_channels, model.input_size, model.input_size, dtype=torch.float32)
         found, expected = to_plain(model)(x), model(x).detach()
         assert found.dtype == torch.float32
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
@@ -294,7 +294,7 @@ def test_weights_are_contiguous(stir, name, tmp_path):
     save_file(state, tmp_path / "net.safetensors")
     again = to_plain(stir(network(name)))
     again.load_state_dict(load_file(tmp_path / "net.safetensors"))
-    x = torch.randn(1, model.in_channels, model.typical, model.typical)
+    x = torch.randn(1, model.in_channels, model.input_size, model.input_size)
     torch.testing.assert_close(again(x), model(x))
 
 

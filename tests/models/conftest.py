@@ -25,7 +25,7 @@ def _stirred_model(name, *, dtype=torch.float64, seed=0, package=sepgconv, **con
         # Statistics near the true ones keep a narrow network from rectifying everything away.
         for norm in norms:
             norm.momentum = 1.0
-        model(torch.randn(8, model.in_channels, model.smallest, model.smallest, dtype=dtype))
+        model(torch.randn(8, model.in_channels, model.min_input_size, model.min_input_size, dtype=dtype))
         for norm in norms:
             norm.momentum = 0.1
             norm.running_mean += 0.3 * torch.randn_like(norm.running_mean)

@@ -12,7 +12,7 @@ STRIDED = ("p4m_resnet44", "g_p4m_resnet44", "gc_p4m_resnet44")
 def certificate_of(stirred_model, name, *, side=None, samples=2, **options):
     model = stirred_model(name, **options)
     group = model.config.get("group", "p4")
-    side = side or model.typical
+    side = side or model.input_size
     return certify(model, (model.in_channels, side, side), group, samples=samples)
 
 

@@ -18,7 +18,7 @@ def _forget_compiled_code():
 
 def pictures(model, batch=2, *, dtype=torch.float64):
     torch.manual_seed(1)
-    side = max(model.smallest, 8)
+    side = max(model.min_input_size, 8)
     return torch.randn(batch, model.in_channels, side, side, dtype=dtype)
 
 

@@ -88,7 +88,7 @@ def test_one_channel(as_installed):
 )
 def test_whole_networks(stirred_model, as_installed, name, config, batch):
     network = stirred_model(name, package=as_installed, dtype=torch.float32, **config)
-    x = torch.randn(batch, network.in_channels, network.typical, network.typical)
+    x = torch.randn(batch, network.in_channels, network.input_size, network.input_size)
     with torch.no_grad():
         torch.testing.assert_close(decomposed(network, x), network(x))
 

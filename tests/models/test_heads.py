@@ -22,7 +22,7 @@ def name(request):
 
 
 def images(model, batch=2):
-    return torch.randn(batch, model.in_channels, model.typical, model.typical)
+    return torch.randn(batch, model.in_channels, model.input_size, model.input_size)
 
 
 def test_forward_is_the_head_of_the_features(name):
@@ -87,10 +87,10 @@ def test_a_wrong_number_of_classes_changes_nothing(number):
 
 
 def test_configs_of_networks_that_were_built_without_a_name():
-    one = RotMNISTCNN(RotMNISTCNNConfig(width=2, group="p4", convolution="gc"))
+    one = RotMNISTCNN(RotMNISTCNNConfig(width=2, group="p4", sharing="gc"))
     assert one.config["width"] == 2
-    assert one.config["convolution"] == "gc"
-    other = ResNet44(ResNet44Config(widths=(1, 2, 3), group="p4", convolution="full"))
+    assert one.config["sharing"] == "gc"
+    other = ResNet44(ResNet44Config(widths=(1, 2, 3), group="p4", sharing="full"))
     assert other.config["widths"] == [1, 2, 3]
 
 

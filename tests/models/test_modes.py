@@ -20,7 +20,7 @@ def executions(name):
 
 def pictures(model, batch=2, *, size=None, dtype=torch.float64):
     torch.manual_seed(1)
-    side = size or max(model.smallest, 8)
+    side = size or max(model.min_input_size, 8)
     return torch.randn(batch, model.in_channels, side, side, dtype=dtype)
 
 

@@ -19,7 +19,7 @@ MIXED = (0, 2, 1, 3, 0, 4)
 
 def pictures(model):
     """Two pictures, as small as makes sense."""
-    side = max(model.smallest, 8)
+    side = max(model.min_input_size, 8)
     return torch.randn(2, model.in_channels, side, side, dtype=torch.float64)
 
 
@@ -205,7 +205,7 @@ def test_other_networks_have_no_rank(name):
 @pytest.mark.parametrize("convolution", ["full", "two-step"])
 def test_a_rank_of_what_is_not_separable_is_refused(convolution):
     with pytest.raises(ValueError, match=f"rank is of separable convolutions, those here are {convolution}; got 2"):
-        RotMNISTCNN(RotMNISTCNNConfig(width=2, group="p4", convolution=convolution, rank=2))
+        RotMNISTCNN(RotMNISTCNNConfig(width=2, group="p4", sharing=convolution, rank=2))
 
 
 @pytest.mark.usefixtures("unchecked")

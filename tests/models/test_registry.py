@@ -153,7 +153,7 @@ def test_an_unknown_name_lists_all():
         ("z2cnn", {"group": "p4"}, "option of z2cnn 'group'.*width"),
         ("p4cnn", {"execution": "composed"}, "option of p4cnn 'execution'"),
         ("p4cnn", {"recompute": False}, "option of p4cnn 'recompute'"),
-        ("p4cnn", {"convolution": "gc"}, "option of p4cnn 'convolution'"),
+        ("p4cnn", {"sharing": "gc"}, "option of p4cnn 'sharing'"),
         ("gc_p4cnn", {"group": "p8"}, "group 'p8'.*p4"),
         ("gc_p4cnn", {"group": "P4M"}, "group 'P4M'.*did you mean 'p4m'"),
         ("gc_p4cnn", {"group": 4}, "group.*4"),
@@ -226,7 +226,7 @@ def test_group_convolution(convolution, kind):
 
 def test_group_convolution_hands_on_the_execution_and_refuses_unknown_kinds():
     assert group_convolution("g", 2, 3, 3, "p4", execution="composed").execution == "composed"
-    with pytest.raises(ValueError, match=r"convolution 'gcc'.*'gc'"):
+    with pytest.raises(ValueError, match=r"sharing 'gcc'.*'gc'"):
         group_convolution("gcc", 2, 3, 3, "p4")
 
 

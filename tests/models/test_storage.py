@@ -100,7 +100,7 @@ def test_saving_again_replaces_the_network(saved, stirred_model, assert_same_net
 
 
 def test_what_create_model_did_not_build_is_refused(tmp_path):
-    bare = RotMNISTCNN(RotMNISTCNNConfig(width=2, group="p4", convolution="gc"))
+    bare = RotMNISTCNN(RotMNISTCNNConfig(width=2, group="p4", sharing="gc"))
     for model in (bare, nn.Linear(2, 2), nn.Sequential(sepgconv.create_model("z2cnn", width=2))):
         with pytest.raises(ValueError, match=rf"{type(model).__name__}.*create_model"):
             sepgconv.save(model, tmp_path / "none")
@@ -120,7 +120,7 @@ def first(model, kind):
 
 
 def replace_first_activation(model):
-    parent, name = next((p, n) for p in model.modules() for n, c in p.named_children() if type(c) is nn.ReLU)
+    parent, name = next((p, n) for p in model.modules() for n, c in p.named_children() if isinstance(c, nn.ReLU))
     setattr(parent, name, nn.Tanh())
 
 

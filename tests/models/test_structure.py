@@ -14,6 +14,7 @@ from sepgconv.nn import (
     GroupMaxPool,
     LiftingConv2d,
     MaxPool2d,
+    ReLU,
     SeparableGroupConv2d,
 )
 
@@ -114,8 +115,8 @@ def test_rotmnist_layers_sizes_and_order(name):
     # Convolution, batch norm, ReLU seven times, the pool after the second; then poses, then classes.
     kinds = [type(m) for m, _, _ in ran]
     body, sharing = BODY[name]
-    later = [body, GroupBatchNorm2d, nn.ReLU]
-    first = [LiftingConv2d, GroupBatchNorm2d, nn.ReLU]
+    later = [body, GroupBatchNorm2d, ReLU]
+    first = [LiftingConv2d, GroupBatchNorm2d, ReLU]
     assert kinds == [*first, *later, MaxPool2d, *(5 * later), GroupMaxPool, nn.Linear]
     assert all(m.sharing == sharing for m, _ in convolutions if isinstance(m, SeparableGroupConv2d))
 
@@ -216,7 +217,7 @@ def test_resnet44_layers_strides_widths_and_order(name, downsampling):
     # Pre-activation: batch norm and ReLU stand before every convolution of a block, and once more at the end.
     for block in model.blocks:
         kinds = [type(m) for m in block.residual.modules() if not isinstance(m, nn.Sequential | AvgPool2d)]
-        assert kinds == [GroupBatchNorm2d, nn.ReLU, body] * 2
+        assert kinds == [GroupBatchNorm2d, ReLU, body] * 2
     kinds = [type(m) for m, _, _ in ran]
     assert kinds[0] is LiftingConv2d
     assert kinds[-4:] == [GroupBatchNorm2d, nn.ReLU, nn.Flatten, nn.Linear]
@@ -286,7 +287,7 @@ def test_smallest_picture(small_model, name):
     """The smallest size works; a pixel less in either direction is refused, and the error names the smallest size."""
     model = small_model(name).eval()
     least, channels = (28, 1) if name in ROTMNIST else (4, 3)
-    assert model.smallest == least
+    assert model.min_input_size == least
     assert model(torch.randn(1, channels, least, least)).shape == (1, 10)
     for size in [(least - 1, least), (least, least - 1), (1, 1)]:
         with pytest.raises(ValueError, match=rf"{name}.*{size[0]} x {size[1]}.*smallest.*{least} x {least}"):

@@ -158,7 +158,7 @@ def _kind(to: str, written: "Export") -> str:
 
 
 def _input(loaded: FoundNetwork, preprocessing: str, shape: tuple[int, ...], written: "Export") -> str:
-    least = getattr(loaded.model, "smallest", 1)
+    least = getattr(loaded.model, "min_input_size", 1)
     size = f"height and width of {least} or more" if "height" in written.free else f"{shape[1]}, {shape[2]}"
     dtype = "float32" if written.opset else _name(_precision(loaded))
     images = f"{dtype} images (batch, {shape[0]}, {size}) in [0, 1]"

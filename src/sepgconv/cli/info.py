@@ -14,13 +14,15 @@ def info(
     widths: options.Widths = None,
     group: options.Group = None,
     option: options.ModelOptions = None,
-    image_size: Annotated[int | None, typer.Option(help="Side of the picture. Default: 28, or 32 for ResNets.")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of the images in pixels. Default: that of the network.")
+    ] = None,
 ) -> None:
     """Print the layers of a network: shape, parameters, nominal and executed multiply-accumulates."""
     import sepgconv
 
     network = sepgconv.create_model(model, **options.model_config(width, widths, group, option))
-    side = image_size or network.typical
+    side = image_size or network.input_size
     report = sepgconv.analysis.cost(network, (network.in_channels, side, side))
     rows = [
         (
@@ -36,4 +38,4 @@ def info(
     total = ("total", "", "", count(report.parameters), count(report.nominal_macs), count(report.executed_macs))
     config = ", ".join(f"{key}={value}" for key, value in network.config.items())
     columns = ("layer", "kind", "output", "parameters", "nominal MACs", "executed MACs")
-    print_table(f"{model} ({config}) on {side} x {side} pictures", columns, [*rows, total], left=3)
+    print_table(f"{model} ({config}) on {side} x {side} images", columns, [*rows, total], left=3)

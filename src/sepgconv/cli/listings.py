@@ -10,8 +10,11 @@ def models() -> None:
 
     rows: list[tuple[str, str, str, str]] = []
     for name in sepgconv.list_models():
+        if model_entry(name).required:  # a network of others, which no name alone builds
+            rows.append((name, model_entry(name).summary, "-", "-"))
+            continue
         network = sepgconv.create_model(name)
-        size = network.config.get("width", network.config.get("widths"))
+        size = network.config.get("width", network.config.get("widths", "-"))
         parameters = sum(parameter.numel() for parameter in network.parameters())
         rows.append((name, model_entry(name).summary, str(size), count(parameters)))
     print_table(

@@ -26,7 +26,7 @@ class FoundNetwork:
 
     Attributes:
         model: in evaluation mode, on the CPU.
-        image_shape: (channels, height, width) of its pictures: those of the run, or what it was designed for.
+        image_shape: (channels, height, width) of its images: those of the run, or what it was designed for.
         record: the run's; None where it comes from no run.
         title: what to call it.
     """
@@ -95,4 +95,4 @@ def read_network(folder: Path) -> FoundNetwork:
 
 
 def _designed(model: "Network", title: str) -> FoundNetwork:
-    return FoundNetwork(model, (model.in_channels, model.typical, model.typical), None, title)
+    return FoundNetwork(model, (model.in_channels, model.input_size, model.input_size), None, title)

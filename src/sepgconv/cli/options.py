@@ -20,7 +20,7 @@ Data = Annotated[
 DataDir = Annotated[
     Path | None, typer.Option(help="Where the data set's files are. Default: $SEPGCONV_DATA, else the user cache.")
 ]
-ImageSize = Annotated[int | None, typer.Option(help="Side in pixels to which pictures of a folder are brought.")]
+ImageSize = Annotated[int | None, typer.Option(help="Side in pixels to which images of a folder are brought.")]
 Width = Annotated[int | None, typer.Option(help="Channels of every convolution (Rotated MNIST networks).")]
 Widths = Annotated[str | None, typer.Option(help="Channels of the three stages (ResNets), as in 28,56,112.")]
 GROUP_NAMES = ", ".join(group.name for group in list_groups())

@@ -19,6 +19,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from sepgconv._foreign import foreign_behaviour
+from sepgconv.nn import ReLU
 
 
 class OperatorKind(enum.Enum):
@@ -173,6 +174,7 @@ OPERATORS: tuple[Operator, ...] = (
 
 _BY_NAME = {name: row for row in OPERATORS for name in (row.name, *row.aliases)}
 _BY_LAYER = {row.layer: row for row in OPERATORS if row.layer is not None}
+_BY_LAYER[ReLU] = _BY_LAYER[nn.ReLU]  # torch's, whose hooks can be seen
 # What Python calls for `x += y`, by what it calls for `x + y`.
 ASSIGNMENTS = {row.assignment[0]: row.assignment[1] for row in OPERATORS if row.assignment is not None}
 
@@ -290,7 +292,7 @@ def passes_through(module: nn.Module) -> bool:
 
 def out_of_place_copy(module: nn.Module) -> nn.Module:
     """Return a copy of a layer of torch that leaves its input as it is."""
-    layer = copy.deepcopy(module)
+    layer = nn.ReLU() if type(module) is ReLU else copy.deepcopy(module)
     if getattr(layer, "inplace", False):
         layer.inplace = False  # pyright: ignore[reportArgumentType] (a setting of activations, no submodule)
     return layer

@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_leaves
 from sepgconv import functional
 from sepgconv.convert.operators import ASSIGNMENTS
 from sepgconv.convert.plain.refusal import named, refuse
-from sepgconv.nn import Sequential
+from sepgconv.nn import ReLU
 
 _ROOT = "network"
 
@@ -134,7 +134,7 @@ class _Tracer(fx.Tracer):
         except ValueError as refusal:
             self._refusal = refusal
             raise
-        return layer or super().is_leaf_module(m, module_qualified_name)
+        return layer or isinstance(m, ReLU) or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -142,23 +142,11 @@ class _Tracer(fx.Tracer):
         if self._running:
             return forward(*args, **kwargs)
 
-        def chain(input: Any) -> Any:
-            for step in cast("Sequential", m):
-                input = step(input)
-            return input
-
-        # The forward of our own Sequential looks for steps that run faster as one. Its hooks still run.
-        simplified = type(m) is Sequential and "forward" not in vars(m)
-        if simplified:
-            vars(m)["forward"] = chain
         try:
             return super().call_module(m, forward, args, kwargs)
         except Exception:
             self._failed_at = self._failed_at or named(place(self.path_of_module(m)), type(m))
             raise
-        finally:
-            if simplified:
-                del vars(m)["forward"]
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
         if self._running:

@@ -16,16 +16,20 @@ from sepgconv.conv.geometry import Pair
 from sepgconv.inference.layers import FrozenConv2d, FrozenNorm2d
 from sepgconv.inference.probes import default_shape, example_input
 from sepgconv.nn import (
+    ConvNormAct,
+    ConvNormActSequential,
     DepthwiseSeparableGroupConv2d,
     GroupBatchNorm2d,
     GroupConvLayer,
+    NormActConv,
+    ReLU,
     SeparableGroupConv2d,
     Sequential,
 )
 
 _Step = tuple[nn.Module, str, nn.Module]  # parent, name, module
 _CALLER = "compile_for_inference"
-_CHAINS = (nn.Sequential, Sequential, DepthwiseSeparableGroupConv2d)
+_CHAINS = (nn.Sequential, Sequential, DepthwiseSeparableGroupConv2d, ConvNormAct, NormActConv, ConvNormActSequential)
 
 
 @torch.no_grad()
@@ -159,7 +163,7 @@ def _freeze(root: nn.Module, uses: dict[nn.Module, int], sizes: dict[nn.Module, 
             first.scale_output(second.slope, second.offset)
             setattr(parent, name, nn.Identity())
     for (_, _, first), (parent, name, second) in _neighbours(root):
-        if isinstance(first, FrozenConv2d | FrozenNorm2d) and _is_only(second, nn.ReLU) and first in once:
+        if isinstance(first, FrozenConv2d | FrozenNorm2d) and _is_only(second, nn.ReLU, ReLU) and first in once:
             first.relu = True
             setattr(parent, name, nn.Identity())
 

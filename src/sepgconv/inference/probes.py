@@ -22,7 +22,7 @@ def default_shape(model: nn.Module) -> tuple[int, ...]:
     Raises:
         ValueError: it has no convolution.
     """
-    side = int(getattr(model, "typical", SIDE))
+    side = int(getattr(model, "input_size", SIDE))
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             return module.in_channels, side, side

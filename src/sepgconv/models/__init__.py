@@ -3,9 +3,20 @@
 from sepgconv.models.blocks import group_convolution
 from sepgconv.models.initialisation import INITIALISATIONS, initialise
 from sepgconv.models.network import Network
-from sepgconv.models.registry import MODELS, Entry, create_model, list_models, model_entry, separable_name
-from sepgconv.models.resnet44 import ResNet44, ResNet44Config
-from sepgconv.models.rotmnist_cnn import RotMNISTCNN, RotMNISTCNNConfig
+from sepgconv.models.registry import (
+    MODELS,
+    Entry,
+    create_model,
+    list_models,
+    model_entry,
+    rebuild_model,
+    register_model,
+    separable_name,
+)
+
+# Families in the order of `list_models`.
+from sepgconv.models.rotmnist_cnn import RotMNISTCNN, RotMNISTCNNConfig  # isort: skip
+from sepgconv.models.resnet44 import ResNet44, ResNet44Config  # isort: skip
 from sepgconv.models.storage import load, save
 
 __all__ = [
@@ -23,6 +34,8 @@ __all__ = [
     "list_models",
     "load",
     "model_entry",
+    "rebuild_model",
+    "register_model",
     "save",
     "separable_name",
 ]

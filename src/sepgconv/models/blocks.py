@@ -1,24 +1,26 @@
 """The one choice in which the networks of a family differ: how a group convolution is factored."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
 from sepgconv._messages import one_of
 from sepgconv.conv import SHARINGS
 from sepgconv.functional import full_rank
+from sepgconv.models.renaming import takes_old_options
 from sepgconv.nn import DepthwiseSeparableGroupConv2d, GroupConv2d, SeparableGroupConv2d
 from sepgconv.ops.dispatch import Execution
 from sepgconv.symmetry import group as find_group
 
-Convolution = Literal["full", "g", "gc", "two-step"]
-CONVOLUTIONS: tuple[Convolution, ...] = ("full", "g", "gc", "two-step")
+NetworkSharing = Literal["full", "g", "gc", "two-step"]
+NETWORK_SHARINGS: tuple[NetworkSharing, ...] = ("full", "g", "gc", "two-step")
 Rank = int | tuple[int, ...]
 
 
+@takes_old_options
 def group_convolution(
-    convolution: str,
+    sharing: str,
     in_channels: int,
     out_channels: int,
     kernel_size: int,
@@ -34,7 +36,7 @@ def group_convolution(
     """Build a group convolution.
 
     Args:
-        convolution: "full", a `GroupConv2d`; "g" or "gc", a `SeparableGroupConv2d` of that sharing; "two-step", a
+        sharing: "full", a `GroupConv2d`; "g" or "gc", a `SeparableGroupConv2d` of that sharing; "two-step", a
             `DepthwiseSeparableGroupConv2d` (c-Z2CNN).
         in_channels: channels in.
         out_channels: channels out.
@@ -48,9 +50,14 @@ def group_convolution(
         recompute: whether a separable convolution keeps only its input for backward; None: where that costs little.
 
     Raises:
-        ValueError: an unknown convolution.
+        ValueError: an unknown sharing.
+
+    Example:
+        >>> from sepgconv.models import group_convolution
+        >>> group_convolution("gc", 8, 16, 3, "p4", padding=1).sharing
+        'gc'
     """
-    kind: Convolution = one_of("convolution", convolution, CONVOLUTIONS)
+    kind: NetworkSharing = one_of("sharing", sharing, NETWORK_SHARINGS)
     if kind == "full" or (kind != "two-step" and rank == 0):
         return GroupConv2d(in_channels, out_channels, kernel_size, group, stride=stride, padding=padding, bias=bias)
     if kind == "two-step":
@@ -73,13 +80,13 @@ def group_convolution(
 
 
 def convolution_ranks(
-    rank: Rank, convolution: str, group: str, channels: Sequence[int], kernel_sizes: Sequence[int], caller: str
+    rank: Rank, sharing: str, group: str, channels: Sequence[int], kernel_sizes: Sequence[int], caller: str
 ) -> tuple[int, ...]:
     """Return the rank of every convolution of a network, as `group_convolution` takes it.
 
     Args:
         rank: one for all, at least 1, or one for each in order, where 0 keeps a convolution full.
-        convolution: how the network is factored; those that are not separable have rank 1.
+        sharing: how the network is factored; those that are not separable have rank 1.
         group: name of the group.
         channels: that come into each convolution.
         kernel_sizes: of each convolution.
@@ -88,9 +95,9 @@ def convolution_ranks(
     Raises:
         ValueError: no such number or list of numbers, too few or too many of them, or one above the full rank.
     """
-    if convolution not in SHARINGS:
+    if sharing not in SHARINGS:
         if rank != 1:
-            raise ValueError(f"{caller}: rank is of separable convolutions, those here are {convolution}; got {rank!r}")
+            raise ValueError(f"{caller}: rank is of separable convolutions, those here are {sharing}; got {rank!r}")
         return (1,) * len(channels)
     ranks = rank if isinstance(rank, tuple) else (rank,) * len(channels)
     if len(ranks) != len(channels):
@@ -100,7 +107,7 @@ def convolution_ranks(
         )
     least, order = 0 if isinstance(rank, tuple) else 1, find_group(group).order
     for index, (terms, inner, side) in enumerate(zip(ranks, channels, kernel_sizes, strict=True)):
-        most = full_rank(inner, order, (side, side), convolution)
+        most = full_rank(inner, order, (side, side), sharing)
         if not isinstance(terms, int) or isinstance(terms, bool) or not least <= terms <= most:
             lowest = "0 (which keeps it full)" if least == 0 else "1"
             raise ValueError(
@@ -108,3 +115,20 @@ def convolution_ranks(
                 f"{most}, its full rank, got {terms!r}"
             )
     return ranks
+
+
+def name_options(sharing: str, group: str, size: dict[str, object]) -> dict[str, Any]:
+    """Return what a name such as "gc_p4cnn" fixes and presets, as `register_model` takes it.
+
+    Args:
+        sharing: how its group convolutions are factored; the name fixes it.
+        group: preset; "p1", the ordinary network, is fixed.
+        size: the widths that it presets.
+    """
+    fixed: dict[str, object] = {"sharing": sharing}
+    if sharing not in SHARINGS:
+        # Only separable convolutions have a choice.
+        fixed |= {"execution": "auto", "recompute": None, "rank": 1}
+    if group == "p1":
+        return {"fixed": {**fixed, "group": group}, "preset": size}
+    return {"fixed": fixed, "preset": {**size, "group": group}}

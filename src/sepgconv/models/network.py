@@ -1,6 +1,7 @@
 """Network: what every model of the registry has: its name and config, its features, its head, the sizes it takes."""
 
 import dataclasses
+import warnings
 from typing import Any, ClassVar
 
 import torch
@@ -10,7 +11,7 @@ from sepgconv.ops.checks import check_image
 
 
 def check_classes(num_classes: object, caller: str) -> None:
-    """Refuse a number of classes that is none.
+    """Raise if a value is no number of classes.
 
     Raises:
         ValueError: it is no whole number, or negative.
@@ -33,6 +34,12 @@ def plain_config(config: Any) -> dict[str, Any]:
     }
 
 
+def _warn_of_old_name(old: str, new: str) -> None:
+    warnings.warn(
+        f"Network.{old} is called {new} now; the old name goes with the next release", DeprecationWarning, stacklevel=3
+    )
+
+
 class Network(nn.Module):
     """Abstract: a classifier of images, with the methods that networks of timm have.
 
@@ -46,8 +53,22 @@ class Network(nn.Module):
         num_classes: outputs; 0 where there is no classifier and the output are the pooled features.
         num_features: numbers that the classifier reads.
         classifier: `nn.Linear`, or `nn.Identity` without classes.
-        smallest: the least height and width it takes.
-        typical: the height and width of the images it was designed for.
+        min_input_size: the least height and width it takes, in pixels.
+        input_size: the height and width of the images it was designed for, in pixels.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv import create_model
+        >>> model = create_model("gc_p4cnn", width=8, in_chans=3, num_classes=0)
+        >>> images = torch.zeros(2, 3, model.input_size, model.input_size)
+        >>> maps = model.forward_features(images)  # (batch, channel, pose, height, width)
+        >>> maps.shape
+        torch.Size([2, 8, 4, 1, 1])
+        >>> model.forward_head(maps).shape  # no classes: the pooled features
+        torch.Size([2, 8])
+        >>> model.reset_classifier(5)
+        >>> model(images).shape
+        torch.Size([2, 5])
     """
 
     name: str = ""
@@ -56,20 +77,45 @@ class Network(nn.Module):
     num_classes: int
     num_features: int
     classifier: nn.Module
-    smallest: ClassVar[int]
-    typical: ClassVar[int]
+    min_input_size: ClassVar[int]
+    input_size: ClassVar[int]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for old, new in (("smallest", "min_input_size"), ("typical", "input_size")):
+            if old in vars(cls):
+                _warn_of_old_name(old, new)
+                setattr(cls, new, vars(cls)[old])
+                delattr(cls, old)
+
+    @property
+    def smallest(self) -> int:
+        """Return `min_input_size`, under its old name."""
+        _warn_of_old_name("smallest", "min_input_size")
+        return self.min_input_size
+
+    @property
+    def typical(self) -> int:
+        """Return `input_size`, under its old name."""
+        _warn_of_old_name("typical", "input_size")
+        return self.input_size
 
     def check_pictures(self, x: Tensor) -> None:
-        """Refuse what is no image for this network.
+        """Check images, under the old name of the method."""
+        _warn_of_old_name("check_pictures", "check_images")
+        self.check_images(x)
+
+    def check_images(self, x: Tensor) -> None:
+        """Raise if the network cannot take these images.
 
         Raises:
-            ValueError: another rank or number of channels, or smaller than `smallest`.
+            ValueError: another rank or number of channels, or smaller than `min_input_size`.
         """
         check_image(x, self.in_channels, self.name or type(self).__name__)
-        if min(x.shape[-2:]) < self.smallest:
+        if min(x.shape[-2:]) < self.min_input_size:
             raise ValueError(
-                f"{self.name or type(self).__name__}: pictures of {x.shape[-2]} x {x.shape[-1]} are too small; "
-                f"the smallest size is {self.smallest} x {self.smallest}"
+                f"{self.name or type(self).__name__}: images of {x.shape[-2]} x {x.shape[-1]} are too small; "
+                f"the smallest size is {self.min_input_size} x {self.min_input_size}"
             )
 
     def forward_features(self, x: Tensor) -> Tensor:

@@ -2,15 +2,18 @@
 
 import itertools
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from sepgconv._messages import one_of
-from sepgconv.models.blocks import Convolution, Rank, convolution_ranks, group_convolution
+from sepgconv.models.blocks import NetworkSharing, Rank, convolution_ranks, group_convolution, name_options
 from sepgconv.models.network import Network, plain_config
-from sepgconv.nn import AvgPool2d, GroupBatchNorm2d, GroupConv2d, GroupMaxPool, LiftingConv2d, Sequential
+from sepgconv.models.registry import register_model
+from sepgconv.models.renaming import takes_old_options
+from sepgconv.nn import AvgPool2d, GroupBatchNorm2d, GroupConv2d, GroupMaxPool, LiftingConv2d, NormActConv
 from sepgconv.ops.dispatch import Execution
 
 Downsampling = Literal["paper", "exact"]
@@ -18,6 +21,7 @@ Head = Literal["paper", "invariant"]
 BLOCKS_PER_STAGE = 7
 
 
+@takes_old_options
 @dataclass(frozen=True, kw_only=True)
 class ResNet44Config:
     """What a ResNet44 is built from.
@@ -25,12 +29,12 @@ class ResNet44Config:
     Attributes:
         widths: channels of the three stages.
         group: name of the group; p1 gives the ordinary network.
-        convolution: how the 3x3 convolutions in the blocks are factored (see `sepgconv.models.group_convolution`).
+        sharing: how the 3x3 convolutions in the blocks are factored (see `sepgconv.models.group_convolution`).
         downsampling: "paper", convolutions of stride 2, which break the symmetry on even maps; "exact", the same
             convolutions with stride 1, then 2x2 average pools, equivariant on even maps.
         head: "paper" flattens channels and poses into the linear layer and is not invariant; "invariant" takes the
             maximum over poses first, and the linear layer has |G| times fewer inputs.
-        in_channels: channels of the picture.
+        in_channels: channels of the image.
         num_classes: outputs; 0 for none, so that the network gives its pooled features.
         rank: of separable convolutions, the number of their terms: one for all, or a tuple with one for each of the 42
             in the blocks in order, where 0 keeps it a full `GroupConv2d`. With a tuple every one has a bias, as in
@@ -41,7 +45,7 @@ class ResNet44Config:
 
     widths: tuple[int, int, int]
     group: str
-    convolution: Convolution
+    sharing: NetworkSharing
     downsampling: Downsampling = "paper"
     head: Head = "paper"
     in_channels: int = 3
@@ -73,26 +77,22 @@ class PreActivationBlock(nn.Module):
         group, pooled = config.group, halve and config.downsampling == "exact"
         stride = 2 if halve and not pooled else 1
 
-        def half_block(channels: int, stride: int, rank: int) -> nn.Sequential:
-            return nn.Sequential(
-                GroupBatchNorm2d(channels),
-                nn.ReLU(),
-                group_convolution(
-                    config.convolution,
-                    channels,
-                    out_channels,
-                    3,
-                    group,
-                    stride=stride,
-                    padding=1,
-                    bias=config.convolution == "full" or isinstance(config.rank, tuple),
-                    rank=rank,
-                    execution=config.execution,
-                    recompute=config.recompute,
-                ),
+        def half_block(channels: int, stride: int, rank: int) -> NormActConv:
+            return NormActConv(
+                channels,
+                out_channels,
+                3,
+                group,
+                conv_layer=partial(group_convolution, config.sharing),
+                stride=stride,
+                padding=1,
+                bias=config.sharing == "full" or isinstance(config.rank, tuple),
+                rank=rank,
+                execution=config.execution,
+                recompute=config.recompute,
             )
 
-        self.residual = Sequential(half_block(in_channels, stride, ranks[0]))
+        self.residual = nn.Sequential(half_block(in_channels, stride, ranks[0]))
         self.shortcut: nn.Module = nn.Identity()
         if in_channels != out_channels or stride != 1:
             self.shortcut = GroupConv2d(in_channels, out_channels, 1, group, stride=stride)
@@ -118,7 +118,7 @@ class ResNet44(Network):
             image of `in_channels` channels, or smaller than 4 x 4.
     """
 
-    smallest, typical = 4, 32
+    min_input_size, input_size = 4, 32
 
     def __init__(self, config: ResNet44Config) -> None:
         super().__init__()
@@ -126,7 +126,7 @@ class ResNet44(Network):
         head = one_of("head", config.head, ("paper", "invariant"))
         if len(config.widths) != 3:
             raise ValueError(
-                f"ResNet44: widths needs one number of channels for each of three stages, got {config.widths}"
+                f"ResNet44: widths must be three positive integers, one for each stage, got {config.widths}"
             )
         self.config, self.in_channels = plain_config(config), config.in_channels
         widths = [width for width in config.widths for _ in range(BLOCKS_PER_STAGE)]
@@ -134,7 +134,7 @@ class ResNet44(Network):
         pairs = list(itertools.pairwise([widths[0], *widths]))
         channels = [width for pair in pairs for width in pair]  # a block's convolutions take those before and after
         sizes = [3] * len(channels)
-        ranks = convolution_ranks(config.rank, config.convolution, config.group, channels, sizes, "ResNet44")
+        ranks = convolution_ranks(config.rank, config.sharing, config.group, channels, sizes, "ResNet44")
         self.blocks = nn.Sequential(
             *(
                 PreActivationBlock(
@@ -150,9 +150,21 @@ class ResNet44(Network):
 
     def forward_features(self, x: Float[Tensor, "b c y x"]) -> Float[Tensor, "b w g y2 x2"]:
         """Return the maps of the last block, after norm and ReLU."""
-        self.check_pictures(x)
+        self.check_images(x)
         return self.norm(self.blocks(self.stem(x)))
 
     def pool_features(self, maps: Float[Tensor, "b w g y x"]) -> Float[Tensor, "b features"]:
         """Return the mean over positions, of the maximum over poses or of each pose, as the head says."""
         return self.pool(maps.mean((-2, -1), keepdim=True)).flatten(1)
+
+
+# The presets are the networks of Table 2.
+for _name, _summary, _widths, _sharing, _group in (
+    ("resnet44", "ordinary ResNet44", (32, 64, 128), "full", "p1"),
+    ("p4m_resnet44", "group ResNet44", (11, 23, 45), "full", "p4m"),
+    ("g_p4m_resnet44", "group ResNet44, g-separable", (19, 38, 76), "g", "p4m"),
+    ("gc_p4m_resnet44", "group ResNet44, gc-separable", (28, 56, 112), "gc", "p4m"),
+):
+    register_model(
+        _name, config=ResNet44Config, summary=_summary, **name_options(_sharing, _group, {"widths": _widths})
+    )(ResNet44)

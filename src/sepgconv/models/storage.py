@@ -14,7 +14,7 @@ from sepgconv._files import write_together
 from sepgconv._foreign import acting_hooks, changed_since_built
 from sepgconv._modules import copy_network, unwrap
 from sepgconv.models.network import Network
-from sepgconv.models.registry import create_model
+from sepgconv.models.registry import rebuild_model
 from sepgconv.models.sealed import read_sealed, to_sealed_bytes
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -43,6 +43,15 @@ def save(model: nn.Module, folder: str | Path) -> Path:
         ValueError: the network does not come from `create_model`, or was changed since, so that it could not be built
             again: other modules, settings or code, hooks that change something, weights that are computed.
         OSError: the folder cannot be written, as on a full disk; what was there before is kept.
+
+    Example:
+        >>> import tempfile
+        >>> from sepgconv import create_model, load, save
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     files = sorted(path.name for path in save(create_model("gc_p4cnn", width=2), folder).iterdir())
+        ...     again = load(folder)
+        >>> files, again.name, again.config["width"]
+        (['config.json', 'model.safetensors'], 'gc_p4cnn', 2)
     """
     model = unwrap(model, "save")
     if not isinstance(model, Network) or not model.name:
@@ -77,7 +86,16 @@ def load(folder: str | Path) -> Network:
     Raises:
         FileNotFoundError: one of the two files is missing.
         OSError: one cannot be read, as without the permission to.
-        ValueError: a file is damaged, of a newer format, or the two do not belong together.
+        ValueError: a file is damaged, of a newer format, or the two do not belong together; the network is of a family
+            that nobody has registered.
+
+    Example:
+        >>> import tempfile
+        >>> from sepgconv import create_model, load, save
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model = load(save(create_model("z2cnn", width=2), folder))
+        >>> model.name, model.training
+        ('z2cnn', False)
     """
     model, sealed = read_model(Path(folder))
     if not sealed:
@@ -138,7 +156,7 @@ def _acting_hooks(model: Network) -> Mapping[nn.Module, str]:
     """Return the modules of a network with hooks that change what goes through a copy of it, by words after "has"."""
     twin = copy_network(model, "save").eval()
     like = next(parameter for parameter in twin.parameters())
-    x = torch.zeros(1, model.in_channels, model.typical, model.typical, device=like.device, dtype=like.dtype)
+    x = torch.zeros(1, model.in_channels, model.input_size, model.input_size, device=like.device, dtype=like.dtype)
     found = acting_hooks(twin, lambda: answer_of(twin, x))
     paths = {module: path for path, module in twin.named_modules()}
     return {model.get_submodule(paths[module]): words for module, words in found.items()}
@@ -147,7 +165,7 @@ def _acting_hooks(model: Network) -> Mapping[nn.Module, str]:
 def _blank(name: str, config: dict[str, Any]) -> Network:
     """Build a network without memory for its weights."""
     with torch.device("meta"):
-        return create_model(name, **config)
+        return rebuild_model(name, config)
 
 
 def _difference(model: Network, state: Mapping[str, Tensor]) -> str:

@@ -4,6 +4,8 @@ import warnings
 from typing import Any
 
 from sepgconv.nn._base import GroupConvLayer
+from sepgconv.nn.activation import ReLU
+from sepgconv.nn.blocks import ConvNormAct, ConvNormActSequential, NormActConv
 from sepgconv.nn.depthwise import DepthwiseGroupConv2d, DepthwiseSeparableGroupConv2d
 from sepgconv.nn.group_conv import GroupConv2d
 from sepgconv.nn.lifting import LiftingConv2d
@@ -15,6 +17,8 @@ from sepgconv.nn.sequential import Sequential
 __all__ = [
     "AdaptiveAvgPool2d",
     "AvgPool2d",
+    "ConvNormAct",
+    "ConvNormActSequential",
     "DepthwiseGroupConv2d",
     "DepthwiseSeparableGroupConv2d",
     "GroupBatchNorm2d",
@@ -26,6 +30,8 @@ __all__ = [
     "GroupMeanPool",
     "LiftingConv2d",
     "MaxPool2d",
+    "NormActConv",
+    "ReLU",
     "SeparableGroupConv2d",
     "Sequential",
 ]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sepgconv.conv import ConvKind, Geometry, conv_spec
 from sepgconv.conv.geometry import Sides
+from sepgconv.nn._hooks import ObservableModule
 from sepgconv.ops.checks import NUMBERS
 from sepgconv.ops.convolution import convolve
 from sepgconv.ops.dispatch import Execution, choose_execution
@@ -59,7 +60,7 @@ def memory_for(caller: str, name: str, shape: tuple[int, ...]) -> Generator[None
         raise ValueError(f"{caller}: there is no memory for {name} of {shape}, {math.prod(shape):,} numbers") from error
 
 
-class GroupConvLayer(nn.Module):
+class GroupConvLayer(ObservableModule):
     """A convolution on a group as a module: parameters, and a call of `sepgconv.ops.convolution.convolve`.
 
     The layers of `sepgconv.nn` are thin fronts of it, one for each kind; a layer of your own is a front for a kind of

@@ -7,13 +7,14 @@ from torch.nn import functional as F
 
 from sepgconv.conv.checks import INTEGERS, check_channels, check_eps, check_momentum, check_probability
 from sepgconv.nn._base import check_dtype, empty_parameter, memory_for
+from sepgconv.nn._hooks import ObservableModule
 from sepgconv.ops.batch_norm import NormRelu, check_batch_norm, normalize_batch
 from sepgconv.ops.checks import FLOATS, NUMBERS, check_feature_map
 from sepgconv.ops.layer_norm import normalize_positions
 from sepgconv.ops.layout import fold_poses_into_width, unfold_poses_from_width
 
 
-class GroupBatchNorm2d(nn.BatchNorm3d):
+class GroupBatchNorm2d(ObservableModule, nn.BatchNorm3d):
     """Batch norm with statistics and affine parameters shared over poses (theory.md, Rotated MNIST).
 
     Every channel is normalised over batch, poses and positions, which makes it `torch.nn.BatchNorm3d` on the pose axis:

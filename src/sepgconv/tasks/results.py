@@ -10,7 +10,7 @@ from torch import nn
 
 from sepgconv._files import file_digest, write_atomically
 from sepgconv.data import Dataset, build_preprocessing
-from sepgconv.models import create_model, save
+from sepgconv.models import rebuild_model, save
 from sepgconv.models.sealed import read_sealed, to_sealed_bytes
 from sepgconv.models.storage import read_model
 from sepgconv.tasks.curves import draw_curves
@@ -151,7 +151,7 @@ def mend(files: RunFolder, kept: KeptRecord, wrong: Sequence[str], data: Callabl
     kept_rows = state.get("history")
     history = recover_history(files.history, record.epochs, None) if kept_rows is None else kept_rows
     with torch.device("meta"):  # no random number is drawn
-        model = create_model(record.model, **record.model_config)
+        model = rebuild_model(record.model, record.model_config)
     try:
         model.load_state_dict(read_weights(files.checkpoint), assign=True)
     except RuntimeError as error:

@@ -13,7 +13,7 @@ from sepgconv._messages import require
 from sepgconv._terminal import say
 from sepgconv.analysis import CostReport, cost
 from sepgconv.data import Dataset, Split, augmentation, load_dataset
-from sepgconv.models import create_model, initialise
+from sepgconv.models import initialise, rebuild_model
 from sepgconv.tasks.conditions import conditions_of
 from sepgconv.tasks.config import TrainingConfig
 from sepgconv.tasks.environment import device_name, git_commit, refuse_damaged_ranks, versions
@@ -266,7 +266,7 @@ def initial_network(config: TrainingConfig, dataset: Dataset) -> nn.Module:
         if config.model_config.get(key, value) != value:
             raise ValueError(f"model_config has {key}={config.model_config[key]}, but {dataset.name} has {value}")
     torch.manual_seed(config.seed)
-    network = create_model(config.model, **found | config.model_config)
+    network = rebuild_model(config.model, found | config.model_config)
     initialise(network, config.initialisation)
     return network
 
@@ -294,7 +294,7 @@ def network_before_training(record: RunRecord) -> nn.Module:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(record.seed)
-        network = create_model(record.model, **record.model_config)
+        network = rebuild_model(record.model, record.model_config)
         initialise(network, record.config.get("initialisation", "sepgconv"))  # records of older versions lack it
         return network
 

@@ -41,7 +41,7 @@ def to_plain(
     Args:
         model: a network with layers of the library, or one layer. It does not change.
         input_shape: (channels, height, width) of the images, or (channels, |G|, height, width) if the network begins on
-            feature maps. Default: the typical size of a network of the registry, or 32 x 32 pixels.
+            feature maps. Default: `input_size` of a network of the registry, or 32 x 32 pixels.
         composed: whether a gc-separable layer becomes one `nn.Conv2d` with the full filter bank. Default: whichever of
             the two forms needs fewer multiplications on maps of the size that come in. Sharing "g" always becomes one,
             since the other form has a map for every pair of channels.
