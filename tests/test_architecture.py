@@ -18,6 +18,7 @@ ALLOWED = {
     "_files": set(),
     "_allocator": set(),
     "_numbers": set(),
+    "_arguments": set(),
     "_text": set(),
     "_drawing": set(),
     # What reaches a screen; `_text` says how names are shown there.
@@ -35,10 +36,12 @@ ALLOWED = {
     "models": {"_messages", "_files", "_comparison", "_modules", "_foreign", "symmetry", "functional", "nn"},
     "inference": {"_comparison", "_modules", "_foreign", "symmetry", "functional", "nn"},
     # Three houses, which know nothing of each other but that redundancy shows what a layer costs.
-    "analysis.cost": {"_messages", "_numbers", "_modules", "_evaluation", "functional", "nn"},
-    "analysis.certify": {"_messages", "_numbers", "_modules", "_evaluation", "_nan_check", "symmetry", "functional"},
+    "analysis.cost": {"_arguments", "_messages", "_numbers", "_modules", "_evaluation", "functional", "nn"},
+    "analysis.certify": {
+        "_arguments", "_messages", "_numbers", "_modules", "_evaluation", "_nan_check", "symmetry", "functional",
+    },
     "analysis.redundancy": {
-        "_messages", "_numbers", "_modules", "_evaluation", "_nan_check", "symmetry", "functional", "nn",
+        "_arguments", "_messages", "_numbers", "_modules", "_evaluation", "_nan_check", "symmetry", "functional", "nn",
         "analysis.cost",
     },
     # Its findings as a page; it draws, so `analysis` imports it on first use only.
@@ -50,10 +53,11 @@ ALLOWED = {
     },
     # Cost: ordinary networks are rebuilt to a budget. Models: separated networks get back their names.
     "convert": {
-        "_messages", "_files", "_numbers", "_comparison", "_modules", "_foreign", "_evaluation", "_nan_check",
-        "symmetry", "functional", "nn", "models", "inference", "analysis", "analysis.redundancy", "interop",
+        "_arguments", "_messages", "_files", "_numbers", "_comparison", "_modules", "_foreign", "_evaluation",
+        "_nan_check", "symmetry", "functional", "nn", "models", "inference", "analysis", "analysis.redundancy",
+        "interop",
     },
-    "testing": {"symmetry", "analysis"},
+    "testing": {"_arguments", "symmetry", "analysis"},
     "data": {"_messages"},
     # `sepgconv` itself: its version and its place on the disk, for the records of runs.
     "tasks": {"_messages", "_files", "_text", "_terminal", "_drawing", "models", "data", "analysis", "sepgconv"},
@@ -77,6 +81,7 @@ LIBRARIES = {
     "_files": set(),
     "_allocator": set(),
     "_numbers": set(),
+    "_arguments": {"torch"},
     "_text": set(),
     "_drawing": {"matplotlib"},
     "_terminal": set(),
@@ -279,7 +284,7 @@ class Missing(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, Missing())
 import torch, sepgconv, sepgconv.testing
 model = sepgconv.create_model("gc_p4cnn", width=2).eval()
-sepgconv.testing.assert_equivariant(model, torch.randn(1, 1, 28, 28), "p4")
+sepgconv.testing.assert_equivariant(model, "p4", torch.randn(1, 1, 28, 28))
 sepgconv.analysis.cost(model, (1, 28, 28))
 print(json.dumps("works"))
 """

@@ -33,7 +33,7 @@ def network(*middle, group="p4", channels=4, padding=1):
 
 
 def faults(model, shape=(3, 8, 8), group="p4", **options):
-    certificate = certify(model, shape, group, **options)
+    certificate = certify(model, group, shape, **options)
     assert certificate.exact == (certificate.first_fault is None) == (certificate.reason == "")
     assert certificate.exact == (certificate.error <= certificate.tolerance)
     return certificate
@@ -90,7 +90,7 @@ def test_the_error_is_that_of_the_output():
     model = network(snn.MaxPool2d(2)).eval()
     certificate = faults(model, (3, 9, 9), samples=3, seed=5)
     x = torch.randn(3, 3, 9, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
-    errors = equivariance_error(copy.deepcopy(model).double(), x, "p4")
+    errors = equivariance_error(copy.deepcopy(model).double(), "p4", x)
     assert certificate.error == pytest.approx(max(errors.values()), rel=1e-9)
     assert errors[certificate.worst_element] == pytest.approx(certificate.error, rel=1e-9)
 
@@ -278,7 +278,7 @@ def test_a_branch_that_rests_on_small_pixels_is_found(branch):
     assert certificate.reason.endswith(", on pixels of 0 to 255")
     assert certificate.images == 3
     seen = 255 * torch.rand(2, 3, 8, 8)  # the same without the help
-    assert not certify(model, (3, 8, 8), "p4", inputs=seen).exact
+    assert not certify(model, "p4", (3, 8, 8), inputs=seen).exact
 
 
 SATURATING = {
@@ -317,7 +317,7 @@ def test_filters_made_in_single_precision_are_no_false_alarm(activation):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1 + 1e-7 * torch.randn_like(parameter))
-    certificate = certify(model, (3, 8, 8), "p4")
+    certificate = certify(model, "p4", (3, 8, 8))
     assert certificate.exact, certificate.reason
 
 
@@ -375,9 +375,9 @@ def test_the_model_is_not_touched():
 
 def test_seed_and_tolerance():
     model = network(snn.MaxPool2d(3))
-    assert certify(model, (3, 8, 8), "p4", seed=1) == certify(model, (3, 8, 8), "p4", seed=1)
-    assert certify(model, (3, 8, 8), "p4", seed=1).error != certify(model, (3, 8, 8), "p4", seed=2).error
-    loose = certify(model, (3, 8, 8), "p4", tolerance=10.0)
+    assert certify(model, "p4", (3, 8, 8), seed=1) == certify(model, "p4", (3, 8, 8), seed=1)
+    assert certify(model, "p4", (3, 8, 8), seed=1).error != certify(model, "p4", (3, 8, 8), seed=2).error
+    loose = certify(model, "p4", (3, 8, 8), tolerance=10.0)
     assert loose.exact
     assert loose.error > 1e-3
 
@@ -439,4 +439,4 @@ def test_networks_whose_layers_depend_on_the_picture_are_refused():
             return (self.left if x[0, 0, 0, 0] > x[0, 0, 0, -1] else self.right)(x)
 
     with pytest.raises(ValueError, match="runs other layers when the picture is moved"):
-        certify(Fork(), (3, 8, 8), "p4")
+        certify(Fork(), "p4", (3, 8, 8))

@@ -590,7 +590,7 @@ TOOLS = {
     ),
     "separate": lambda net, folder: separate(net, "gc", rank=99).model,
     "to_plain": lambda net, folder: to_plain(net, input_shape=SHAPE),
-    "certify": lambda net, folder: certify(net, SHAPE, "p4") and double_copy(net, "certify"),
+    "certify": lambda net, folder: certify(net, "p4", SHAPE) and double_copy(net, "certify"),
     "to_program": run_program,
     "to_onnx": run_onnx,
 }

@@ -13,7 +13,7 @@ def certificate_of(stirred_model, name, *, side=None, samples=2, **options):
     model = stirred_model(name, **options)
     group = model.config.get("group", "p4")
     side = side or model.typical
-    return certify(model, (model.in_channels, side, side), group, samples=samples)
+    return certify(model, group, (model.in_channels, side, side), samples=samples)
 
 
 @pytest.mark.parametrize("name", sepgconv.list_models())

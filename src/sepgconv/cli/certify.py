@@ -106,8 +106,8 @@ def _certificate(
         )
     return measure(
         network,
-        shape,
         group or ("p4" if own == "p1" else own),
+        shape,
         inputs=pictures,
         samples=samples,
         tolerance=TOLERANCE if tolerance is None else tolerance,

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sepgconv._arguments import accept_old_order, checked_input_shape
 from sepgconv.analysis.certify import diagnosis
 from sepgconv.analysis.certify.equivariance import relative_error
 from sepgconv.analysis.certify.fields import is_field, wrap
@@ -90,10 +91,11 @@ class Certificate:
         return values
 
 
+@accept_old_order("model", "input_shape", "group")
 def certify(
     model: nn.Module,
-    input_shape: tuple[int, ...],
     group: FiniteGroup | str,
+    input_shape: tuple[int, ...],
     *,
     inputs: Tensor | None = None,
     samples: int = 3,
@@ -119,9 +121,9 @@ def certify(
 
     Args:
         model: the network, not changed.
-        input_shape: (channels, height, width). A side may differ from the other; a quarter turn exchanges them. A layer
-            on feature maps takes (channels, poses, height, width).
         group: the group or its name.
+        input_shape: (channels, height, width), without a batch axis. The two sides may differ; a quarter turn exchanges
+            them. A layer on feature maps takes (channels, poses, height, width).
         inputs: real pictures, (n, *input_shape), used besides the random ones.
         samples: random pictures, at least 2, with normal pixels.
         tolerance: largest relative error that counts as exact.
@@ -135,9 +137,7 @@ def certify(
             shape, weights or outputs that are not finite, an output that is no tensor.
     """
     group = find_group(group)
-    shape = tuple(input_shape)
-    if len(shape) not in (3, 4) or any(side < 1 for side in shape):
-        raise ValueError(f"certify: input_shape must be (channels, height, width), got {shape}")
+    shape = checked_input_shape(input_shape, "certify", feature_maps=True)
     if samples < 2:
         raise ValueError(f"certify: samples must be at least 2, got {samples}")
     if not tolerance > 0:
@@ -258,7 +258,7 @@ def _with_sizes(
     channels, side = shape[0], shape[-1]
     least, most = max(1, side - NEAR), side + NEAR
     try:
-        near = list(sizes(twin, least, most, group, channels=channels))
+        near = list(sizes(twin, least, most, group=group, channels=channels))
     except ValueError:  # it runs on no square
         near = list[int]()
     near.sort(key=lambda other: abs(other - side))
@@ -266,7 +266,7 @@ def _with_sizes(
         return f"{reason}; no side from {least} to {most} suits every stride", ()
     nearest = sorted(near[:4])
     listed = f"pictures of side {', '.join(map(str, nearest))} suit every stride"
-    again = certify(twin, (channels, near[0], near[0]), group, samples=2, tolerance=tolerance)
+    again = certify(twin, group, (channels, near[0], near[0]), samples=2, tolerance=tolerance)
     if again.exact:
         return f"{reason}; {listed}", tuple(near)
     return f"{reason}; {listed}, but there {again.first_fault} is at fault: {again.reason}", ()

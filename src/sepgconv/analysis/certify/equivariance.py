@@ -5,13 +5,15 @@ import math
 import torch
 from torch import Tensor, nn
 
+from sepgconv._arguments import accept_old_order
 from sepgconv._evaluation import evaluation
 from sepgconv.functional import act
 from sepgconv.symmetry import FiniteGroup
 from sepgconv.symmetry import group as find_group
 
 
-def equivariance_error(module: nn.Module, x: Tensor, group: FiniteGroup | str) -> dict[int, float]:
+@accept_old_order("module", "x", "group")
+def equivariance_error(module: nn.Module, group: FiniteGroup | str, x: Tensor) -> dict[int, float]:
     """Return the relative error max|L(g·x) - g·L(x)| / max|L(x)| for every element g but the identity.
 
     The output may be a feature map (batch, channel, |G|, height, width), an image (batch, channel, height, width), both
@@ -19,8 +21,8 @@ def equivariance_error(module: nn.Module, x: Tensor, group: FiniteGroup | str) -
 
     Args:
         module: a layer or network, used in evaluation mode and put back as it was.
-        x: an input of it, an image or a feature map on the group. float64 tells rounding from real faults.
         group: the group or its name.
+        x: an input of it, an image or a feature map on the group. float64 tells rounding from real faults.
 
     Raises:
         ValueError: the group cannot act on the input.
@@ -49,8 +51,9 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
     return difference / scale
 
 
+@accept_old_order("model", "images", "group")
 def answer_changes(
-    model: nn.Module, images: Tensor, group: FiniteGroup | str = "p4", *, batch_size: int = 500
+    model: nn.Module, images: Tensor, *, group: FiniteGroup | str = "p4", batch_size: int = 500
 ) -> float:
     """Return the share of pictures, in percent, whose class changes when a group element moves them.
 

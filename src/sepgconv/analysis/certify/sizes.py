@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from sepgconv._arguments import accept_old_order
 from sepgconv.analysis.certify.actions import reversed_axes
 from sepgconv.analysis.certify.fields import is_field, wrap
 from sepgconv.analysis.certify.float64_copy import double_copy
@@ -15,12 +16,13 @@ UNFIT = (ValueError, RuntimeError, AssertionError, IndexError)
 Crossing = tuple[Window, tuple[int, int], tuple[int, int]]  # a window, the size that came in, the size that went out
 
 
+@accept_old_order("model", "smallest", "largest", "group")
 def sizes(
     model: nn.Module,
     smallest: int,
     largest: int,
-    group: FiniteGroup | str | None = None,
     *,
+    group: FiniteGroup | str | None = None,
     channels: int | None = None,
 ) -> tuple[int, ...]:
     """Return the sides of square pictures on which every stride and pool of a network is exact.

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sepgconv._arguments import checked_input_shape
 from sepgconv._evaluation import evaluation
 from sepgconv._modules import unwrap
 from sepgconv.functional import executed_macs
@@ -70,16 +71,13 @@ def cost(model: nn.Module, input_shape: tuple[int, ...]) -> CostReport:
 
     Args:
         model: the network; neither its mode nor its statistics change.
-        input_shape: (channels, height, width), or with a batch axis before, which is ignored: the counts are for one
-            picture.
+        input_shape: (channels, height, width), without a batch axis: the counts are for one image.
 
     Raises:
         ValueError: the shape is not that of an image.
     """
-    if len(input_shape) not in (3, 4) or any(side < 1 for side in input_shape):
-        raise ValueError(f"cost: input_shape must be (channels, height, width), got {tuple(input_shape)}")
+    shape = checked_input_shape(input_shape, "cost", batch=True)
     model = unwrap(model, "cost")
-    picture = input_shape[-3:]
     rows: list[LayerCost] = []
     uncounted: list[str] = []
 
@@ -104,7 +102,7 @@ def cost(model: nn.Module, input_shape: tuple[int, ...]) -> CostReport:
     try:
         reference = next(_tensors(model), torch.empty(0))
         with evaluation(model):
-            model(torch.zeros(1, *picture, device=reference.device, dtype=reference.dtype))
+            model(torch.zeros(1, *shape, device=reference.device, dtype=reference.dtype))
     finally:
         for handle in handles:
             handle.remove()

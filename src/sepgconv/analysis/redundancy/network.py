@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from sepgconv._arguments import checked_input_shape
 from sepgconv._modules import settled_copy, unwrap
 from sepgconv._nan_check import refuse_not_finite
 from sepgconv._numbers import count, percent, plural
@@ -157,6 +158,7 @@ def redundancy(
     with_poses = {name: each for name, each in groups.items() if each.order > 1}
     measured = {} if inputs is None else measured_agreement(settled, with_poses, inputs)
     shape = input_shape if input_shape is not None or inputs is None else tuple(inputs.shape[1:])
+    shape = None if shape is None else checked_input_shape(shape, "redundancy")
     costs = None if shape is None else cost(model, shape)
     macs: dict[str, int] = {} if costs is None else {row.name: row.nominal_macs for row in costs.layers}
     layers = tuple(

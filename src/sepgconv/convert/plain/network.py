@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, fx, nn
 
+from sepgconv._arguments import checked_input_shape
 from sepgconv._comparison import answer_of, explained, largest_difference, precisions, widened
 from sepgconv._foreign import acting_hooks, foreign_layers, refuse_hooks_of_all
 from sepgconv._modules import copy_network, settled_copy
@@ -57,7 +58,9 @@ def to_plain(
             needed and missing; an answer that is not the network's, because its code depends on the picture.
     """
     network = evaluating_copy(model)
-    shape = default_shape(network) if input_shape is None else input_shape
+    if input_shape is not None:
+        input_shape = checked_input_shape(input_shape, "to_plain", feature_maps=True)
+    shape = input_shape or default_shape(network)
     reference = copy_network(model, "conversion").eval()  # weights computed at every call, as in the network itself
     wide, types = widened(network), precisions(network)
     if wide is network or len(types) > 1 or not takes(wide, example_input(wide, shape)):
