@@ -21,6 +21,7 @@ ALLOWED = {
     "_arguments": set(),
     "_text": set(),
     "_drawing": set(),
+    "_table": {"_text"},
     # What reaches a screen; `_text` says how names are shown there.
     "_terminal": {"_text"},
     # What a module really is, and what it does besides its class; torch alone.
@@ -36,16 +37,19 @@ ALLOWED = {
     "models": {"_messages", "_files", "_comparison", "_modules", "_foreign", "symmetry", "functional", "nn"},
     "inference": {"_comparison", "_modules", "_foreign", "symmetry", "functional", "nn"},
     # Three houses, which know nothing of each other but that redundancy shows what a layer costs.
-    "analysis.cost": {"_arguments", "_messages", "_numbers", "_modules", "_evaluation", "functional", "nn"},
+    "analysis.cost": {"_arguments", "_messages", "_numbers", "_table", "_modules", "_evaluation", "functional", "nn"},
     "analysis.certify": {
-        "_arguments", "_messages", "_numbers", "_modules", "_evaluation", "_nan_check", "symmetry", "functional",
+        "_arguments", "_messages", "_numbers", "_table", "_modules", "_evaluation", "_nan_check", "symmetry",
+        "functional",
     },
     "analysis.redundancy": {
-        "_arguments", "_messages", "_numbers", "_modules", "_evaluation", "_nan_check", "symmetry", "functional", "nn",
-        "analysis.cost",
+        "_arguments", "_messages", "_numbers", "_table", "_modules", "_evaluation", "_nan_check", "symmetry",
+        "functional", "nn", "analysis.cost",
     },
     # Its findings as a page; it draws, so `analysis` imports it on first use only.
-    "analysis.redundancy.report": {"_messages", "_numbers", "_text", "_drawing", "functional", "analysis.redundancy"},
+    "analysis.redundancy.report": {
+        "_messages", "_numbers", "_table", "_text", "_drawing", "functional", "analysis.redundancy",
+    },
     "analysis": {"analysis.cost", "analysis.certify", "analysis.redundancy", "analysis.redundancy.report"},
     "interop": {
         "_messages", "_modules", "_foreign", "_comparison", "_evaluation", "_nan_check", "symmetry", "functional",
@@ -53,17 +57,18 @@ ALLOWED = {
     },
     # Cost: ordinary networks are rebuilt to a budget. Models: separated networks get back their names.
     "convert": {
-        "_arguments", "_messages", "_files", "_numbers", "_comparison", "_modules", "_foreign", "_evaluation",
+        "_arguments", "_messages", "_files", "_numbers", "_table", "_comparison", "_modules", "_foreign", "_evaluation",
         "_nan_check", "symmetry", "functional", "nn", "models", "inference", "analysis", "analysis.redundancy",
         "interop",
     },
     "testing": {"_arguments", "symmetry", "analysis"},
-    "data": {"_messages"},
+    "data": {"_messages", "_numbers", "_table"},
     # `sepgconv` itself: its version and its place on the disk, for the records of runs.
     "tasks": {"_messages", "_files", "_text", "_terminal", "_drawing", "models", "data", "analysis", "sepgconv"},
     "cli": {
-        "_messages", "_files", "_numbers", "_allocator", "_text", "_terminal", "_drawing", "symmetry", "functional",
-        "nn", "models", "analysis", "analysis.certify", "analysis.redundancy.report", "convert", "data", "tasks",
+        "_messages", "_files", "_numbers", "_table", "_allocator", "_text", "_terminal", "_drawing", "symmetry",
+        "functional", "nn", "models", "analysis", "analysis.certify", "analysis.cost", "analysis.redundancy",
+        "analysis.redundancy.report", "convert", "data", "tasks",
         "sepgconv",
     },
     "__main__": {"cli"},
@@ -84,6 +89,7 @@ LIBRARIES = {
     "_arguments": {"torch"},
     "_text": set(),
     "_drawing": {"matplotlib"},
+    "_table": set(),
     "_terminal": set(),
     "_rebinding": {"torch"},
     "_modules": {"torch"},

@@ -93,8 +93,8 @@ def test_corners_do_not_count():
 @pytest.mark.parametrize(
     ("images", "angles", "sentence"),
     [
-        (torch.zeros(1, 1, 5, 6), [0], "square pictures"),
-        (torch.zeros(0, 1, 5, 5), [0], "square pictures"),
+        (torch.zeros(1, 1, 5, 6), [0], "square images"),
+        (torch.zeros(0, 1, 5, 5), [0], "square images"),
         (torch.zeros(1, 1, 5, 5), [], "at least one angle"),
     ],
 )

@@ -4,9 +4,10 @@ from typing import Annotated, Literal
 
 import typer
 
+from sepgconv._numbers import count, error_percent
 from sepgconv.cli import options
 from sepgconv.cli.data_of_runs import load_images_to_judge
-from sepgconv.cli.output import count, percent, print_table
+from sepgconv.cli.output import print_table
 
 
 def evaluate(
@@ -35,10 +36,10 @@ def evaluate(
     which = "all images" if found.part == "all" else f"{found.part} part"
     rows = [
         ("images", f"{count(len(split))} ({which} of {found.name})"),
-        ("error", percent(error_of(loaded, split))),
+        ("error", error_percent(error_of(loaded, split))),
         (
             "answers that change when turned by 90, 180 or 270 degrees",
-            percent(answer_changes(loaded.model, split.images)),
+            error_percent(answer_changes(loaded.model, split.images)),
         ),
     ]
     print_table(f"{loaded.record.model} from {run}", ("", "value"), rows, left=2)

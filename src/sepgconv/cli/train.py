@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from sepgconv._numbers import count, error_percent, large
 from sepgconv.cli import options
-from sepgconv.cli.output import count, millions, percent, print_table
+from sepgconv.cli.output import print_table
 
 
 def train(
@@ -113,10 +114,10 @@ def train(
         ("data", record.data),
         ("epochs", count(record.epochs)),
         ("parameters", count(record.parameters)),
-        ("MACs, nominal / executed", f"{millions(record.nominal_macs)} / {millions(record.executed_macs)}"),
-        ("train error", percent(record.train_error)),
-        ("validation error", percent(record.validation_error)),
-        ("test error", percent(record.test_error)),
+        ("MACs, nominal / executed", f"{large(record.nominal_macs)} / {large(record.executed_macs)}"),
+        ("train error", error_percent(record.train_error)),
+        ("validation error", error_percent(record.validation_error)),
+        ("test error", error_percent(record.test_error)),
         ("seconds", f"{record.seconds:.1f}"),
         ("folder", str(folder)),
     ]

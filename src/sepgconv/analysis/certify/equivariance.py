@@ -55,19 +55,19 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
 def answer_changes(
     model: nn.Module, images: Tensor, *, group: FiniteGroup | str = "p4", batch_size: int = 500
 ) -> float:
-    """Return the share of pictures, in percent, whose class changes when a group element moves them.
+    """Return the share of images, in percent, whose class changes when a group element moves them.
 
     Args:
         model: a classifier (batch, channels, height, width) -> (batch, classes), used in evaluation mode and put back.
         images: (n, channels, height, width).
-        group: the group or its name; a picture counts once if any element changes its class.
-        batch_size: pictures at a time.
+        group: the group or its name; an image counts once if any element changes its class.
+        batch_size: images at a time.
 
     Raises:
-        ValueError: there are no pictures, or the group cannot act on them.
+        ValueError: there are no images, or the group cannot act on them.
     """
     if len(images) == 0:
-        raise ValueError("answer_changes: expected at least one picture, got none")
+        raise ValueError("answer_changes: expected at least one image, got none")
     group, changed = find_group(group), 0
     with evaluation(model):
         for batch in images.split(batch_size):

@@ -52,11 +52,11 @@ def field_action(group: FiniteGroup, field_type: Any) -> Action | None:
     """
     space = field_type.gspace
     scalar = type(field_type)(space, [space.trivial_repr])
-    picture = torch.arange(9.0).view(1, 1, 3, 3)
-    theirs = [(element, scalar.transform(picture, element)) for element in space.testing_elements]
+    image = torch.arange(9.0).view(1, 1, 3, 3)
+    theirs = [(element, scalar.transform(image, element)) for element in space.testing_elements]
     elements: list[Any] = []
     for g in range(group.order):
-        moved = act(group, g, picture)
+        moved = act(group, g, image)
         same = [element for element, turned in theirs if torch.allclose(turned, moved, atol=1e-4)]
         if not same:
             return None

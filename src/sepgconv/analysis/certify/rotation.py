@@ -8,21 +8,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sepgconv._numbers import plural
+from sepgconv._table import Printed, Table
 from sepgconv.analysis.certify.fields import is_field, wrap
 from sepgconv.analysis.certify.float64_copy import double_copy
 
 EVERY_FIVE_DEGREES = tuple(float(angle) for angle in range(0, 361, 5))
 
 
-@dataclass(frozen=True, slots=True)
-class RotationCurve:
-    """Change of a network's output with the angle, relative: |f(turned) - f(picture)| / |f(picture)|, Euclidean.
+@dataclass(frozen=True, slots=True, repr=False)
+class RotationCurve(Printed):
+    """Change of a network's output with the angle, relative: |f(rotated) - f(image)| / |f(image)|, Euclidean.
+
+    It prints as a row for each angle, in a notebook too.
 
     Attributes:
         angles: in degrees, counter-clockwise.
-        mean: for each angle, the mean over the pictures.
-        worst: for each angle, the largest among the pictures.
-        images: how many pictures.
+        mean: for each angle, the mean over the images.
+        worst: for each angle, the largest among the images.
+        images: how many images.
     """
 
     angles: tuple[float, ...]
@@ -30,13 +34,21 @@ class RotationCurve:
     worst: tuple[float, ...]
     images: int
 
+    def _printed_parts(self) -> Sequence[Table | str]:
+        rows = [
+            (f"{angle:g}", f"{mean:.1e}", f"{worst:.1e}")
+            for angle, mean, worst in zip(self.angles, self.mean, self.worst, strict=True)
+        ]
+        title = f"Relative change of the output over {plural(self.images, 'rotated image')}"
+        return (Table(title, ("angle in degrees", "mean", "worst"), rows, left=0),)
+
 
 def rotation_curve(
     model: nn.Module, images: Tensor, angles: Sequence[int | float] = EVERY_FIVE_DEGREES
 ) -> RotationCurve:
-    """Turn pictures by any angle and measure how much the output of a network changes, in float64.
+    """Turn images by any angle and measure how much the output of a network changes, in float64.
 
-    Only a disc within each picture is kept, so that no corner leaves the frame; between multiples of 90 degrees pixels
+    Only a disc within each image is kept, so that no corner leaves the frame; between multiples of 90 degrees pixels
     are interpolated, bilinearly, so an exactly invariant network of a group of the grid shows no change there alone.
 
     Args:
@@ -45,13 +57,11 @@ def rotation_curve(
         angles: in degrees, counter-clockwise.
 
     Raises:
-        ValueError: no square pictures, no angles, weights that are not finite, or an output with positions, which would
+        ValueError: no square images, no angles, weights that are not finite, or an output with positions, which would
             have to be turned back.
     """
     if images.ndim != 4 or images.shape[-1] != images.shape[-2] or len(images) == 0:
-        raise ValueError(
-            f"rotation_curve: expected square pictures (n, channels, side, side), got {tuple(images.shape)}"
-        )
+        raise ValueError(f"rotation_curve: expected square images (n, channels, side, side), got {tuple(images.shape)}")
     if len(angles) == 0:
         raise ValueError("rotation_curve: expected at least one angle, got none")
     twin = double_copy(model, "rotation_curve")
@@ -68,7 +78,7 @@ def rotation_curve(
 
 
 def turn(images: Tensor, degrees: int | float) -> Tensor:
-    """Turn square pictures counter-clockwise about their middle; bilinear, zeros outside.
+    """Turn square images counter-clockwise about their middle; bilinear, zeros outside.
 
     Args:
         images: (n, channels, side, side).

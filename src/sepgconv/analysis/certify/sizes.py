@@ -25,7 +25,7 @@ def sizes(
     group: FiniteGroup | str | None = None,
     channels: int | None = None,
 ) -> tuple[int, ...]:
-    """Return the sides of square pictures on which every stride and pool of a network is exact.
+    """Return the sides of square images on which every stride and pool of a network is exact.
 
     A strided layer is exact on a map of side S if and only if (S + 2 padding - dilation (k - 1) - 1) mod stride = 0
     (theory.md, Strides); a pool also where one window sees the whole map. The network is run once for each size, to see
@@ -37,7 +37,7 @@ def sizes(
         largest: the largest side to try.
         group: the group or its name; that of the first layer on a group if not given, else p4. Under pm only the width
             has to fit.
-        channels: of the picture; those of the first layer if not given.
+        channels: of the image; those of the first layer if not given.
 
     Returns:
         The sides in rising order; sizes that the network cannot run on are left out.
@@ -88,11 +88,11 @@ def _channels(model: nn.Module) -> int:
             return found
         if isinstance(found := getattr(getattr(module, "in_type", None), "size", None), int):
             return found
-    raise ValueError("sizes: no layer says how many channels the picture has; give channels=")
+    raise ValueError("sizes: no layer says how many channels the image has; give channels=")
 
 
 def _run(model: nn.Module, shape: tuple[int, int, int]) -> list[Crossing]:
-    """Run one picture through a network in evaluation mode; return every strided window it went through.
+    """Run one image through a network in evaluation mode; return every strided window it went through.
 
     Args:
         model: the network.

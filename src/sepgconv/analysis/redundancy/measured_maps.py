@@ -1,4 +1,4 @@
-"""How alike the feature maps of every channel are over the poses, measured on pictures."""
+"""How alike the feature maps of every channel are over the poses, measured on images."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,11 +11,11 @@ from sepgconv.symmetry import FiniteGroup, pose_division
 
 
 def measured_agreement(model: nn.Module, layers: Mapping[str, FiniteGroup], images: Tensor) -> dict[str, Tensor]:
-    """Return how alike the feature maps of every channel are from pose to pose, as pictures show it.
+    """Return how alike the feature maps of every channel are from pose to pose, as images show it.
 
-    The correlation over pictures and pixels of the maps at two poses, h after the other, about the mean of the channel
+    The correlation over images and pixels of the maps at two poses, h after the other, about the mean of the channel
     over all poses: 1 where the maps are identical, -1 where they are negatives of each other but for a constant.
-    `sepgconv.analysis.map_agreement` says the same of filters, for every picture.
+    `sepgconv.analysis.map_agreement` says the same of filters, for every image.
 
     Args:
         model: the network, used in evaluation mode and put back as it was.
@@ -28,7 +28,7 @@ def measured_agreement(model: nn.Module, layers: Mapping[str, FiniteGroup], imag
         left out.
 
     Raises:
-        ValueError: there are no pictures.
+        ValueError: there are no images.
     """
     if images.ndim != 4 or len(images) == 0:
         raise ValueError(
@@ -56,7 +56,7 @@ def measured_agreement(model: nn.Module, layers: Mapping[str, FiniteGroup], imag
 
 
 class _Sums:
-    """Products of maps at any two poses, added up over pictures and pixels."""
+    """Products of maps at any two poses, added up over images and pixels."""
 
     def __init__(self) -> None:
         self.products: Tensor | float = 0.0  # (channel, |G|, |G|)

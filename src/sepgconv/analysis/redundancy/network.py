@@ -1,6 +1,6 @@
 """How redundant the filters of a network are along the poses of its group, layer by layer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from sepgconv._arguments import checked_input_shape
 from sepgconv._modules import settled_copy, unwrap
 from sepgconv._nan_check import refuse_not_finite
 from sepgconv._numbers import count, percent, plural
+from sepgconv._table import Printed, Table
 from sepgconv.analysis.cost.counting import cost
 from sepgconv.analysis.redundancy.kernel_symmetry import chance_invariance, kernel_invariance, map_agreement
 from sepgconv.analysis.redundancy.layer import LayerRedundancy
@@ -18,6 +19,7 @@ from sepgconv.analysis.redundancy.pose_components import pose_components
 from sepgconv.analysis.redundancy.pose_correlation import pose_correlation
 from sepgconv.analysis.redundancy.separability import separability
 from sepgconv.analysis.redundancy.separation import SeparationOption, rank_options, separation_options, within_budget
+from sepgconv.analysis.redundancy.table import ranked_table
 from sepgconv.functional.kernels import SHARINGS, planar_size
 from sepgconv.nn import DepthwiseGroupConv2d, GroupConv2d, LiftingConv2d, SeparableGroupConv2d
 from sepgconv.symmetry import FiniteGroup, element_names
@@ -26,14 +28,14 @@ from sepgconv.symmetry import group as find_group
 Convolution = GroupConv2d | SeparableGroupConv2d | LiftingConv2d | DepthwiseGroupConv2d | nn.Conv2d
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class RedundancyReport:
-    """What was found in the filters of a network.
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
+class RedundancyReport(Printed):
+    """What was found in the filters of a network. It prints as the summary and table of `sepgconv analyse`.
 
     Attributes:
         network: its class, or its name where it comes from `create_model`.
         parameters: numbers learned in the whole network.
-        nominal_macs: multiply-accumulates for one picture, None where its size is not known.
+        nominal_macs: multiply-accumulates for one image, None where its size is not known.
         layers: a part for each convolution, in the order of the network.
     """
 
@@ -105,6 +107,10 @@ class RedundancyReport:
         if trivial:
             what += " (p1 is the group without turns and mirrors)"
         return f"{what}. Analyse a network with layers of sepgconv.nn on a larger group, such as p4."
+
+    def _printed_parts(self) -> Sequence[Table | str]:
+        table = ranked_table(self)
+        return (self.summary,) if table is None else (self.summary, table)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the findings in types that JSON keeps; see `LayerRedundancy.to_dict`."""

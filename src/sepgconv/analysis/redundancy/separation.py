@@ -19,7 +19,7 @@ class SeparationOption:
         energy_lost: share of the energy of the layer's filters that is lost, in [0, 1].
         parameters_before: of the layer as it is, bias included.
         parameters_after: of the separable layer.
-        macs_before: nominal multiply-accumulates for one picture, None where the size of the maps is not known.
+        macs_before: nominal multiply-accumulates for one image, None where the size of the maps is not known.
         macs_after: those of the separable layer.
     """
 
@@ -59,7 +59,7 @@ def separation_options(
         name: the layer's path.
         layer: the group convolution.
         energies: of its filters, for each sharing to be tried.
-        macs: its nominal multiply-accumulates for one picture, if known.
+        macs: its nominal multiply-accumulates for one image, if known.
     """
     options: list[SeparationOption] = []
     before = sum(p.numel() for p in layer.parameters())

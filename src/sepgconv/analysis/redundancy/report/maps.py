@@ -3,9 +3,10 @@
 import torch
 
 from sepgconv._numbers import hundredths, plural
+from sepgconv._table import Table
 from sepgconv.analysis.redundancy import LayerRedundancy
 from sepgconv.analysis.redundancy.layer import ALIKE
-from sepgconv.analysis.redundancy.report.block import Block, Table
+from sepgconv.analysis.redundancy.report.block import Block
 
 SHOWN = 6
 
@@ -35,10 +36,10 @@ def maps_block(layer: LayerRedundancy) -> Block | None:
     columns, rows = ["output channel", "agreement"], [[str(n), _number(least[n])] for n in order]
     if layer.measured is not None and layer.measured_identical_maps is not None:
         measured = _by_channel(layer.measured)
-        columns.append("measured on pictures")
+        columns.append("measured on images")
         rows = [[*row, _number(measured[n])] for row, n in zip(rows, order, strict=True)]
         text += (
-            f" On the pictures, {_channels(layer.measured_identical_maps, 'identical maps').lower()} (correlation of "
+            f" On the images, {_channels(layer.measured_identical_maps, 'identical maps').lower()} (correlation of "
             "the maps)."
         )
     caption = f"The {len(rows)} channels whose maps agree most over the poses"
