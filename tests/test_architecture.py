@@ -31,6 +31,8 @@ ALLOWED = {
     "_comparison": {"_modules"},
     "_evaluation": set(),
     "_nan_check": set(),
+    "_hooks": set(),
+    "_rotation": set(),
     "symmetry": {"_messages"},
     "functional": {"_messages", "symmetry"},
     "nn": {"_messages", "symmetry", "functional"},
@@ -39,11 +41,11 @@ ALLOWED = {
     # Three houses, which know nothing of each other but that redundancy shows what a layer costs.
     "analysis.cost": {"_arguments", "_messages", "_numbers", "_table", "_modules", "_evaluation", "functional", "nn"},
     "analysis.certify": {
-        "_arguments", "_messages", "_numbers", "_table", "_modules", "_evaluation", "_nan_check", "symmetry",
-        "functional",
+        "_arguments", "_messages", "_numbers", "_table", "_modules", "_evaluation", "_nan_check", "_hooks",
+        "_rotation", "symmetry", "functional",
     },
     "analysis.redundancy": {
-        "_arguments", "_messages", "_numbers", "_table", "_modules", "_evaluation", "_nan_check", "symmetry",
+        "_arguments", "_messages", "_numbers", "_table", "_modules", "_evaluation", "_nan_check", "_hooks", "symmetry",
         "functional", "nn", "analysis.cost",
     },
     # Its findings as a page; it draws, so `analysis` imports it on first use only.
@@ -62,7 +64,7 @@ ALLOWED = {
         "interop",
     },
     "testing": {"_arguments", "symmetry", "analysis"},
-    "data": {"_messages", "_numbers", "_table"},
+    "data": {"_messages", "_numbers", "_rotation", "_table"},
     # `sepgconv` itself: its version and its place on the disk, for the records of runs.
     "tasks": {"_messages", "_files", "_text", "_terminal", "_drawing", "models", "data", "analysis", "sepgconv"},
     "cli": {
@@ -97,6 +99,8 @@ LIBRARIES = {
     "_comparison": {"torch"},
     "_evaluation": {"torch"},
     "_nan_check": {"torch"},
+    "_hooks": {"torch"},
+    "_rotation": {"torch"},
     "symmetry": {"numpy"},
     "functional": {"torch", "jaxtyping"},
     "nn": {"torch", "jaxtyping"},

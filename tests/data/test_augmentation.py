@@ -4,8 +4,8 @@ import sys
 import pytest
 import torch
 
+from sepgconv._rotation import rotate_images
 from sepgconv.data import augmentation, list_augmentations
-from sepgconv.data.turning import turn_images
 
 
 @pytest.mark.parametrize("name", list_augmentations())
@@ -44,7 +44,7 @@ def test_a_turn_turns_about_the_centre_by_angles_of_the_whole_circle():
     turned = module(spot)
     mass = turned.sum((1, 2, 3))
     angle = torch.atan2(-(turned * y).sum((1, 2, 3)) / mass, (turned * x).sum((1, 2, 3)) / mass)
-    expected = turn_images(spot, angle)
+    expected = rotate_images(spot, angle)
     torch.testing.assert_close(turned, expected, rtol=0, atol=0.02)
     counts = torch.histc(angle, bins=4, min=-torch.pi, max=torch.pi)
     assert 70 < float(counts.min())

@@ -9,9 +9,9 @@ import pytest
 import torch
 from numpy import ndarray
 
+from sepgconv._rotation import rotate_images
 from sepgconv.data.download import RemoteFile
 from sepgconv.data.rotmnist import PUBLISHED, Sources, load_rotmnist
-from sepgconv.data.turning import turn_images
 
 SIDE, SIZES = 6, (5, 3, 8)
 Publish = Callable[..., RemoteFile]
@@ -116,7 +116,7 @@ def test_it_is_generated_from_mnist_without_a_download(
     candidates = torch.linspace(0, 2 * torch.pi, 721, dtype=torch.float64)
     angles = []
     for image, original in zip(images, upright, strict=True):
-        errors = (turn_images(original.expand(721, 1, SIDE, SIDE), candidates) - image).abs().amax((1, 2, 3))
+        errors = (rotate_images(original.expand(721, 1, SIDE, SIDE), candidates) - image).abs().amax((1, 2, 3))
         assert float(errors.min()) < 0.01
         angles.append(float(candidates[errors.argmin()]))
     assert len({round(angle, 1) for angle in angles}) > 10  # every image has an angle of its own

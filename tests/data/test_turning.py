@@ -5,15 +5,16 @@ import pytest
 import torch
 from scipy import ndimage
 
-from sepgconv.data import turning
-from sepgconv.data.turning import random_angles, turn_images
+from sepgconv import _rotation
+from sepgconv._rotation import rotate_images
+from sepgconv.data.turning import random_angles
 
 
 @pytest.mark.parametrize("side", [5, 8])
 @pytest.mark.parametrize("turns", [-1, 0, 1, 2, 3])
 def test_quarter_turns_are_those_of_torch(side: int, turns: int):
     images = torch.rand(3, 2, side, side, dtype=torch.float64)
-    turned = turn_images(images, torch.full((3,), turns * math.pi / 2, dtype=torch.float64))
+    turned = rotate_images(images, torch.full((3,), turns * math.pi / 2, dtype=torch.float64))
     torch.testing.assert_close(turned, torch.rot90(images, turns, (-2, -1)), rtol=0, atol=1e-12)
 
 
@@ -27,15 +28,15 @@ def test_any_angle_is_that_of_scipy(shape: tuple[int, int]):
             for image, angle in zip(images, angles.tolist(), strict=True)
         ]
     )
-    np.testing.assert_allclose(turn_images(images, angles)[:, 0].numpy(), expected, rtol=0, atol=1e-12)
-    assert not np.allclose(turn_images(images, -angles)[:, 0].numpy(), expected, atol=1e-2)  # the other way round
+    np.testing.assert_allclose(rotate_images(images, angles)[:, 0].numpy(), expected, rtol=0, atol=1e-12)
+    assert not np.allclose(rotate_images(images, -angles)[:, 0].numpy(), expected, atol=1e-2)  # the other way round
 
 
 def test_parts_and_whole_agree(monkeypatch: pytest.MonkeyPatch):
     images, angles = torch.rand(5, 1, 6, 6), torch.rand(5)
-    whole = turn_images(images, angles)
-    monkeypatch.setattr(turning, "_CHUNK", 2)
-    assert torch.equal(turn_images(images, angles), whole)
+    whole = rotate_images(images, angles)
+    monkeypatch.setattr(_rotation, "_CHUNK", 2)
+    assert torch.equal(rotate_images(images, angles), whole)
 
 
 def test_random_angles_are_uniform_on_the_circle():

@@ -5,10 +5,11 @@ import torch
 from torch.nn.functional import interpolate, pad
 
 from sepgconv._messages import require
+from sepgconv._rotation import rotate_images
 from sepgconv.data.dataset import Dataset, Split
 from sepgconv.data.preprocessing import Identity
 from sepgconv.data.splitting import permutation
-from sepgconv.data.turning import random_angles, turn_images
+from sepgconv.data.turning import random_angles
 
 _SEED = 20210919
 _SIDE = 28
@@ -35,7 +36,7 @@ def load_rotated_digits() -> Dataset:
     order = permutation(len(digits), generator)
     scans = torch.from_numpy(pixels[order] / 16).unflatten(1, (1, 8, 8))
     scaled = interpolate(pad(scans, (1, 1, 1, 1)), size=(_SIDE, _SIDE), mode="bicubic").clamp(0, 1)
-    images = turn_images(scaled, random_angles(len(order), generator)).float()
+    images = rotate_images(scaled, random_angles(len(order), generator)).float()
     labels = torch.from_numpy(digits[order].astype(np.int64))
     sizes = (_TRAIN, _VALIDATION, len(order) - _TRAIN - _VALIDATION)
     train, validation, test = map(Split, images.split(sizes), labels.split(sizes))

@@ -14,12 +14,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sepgconv._rotation import rotate_images
 from sepgconv.data.dataset import Dataset, Split
 from sepgconv.data.download import DownloadError, Places, RemoteFile, fetch, find_intact, missing_files, search_places
 from sepgconv.data.mnist import MNIST_FILES, fetch_mnist, find_mnist, read_mnist
 from sepgconv.data.preprocessing import Identity
 from sepgconv.data.splitting import permutation
-from sepgconv.data.turning import random_angles, turn_images
+from sepgconv.data.turning import random_angles
 
 _SEED = 20070620
 _SUBFOLDERS = ("rotmnist", "mnist_rotation_new", "mnist", "MNIST/raw")
@@ -195,7 +196,7 @@ def _generate(paths: Sequence[Path], sources: Sources) -> Dataset:
     generator = np.random.default_rng(_SEED)
     chosen = permutation(len(pixels), generator)[:needed]
     images = torch.from_numpy(pixels[chosen]).unsqueeze(1).float() / 255
-    turned = turn_images(images, random_angles(needed, generator))
+    turned = rotate_images(images, random_angles(needed, generator))
     return _cut("rotmnist-generated", turned, torch.from_numpy(digits[chosen].astype(np.int64)), sources.sizes)
 
 

@@ -13,7 +13,7 @@ from sepgconv._table import Printed, Table
 from sepgconv.analysis.certify import diagnosis
 from sepgconv.analysis.certify.equivariance import relative_error
 from sepgconv.analysis.certify.fields import is_field, wrap
-from sepgconv.analysis.certify.float64_copy import double_copy
+from sepgconv.analysis.certify.float64_copy import float64_copy
 from sepgconv.analysis.certify.sizes import UNFIT, sizes
 from sepgconv.analysis.certify.table import certificate_table, verdict
 from sepgconv.analysis.certify.tracing import Call, merge, trace
@@ -148,7 +148,7 @@ def certify(
         raise ValueError(f"certify: samples must be at least 2, got {samples}")
     if not tolerance > 0:
         raise ValueError(f"certify: tolerance must be a number above 0, got {tolerance}")
-    twin = double_copy(model, "certify")
+    twin = float64_copy(model, "certify")
     generator = torch.Generator().manual_seed(seed)
     batches = list(torch.randn(samples, *shape, dtype=torch.float64, generator=generator).split(BATCH))
     if inputs is not None:

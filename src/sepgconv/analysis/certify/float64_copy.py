@@ -10,7 +10,7 @@ from sepgconv._nan_check import refuse_not_finite
 from sepgconv.analysis.certify.fields import is_field, is_of_fields
 
 
-def double_copy(model: nn.Module, caller: str) -> nn.Module:
+def float64_copy(model: nn.Module, caller: str) -> nn.Module:
     """Return a copy of a network on the CPU, in float64, in evaluation mode.
 
     Args:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from sepgconv._numbers import plural
+from sepgconv._rotation import rotate_images
 from sepgconv._table import Printed, Table
 from sepgconv.analysis.certify.fields import is_field, wrap
-from sepgconv.analysis.certify.float64_copy import double_copy
+from sepgconv.analysis.certify.float64_copy import float64_copy
 
 EVERY_FIVE_DEGREES = tuple(float(angle) for angle in range(0, 361, 5))
 
@@ -46,7 +46,7 @@ class RotationCurve(Printed):
 def rotation_curve(
     model: nn.Module, images: Tensor, angles: Sequence[int | float] = EVERY_FIVE_DEGREES
 ) -> RotationCurve:
-    """Turn images by any angle and measure how much the output of a network changes, in float64.
+    """Rotate images by any angle and measure how much the output of a network changes, in float64.
 
     Only a disc within each image is kept, so that no corner leaves the frame; between multiples of 90 degrees pixels
     are interpolated, bilinearly, so an exactly invariant network of a group of the grid shows no change there alone.
@@ -64,32 +64,21 @@ def rotation_curve(
         raise ValueError(f"rotation_curve: expected square images (n, channels, side, side), got {tuple(images.shape)}")
     if len(angles) == 0:
         raise ValueError("rotation_curve: expected at least one angle, got none")
-    twin = double_copy(model, "rotation_curve")
+    twin = float64_copy(model, "rotation_curve")
     discs = images.detach().to("cpu", torch.float64) * _disc(images.shape[-1])
     before = _answers(twin, discs)
+
+    def rotated(degrees: int | float) -> Tensor:
+        return rotate_images(discs, discs.new_full((len(discs),), math.radians(degrees)))
+
     scale = before.norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
-    changes = [(_answers(twin, turn(discs, angle)) - before).norm(dim=1) / scale for angle in angles]
+    changes = [(_answers(twin, rotated(angle)) - before).norm(dim=1) / scale for angle in angles]
     return RotationCurve(
         tuple(float(angle) for angle in angles),
         tuple(float(change.mean()) for change in changes),
         tuple(float(change.max()) for change in changes),
         len(images),
     )
-
-
-def turn(images: Tensor, degrees: int | float) -> Tensor:
-    """Turn square images counter-clockwise about their middle; bilinear, zeros outside.
-
-    Args:
-        images: (n, channels, side, side).
-        degrees: the angle.
-    """
-    angle = math.radians(degrees)
-    cos, sin = math.cos(angle), math.sin(angle)
-    # From a pixel of the result to where it comes from, in (x, y) from -1 to 1, y pointing down.
-    back = images.new_tensor([[cos, -sin, 0.0], [sin, cos, 0.0]]).expand(len(images), 2, 3)
-    grid = F.affine_grid(back, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def _disc(side: int) -> Tensor:

@@ -1,12 +1,15 @@
 """The input sizes on which the strides and pools of a network are exact."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from sepgconv._arguments import accept_old_order
+from sepgconv._hooks import watch_calls
 from sepgconv.analysis.certify.actions import reversed_axes
 from sepgconv.analysis.certify.fields import is_field, wrap
-from sepgconv.analysis.certify.float64_copy import double_copy
+from sepgconv.analysis.certify.float64_copy import float64_copy
 from sepgconv.analysis.certify.windows import Window, strided_windows
 from sepgconv.symmetry import FiniteGroup
 from sepgconv.symmetry import group as find_group
@@ -49,7 +52,7 @@ def sizes(
         raise ValueError(f"sizes: expected 1 <= smallest <= largest, got {smallest} and {largest}")
     group = find_group(group) if group is not None else own_group(model) or find_group("p4")
     channels = channels or _channels(model)
-    twin = double_copy(model, "sizes").float()  # only the sizes of maps are looked at, so the fastest will do
+    twin = float64_copy(model, "sizes").float()  # only the sizes of maps are looked at, so the fastest will do
     exact: list[int] = []
     refusal: Exception | None = None
     ran = False
@@ -100,21 +103,14 @@ def _run(model: nn.Module, shape: tuple[int, int, int]) -> list[Crossing]:
     """
     found: list[Crossing] = []
 
-    def record(window: Window, arguments: tuple[object, ...], output: object) -> None:
+    def record(window: Window, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> None:
         before, after = (_size(value) for value in (arguments[0] if arguments else None, output))
         if before and after:
             found.append((window, before, after))
 
-    handles = [
-        module.register_forward_hook(lambda _, arguments, output, window=window: record(window, arguments, output))
-        for _, module, window in strided_windows(model)
-    ]
-    try:
-        with torch.no_grad():
-            model(wrap(model, torch.zeros(1, *shape)))
-    finally:
-        for handle in handles:
-            handle.remove()
+    windows = [(window, module) for _, module, window in strided_windows(model)]
+    with watch_calls(windows, after=record), torch.no_grad():
+        model(wrap(model, torch.zeros(1, *shape)))
     return found
 
 

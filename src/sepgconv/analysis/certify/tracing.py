@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sepgconv._hooks import watch_calls
 from sepgconv.analysis.certify.actions import Action, actions, seen_through
 from sepgconv.analysis.certify.equivariance import relative_error
 from sepgconv.analysis.certify.fields import field_action, is_field, wrap
@@ -113,7 +114,7 @@ class _Tracer:
                 self._compare(value, found)
         self._open.append(index)
 
-    def after(self, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+    def after(self, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> None:
         call = self.calls[self._open.pop()]
         is_tensor = is_field(output) or _is_real(output)
         if self.element is None:
@@ -176,7 +177,7 @@ def trace(model: nn.Module, x: Tensor, group: FiniteGroup) -> list[Call]:
     What each layer gave for the images is kept in memory, in float64.
 
     Args:
-        model: a copy made by `double_copy`.
+        model: a copy made by `float64_copy`.
         x: (batch, channels, height, width), or feature maps (batch, channels, poses, height, width), float64.
         group: the group.
 
@@ -188,25 +189,18 @@ def trace(model: nn.Module, x: Tensor, group: FiniteGroup) -> list[Call]:
     """
     names = {module: name for name, module in model.named_modules()}
     tracer = _Tracer(group, names)
-    handles: list[Any] = []
-    for module in names:
-        handles.append(module.register_forward_pre_hook(tracer.before, with_kwargs=True))
-        handles.append(module.register_forward_hook(tracer.after))
     entry = actions(group, tuple(x.shape))[0].move
     in_type = getattr(model, "in_type", None)
     if is_field(wrap(model, x)) and (known := field_action(group, in_type)) is not None:
         entry = known.move
-    try:
-        with torch.no_grad():
-            for element in (None, *range(group.order)):
-                tracer.start(element)
-                # A copy, since a network may change its input in place.
-                model(wrap(model, x.clone() if element is None else entry(element, x).clone()))
-                if element is not None and tracer.begun != len(tracer.calls):
-                    raise ValueError("certify: the network runs fewer layers when the image is moved")
-    finally:
-        for handle in handles:
-            handle.remove()
+    modules = [(module, module) for module in names]
+    with watch_calls(modules, before=tracer.before, after=tracer.after), torch.no_grad():
+        for element in (None, *range(group.order)):
+            tracer.start(element)
+            # A copy, since a network may change its input in place.
+            model(wrap(model, x.clone() if element is None else entry(element, x).clone()))
+            if element is not None and tracer.begun != len(tracer.calls):
+                raise ValueError("certify: the network runs fewer layers when the image is moved")
     return tracer.calls
 
 

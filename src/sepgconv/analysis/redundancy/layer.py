@@ -18,7 +18,9 @@ from sepgconv.analysis.redundancy.table import ranks_table
 
 Role = Literal["group", "separable", "planar"]
 
-ALIKE = 0.95  # an agreement of maps from which on they count as identical: a third of them differs at most, as norms go
+IDENTICAL_AT = (
+    0.95  # an agreement of maps from which on they count as identical: a third of them differs at most, as norms go
+)
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True, repr=False)
@@ -78,7 +80,7 @@ class LayerRedundancy(Printed):
 
     @property
     def identical_maps(self) -> tuple[int, ...]:
-        """Output channels whose maps are the same at every pose, by their filters: agreement at least `ALIKE`."""
+        """Output channels whose maps are the same at every pose, by their filters (see `IDENTICAL_AT`)."""
         return _identical(self.agreement)
 
     @property
@@ -170,7 +172,7 @@ def _identical(agreement: Tensor | None) -> tuple[int, ...]:
     if agreement is None:
         return ()
     least = agreement.amin(1)  # NaN stays: a channel that is silent says nothing
-    return tuple(int(channel) for channel in torch.nonzero(least >= ALIKE).flatten())
+    return tuple(int(channel) for channel in torch.nonzero(least >= IDENTICAL_AT).flatten())
 
 
 def _spreads_and_values(spreads: tuple[Spread | None, ...], values: Tensor | None) -> dict[str, Any] | None:

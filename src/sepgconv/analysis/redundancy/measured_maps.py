@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sepgconv._evaluation import evaluation
+from sepgconv._hooks import watch_calls
 from sepgconv.symmetry import FiniteGroup, pose_division
 
 
@@ -37,21 +38,12 @@ def measured_agreement(model: nn.Module, layers: Mapping[str, FiniteGroup], imag
         )
     sums: dict[str, _Sums] = {}
 
-    def record(name: str, output: Any) -> None:
+    def record(name: str, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> None:
         sums.setdefault(name, _Sums()).add(output)
 
-    handles = [
-        model.get_submodule(name).register_forward_hook(
-            lambda module, arguments, output, name=name: record(name, output)
-        )
-        for name in layers
-    ]
-    try:
-        with evaluation(model):
-            model(images)
-    finally:
-        for handle in handles:
-            handle.remove()
+    modules = [(name, model.get_submodule(name)) for name in layers]
+    with watch_calls(modules, after=record), evaluation(model):
+        model(images)
     return {name: sums[name].agreement(group) for name, group in layers.items() if name in sums}
 
 
