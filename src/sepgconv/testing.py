@@ -35,6 +35,15 @@ def assert_equivariant(module: nn.Module, group: FiniteGroup | str, x: Tensor, t
     Raises:
         AssertionError: an element's error is larger; the message names the worst.
         ValueError: the group cannot act on the input, or there is no tolerance for its dtype.
+
+    Example:
+        >>> import sepgconv, torch
+        >>> from sepgconv.testing import assert_equivariant
+        >>> layer = sepgconv.nn.SeparableGroupConv2d(3, 4, 3, "p4", padding=1)
+        >>> assert_equivariant(layer, "p4", torch.randn(1, 3, 4, 8, 8))
+        >>> assert_equivariant(torch.nn.Conv2d(1, 1, 3), "p4", torch.randn(1, 1, 8, 8))
+        Traceback (most recent call last):
+        AssertionError: Conv2d is not equivariant to element ...
     """
     if tolerance is None and x.dtype not in TOLERANCE:
         known = ", ".join(str(dtype).removeprefix("torch.") for dtype in TOLERANCE)

@@ -42,6 +42,13 @@ class LayerCertificate:
         output_shape: of one image, without the batch axis.
         exact: whether the error is within the tolerance.
         carries: what the output holds: an image, a feature map, poses along its channels, a vector that does not move.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv.analysis import certify
+        >>> row = certify(torch.nn.Sequential(torch.nn.ReLU()), "p4", (1, 8, 8)).layers[-1]
+        >>> row.name, row.kind, row.output_shape, row.exact, row.carries
+        ('0', 'ReLU', (1, 8, 8), True, 'an image')
     """
 
     name: str
@@ -71,6 +78,20 @@ class Certificate(Printed):
         tolerance: largest relative error that counts as exact.
         varies: whether the output differs between the images. A network that answers everything alike is exact for
             nothing; certify it with other weights or real images.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv.analysis import certify
+        >>> certificate = certify(torch.nn.ReLU(), "p4", (1, 8, 8))
+        >>> certificate.exact, certificate.first_fault, certificate.group, certificate.input_shape
+        (True, None, 'p4', (1, 8, 8))
+        >>> print(certificate)
+        The network, under p4, on 8 x 8 images
+        layer  kind  output  holds     layer's relative error  exact
+        ────────────────────────────────────────────────────────────
+        ReLU   ReLU  1x8x8   an image                 0.0e+00  yes
+        <BLANKLINE>
+        Exact: worst relative error of the network's output 0.0e+00, over all elements of p4 and 3 images.
     """
 
     exact: bool
@@ -141,6 +162,15 @@ def certify(
     Raises:
         ValueError: the shape is not that of an image, the network cannot run on it (or on it turned), inputs of another
             shape, weights or outputs that are not finite, an output that is no tensor.
+
+    Example:
+        >>> import sepgconv, torch
+        >>> network = sepgconv.create_model("gc_p4cnn", width=2)
+        >>> sepgconv.analysis.certify(network, "p4", (1, 28, 28)).exact
+        True
+        >>> ordinary = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Conv2d(1, 2, 3))
+        >>> sepgconv.analysis.certify(ordinary, "p4", (1, 28, 28)).first_fault
+        '1'
     """
     group = find_group(group)
     shape = checked_input_shape(input_shape, "certify", feature_maps=True)

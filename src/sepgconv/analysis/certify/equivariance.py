@@ -26,6 +26,16 @@ def equivariance_error(module: nn.Module, group: FiniteGroup | str, x: Tensor) -
 
     Raises:
         ValueError: the group cannot act on the input.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv.analysis import equivariance_error
+        >>> x = torch.rand(1, 1, 5, 5, dtype=torch.float64)
+        >>> equivariance_error(torch.nn.ReLU(), "p4", x)
+        {1: 0.0, 2: 0.0, 3: 0.0}
+        >>> errors = equivariance_error(torch.nn.Conv2d(1, 1, 3).double(), "p4", x)
+        >>> min(errors.values()) > 1e-3
+        True
     """
     group, errors = find_group(group), dict[int, float]()
     with evaluation(module):
@@ -65,6 +75,16 @@ def answer_changes(
 
     Raises:
         ValueError: there are no images, or the group cannot act on them.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv.analysis import answer_changes
+        >>> brightest_pixel = torch.nn.Flatten()  # of which the class is the place
+        >>> images = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
+        >>> answer_changes(brightest_pixel, images, group="p4")
+        100.0
+        >>> answer_changes(torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()), images, group="p4")
+        0.0
     """
     if len(images) == 0:
         raise ValueError("answer_changes: expected at least one image, got none")

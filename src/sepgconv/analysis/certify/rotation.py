@@ -27,6 +27,15 @@ class RotationCurve(Printed):
         mean: for each angle, the mean over the images.
         worst: for each angle, the largest among the images.
         images: how many images.
+
+    Example:
+        >>> from sepgconv.analysis import RotationCurve
+        >>> RotationCurve(angles=(0.0, 45.0), mean=(0.0, 0.125), worst=(0.0, 0.25), images=2)
+        Relative change of the output over 2 rotated images
+        angle in degrees     mean    worst
+        ──────────────────────────────────
+                       0  0.0e+00  0.0e+00
+                      45  1.2e-01  2.5e-01
     """
 
     angles: tuple[float, ...]
@@ -59,6 +68,13 @@ def rotation_curve(
     Raises:
         ValueError: no square images, no angles, weights that are not finite, or an output with positions, which would
             have to be turned back.
+
+    Example:
+        >>> import sepgconv, torch
+        >>> network = sepgconv.create_model("p4cnn", width=2)
+        >>> curve = sepgconv.analysis.rotation_curve(network, torch.rand(2, 1, 28, 28), [0, 45, 90])
+        >>> curve.mean[0] < 1e-6, curve.mean[1] > 1e-3, curve.mean[2] < 1e-6
+        (True, True, True)
     """
     if images.ndim != 4 or images.shape[-1] != images.shape[-2] or len(images) == 0:
         raise ValueError(f"rotation_curve: expected square images (n, channels, side, side), got {tuple(images.shape)}")

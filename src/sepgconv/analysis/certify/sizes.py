@@ -47,6 +47,12 @@ def sizes(
 
     Raises:
         ValueError: the range is empty, the network runs on no size in it, or the channels are not known.
+
+    Example:
+        >>> import sepgconv
+        >>> network = sepgconv.create_model("p4cnn", width=2)
+        >>> sepgconv.analysis.sizes(network, 28, 33)
+        (28, 30, 32)
     """
     if not 1 <= smallest <= largest:
         raise ValueError(f"sizes: expected 1 <= smallest <= largest, got {smallest} and {largest}")

@@ -27,6 +27,12 @@ def cost(model: nn.Module, input_shape: tuple[int, ...]) -> CostReport:
 
     Raises:
         ValueError: the shape is not that of an image.
+
+    Example:
+        >>> import sepgconv
+        >>> report = sepgconv.analysis.cost(sepgconv.create_model("p4cnn", width=10), (1, 28, 28))
+        >>> report.parameters, report.nominal_macs
+        (24810, 11673860)
     """
     shape = checked_input_shape(input_shape, "cost", batch=True)
     model = unwrap(model, "cost")
@@ -93,6 +99,14 @@ def macs(module: nn.Module, input_shape: Shape, output_shape: Shape) -> tuple[in
         module: the layer.
         input_shape: of one image, without the batch axis.
         output_shape: of one image, without the batch axis.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv.analysis import macs
+        >>> macs(torch.nn.Conv2d(3, 4, 1), (3, 8, 8), (4, 8, 8))
+        (768, 768)
+        >>> macs(torch.nn.ReLU(), (3, 8, 8), (3, 8, 8)) is None
+        True
     """
     return None
 

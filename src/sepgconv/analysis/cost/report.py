@@ -20,6 +20,12 @@ class LayerCost:
         parameters: numbers learned in it.
         nominal_macs: multiply-accumulates of one image by the formulas of arXiv:2106.04914, section 3.4.
         executed_macs: multiply-accumulates that really run.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv.analysis import cost
+        >>> cost(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1, bias=False)), (3, 8, 8)).layers[0]
+        LayerCost(name='0', kind='Conv2d', output_shape=(4, 8, 8), parameters=12, nominal_macs=768, executed_macs=768)
     """
 
     name: str
@@ -38,6 +44,16 @@ class CostReport(Printed):
         parameters: numbers learned in the whole network.
         layers: a row per layer with parameters or multiplications, in the order they run.
         uncounted: layers with parameters whose multiplications are not known here and count as zero.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv.analysis import cost
+        >>> print(cost(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1, bias=False)), (3, 8, 8)))
+        Cost of one image
+        layer  kind    output  parameters  nominal MACs  executed MACs
+        ──────────────────────────────────────────────────────────────
+        0      Conv2d  4x8x8           12           768            768
+        total                          12           768            768
     """
 
     parameters: int

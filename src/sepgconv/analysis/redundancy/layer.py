@@ -49,6 +49,13 @@ class LayerRedundancy(Printed):
             no poses.
         measured: the same, measured on images; None where none were given or the layer did not run.
         options: what separating the layer would save and cost; empty where it is no group convolution.
+
+    Example:
+        >>> from sepgconv.analysis import redundancy
+        >>> from sepgconv.nn import GroupConv2d
+        >>> layer = redundancy(GroupConv2d(2, 8, 3, "p4")).layers[0]
+        >>> layer.role, layer.group, tuple(layer.bank.shape), tuple(layer.components.shape)
+        ('group', 'p4', (8, 2, 4, 3, 3), (16, 4))
     """
 
     name: str

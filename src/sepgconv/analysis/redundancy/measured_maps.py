@@ -30,6 +30,14 @@ def measured_agreement(model: nn.Module, layers: Mapping[str, FiniteGroup], imag
 
     Raises:
         ValueError: there are no images.
+
+    Example:
+        >>> import sepgconv, torch
+        >>> layer = sepgconv.nn.LiftingConv2d(1, 3, 3, "p4")
+        >>> p4 = sepgconv.group("p4")
+        >>> found = sepgconv.analysis.measured_agreement(torch.nn.Sequential(layer), {"0": p4}, torch.rand(2, 1, 8, 8))
+        >>> tuple(found["0"].shape)
+        (3, 4)
     """
     if images.ndim != 4 or len(images) == 0:
         raise ValueError(

@@ -37,6 +37,14 @@ class RedundancyReport(Printed):
         parameters: numbers learned in the whole network.
         nominal_macs: multiply-accumulates for one image, None where its size is not known.
         layers: a part for each convolution, in the order of the network.
+
+    Example:
+        >>> from sepgconv.analysis import redundancy
+        >>> from sepgconv.nn import GroupConv2d
+        >>> report = redundancy(GroupConv2d(2, 8, 3, "p4"))
+        >>> best = report.ranked(rank=1)[0]
+        >>> best.parameters_saved > 0, len(report.within(1.0)), report.within(0.0)
+        (True, 1, ())
     """
 
     network: str
@@ -153,6 +161,15 @@ def redundancy(
     Raises:
         ValueError: weights that are not finite (the layer is named), an unknown group, or inputs that are no images or
             too small.
+
+    Example:
+        >>> import sepgconv, torch
+        >>> network = sepgconv.create_model("p4cnn", width=2)
+        >>> report = sepgconv.analysis.redundancy(network, input_shape=(1, 28, 28))
+        >>> len(report.layers), len(report.group_layers)
+        (7, 6)
+        >>> sepgconv.analysis.redundancy(torch.nn.Conv2d(1, 2, 3)).summary.split(":")[0]
+        'Conv2d has no group convolution'
     """
     model = unwrap(model, "redundancy")
     refuse_not_finite(model, "redundancy")

@@ -21,6 +21,13 @@ class SeparationOption:
         parameters_after: of the separable layer.
         macs_before: nominal multiply-accumulates for one image, None where the size of the maps is not known.
         macs_after: those of the separable layer.
+
+    Example:
+        >>> from sepgconv.analysis import redundancy
+        >>> from sepgconv.nn import GroupConv2d
+        >>> option = redundancy(GroupConv2d(2, 8, 3, "p4", bias=False)).layers[0].option("gc", 1)
+        >>> option.parameters_before, option.parameters_after, option.parameters_saved
+        (576, 136, 440)
     """
 
     layer: str

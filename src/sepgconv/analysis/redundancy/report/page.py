@@ -61,6 +61,13 @@ def render_redundancy(
     Raises:
         ValueError: `before` has no layer in common with the report.
         ImportError: the extra "train" is not installed.
+
+    Example:
+        >>> from sepgconv.analysis import redundancy, render_redundancy
+        >>> from sepgconv.nn import GroupConv2d
+        >>> page = render_redundancy(redundancy(GroupConv2d(2, 2, 3, "p2")), title="Filters")
+        >>> page.startswith("<!DOCTYPE html>"), "<title>Filters</title>" in page
+        (True, True)
     """
     for module in ("jinja2", "matplotlib"):
         require(module, extra="train", purpose="a report")
