@@ -15,7 +15,7 @@ from sepgconv._comparison import COARSE_ROUNDING, answer_of, coarse, first_to_di
 from sepgconv._foreign import changed_since_built, foreign_layers, layer_named, refuse_foreign, refuse_hooks_of_all
 from sepgconv._messages import one_of
 from sepgconv._modules import copy_network, settled_copy
-from sepgconv._nan_check import refuse_not_finite
+from sepgconv._nan_check import raise_if_not_finite
 from sepgconv._numbers import count, percent
 from sepgconv._table import Printed, Table
 from sepgconv.analysis import Separability, separability
@@ -133,7 +133,7 @@ def separate(
             f"separate: {type(network).__name__} has no group convolution of more than one pixel, so there is nothing "
             f"to separate; such layers are sepgconv.nn.GroupConv2d"
         )
-    refuse_not_finite(network, _CALLER)
+    raise_if_not_finite(network, _CALLER)
     # A name without counterpart is refused before anything is computed.
     name = separable_name(network.name, sharing) if isinstance(network, Network) and network.name else None
     energies = {path: separability(layer.weight, sharing) for path, layer in layers.items()}

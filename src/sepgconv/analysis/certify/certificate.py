@@ -149,8 +149,8 @@ def certify(
     Args:
         model: the network, not changed.
         group: the group or its name.
-        input_shape: (channels, height, width), without a batch axis. The two sides may differ; a quarter turn exchanges
-            them. A layer on feature maps takes (channels, poses, height, width).
+        input_shape: (channels, height, width), without a batch axis. The two sides may differ; a rotation by 90 degrees
+            exchanges them. A layer on feature maps takes (channels, poses, height, width).
         inputs: real images, (n, *input_shape), used besides the random ones.
         samples: random images, at least 2, with normal pixels.
         tolerance: largest relative error that counts as exact.
@@ -160,8 +160,8 @@ def certify(
         The certificate. Memory: what every layer gives for four images, in float64.
 
     Raises:
-        ValueError: the shape is not that of an image, the network cannot run on it (or on it turned), inputs of another
-            shape, weights or outputs that are not finite, an output that is no tensor.
+        ValueError: the shape is not that of an image, the network cannot run on it (or on it rotated), inputs of
+            another shape, weights or outputs that are not finite, an output that is no tensor.
 
     Example:
         >>> import sepgconv, torch

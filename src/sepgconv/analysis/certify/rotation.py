@@ -67,7 +67,7 @@ def rotation_curve(
 
     Raises:
         ValueError: no square images, no angles, weights that are not finite, or an output with positions, which would
-            have to be turned back.
+            have to be rotated back.
 
     Example:
         >>> import sepgconv, torch

@@ -77,7 +77,7 @@ def sizes(
 
 
 def _is_exact(crossings: list[Crossing], group: FiniteGroup) -> bool:
-    """Tell whether every window is exact along every axis that the group reverses."""
+    """Return whether every window is exact along every axis that the group reverses."""
     return all(
         window.is_exact(before[axis], after[axis], axis)
         for window, before, after in crossings

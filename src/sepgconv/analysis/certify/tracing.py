@@ -235,7 +235,7 @@ def _take_worst(value: Value, other: Value) -> None:
 
 
 def _tensors(values: Any) -> Iterator[Any]:
-    """Walk through the tensors among arguments, and those in lists, tuples and dictionaries."""
+    """Yield the tensors among arguments, and those in lists, tuples and dictionaries."""
     if is_field(values) or _is_real(values):
         yield values
     elif isinstance(values, Mapping):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sepgconv._arguments import checked_input_shape
 from sepgconv._modules import settled_copy, unwrap
-from sepgconv._nan_check import refuse_not_finite
+from sepgconv._nan_check import raise_if_not_finite
 from sepgconv._numbers import count, percent, plural
 from sepgconv._table import Printed, Table
 from sepgconv.analysis.cost.counting import cost
@@ -113,7 +113,7 @@ class RedundancyReport(Printed):
             else f"{self.network} has no convolution whose filters could be looked at"
         )
         if trivial:
-            what += " (p1 is the group without turns and mirrors)"
+            what += " (p1 is the group without rotations and mirrors)"
         return f"{what}. Analyse a network with layers of sepgconv.nn on a larger group, such as p4."
 
     def _printed_parts(self) -> Sequence[Table | str]:
@@ -139,7 +139,7 @@ def redundancy(
     input_shape: tuple[int, ...] | None = None,
     group: FiniteGroup | str | None = None,
 ) -> RedundancyReport:
-    """Look at the filters of every convolution of a network: what repeats along the poses, and what that would save.
+    """Return what repeats along the poses in the filters of every convolution of a network, and what that would save.
 
     For each group convolution, and as comparison for each separable one (its composed bank): principal components along
     the poses (arXiv:2106.04914, section 3.2), singular spectrum and lost energy of both factorisations (section 3.3),
@@ -172,7 +172,7 @@ def redundancy(
         'Conv2d has no group convolution'
     """
     model = unwrap(model, "redundancy")
-    refuse_not_finite(model, "redundancy")
+    raise_if_not_finite(model, "redundancy")
     settled = settled_copy(model, "redundancy")  # its weights are those that the network answers with
     found = dict(_convolutions(settled))
     groups = {name: layer.group for name, layer in found.items() if not isinstance(layer, nn.Conv2d)}

@@ -1,4 +1,4 @@
-"""Kernels that a turn or mirror leaves as they are."""
+"""Kernels that a rotation or mirror leaves as they are."""
 
 from typing import TYPE_CHECKING
 
