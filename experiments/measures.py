@@ -74,7 +74,7 @@ def output_error(network: nn.Module) -> float:
     dtype = next(network.parameters()).dtype
     images = torch.randn(2, channels, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     try:
-        return max(equivariance_error(network.double(), images, config["group"]).values())
+        return max(equivariance_error(network.double(), config["group"], images).values())
     finally:
         network.to(dtype)
 

@@ -18,8 +18,10 @@ ALLOWED = {
     "_files": set(),
     "_allocator": set(),
     "_numbers": set(),
+    "_arguments": set(),
     "_text": set(),
     "_drawing": set(),
+    "_table": {"_text"},
     # What reaches a screen; `_text` says how names are shown there.
     "_terminal": {"_text"},
     # What a module really is, and what it does besides its class; torch alone.
@@ -29,6 +31,8 @@ ALLOWED = {
     "_comparison": {"_modules"},
     "_evaluation": set(),
     "_nan_check": set(),
+    "_hooks": set(),
+    "_rotation": set(),
     "symmetry": {"_messages"},
     # Which elements of a space of e2cnn or escnn are which of ours: for certificates and for conversions.
     "_gspaces": {"symmetry"},
@@ -37,16 +41,19 @@ ALLOWED = {
     "models": {"_messages", "_files", "_comparison", "_modules", "_foreign", "symmetry", "functional", "nn"},
     "inference": {"_comparison", "_modules", "_foreign", "symmetry", "functional", "nn"},
     # Three houses, which know nothing of each other but that redundancy shows what a layer costs.
-    "analysis.cost": {"_messages", "_numbers", "_modules", "_evaluation", "functional", "nn"},
+    "analysis.cost": {"_arguments", "_messages", "_numbers", "_table", "_modules", "_evaluation", "functional", "nn"},
     "analysis.certify": {
-        "_messages", "_numbers", "_modules", "_evaluation", "_nan_check", "_gspaces", "symmetry", "functional",
+        "_arguments", "_messages", "_numbers", "_table", "_modules", "_evaluation", "_nan_check", "_hooks", "_gspaces",
+        "_rotation", "symmetry", "functional",
     },
     "analysis.redundancy": {
-        "_messages", "_numbers", "_modules", "_evaluation", "_nan_check", "symmetry", "functional", "nn",
-        "analysis.cost",
+        "_arguments", "_messages", "_numbers", "_table", "_modules", "_evaluation", "_nan_check", "_hooks", "symmetry",
+        "functional", "nn", "analysis.cost",
     },
     # Its findings as a page; it draws, so `analysis` imports it on first use only.
-    "analysis.redundancy.report": {"_messages", "_numbers", "_text", "_drawing", "functional", "analysis.redundancy"},
+    "analysis.redundancy.report": {
+        "_messages", "_numbers", "_table", "_text", "_drawing", "functional", "analysis.redundancy",
+    },
     "analysis": {"analysis.cost", "analysis.certify", "analysis.redundancy", "analysis.redundancy.report"},
     "interop": {
         "_messages", "_modules", "_foreign", "_comparison", "_evaluation", "_nan_check", "_gspaces", "symmetry",
@@ -54,16 +61,18 @@ ALLOWED = {
     },
     # Cost: ordinary networks are rebuilt to a budget. Models: separated networks get back their names.
     "convert": {
-        "_messages", "_files", "_numbers", "_comparison", "_modules", "_foreign", "_evaluation", "_nan_check",
-        "symmetry", "functional", "nn", "models", "inference", "analysis", "analysis.redundancy", "interop",
+        "_arguments", "_messages", "_files", "_numbers", "_table", "_comparison", "_modules", "_foreign", "_evaluation",
+        "_nan_check", "symmetry", "functional", "nn", "models", "inference", "analysis", "analysis.redundancy",
+        "interop",
     },
-    "testing": {"symmetry", "analysis"},
-    "data": {"_messages"},
+    "testing": {"_arguments", "symmetry", "analysis"},
+    "data": {"_messages", "_numbers", "_rotation", "_table"},
     # `sepgconv` itself: its version and its place on the disk, for the records of runs.
     "tasks": {"_messages", "_files", "_text", "_terminal", "_drawing", "models", "data", "analysis", "sepgconv"},
     "cli": {
-        "_messages", "_files", "_numbers", "_allocator", "_text", "_terminal", "_drawing", "symmetry", "functional",
-        "nn", "models", "analysis", "analysis.certify", "analysis.redundancy.report", "convert", "data", "tasks",
+        "_messages", "_files", "_numbers", "_table", "_allocator", "_text", "_terminal", "_drawing", "symmetry",
+        "functional", "nn", "models", "analysis", "analysis.certify", "analysis.cost", "analysis.redundancy",
+        "analysis.redundancy.report", "convert", "data", "tasks",
         "sepgconv",
     },
     "__main__": {"cli"},
@@ -81,8 +90,10 @@ LIBRARIES = {
     "_files": set(),
     "_allocator": set(),
     "_numbers": set(),
+    "_arguments": {"torch"},
     "_text": set(),
     "_drawing": {"matplotlib"},
+    "_table": set(),
     "_terminal": set(),
     "_rebinding": {"torch"},
     "_modules": {"torch"},
@@ -90,6 +101,8 @@ LIBRARIES = {
     "_comparison": {"torch"},
     "_evaluation": {"torch"},
     "_nan_check": {"torch"},
+    "_hooks": {"torch"},
+    "_rotation": {"torch"},
     "symmetry": {"numpy"},
     "_gspaces": set(),
     "functional": {"torch", "jaxtyping"},
@@ -284,7 +297,7 @@ class Missing(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, Missing())
 import torch, sepgconv, sepgconv.testing
 model = sepgconv.create_model("gc_p4cnn", width=2).eval()
-sepgconv.testing.assert_equivariant(model, torch.randn(1, 1, 28, 28), "p4")
+sepgconv.testing.assert_equivariant(model, "p4", torch.randn(1, 1, 28, 28))
 sepgconv.analysis.cost(model, (1, 28, 28))
 print(json.dumps("works"))
 """

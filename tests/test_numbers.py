@@ -1,6 +1,6 @@
 import pytest
 
-from sepgconv._numbers import count, hundredths, large, percent, plural, tenths
+from sepgconv._numbers import count, error_percent, hundredths, large, percent, plural
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,7 @@ from sepgconv._numbers import count, hundredths, large, percent, plural, tenths
 )  # fmt: skip
 def test_shares(share, sentence, column):
     assert percent(float(share)) == sentence
-    assert tenths(float(share)) == column
+    assert percent(float(share), decimals=1) == column
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,20 @@ def test_hundredths():
 def test_counts():
     assert count(24810) == "24,810"
     assert [plural(number, "layer") for number in (0, 1, 1200)] == ["0 layers", "1 layer", "1,200 layers"]
+    assert [plural(number, "class", "classes") for number in (1, 2)] == ["1 class", "2 classes"]
+
+
+@pytest.mark.parametrize(
+    ("error", "written"),
+    [(None, "-"), (0.0, "0.00 %"), (2.345, "2.35 %"), (0.125, "0.12 %"), (12.5, "12.50 %"), (100.0, "100.00 %"),
+     (0.002, "< 0.01 %")],
+)  # fmt: skip
+def test_errors_are_in_percent_already(error, written):
+    assert error_percent(error) == written
+
+
+def test_an_error_is_written_as_its_own_two_decimals():
+    """It goes through a share and back, which must not change a digit: every error that 2,000 images can give."""
+    for wrong in range(1, 2001):
+        error = 100 * wrong / 2000
+        assert error_percent(error) == f"{round(error, 9):.2f} %"

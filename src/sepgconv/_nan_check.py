@@ -1,12 +1,16 @@
-"""Weights that are no numbers are refused before anything is said of a network."""
+"""The one check that the weights of a network are numbers, before anything is said of it or made of it."""
 
 from torch import nn
 
 
-def refuse_not_finite(model: nn.Module, caller: str) -> None:
-    """Refuse a network with NaN in it, or infinity in a parameter.
+def raise_if_not_finite(model: nn.Module, caller: str) -> None:
+    """Raise if a network holds NaN, or infinity in a parameter.
 
     Infinity is lawful in a buffer, as in a mask of attention; in a weight it is not.
+
+    Args:
+        model: the network.
+        caller: named in errors.
 
     Raises:
         ValueError: the first such parameter or buffer is named, or one without values (device "meta").
@@ -17,6 +21,6 @@ def refuse_not_finite(model: nn.Module, caller: str) -> None:
         wrong = value.isnan() if not isinstance(value, nn.Parameter) else ~value.isfinite()
         if wrong.any():
             raise ValueError(
-                f"{caller}: {name} holds values that are not finite (NaN or infinity), so nothing can be said of the "
-                f"network; take the weights of an earlier epoch or train it again"
+                f"{caller}: {name} holds values that are not finite (NaN or infinity), so the network "
+                f"gives no answers; take the weights of an earlier epoch or train it again"
             )

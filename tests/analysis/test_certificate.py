@@ -33,7 +33,7 @@ def network(*middle, group="p4", channels=4, padding=1):
 
 
 def faults(model, shape=(3, 8, 8), group="p4", **options):
-    certificate = certify(model, shape, group, **options)
+    certificate = certify(model, group, shape, **options)
     assert certificate.exact == (certificate.first_fault is None) == (certificate.reason == "")
     assert certificate.exact == (certificate.error <= certificate.tolerance)
     return certificate
@@ -90,7 +90,7 @@ def test_the_error_is_that_of_the_output():
     model = network(snn.MaxPool2d(2)).eval()
     certificate = faults(model, (3, 9, 9), samples=3, seed=5)
     x = torch.randn(3, 3, 9, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
-    errors = equivariance_error(copy.deepcopy(model).double(), x, "p4")
+    errors = equivariance_error(copy.deepcopy(model).double(), "p4", x)
     assert certificate.error == pytest.approx(max(errors.values()), rel=1e-9)
     assert errors[certificate.worst_element] == pytest.approx(certificate.error, rel=1e-9)
 
@@ -133,10 +133,10 @@ BROKEN = {
         "1",
         "a stride of 2 on a map of 8 x 8, where (8 + 2*1 - 1*(3 - 1) - 1) mod 2 = 1, not 0; exact on this size: "
         "a 4 x 4 window of stride 2 and padding 1 or a 2 x 2 window of stride 2 and padding 0 or stride 1 and then a "
-        "2 x 2 pool of stride 2; pictures of side 5, 7, 9, 11 suit every stride",
+        "2 x 2 pool of stride 2; images of side 5, 7, 9, 11 suit every stride",
     ),
     "a pool": (snn.MaxPool2d(3), "1", "a stride of 3 on a map of 8 x 8"),
-    "noise": (Function(lambda x: x + torch.randn(())), "1", "other numbers for the same picture: dropout or noise"),
+    "noise": (Function(lambda x: x + torch.randn(())), "1", "other numbers for the same image: dropout or noise"),
     "dropout that stays on": (Function(lambda x: nn.functional.dropout(x, 0.5, training=True)), "1", "dropout"),
 }  # fmt: skip
 
@@ -220,7 +220,7 @@ def test_an_output_that_moves_with_the_picture():
     model = nn.Sequential(snn.LiftingConv2d(3, 4, 3, "p4"), snn.AdaptiveAvgPool2d(1), nn.Flatten())
     certificate = faults(model)
     assert certificate.first_fault == "Sequential"
-    assert "every layer is exact, but the output is poses along its channels and moves with the picture" in (
+    assert "every layer is exact, but the output is poses along its channels and moves with the image" in (
         certificate.reason
     )
 
@@ -278,7 +278,7 @@ def test_a_branch_that_rests_on_small_pixels_is_found(branch):
     assert certificate.reason.endswith(", on pixels of 0 to 255")
     assert certificate.images == 3
     seen = 255 * torch.rand(2, 3, 8, 8)  # the same without the help
-    assert not certify(model, (3, 8, 8), "p4", inputs=seen).exact
+    assert not certify(model, "p4", (3, 8, 8), inputs=seen).exact
 
 
 SATURATING = {
@@ -317,7 +317,7 @@ def test_filters_made_in_single_precision_are_no_false_alarm(activation):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1 + 1e-7 * torch.randn_like(parameter))
-    certificate = certify(model, (3, 8, 8), "p4")
+    certificate = certify(model, "p4", (3, 8, 8))
     assert certificate.exact, certificate.reason
 
 
@@ -375,9 +375,9 @@ def test_the_model_is_not_touched():
 
 def test_seed_and_tolerance():
     model = network(snn.MaxPool2d(3))
-    assert certify(model, (3, 8, 8), "p4", seed=1) == certify(model, (3, 8, 8), "p4", seed=1)
-    assert certify(model, (3, 8, 8), "p4", seed=1).error != certify(model, (3, 8, 8), "p4", seed=2).error
-    loose = certify(model, (3, 8, 8), "p4", tolerance=10.0)
+    assert certify(model, "p4", (3, 8, 8), seed=1) == certify(model, "p4", (3, 8, 8), seed=1)
+    assert certify(model, "p4", (3, 8, 8), seed=1).error != certify(model, "p4", (3, 8, 8), seed=2).error
+    loose = certify(model, "p4", (3, 8, 8), tolerance=10.0)
     assert loose.exact
     assert loose.error > 1e-3
 
@@ -413,10 +413,10 @@ def infinite():
         (lambda: network(Function(lambda x: x / 0)), {}, r"1 \(Function\) gives values that are not finite"),
         (lambda: network().to("meta"), {}, "0.weight has no values"),
         (lambda: network(padding=0), {"input_shape": (3, 2, 2)}, "smallest size is 3 x 3"),
-        (lambda: nn.Conv2d(3, 4, 5), {"input_shape": (3, 2, 2)}, r"Conv2d cannot run on pictures of 3 x 2 x 2"),
+        (lambda: nn.Conv2d(3, 4, 5), {"input_shape": (3, 2, 2)}, r"Conv2d cannot run on images of 3 x 2 x 2"),
         (lambda: Function(lambda x: {"out": x}), {}, "Function gives no tensor; wrap it"),
         (network, {"input_shape": (8, 8)}, r"input_shape must be \(channels, height, width\)"),
-        (network, {"inputs": torch.zeros(2, 1, 8, 8)}, r"inputs must be pictures \(n, 3, 8, 8\), got \(2, 1, 8, 8\)"),
+        (network, {"inputs": torch.zeros(2, 1, 8, 8)}, r"inputs must be images \(n, 3, 8, 8\), got \(2, 1, 8, 8\)"),
         (network, {"inputs": torch.full((2, 3, 8, 8), math.nan)}, "inputs hold values that are not finite"),
         (network, {"samples": 1}, "samples must be at least 2, got 1"),
         (network, {"tolerance": 0.0}, "tolerance must be a number above 0"),
@@ -438,5 +438,5 @@ def test_networks_whose_layers_depend_on_the_picture_are_refused():
         def forward(self, x):
             return (self.left if x[0, 0, 0, 0] > x[0, 0, 0, -1] else self.right)(x)
 
-    with pytest.raises(ValueError, match="runs other layers when the picture is moved"):
-        certify(Fork(), (3, 8, 8), "p4")
+    with pytest.raises(ValueError, match="runs other layers when the image is moved"):
+        certify(Fork(), "p4", (3, 8, 8))

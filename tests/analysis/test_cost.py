@@ -260,12 +260,10 @@ def test_any_precision(dtype):
     assert cost(model.to(dtype), (1, 28, 28)) == expected
 
 
-def test_a_batch_axis_is_ignored():
+def test_larger_images_cost_more():
     model = sepgconv.create_model("p4cnn", width=3)
     report = cost(model, (1, 28, 28))
     assert isinstance(report, CostReport)
-    assert cost(model, (1, 1, 28, 28)) == report
-    assert cost(model, (64, 1, 28, 28)) == report
     assert cost(model, (1, 32, 32)).executed_macs > report.executed_macs
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import sepgconv.nn as snn
+from sepgconv._rotation import rotate_images
 from sepgconv.analysis import rotation_curve
-from sepgconv.analysis.certify.rotation import turn
 from sepgconv.functional import act
 
 QUARTERS = (0, 90, 180, 270, 360)
@@ -29,17 +29,21 @@ def invariant():
     )
 
 
+def rotated(images, degrees):
+    return rotate_images(images, torch.full((len(images),), math.radians(degrees), dtype=images.dtype))
+
+
 @pytest.mark.parametrize("side", [8, 9])
 def test_quarter_turns_move_pixels_as_the_group_does(side):
     images = torch.randn(2, 1, side, side, dtype=torch.float64)
     for quarters in range(4):
-        torch.testing.assert_close(turn(images, 90.0 * quarters), act("p4", quarters, images))
+        torch.testing.assert_close(rotated(images, 90.0 * quarters), act("p4", quarters, images))
 
 
 def test_half_way_is_a_mean():
     image = torch.zeros(1, 1, 3, 3, dtype=torch.float64)
     image[0, 0, 1, 2] = 1  # to the right of the middle, so 45 degrees are up and right
-    turned = turn(image, 45)[0, 0]
+    turned = rotated(image, 45)[0, 0]
     assert float(turned[0, 2]) == pytest.approx(float(turned[0, 1]), abs=1)
     assert float(turned[:2, 1:].sum()) == pytest.approx(float(turned.sum()))
     assert float(turned[2].sum() + turned[:, 0].sum()) == pytest.approx(0, abs=1e-12)
@@ -93,8 +97,8 @@ def test_corners_do_not_count():
 @pytest.mark.parametrize(
     ("images", "angles", "sentence"),
     [
-        (torch.zeros(1, 1, 5, 6), [0], "square pictures"),
-        (torch.zeros(0, 1, 5, 5), [0], "square pictures"),
+        (torch.zeros(1, 1, 5, 6), [0], "square images"),
+        (torch.zeros(0, 1, 5, 5), [0], "square images"),
         (torch.zeros(1, 1, 5, 5), [], "at least one angle"),
     ],
 )

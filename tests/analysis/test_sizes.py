@@ -15,7 +15,7 @@ def measured(model, least, most, group, channels=1):
     for side in range(least, most + 1):
         x = torch.randn(2, channels, side, side, dtype=torch.float64)
         try:
-            errors = equivariance_error(model, x, group)
+            errors = equivariance_error(model, group, x)
         except (ValueError, RuntimeError):
             continue
         assert not 1e-10 < max(errors.values()) < 1e-4, "neither rounding nor a fault"
@@ -80,7 +80,7 @@ def test_mirrors_alone_ask_for_the_width_and_nothing_of_the_height():
     layer = snn.GroupConv2d(3, 3, (3, 2), "pm", stride=2)
     model = group_network(layer, group="pm")
     assert sizes(model, 5, 24) == measured(model, 5, 24, "pm") == tuple(range(6, 25, 2))
-    assert sizes(model, 5, 24, "p1") == tuple(range(5, 25))
+    assert sizes(model, 5, 24, group="p1") == tuple(range(5, 25))
 
 
 @pytest.mark.parametrize("group", ["p2", "p4"])
@@ -103,7 +103,7 @@ def test_resnets(downsampling, expected, monkeypatch):
 
 def test_the_model_is_not_touched_and_channels_may_be_given():
     model = nn.Sequential(nn.Identity(), nn.AvgPool2d(2)).train()
-    assert sizes(model, 4, 7, "p4", channels=2) == (4, 6)
+    assert sizes(model, 4, 7, group="p4", channels=2) == (4, 6)
     assert model.training
     assert not model[1]._forward_hooks
 
@@ -111,15 +111,15 @@ def test_the_model_is_not_touched_and_channels_may_be_given():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ((0, 5), "expected 1 <= smallest <= largest, got 0 and 5"),
-        ((9, 5), "got 9 and 5"),
-        ((10, 20), "the network runs on no size from 10 to 20: .*the smallest size is 28 x 28"),
-        ((28, 29, "p5"), "unknown group 'p5'"),
+        ({"smallest": 0, "largest": 5}, "expected 1 <= smallest <= largest, got 0 and 5"),
+        ({"smallest": 9, "largest": 5}, "got 9 and 5"),
+        ({"smallest": 10, "largest": 20}, "the network runs on no size from 10 to 20: .*the smallest size is 28 x 28"),
+        ({"smallest": 28, "largest": 29, "group": "p5"}, "unknown group 'p5'"),
     ],
 )
 def test_bad_input(arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
-        sizes(sepgconv.create_model("p4cnn", width=2), *arguments)
+        sizes(sepgconv.create_model("p4cnn", width=2), **arguments)
 
 
 def test_unknown_channels_are_asked_for():

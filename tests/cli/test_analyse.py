@@ -44,7 +44,7 @@ def trained(tmp_path_factory):
 
 def test_one_command_shows_a_run_before_and_after(monkeypatch, capsys, tmp_path, trained):
     page, values = tmp_path / "new" / "report.html", tmp_path / "report.json"
-    status, out, err = run(monkeypatch, capsys, trained, "--out", page, "--json", values, "--pictures", 5)
+    status, out, err = run(monkeypatch, capsys, trained, "--out", page, "--json", values, "--images", 5)
     assert status == 0, err
     assert "p4cnn has 6 group convolutions" in out
     ranking = [line.split()[:2] for line in out.splitlines() if line.strip().startswith("features.")]
@@ -119,7 +119,7 @@ def test_mistakes_are_one_sentence_and_nothing_is_written(monkeypatch, capsys, t
         ((trained, "--before", "resnet"), "has no layer in common"),
         ((trained, "--before", "nowhere"), "nowhere is no folder"),
         ((trained / "model", "--before", "initial"), "does not say how it began"),
-        ((trained / "model", "--pictures", 3), "--pictures needs a run"),
+        ((trained / "model", "--pictures", 3), "--images needs a run"),
         ((trained, "--out", "empty"), "--out must be a file, empty is a folder"),
         ((trained, "--json", "report.html"), "give them two names"),
         ((trained, "--json", "weights.pt/numbers.json"), "weights.pt"),

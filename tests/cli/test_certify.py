@@ -49,11 +49,11 @@ def run_folder(tmp_path_factory):
 def test_exact_is_status_0(certify):
     status, out, err = certify("p4cnn", "--width", 3)
     assert (status, err) == (0, "")
-    assert "p4cnn with random weights, under p4, on 28 x 28 pictures" in out
+    assert "p4cnn with random weights, under p4, on 28 x 28 images" in out
     assert "features.1.0" in out
     verdict = out.strip().splitlines()[-1]
     said = re.fullmatch(
-        r"Exact: worst relative error of the network's output (\S+), over all elements of p4 and 3 pictures\.", verdict
+        r"Exact: worst relative error of the network's output (\S+), over all elements of p4 and 3 images\.", verdict
     )
     assert said is not None
     # One name, one number: what the table calls the layers' errors is never called the same as the verdict's.
@@ -66,7 +66,7 @@ def test_not_exact_is_status_1_with_the_reason(certify):
     assert status == 1
     assert "Not exact (worst relative error of the network's output " in out
     assert "first at features.2: a stride of 2 on a map of 25 x 25" in out
-    assert "pictures of side 28, 30, 32, 34 suit every stride" in out
+    assert "images of side 28, 30, 32, 34 suit every stride" in out
     rows = {line.split()[0]: line.split()[-1] for line in out.splitlines() if line.strip().endswith(("yes", "no"))}
     assert (rows["features.1.2"], rows["features.2"], rows["classifier"]) == ("yes", "no", "no")
 
@@ -98,14 +98,14 @@ def test_a_saved_network(certify, tmp_path):
     status, out, _ = certify(tmp_path / "net", "--size", 30)
     assert status == 0
     assert "gc_p4cnn from " in out
-    assert ", under pm, on 30 x 30 pictures" in " ".join(out.split())  # a long path breaks the title
+    assert ", under pm, on 30 x 30 images" in " ".join(out.split())  # a long path breaks the title
 
 
 def test_a_run_with_real_pictures_and_a_curve(certify, run_folder, tmp_path):
     picture = tmp_path / "curve.png"
     status, out, err = certify(run_folder, "--images", 4, "--curve", picture)
     assert status == 0, err
-    assert "and 7 pictures." in out
+    assert "and 7 images." in out
     with Image.open(picture) as image:
         assert image.width > 800
         assert len(image.convert("L").getcolors()) > 20  # something is drawn
@@ -127,7 +127,7 @@ def test_a_curve_without_real_pictures(certify, tmp_path):
         (("p4cnn", "--size", 20), "images of 20 x 20 are too small; the smallest size is 28 x 28"),
         (("p4cnn", "--group", "p5"), "unknown group 'p5'"),
         (("p4cnn", "-o", "width"), "KEY=VALUE"),
-        (("p4cnn", "--images", 3), "--images takes pictures of a run's data"),
+        (("p4cnn", "--images", 3), "--images takes images of a run's data"),
         (("p4cnn", "--tolerance", 0), "tolerance must be a number above 0"),
         ((".",), "holds no network"),
     ],

@@ -150,22 +150,22 @@ class TestNetworks:
         build, shape = NETWORKS[name]
         model, x = build(), torch.randn(2, *shape)
         with pytest.raises(AssertionError, match="is not equivariant"):
-            assert_equivariant(model, x, "p4m")
-        rebuilt = equivariant(model, "p4m", sharing, input_shape=shape)
-        assert_equivariant(rebuilt, x, "p4m")
+            assert_equivariant(model, "p4m", x)
+        rebuilt = equivariant(model, "p4m", sharing=sharing, input_shape=shape)
+        assert_equivariant(rebuilt, "p4m", x)
         assert rebuilt(x).shape == model(x).shape
         assert cost(rebuilt, shape).parameters <= cost(model, shape).parameters
         assert cost(rebuilt, shape).uncounted == cost(model, shape).uncounted  # PReLU
 
     def test_every_group(self, group):
-        rebuilt = equivariant(lenet(), group, "gc", input_shape=(1, 28, 28))
+        rebuilt = equivariant(lenet(), group, sharing="gc", input_shape=(1, 28, 28))
         assert rebuilt[0].group == group
-        assert_equivariant(rebuilt, torch.randn(2, 1, 28, 28), group)
+        assert_equivariant(rebuilt, group, torch.randn(2, 1, 28, 28))
 
     @pytest.mark.parametrize("name", ["vgg", "resnet", "mobile"])
     def test_it_trains(self, name):
         build, shape = NETWORKS[name]
-        rebuilt = equivariant(build(), "p4", "gc", input_shape=shape)
+        rebuilt = equivariant(build(), "p4", sharing="gc", input_shape=shape)
         assert rebuilt.training
         rebuilt(torch.randn(4, *shape)).square().mean().backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in rebuilt.parameters())
@@ -184,13 +184,13 @@ class TestNetworks:
         """Negative control, and what the docstring warns of."""
         rebuilt = equivariant(ResNet(), "p4", input_shape=(3, 16, 16))
         with pytest.raises(AssertionError, match="is not equivariant"):
-            assert_equivariant(rebuilt, torch.randn(2, 3, 16, 16), "p4")
+            assert_equivariant(rebuilt, "p4", torch.randn(2, 3, 16, 16))
 
 
 class TestStructure:
     def test_a_chain_is_a_sequential_with_the_same_names(self):
         model = vgg()
-        rebuilt = equivariant(model, "p4", "g", input_shape=(3, 16, 16))
+        rebuilt = equivariant(model, "p4", sharing="g", input_shape=(3, 16, 16))
         assert type(rebuilt) is snn.Sequential
         kinds = [type(m) for m in rebuilt.modules() if not isinstance(m, nn.Sequential)]
         block = [snn.GroupBatchNorm2d, nn.ReLU, snn.GroupDropout, snn.MaxPool2d]
@@ -203,7 +203,7 @@ class TestStructure:
         assert rebuilt[-1][-1].out_features == 5
 
     def test_a_forward_is_kept(self):
-        rebuilt = equivariant(Mobile(), "p4", "gc", input_shape=(3, 9, 9))
+        rebuilt = equivariant(Mobile(), "p4", sharing="gc", input_shape=(3, 9, 9))
         assert type(rebuilt) is not snn.Sequential
         assert type(rebuilt.depth.conv) is snn.DepthwiseGroupConv2d
         assert type(rebuilt.up.conv) is snn.GroupConv2d  # of one pixel: nothing to share
@@ -235,7 +235,7 @@ class TestStructure:
         assert [rebuilt[4].dilation, rebuilt[6].padding] == [(2, 2), (1, 1)]
         assert rebuilt[5].num_parameters == rebuilt[4].out_channels
         assert rebuilt[-2].bias is None
-        assert_equivariant(rebuilt.double(), torch.randn(2, 3, 17, 17, dtype=torch.float64), "p4")
+        assert_equivariant(rebuilt.double(), "p4", torch.randn(2, 3, 17, 17, dtype=torch.float64))
 
     def test_large_maps_before_a_flatten(self):
         model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
@@ -244,7 +244,7 @@ class TestStructure:
         assert "3:" not in str(caught.value)  # what follows from it is not blamed
         rebuilt = equivariant(model, "p4", input_shape=(1, 8, 8), global_pool=True)
         assert [name for name, _ in rebuilt.named_children()] == ["0", "1", "pose_pool", "position_pool", "2", "3"]
-        assert_equivariant(rebuilt.double(), torch.randn(2, 1, 8, 8, dtype=torch.float64), "p4")
+        assert_equivariant(rebuilt.double(), "p4", torch.randn(2, 1, 8, 8, dtype=torch.float64))
 
 
 def plain(width):
@@ -265,7 +265,7 @@ class TestBudget:
             return found.parameters if budget == "parameters" else found.nominal_macs
 
         def rebuilt(limit):
-            return equivariant(plain(16), "p4", sharing, input_shape=(2, 9, 9), budget=budget, limit=limit)
+            return equivariant(plain(16), "p4", sharing=sharing, input_shape=(2, 9, 9), budget=budget, limit=limit)
 
         counts = {}
         for width in range(1, 24):
@@ -294,12 +294,12 @@ class TestBudget:
         build, shape = NETWORKS[name]
         model = build()
         original = cost(model, shape).nominal_macs
-        rebuilt = equivariant(model, "p4", "gc", input_shape=shape, budget="macs")
+        rebuilt = equivariant(model, "p4", sharing="gc", input_shape=shape, budget="macs")
         found = cost(rebuilt, shape).nominal_macs
         assert 0.5 * original < found <= original
-        again = equivariant(model, "p4", "gc", input_shape=shape, budget="macs", limit=found)
+        again = equivariant(model, "p4", sharing="gc", input_shape=shape, budget="macs", limit=found)
         assert cost(again, shape).nominal_macs == found
-        less = equivariant(model, "p4", "gc", input_shape=shape, budget="macs", limit=found - 1)
+        less = equivariant(model, "p4", sharing="gc", input_shape=shape, budget="macs", limit=found - 1)
         assert cost(less, shape).nominal_macs < found
 
     def test_wider_than_the_original(self):
@@ -415,7 +415,7 @@ def test_bad_input(model, arguments, words):
 def test_pools_over_the_whole_map_however_they_are_written(pool):
     model = Calls(lambda s, x, y: s.head(torch.flatten(pool(y), 1)), head=nn.Linear(4, 2))
     converted = equivariant(model, "p4", input_shape=(3, 8, 8))
-    assert_equivariant(converted, torch.randn(2, 3, 8, 8), "p4")
+    assert_equivariant(converted, "p4", torch.randn(2, 3, 8, 8))
     assert converted(torch.randn(2, 3, 10, 12)).shape == (2, 2)
 
 
@@ -426,7 +426,7 @@ def test_a_computed_window_that_is_not_the_whole_map_is_refused():
 
 
 def test_the_fast_form():
-    model = equivariant(lenet(), "p4", "gc", input_shape=(1, 28, 28)).eval()
+    model = equivariant(lenet(), "p4", sharing="gc", input_shape=(1, 28, 28)).eval()
     x = torch.randn(2, 1, 28, 28)
     torch.testing.assert_close(sepgconv.compile_for_inference(model)(x), model(x))
 
@@ -449,7 +449,7 @@ def test_what_is_joined_with_itself_and_what_nobody_reads(float64, budget):
     rebuilt = equivariant(Twice(), "p4", input_shape=(3, 9, 9), budget=budget).eval()
     x = torch.randn(2, 3, 9, 9)
     assert rebuilt(x).shape == (2, 5)
-    assert_equivariant(rebuilt, x, "p4")
+    assert_equivariant(rebuilt, "p4", x)
     assert not hasattr(rebuilt, "unread")
 
 

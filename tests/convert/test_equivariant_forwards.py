@@ -54,11 +54,11 @@ def test_on_the_trivial_group_it_is_the_network_itself(name):
 def test_exact_within_the_budget_and_plain(name):
     torch.manual_seed(0)
     model, x = CONVERTED[name]().eval(), torch.randn(2, *SHAPE)
-    rebuilt = equivariant(model, "p4", "gc", input_shape=SHAPE)
+    rebuilt = equivariant(model, "p4", sharing="gc", input_shape=SHAPE)
     stir(rebuilt)
     assert rebuilt(x).shape == model(x).shape
     assert (rebuilt(x[:1]) - rebuilt(x[1:])).abs().max() > 1e-6
-    assert_equivariant(rebuilt, x, "p4")
+    assert_equivariant(rebuilt, "p4", x)
     assert cost(rebuilt, SHAPE).parameters <= cost(model, SHAPE).parameters
     torch.testing.assert_close(to_plain(rebuilt, input_shape=SHAPE)(x), rebuilt(x), rtol=1e-9, atol=1e-9)
     rebuilt.train()(torch.randn(3, *SHAPE)).square().sum().backward()
@@ -68,10 +68,10 @@ def test_exact_within_the_budget_and_plain(name):
 @pytest.mark.usefixtures("float64")
 def test_a_u_net_with_padded_resized_and_cropped_skips():
     shape, model = (3, 12, 12), UNet().eval()
-    rebuilt = stir(equivariant(model, "p4m", "gc", input_shape=shape))
+    rebuilt = stir(equivariant(model, "p4m", sharing="gc", input_shape=shape))
     x = torch.randn(2, *shape)
     assert rebuilt(x).shape == model(x).shape
-    assert_equivariant(rebuilt, x, "p4m")
+    assert_equivariant(rebuilt, "p4m", x)
     assert rebuilt(torch.randn(1, 3, 20, 20)).shape == (1, 2, 18, 18)  # sizes stay free where the code leaves them so
     same = equivariant(model, "p1", input_shape=shape)
     take_over(same, model)
@@ -107,7 +107,7 @@ def test_many_kinds_of_problems_are_counted():
 
 
 def test_learnt_numbers_per_channel_follow_the_width():
-    rebuilt = equivariant(CONVERTED["layer scale"](), "p4", "gc", input_shape=SHAPE, limit=4000)
+    rebuilt = equivariant(CONVERTED["layer scale"](), "p4", sharing="gc", input_shape=SHAPE, limit=4000)
     width = rebuilt.conv.out_channels
     assert width != 8
     assert rebuilt.g.shape == (width, 1, 1)
@@ -116,9 +116,9 @@ def test_learnt_numbers_per_channel_follow_the_width():
 
 
 def test_parts_of_a_split_keep_equal_shares():
-    rebuilt = equivariant(CONVERTED["chunk"](), "p4", "gc", input_shape=SHAPE, limit=3000)
+    rebuilt = equivariant(CONVERTED["chunk"](), "p4", sharing="gc", input_shape=SHAPE, limit=3000)
     assert rebuilt.conv.out_channels == 2 * rebuilt.head.in_features
-    rebuilt = equivariant(CONVERTED["group norm"](), "p4", "gc", input_shape=SHAPE, limit=3000)
+    rebuilt = equivariant(CONVERTED["group norm"](), "p4", sharing="gc", input_shape=SHAPE, limit=3000)
     assert rebuilt.norm.num_channels % 4 == 0
 
 

@@ -49,5 +49,5 @@ def test_exact_and_plain(name):
 )
 def test_what_is_refused_is_named_shortly(name, words):
     with pytest.raises(ValueError, match=words) as caught:
-        equivariant(network(name), "p4", "gc", input_shape=(3, OTHERS[name], OTHERS[name]))
+        equivariant(network(name), "p4", sharing="gc", input_shape=(3, OTHERS[name], OTHERS[name]))
     assert len(str(caught.value)) < 1500

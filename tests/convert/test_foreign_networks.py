@@ -24,7 +24,7 @@ import sepgconv
 from sepgconv import nn as snn
 from sepgconv._modules import unwrap
 from sepgconv.analysis import certify, cost, redundancy
-from sepgconv.analysis.certify.float64_copy import double_copy
+from sepgconv.analysis.certify.float64_copy import float64_copy
 from sepgconv.convert import equivariant, operators, separate, to_onnx, to_plain, to_program
 from sepgconv.convert import separation as separation_module
 from sepgconv.convert.plain import layers as plain_layers
@@ -590,7 +590,7 @@ TOOLS = {
     ),
     "separate": lambda net, folder: separate(net, "gc", rank=99).model,
     "to_plain": lambda net, folder: to_plain(net, input_shape=SHAPE),
-    "certify": lambda net, folder: certify(net, SHAPE, "p4") and double_copy(net, "certify"),
+    "certify": lambda net, folder: certify(net, "p4", SHAPE) and float64_copy(net, "certify"),
     "to_program": run_program,
     "to_onnx": run_onnx,
 }

@@ -95,26 +95,26 @@ def test_batch_norm_without_statistics_is_named():
         to_plain(model)
 
 
-@pytest.mark.parametrize(("value", "word"), [(float("nan"), "NaN"), (float("inf"), "infinite")])
-def test_weights_that_are_no_numbers_are_named(value, word):
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_named(value):
     model = sepgconv.create_model("p4cnn", width=2)
     with torch.no_grad():
         model.features[3][0].weight[0, 0, 0] = value
-    with pytest.raises(ValueError, match=rf"features\.3\.0\.weight holds {word}"):
+    with pytest.raises(ValueError, match=r"features\.3\.0\.weight holds values that are not finite"):
         to_plain(model)
 
 
 def test_statistics_that_are_no_numbers_are_named():
     model = sepgconv.create_model("p4cnn", width=2)
     model.features[0][1].running_var[0] = float("nan")
-    with pytest.raises(ValueError, match=r"features\.0\.1\.running_var holds NaN"):
+    with pytest.raises(ValueError, match=r"features\.0\.1\.running_var holds values that are not finite"):
         to_plain(model)
 
 
 def test_weights_that_are_nowhere_are_named():
     with torch.device("meta"):
         model = sepgconv.create_model("p4cnn", width=2)
-    with pytest.raises(ValueError, match="not in memory"):
+    with pytest.raises(ValueError, match="has no values"):
         to_plain(model)
 
 

@@ -63,7 +63,7 @@ def test_a_network_of_the_registry_becomes_its_separable_counterpart(tmp_path):
     again = sepgconv.load(tmp_path / "model").eval()
     x = torch.randn(2, 1, 28, 28)
     torch.testing.assert_close(again(x), separation.model(x))
-    sepgconv.testing.assert_equivariant(again, x, "p4m")
+    sepgconv.testing.assert_equivariant(again, "p4m", x)
 
 
 def test_a_resnet_keeps_biases_and_shortcuts():

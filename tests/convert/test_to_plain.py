@@ -356,7 +356,7 @@ def test_nothing_random_is_drawn_and_training_mode_stays():
 
 
 def test_equivariance_stays(stir):
-    sepgconv.testing.assert_equivariant(to_plain(stir(network("gc_p4cnn"))), torch.randn(2, 1, 28, 28), "p4")
+    sepgconv.testing.assert_equivariant(to_plain(stir(network("gc_p4cnn"))), "p4", torch.randn(2, 1, 28, 28))
 
 
 def test_the_result_can_be_converted_copied_and_trained(stir):

@@ -57,11 +57,11 @@ def examine(name, side, limit):
     """Convert one; return a row: what became of it, the worst error under the group, and what was said."""
     shape = (3, side, side)
     try:
-        rebuilt = equivariant(network(name), "p4", "gc", input_shape=shape, limit=limit)
+        rebuilt = equivariant(network(name), "p4", sharing="gc", input_shape=shape, limit=limit)
     except ValueError as error:
         return "refused", 0.0, str(error)
     rebuilt = stirred(rebuilt, shape)
-    found = certify(rebuilt, shape, "p4", samples=2)
+    found = certify(rebuilt, "p4", shape, samples=2)
     x = torch.randn(2, *shape)
     plain = to_plain(rebuilt, input_shape=shape)
     with torch.no_grad():

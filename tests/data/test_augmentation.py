@@ -4,8 +4,8 @@ import sys
 import pytest
 import torch
 
+from sepgconv._rotation import rotate_images
 from sepgconv.data import augmentation, list_augmentations
-from sepgconv.data.rotation import rotate_images
 
 
 @pytest.mark.parametrize("name", list_augmentations())

@@ -5,8 +5,9 @@ import pytest
 import torch
 from scipy import ndimage
 
-from sepgconv.data import rotation
-from sepgconv.data.rotation import random_angles, rotate_images
+from sepgconv import _rotation
+from sepgconv._rotation import rotate_images
+from sepgconv.data.rotation import random_angles
 
 
 @pytest.mark.parametrize("side", [5, 8])
@@ -34,7 +35,7 @@ def test_any_angle_is_that_of_scipy(shape: tuple[int, int]):
 def test_parts_and_whole_agree(monkeypatch: pytest.MonkeyPatch):
     images, angles = torch.rand(5, 1, 6, 6), torch.rand(5)
     whole = rotate_images(images, angles)
-    monkeypatch.setattr(rotation, "_CHUNK", 2)
+    monkeypatch.setattr(_rotation, "_CHUNK", 2)
     assert torch.equal(rotate_images(images, angles), whole)
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy import ndarray
 
+from sepgconv._rotation import rotate_images
 from sepgconv.data.download import RemoteFile
 from sepgconv.data.rotation import rotate_images
 from sepgconv.data.rotmnist import PUBLISHED, Sources, load_rotmnist

@@ -153,7 +153,7 @@ def test_the_comparison_sees_a_wrong_fold():
 
 def test_equivariance_stays():
     model = stir(sepgconv.create_model("gc_p4cnn", width=4))
-    sepgconv.testing.assert_equivariant(sepgconv.compile_for_inference(model), torch.randn(2, 1, 28, 28), "p4")
+    sepgconv.testing.assert_equivariant(sepgconv.compile_for_inference(model), "p4", torch.randn(2, 1, 28, 28))
 
 
 def test_gradients_by_the_input():

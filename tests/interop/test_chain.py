@@ -27,13 +27,13 @@ class Small(nn.Module):
 def test_an_ordinary_network_rebuilt_separated_and_exported_stays_exact(float64, stir):
     rebuilt = stir(equivariant(Small(), "p4", input_shape=(3, 8, 8)))
     x = torch.randn(2, 3, 8, 8)
-    assert sepgconv.analysis.certify(rebuilt, (3, 8, 8), "p4").exact
-    assert not sepgconv.analysis.certify(Small(), (3, 8, 8), "p4").exact
+    assert sepgconv.analysis.certify(rebuilt, "p4", (3, 8, 8)).exact
+    assert not sepgconv.analysis.certify(Small(), "p4", (3, 8, 8)).exact
     separation = separate(rebuilt, "gc", rank=2)
     assert separation.ranks == (2,)
     plain = to_plain(separation.model, input_shape=(3, 8, 8))
     torch.testing.assert_close(plain(x), separation.model(x), rtol=1e-9, atol=1e-9)
-    assert sepgconv.analysis.certify(plain, (3, 8, 8), "p4").exact
+    assert sepgconv.analysis.certify(plain, "p4", (3, 8, 8)).exact
     assert not torch.allclose(plain(x), rebuilt(x), rtol=1e-3)
 
 
@@ -52,7 +52,7 @@ def test_a_model_of_e2cnn_analysed_separated_and_exported(e2cnn, stir):
     ).eval()
     ours = from_e2cnn(theirs).double().eval()
     x = torch.randn(2, 1, 9, 9, dtype=torch.float64)
-    assert sepgconv.analysis.certify(ours, (1, 9, 9), "p4").exact
+    assert sepgconv.analysis.certify(ours, "p4", (1, 9, 9)).exact
     report = sepgconv.analysis.redundancy(ours, input_shape=(1, 9, 9))
     assert len(report.ranked(rank=1)) == 2
     separation = separate(ours, "gc", rank=9)

@@ -141,7 +141,7 @@ class TestConvolutions:
         converted = from_e2cnn(layer.eval())
         assert converted.group == sepgconv.group(name)
         assert_same(converted(x), ran(e2cnn, layer, x))
-        assert_equivariant(converted, x, name)
+        assert_equivariant(converted, name, x)
 
     def test_evaluation_keeps_the_filter_of_the_last_eval(self, e2cnn):
         space = e2cnn[0].Rot2dOnR2(4)
@@ -293,7 +293,7 @@ class TestSequentialModules:
         """Equivariance, cost, the fast form, and training go on from the converted network."""
         model = from_e2cnn(chain(e2cnn, e2cnn[0].FlipRot2dOnR2(4), padding=1)).eval()
         x = torch.randn(2, 2, 8, 8)
-        assert_equivariant(model, x, "p4m")
+        assert_equivariant(model, "p4m", x)
         assert sepgconv.analysis.cost(model, (2, 8, 8)).uncounted == ()
         assert_same(sepgconv.compile_for_inference(model)(x), model(x), 1e-10)
         model.train()(x).square().mean().backward()
@@ -350,7 +350,7 @@ class TestModulesWithAForwardOfTheirOwn:
         assert len(ours) == 2
         assert not any(type(m).__name__ in ("R2Conv", "InnerBatchNorm") for m in converted.modules())
         assert converted.head is not model.head
-        assert_equivariant(converted, x, "p4")
+        assert_equivariant(converted, "p4", x)
 
     @pytest.mark.parametrize("space", ["Rot2dOnR2", "FlipRot2dOnR2"])
     def test_it_is_written_down_in_ordinary_layers(self, e2cnn, space):

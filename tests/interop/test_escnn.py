@@ -68,7 +68,7 @@ def test_the_same_outputs(name):
 
 def test_the_converted_network_is_equivariant():
     model = from_escnn(network(SPACES["p4m"]())).eval()
-    assert_equivariant(model, torch.randn(1, 1, 8, 8), "p4m")
+    assert_equivariant(model, "p4m", torch.randn(1, 1, 8, 8))
 
 
 def test_their_action_is_ours():
@@ -101,7 +101,7 @@ def test_pooling_and_modules_of_their_own():
     converted = from_escnn(model)
     assert any(isinstance(m, snn.GroupMaxPool) for m in converted.modules())
     assert torch.allclose(converted(x), model(x))
-    assert_equivariant(converted, x, "p4")
+    assert_equivariant(converted, "p4", x)
 
 
 def test_what_has_no_counterpart_is_named():

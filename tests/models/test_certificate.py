@@ -13,7 +13,7 @@ def certificate_of(stirred_model, name, *, side=None, samples=2, **options):
     model = stirred_model(name, **options)
     group = model.config.get("group", "p4")
     side = side or model.input_size
-    return certify(model, (model.in_channels, side, side), group, samples=samples)
+    return certify(model, group, (model.in_channels, side, side), samples=samples)
 
 
 @pytest.mark.parametrize("name", sepgconv.list_models())
@@ -32,7 +32,7 @@ def test_at_the_typical_size(stirred_model, name, monkeypatch):
         assert certificate.first_fault == "blocks.7.residual.0.2"
         assert "a stride of 2 on a map of 32 x 32" in certificate.reason
         assert "a 2 x 2 pool of stride 2 (downsampling='exact')" in certificate.reason
-        assert f"pictures of side {'33' if quick else '25, 29, 33, 37'} suit every stride" in certificate.reason
+        assert f"images of side {'33' if quick else '25, 29, 33, 37'} suit every stride" in certificate.reason
         assert "but there classifier is at fault: flattening head: poses are flattened" in certificate.reason
         assert certificate.exact_sizes == ()
     else:

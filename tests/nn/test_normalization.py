@@ -121,7 +121,7 @@ def test_is_equivariant_under_every_element(group, layer, size):
         if name != "num_batches_tracked":
             nn.init.uniform_(value, 1, 2)
     x = torch.randn(2, 3, group.order, *size)
-    assert_equivariant(module, x, group)
+    assert_equivariant(module, group, x)
     if not isinstance(module, GroupDropout):  # in training, too: the statistics do not see where a value stands
         expected = module.train()(x)
         for g in range(group.order):
@@ -135,7 +135,7 @@ def test_norms_and_dropout_over_folded_poses_are_not_equivariant(name):
     x, folded = torch.randn(2, 3, order, 4, 4), nn.BatchNorm2d(3 * order)
     nn.init.uniform_(folded.running_mean)
     with pytest.raises(AssertionError, match="is not equivariant"):
-        assert_equivariant(nn.Sequential(nn.Flatten(1, 2), folded, nn.Unflatten(1, (3, order))), x, name)
+        assert_equivariant(nn.Sequential(nn.Flatten(1, 2), folded, nn.Unflatten(1, (3, order))), name, x)
     ones = torch.ones(50, 3, order, 4, 4)
     kept = nn.Dropout2d(0.5)(ones.flatten(1, 2)).unflatten(1, (3, order)).flatten(2) != 0
     assert not torch.equal(kept.any(2), kept.all(2))

@@ -74,7 +74,7 @@ def test_at_full_rank_it_is_the_group_convolution(group, sharing, execution):
 def test_is_equivariant(group, sharing, execution):
     module = SeparableGroupConv2d(3, 4, 3, group, sharing=sharing, execution=execution, rank=most(group, sharing))
     nn.init.normal_(module.bias)
-    assert_equivariant(module, torch.randn(2, 3, group.order, 6, 5), group)
+    assert_equivariant(module, group, torch.randn(2, 3, group.order, 6, 5))
 
 
 @pytest.mark.usefixtures("float64")
@@ -86,7 +86,7 @@ def test_terms_that_turn_otherwise_are_noticed(sharing, tables_of):
         if not table.is_floating_point():
             table[1] = table[0]
     with pytest.raises(AssertionError, match="is not equivariant"):
-        assert_equivariant(module, x, "p4")
+        assert_equivariant(module, "p4", x)
 
 
 @torch.no_grad()

@@ -80,10 +80,10 @@ def test_a_registered_group_is_known_everywhere_by_its_names():
     assert list_groups()[-1].name == "mine"
     network = sepgconv.create_model("gc_p4cnn", width=6, group="mine").eval()
     assert network.config["group"] == "mine"
-    certificate = sepgconv.analysis.certify(network, (1, 28, 28), "mine")
+    certificate = sepgconv.analysis.certify(network, "mine", (1, 28, 28))
     assert certificate.exact
     assert certificate.varies
-    assert not sepgconv.analysis.certify(network, (1, 28, 28), "pm").exact
+    assert not sepgconv.analysis.certify(network, "pm", (1, 28, 28)).exact
 
 
 @pytest.mark.usefixtures("registry")

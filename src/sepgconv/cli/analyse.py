@@ -9,7 +9,7 @@ from sepgconv._terminal import show
 from sepgconv.cli import options
 from sepgconv.cli.data_of_runs import load_data_of
 from sepgconv.cli.networks import SEPARATION, FoundNetwork, RunOrModel, read_network
-from sepgconv.cli.output import print_table
+from sepgconv.cli.output import draw_table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,8 +34,14 @@ def analyse(
     as_json: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write all numbers to this file, too.")
     ] = None,
-    pictures: Annotated[
-        int, typer.Option(min=0, help="Measure feature maps on so many test pictures of the run's data set, too.")
+    images: Annotated[
+        int,
+        typer.Option(
+            "--images",
+            "--pictures",
+            min=0,
+            help="Measure feature maps on so many test images of the run's data set, too.",
+        ),
     ] = 0,
     data_dir: options.DataDir = None,
 ) -> None:
@@ -47,11 +53,12 @@ def analyse(
 
     from sepgconv._files import write_atomically
     from sepgconv.analysis import redundancy, render_redundancy
+    from sepgconv.analysis.redundancy.table import ranked_table
 
     _refuse_places(out, as_json)
     network = read_network(run)
-    inputs = _pictures(network, pictures, data_dir, run) if pictures else None
-    report = redundancy(network.model, inputs=inputs, input_shape=network.image_shape)
+    inputs = _images(network, images, data_dir, run) if images else None
+    report = redundancy(network.model, input_shape=network.image_shape, inputs=inputs)
     page = render_redundancy(report, before=_before(before, network, run))
     # Everything is made before anything is written.
     files = {out: page.encode()}
@@ -62,7 +69,8 @@ def analyse(
     for path, content in files.items():
         write_atomically(path, content)
     show(report.summary)
-    _print_ranking(report)
+    if (table := ranked_table(report)) is not None:
+        draw_table(table)
     for path in files:
         show(f"Written: {path}")
 
@@ -92,22 +100,7 @@ def _before(wanted: str | None, network: FoundNetwork, run: Path) -> "Redundancy
     return redundancy(network_before_training(network.record))
 
 
-def _pictures(network: FoundNetwork, count: int, data_dir: Path | None, run: Path) -> "Tensor":
+def _images(network: FoundNetwork, count: int, data_dir: Path | None, run: Path) -> "Tensor":
     if network.record is None:
-        raise ValueError(f"--pictures needs a run, which says its data set; {run} is a saved network")
+        raise ValueError(f"--images needs a run, which says its data set; {run} is a saved network")
     return load_data_of(run, network.record, data_dir).test.images[:count]
-
-
-def _print_ranking(report: "RedundancyReport") -> None:
-    from sepgconv.analysis.redundancy.report.options import option_columns, option_row
-
-    ranked = report.ranked(rank=1)
-    if not ranked:
-        return
-    macs = report.nominal_macs is not None
-    print_table(
-        "What separating a layer would save and cost (rank 1), the best first",
-        ["layer", "sharing", *option_columns(macs=macs)],
-        [[option.layer, option.sharing, *option_row(option, macs=macs)] for option in ranked],
-        left=2,
-    )

@@ -6,20 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sepgconv._numbers import plural
 from sepgconv._terminal import show, show_data
 from sepgconv.cli import options
 from sepgconv.cli.data_of_runs import load_data_of
 from sepgconv.cli.errors import NoAnswerError
 from sepgconv.cli.networks import FoundNetwork, find_network
-from sepgconv.cli.output import print_table
+from sepgconv.cli.output import draw_table
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from sepgconv.analysis import Certificate
 
-CURVE_PICTURES = 8  # made up for the curve where there are no real ones
+CURVE_IMAGES = 8  # made up for the curve where there are no real ones
 
 
 def certify(
@@ -31,20 +30,20 @@ def certify(
             show_default=False,
         ),
     ],
-    size: Annotated[int | None, typer.Option(min=1, help="Side of the picture. Default: the network's own.")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Side of the image. Default: the network's own.")] = None,
     group: Annotated[
         str | None, typer.Option(help=f"{options.GROUP_NAMES}. Default: the network's own, else p4.")
     ] = None,
     width: options.Width = None,
     widths: options.Widths = None,
     option: options.ModelOptions = None,
-    images: Annotated[int, typer.Option(min=0, help="Certify on so many test pictures of the run's data, too.")] = 0,
+    images: Annotated[int, typer.Option(min=0, help="Certify on so many test images of the run's data, too.")] = 0,
     data_dir: options.DataDir = None,
-    samples: Annotated[int, typer.Option(min=2, help="Random pictures.")] = 3,
+    samples: Annotated[int, typer.Option(min=2, help="Random images.")] = 3,
     tolerance: Annotated[
         float | None, typer.Option(help="Largest relative error that is exact. Default: 1e-6.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Fixes random pictures and random weights.")] = 0,
+    seed: Annotated[int, typer.Option(help="Fixes random images and random weights.")] = 0,
     json_to: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write the certificate as JSON; - prints it instead.")
     ] = None,
@@ -56,17 +55,19 @@ def certify(
 
     Exit status 0: exact. 1: not exact; the first layer at fault is named, with the reason. 2: it could not be measured.
     """
+    from sepgconv.analysis.certify import certificate_table, verdict
+
     try:
         found = find_network(model, options.model_config(width, widths, None, option), seed)
-        pictures = _real_pictures(model, found, images, data_dir)
-        certificate = _certificate(found, size, group, pictures, samples, tolerance, seed)
+        inputs = _real_images(model, found, images, data_dir)
+        certificate = _certificate(found, size, group, inputs, samples, tolerance, seed)
         if certificate.exact and not certificate.varies:
             raise ValueError(
-                f"{found.title} answers all pictures alike, so whether it is equivariant cannot be measured; "
-                "certify trained weights, or other pictures"
+                f"{found.title} answers all images alike, so whether it is equivariant cannot be measured; "
+                "certify trained weights, or other images"
             )
         if curve is not None:
-            _draw(found, certificate, pictures, curve, seed)
+            _draw(found, certificate, inputs, curve, seed)
         text = json.dumps({"network": found.title, **certificate.to_dict()}, indent=2, allow_nan=False)
         if json_to not in (None, "-"):
             from sepgconv._files import write_atomically
@@ -75,7 +76,8 @@ def certify(
         if json_to == "-":
             show_data(text)
         else:
-            _print(found.title, certificate)
+            draw_table(certificate_table(certificate, found.title))
+            show(verdict(certificate))
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         raise NoAnswerError(str(error)) from error
     except MemoryError as error:
@@ -88,7 +90,7 @@ def _certificate(
     found: FoundNetwork,
     size: int | None,
     group: str | None,
-    pictures: "Tensor | None",
+    images: "Tensor | None",
     samples: int,
     tolerance: float | None,
     seed: int,
@@ -99,72 +101,39 @@ def _certificate(
     network = found.model
     own = str(network.config.get("group", "p1"))
     shape = found.image_shape if size is None else (network.in_channels, size, size)
-    if pictures is not None and tuple(pictures.shape[1:]) != shape:
+    if images is not None and tuple(images.shape[1:]) != shape:
         raise ValueError(
-            f"the pictures of the run are {pictures.shape[-2]} x {pictures.shape[-1]}; "
-            f"leave out --size {size} or --images"
+            f"the images of the run are {images.shape[-2]} x {images.shape[-1]}; leave out --size {size} or --images"
         )
     return measure(
         network,
-        shape,
         group or ("p4" if own == "p1" else own),
-        inputs=pictures,
+        shape,
+        inputs=images,
         samples=samples,
         tolerance=TOLERANCE if tolerance is None else tolerance,
         seed=seed,
     )
 
 
-def _real_pictures(run: str, found: FoundNetwork, images: int, data_dir: Path | None) -> "Tensor | None":
+def _real_images(run: str, found: FoundNetwork, images: int, data_dir: Path | None) -> "Tensor | None":
     if images == 0:
         return None
     if found.record is None:
-        raise ValueError("--images takes pictures of a run's data; give the folder of a run of `sepgconv train`")
+        raise ValueError("--images takes images of a run's data; give the folder of a run of `sepgconv train`")
     return load_data_of(Path(run), found.record, data_dir).test.images[:images]
 
 
-def _draw(found: FoundNetwork, certificate: "Certificate", pictures: "Tensor | None", path: Path, seed: int) -> None:
+def _draw(found: FoundNetwork, certificate: "Certificate", images: "Tensor | None", path: Path, seed: int) -> None:
     from sepgconv.analysis import rotation_curve
-    from sepgconv.cli.rotation_picture import draw_rotation_curve, smooth_pictures
+    from sepgconv.cli.rotation_picture import draw_rotation_curve, smooth_images
 
     shape = certificate.input_shape
-    if pictures is None:
-        pictures = smooth_pictures(CURVE_PICTURES, shape[0], shape[-1], seed)
-        what = f"{CURVE_PICTURES} random smooth pictures"
+    if images is None:
+        images = smooth_images(CURVE_IMAGES, shape[0], shape[-1], seed)
+        what = f"{CURVE_IMAGES} random smooth images"
     else:
-        what = f"{len(pictures)} test pictures"
+        what = f"{len(images)} test images"
     draw_rotation_curve(
-        rotation_curve(found.model, pictures), path, title=f"{found.title}: {what}", group=certificate.group
+        rotation_curve(found.model, images), path, title=f"{found.title}: {what}", group=certificate.group
     )
-
-
-def _print(title: str, certificate: "Certificate") -> None:
-    rows = [
-        (
-            row.name,
-            row.kind,
-            "x".join(map(str, row.output_shape)),
-            row.carries,
-            f"{row.error:.1e}",
-            "yes" if row.exact else "no",
-        )
-        for row in certificate.layers
-    ]
-    size = " x ".join(map(str, certificate.input_shape[-2:]))
-    print_table(
-        f"{title}, under {certificate.group}, on {size} pictures",
-        ("layer", "kind", "output", "holds", "layer's relative error", "exact"),
-        rows,
-        left=4,
-    )
-    show(verdict(certificate))
-
-
-def verdict(certificate: "Certificate") -> str:
-    """Say in one sentence what a certificate says."""
-    # Each layer's own stands in the table, under another name: rounding inside may be larger than what comes out.
-    measured = f"worst relative error of the network's output {certificate.error:.1e}"
-    over = f"over all elements of {certificate.group} and {plural(certificate.images, 'picture')}"
-    if not certificate.exact:
-        return f"Not exact ({measured}, {over}): first at {certificate.first_fault}: {certificate.reason}."
-    return f"Exact: {measured}, {over}."

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from sepgconv._numbers import count, error_percent, large
 from sepgconv._terminal import show
-from sepgconv.cli.output import count, millions, percent, print_table
+from sepgconv.cli.output import print_table
 
 EPOCHS = 12
 CONTENDERS = (("z2cnn", 20), ("gc_p4cnn", 30))
@@ -42,9 +43,9 @@ def demo(
             (
                 f"{model} (width {width})",
                 count(record.parameters),
-                millions(record.nominal_macs),
-                percent(record.test_error),
-                percent(answer_changes(load_run(folder).model, digits.test.images)),
+                large(record.nominal_macs),
+                error_percent(record.test_error),
+                error_percent(answer_changes(load_run(folder).model, digits.test.images)),
                 f"{record.seconds:.0f} s",
             )
         )

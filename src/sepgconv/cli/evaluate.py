@@ -4,9 +4,10 @@ from typing import Annotated, Literal
 
 import typer
 
+from sepgconv._numbers import count
 from sepgconv.cli import options
 from sepgconv.cli.data_of_runs import load_images_to_judge
-from sepgconv.cli.output import count, print_table
+from sepgconv.cli.output import print_table
 
 
 def evaluate(

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from sepgconv._numbers import count
 from sepgconv._terminal import show
 from sepgconv.cli import options
 from sepgconv.cli.networks import FoundNetwork, RunOrModel, read_network
-from sepgconv.cli.output import count, print_table
+from sepgconv.cli.output import print_table
 from sepgconv.cli.timing import milliseconds
 
 if TYPE_CHECKING:

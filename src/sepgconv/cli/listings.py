@@ -1,6 +1,7 @@
 """`sepgconv models` and `sepgconv data`: what there is, by name."""
 
-from sepgconv.cli.output import count, print_table
+from sepgconv._numbers import count
+from sepgconv.cli.output import print_table
 
 
 def models() -> None:

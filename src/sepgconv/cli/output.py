@@ -1,30 +1,29 @@
-"""What the commands print with: tables, and numbers as people read them."""
+"""What the commands print with: tables, as rich draws them."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
+from sepgconv._table import Table
 from sepgconv._text import visible
 
 PIPED_WIDTH = 120  # columns
 _SPACING = 3  # columns between two of the box
 
 
-def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], *, left: int = 1) -> None:
-    """Print a table on standard output; every text is shown as it is, whatever it holds.
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
+    """Print a table on standard output; see `Table` for the arguments."""
+    draw_table(Table(title, columns, rows, left))
 
-    Args:
-        title: above it.
-        columns: headings.
-        rows: cells.
-        left: how many columns, from the first, are text and aligned left; the others are numbers.
-    """
+
+def draw_table(table: Table) -> None:
+    """Print a table on standard output; every text is shown as it is, whatever it holds."""
     # rich reads marks such as [red] and :smile: in plain strings, and passes on what a terminal obeys.
-    columns, rows = tuple(map(visible, columns)), [tuple(map(visible, row)) for row in rows]
+    columns, rows = tuple(map(visible, table.columns)), [tuple(map(visible, row)) for row in table.rows]
     console = Console()
     # A pipe or a file has no width of its own; rich would assume 80 columns and fold wide tables.
     width = console.width if console.is_terminal else PIPED_WIDTH
@@ -32,29 +31,14 @@ def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]
     words = sum(max(cell_len(word) for text in column for word in (text.split() or [""])) for column in texts)
     # rich takes room from the widest columns and would break a long name where other columns have spaces to break at.
     whole_words = words + _SPACING * len(columns) < width
-    table = Table(title=Text(visible(title), style="table.title"), title_justify="left", box=SIMPLE_HEAD)
+    drawn = RichTable(title=Text(visible(table.title), style="table.title"), title_justify="left", box=SIMPLE_HEAD)
     for index, heading in enumerate(columns):
-        table.add_column(
+        drawn.add_column(
             Text(heading),
-            justify="left" if index < left else "right",
+            justify="left" if index < table.left else "right",
             overflow="fold",
             no_wrap=whole_words and not any(" " in text for text in texts[index]),
         )
     for row in rows:
-        table.add_row(*map(Text, row))
-    Console(width=width).print(table)
-
-
-def count(number: int) -> str:
-    """Write a count with thousands separators."""
-    return f"{number:,}"
-
-
-def millions(number: int) -> str:
-    """Write a count in millions."""
-    return f"{number / 1e6:.2f} M"
-
-
-def percent(value: float | None) -> str:
-    """Write an error in percent, or a dash where there is none."""
-    return "-" if value is None else f"{value:.2f} %"
+        drawn.add_row(*map(Text, row))
+    Console(width=width).print(drawn)

@@ -17,8 +17,8 @@ TITLE = 100  # letters that fit above the picture
 COARSE = 7  # random pixels along a side, before they are made smooth
 
 
-def smooth_pictures(count: int, channels: int, side: int, seed: int) -> Tensor:
-    """Make up pictures of soft blobs, (count, channels, side, side): unlike noise, they bear turns by any angle."""
+def smooth_images(count: int, channels: int, side: int, seed: int) -> Tensor:
+    """Make images of soft blobs, (count, channels, side, side): unlike noise, they can be rotated by any angle."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(count, channels, COARSE, COARSE, dtype=torch.float64, generator=generator)
     return interpolate(coarse, size=(side, side), mode="bicubic", align_corners=False).clamp(0, 1)
@@ -42,8 +42,8 @@ def _figure(curve: RotationCurve, title: str) -> Figure:
     figure = Figure(figsize=(9, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    axes.fill_between(curve.angles, curve.mean, curve.worst, alpha=0.25, linewidth=0, label="up to the worst picture")
-    axes.plot(curve.angles, curve.mean, marker=".", markersize=4, label="mean over pictures")
+    axes.fill_between(curve.angles, curve.mean, curve.worst, alpha=0.25, linewidth=0, label="up to the worst image")
+    axes.plot(curve.angles, curve.mean, marker=".", markersize=4, label="mean over images")
     axes.set_title(shortened(visible(title), TITLE), fontsize=11)
     axes.set_xlabel("angle in degrees, counter-clockwise")
     axes.set_ylabel("relative change of the output")

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from sepgconv._numbers import count, error_percent, large
 from sepgconv._terminal import show
 from sepgconv.cli import options
 from sepgconv.cli.data_of_runs import load_data_of
 from sepgconv.cli.networks import SEPARATION
-from sepgconv.cli.output import count, millions, percent, print_table
+from sepgconv.cli.output import draw_table, print_table
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from sepgconv.convert import Separation
     from sepgconv.data import Dataset
     from sepgconv.tasks import Run
 
@@ -63,6 +63,7 @@ def separate(
     from sepgconv import save
     from sepgconv._files import write_json
     from sepgconv.convert import separate as separated
+    from sepgconv.convert.separation import separation_table
     from sepgconv.tasks import TrainingConfig, load_run, train
     from sepgconv.tasks.folder import RunFolder
 
@@ -76,7 +77,7 @@ def separate(
     elif not finetune and folder.exists():
         raise FileExistsError(f"{folder} exists; choose another folder with --out")
     data = load_data_of(run, loaded.record, data_dir)
-    _print_layers(separation)
+    draw_table(separation_table(separation))
     networks: dict[str, nn.Module] = {"before": loaded.model, "separated": network}
     if finetune:
         old = TrainingConfig.from_dict(loaded.record.config)
@@ -110,21 +111,6 @@ def separate(
     show(f"Written: {folder}")
 
 
-def _print_layers(separation: "Separation") -> None:
-    rows = [
-        (
-            layer.name,
-            str(layer.rank) if layer.rank else "stays",
-            percent(100 * layer.energy_lost),
-            f"{count(layer.parameters_before)} → {count(layer.parameters_after)}",
-        )
-        for layer in separation.layers
-    ]
-    print_table(
-        f"Group convolutions, sharing {separation.sharing}", ("layer", "rank", "energy lost", "parameters"), rows
-    )
-
-
 def _print_comparison(networks: "dict[str, nn.Module]", loaded: "Run", data: "Dataset") -> None:
     import torch
 
@@ -136,11 +122,11 @@ def _print_comparison(networks: "dict[str, nn.Module]", loaded: "Run", data: "Da
     columns = ["", *networks]
     costs = [cost(network, shape) for network in networks.values()]
     rows = [
-        ("test error", *(percent(evaluate(network, data.test)) for network in networks.values())),
+        ("test error", *(error_percent(evaluate(network, data.test)) for network in networks.values())),
         ("parameters", *(count(found.parameters) for found in costs)),
         (
             "MACs, nominal / executed",
-            *(f"{millions(found.nominal_macs)} / {millions(found.executed_macs)}" for found in costs),
+            *(f"{large(found.nominal_macs)} / {large(found.executed_macs)}" for found in costs),
         ),
     ]
     for batch in (1, 128):

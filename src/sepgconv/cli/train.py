@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from sepgconv._numbers import count, large
 from sepgconv.cli import options
-from sepgconv.cli.output import count, millions, print_table
+from sepgconv.cli.output import print_table
 
 
 def train(
@@ -117,7 +118,7 @@ def train(
         ("data", record.data),
         ("epochs", count(record.epochs)),
         ("parameters", count(record.parameters)),
-        ("MACs, nominal / executed", f"{millions(record.nominal_macs)} / {millions(record.executed_macs)}"),
+        ("MACs, nominal / executed", f"{large(record.nominal_macs)} / {large(record.executed_macs)}"),
         *(
             (f"{part} {metric.name}", metric.text(record.figures[f"{part}_{metric.name}"]))
             for metric in get_task(record.task).metrics

@@ -15,8 +15,9 @@ from sepgconv._comparison import COARSE_ROUNDING, answer_of, coarse, first_to_di
 from sepgconv._foreign import changed_since_built, foreign_layers, layer_named, refuse_foreign, refuse_hooks_of_all
 from sepgconv._messages import one_of
 from sepgconv._modules import copy_network, settled_copy
-from sepgconv._nan_check import refuse_not_finite
-from sepgconv._numbers import percent
+from sepgconv._nan_check import raise_if_not_finite
+from sepgconv._numbers import count, percent
+from sepgconv._table import Printed, Table
 from sepgconv.analysis import Separability, separability
 from sepgconv.analysis.redundancy.separation import separation_options, within_budget
 from sepgconv.conv import SHARINGS, Sharing
@@ -53,9 +54,9 @@ class SeparatedLayer:
     parameters_after: int
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Separation:
-    """A network with separable convolutions in place of group convolutions.
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
+class Separation(Printed):
+    """A network with separable convolutions in place of group convolutions. It prints as a row for each of these.
 
     Attributes:
         model: the network; the one it was made from does not change.
@@ -78,6 +79,25 @@ class Separation:
     def ranks(self) -> tuple[int, ...]:
         """The rank of every layer, 0 where it stays a group convolution."""
         return tuple(layer.rank for layer in self.layers)
+
+    def _printed_parts(self) -> Sequence[Table | str]:
+        return (separation_table(self),)
+
+
+def separation_table(separation: Separation) -> Table:
+    """Return a row for each group convolution: its rank, what is lost, and the parameters before and after."""
+    rows = [
+        (
+            layer.name,
+            str(layer.rank) if layer.rank else "stays",
+            percent(layer.energy_lost, decimals=2),
+            f"{count(layer.parameters_before)} → {count(layer.parameters_after)}",
+        )
+        for layer in separation.layers
+    ]
+    return Table(
+        f"Group convolutions, sharing {separation.sharing}", ("layer", "rank", "energy lost", "parameters"), rows
+    )
 
 
 @torch.no_grad()
@@ -139,7 +159,7 @@ def separate(
             f"separate: {type(network).__name__} has no group convolution of more than one pixel, so there is nothing "
             f"to separate; such layers are sepgconv.nn.GroupConv2d"
         )
-    refuse_not_finite(network, _CALLER)
+    raise_if_not_finite(network, _CALLER)
     # A name without counterpart is an error before anything is computed.
     name = separable_name(network.name, sharing) if isinstance(network, Network) and network.name else None
     energies = {path: separability(layer.weight, sharing) for path, layer in layers.items()}

@@ -2,17 +2,24 @@
 
 import functools
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from sepgconv._numbers import count, plural
+from sepgconv._table import Printed, Table
+
 _DIGEST_CHUNK = 4096  # images at once: bounds the copies of tensors with strides
 
 
-@dataclass(frozen=True, eq=False)
+SHOWN = 10  # classes by name
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Split:
-    """Images with their labels: what a network sees, and what it is to answer.
+    """Images with their labels: what a network sees, and what it is to answer. It prints as their number and size.
 
     Attributes:
         images: float32, (n, channels, height, width).
@@ -63,10 +70,15 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        return f"Split: {plural(len(self), 'image')} of {_size(self)}"
 
-@dataclass(frozen=True, eq=False)
-class Dataset:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset(Printed):
     """Train, validation and test split of one data set, already preprocessed: what a network sees.
+
+    It prints as sizes and classes, in a notebook too.
 
     Attributes:
         name: goes into every record, and says which variant was loaded.
@@ -127,6 +139,22 @@ class Dataset:
         _, channels, height, width = self.train.images.shape
         return channels, height, width
 
+    def _printed_parts(self) -> Sequence[Table | str]:
+        counted = (("train", self.train), ("validation", self.validation), ("test", self.test))
+        parts: list[Table | str] = [
+            Table(
+                f"{self.name}: images of {_size(self.train)}, {plural(len(self.classes), 'class', 'classes')}",
+                ("part", "images"),
+                [(title, count(len(split))) for title, split in counted],
+            )
+        ]
+        named = ", ".join(self.classes[:SHOWN])
+        more = len(self.classes) - SHOWN
+        parts.append(f"Classes: {named}{f' and {count(more)} more' if more > 0 else ''}.")
+        if self.skipped:
+            parts.append(f"Left out because they cannot be read: {plural(len(self.skipped), 'file')}.")
+        return parts
+
     def digest(self) -> str:
         """Return the SHA-256 (64 hexadecimal digits) of what is learned from and judged by; computed on first use.
 
@@ -147,3 +175,7 @@ class Dataset:
                 for part in tensor.detach().as_subclass(torch.Tensor).cpu().split(_DIGEST_CHUNK):
                     found.update(part.contiguous().view(torch.uint8).numpy().data)
         return found.hexdigest()
+
+
+def _size(split: Split) -> str:
+    return " x ".join(map(str, split.images.shape[1:]))

@@ -5,9 +5,10 @@ import torch
 from torch.nn.functional import interpolate, pad
 
 from sepgconv._messages import require
+from sepgconv._rotation import rotate_images
 from sepgconv.data.dataset import Dataset, Split
 from sepgconv.data.preprocessing import Identity
-from sepgconv.data.rotation import random_angles, rotate_images
+from sepgconv.data.rotation import random_angles
 from sepgconv.data.splitting import permutation
 
 _SEED = 20210919

@@ -14,11 +14,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sepgconv._rotation import rotate_images
 from sepgconv.data.dataset import Dataset, Split
 from sepgconv.data.download import DownloadError, Places, RemoteFile, fetch, find_intact, missing_files, search_places
 from sepgconv.data.mnist import MNIST_FILES, fetch_mnist, find_mnist, read_mnist
 from sepgconv.data.preprocessing import Identity
-from sepgconv.data.rotation import random_angles, rotate_images
+from sepgconv.data.rotation import random_angles
 from sepgconv.data.splitting import permutation
 
 _SEED = 20070620

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from sepgconv.functional.checks import check_probability
+from sepgconv.conv.checks import check_probability
 from sepgconv.nn._hooks import ObservableModule, all_modules_are_observed
 from sepgconv.nn.activation import ReLU
 from sepgconv.nn.normalization import GroupBatchNorm2d, GroupDropout

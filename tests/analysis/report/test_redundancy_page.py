@@ -127,7 +127,7 @@ def test_the_page_says_what_the_report_says(page):
     assert "What separating a layer would save and cost" in words
     correlation = report.layers[2].correlation.mean
     assert hundredths(float(correlation[0, 1])) in words
-    assert "measured on pictures" in words
+    assert "measured on images" in words
     assert "“before” is the other state" in words
     rows = [line for line in found.text.split("turn by 180°")]
     assert len(rows) > 3  # in figures and tables of every layer

@@ -4,6 +4,7 @@ from sepgconv.analysis.certify.certificate import TOLERANCE, Certificate, LayerC
 from sepgconv.analysis.certify.equivariance import answer_changes, equivariance_error
 from sepgconv.analysis.certify.rotation import RotationCurve, rotation_curve
 from sepgconv.analysis.certify.sizes import sizes
+from sepgconv.analysis.certify.table import certificate_table, verdict
 
 __all__ = [
     "TOLERANCE",
@@ -11,8 +12,10 @@ __all__ = [
     "LayerCertificate",
     "RotationCurve",
     "answer_changes",
+    "certificate_table",
     "certify",
     "equivariance_error",
     "rotation_curve",
     "sizes",
+    "verdict",
 ]

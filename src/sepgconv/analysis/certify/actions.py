@@ -20,7 +20,7 @@ class Action:
         carries: what the tensor holds when it moves so, as in "poses along its channels".
         move: (element, tensor) to the moved tensor.
         natural: whether this is how the tensor should move if it is the output of a network: images and feature maps
-            with the picture, vectors not at all.
+            with the image, vectors not at all.
     """
 
     carries: str

@@ -1,17 +1,21 @@
 """certify: proof by measurement that a network commutes with a group, or the first layer that does not, and why."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sepgconv._arguments import accept_old_order, checked_input_shape
+from sepgconv._table import Printed, Table
 from sepgconv.analysis.certify import diagnosis
 from sepgconv.analysis.certify.equivariance import relative_error
 from sepgconv.analysis.certify.fields import is_field, wrap
-from sepgconv.analysis.certify.float64_copy import double_copy
+from sepgconv.analysis.certify.float64_copy import float64_copy
 from sepgconv.analysis.certify.sizes import UNFIT, sizes
+from sepgconv.analysis.certify.table import certificate_table, verdict
 from sepgconv.analysis.certify.tracing import Call, merge, trace
 from sepgconv.symmetry import FiniteGroup
 from sepgconv.symmetry import group as find_group
@@ -19,7 +23,7 @@ from sepgconv.symmetry import group as find_group
 # Relative. Rounding in float64 is far below, faults far above; between them are filters that were made in float32 and
 # are as symmetric as that allows, as those of e2cnn and those of exported networks.
 TOLERANCE = 1e-6
-BATCH = 4  # pictures at a time: what every layer gives for them is kept
+BATCH = 4  # images at a time: what every layer gives for them is kept
 # Images of another scale, and the errors on them that count. What was made in float32 is less exact where activations
 # saturate; and a network says nothing that is so steep there that a relative change of its input by WIGGLE shows.
 LOUD, LOUD_TOLERANCE, WIGGLE = 255.0, 1e-4, 1e-10
@@ -33,11 +37,18 @@ class LayerCertificate:
     Attributes:
         name: path of the module in the network; its class for the network itself.
         kind: its class.
-        error: the worst relative error of what it gives, over all elements and pictures, under the action that suits
+        error: the worst relative error of what it gives, over all elements and images, under the action that suits
             it best (see `certify`). Behind a fault, this is what the fault leaves.
-        output_shape: of one picture, without the batch axis.
+        output_shape: of one image, without the batch axis.
         exact: whether the error is within the tolerance.
         carries: what the output holds: an image, a feature map, poses along its channels, a vector that does not move.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv.analysis import certify
+        >>> row = certify(torch.nn.Sequential(torch.nn.ReLU()), "p4", (1, 8, 8)).layers[-1]
+        >>> row.name, row.kind, row.output_shape, row.exact, row.carries
+        ('0', 'ReLU', (1, 8, 8), True, 'an image')
     """
 
     name: str
@@ -48,25 +59,39 @@ class LayerCertificate:
     carries: str
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """What `certify` found.
+@dataclass(frozen=True, slots=True, repr=False)
+class Certificate(Printed):
+    """What `certify` found. It prints as the table of `sepgconv certify`, in a notebook too.
 
     Attributes:
         exact: whether the output commutes with every element, to `tolerance`.
-        error: the worst relative error of the output; infinity where it has another shape for the moved picture.
+        error: the worst relative error of the output; infinity where it has another shape for the moved image.
         first_fault: the first layer whose input was exact and whose output is not; None where the network is exact.
         reason: why, and what to use instead, in one sentence; empty where the network is exact.
-        exact_sizes: where a stride is at fault: sides near that of the picture, from the nearest on, at which every
+        exact_sizes: where a stride is at fault: sides near that of the image, from the nearest on, at which every
             stride is exact, and at the first of which the network was measured to be exact.
         layers: a row for each call of a layer, in the order they ran.
         group: name of the group.
-        input_shape: (channels, height, width) of the picture.
+        input_shape: (channels, height, width) of the image.
         worst_element: the element with the worst error.
-        images: pictures that were moved by every element, besides the two of another scale.
+        images: images that were moved by every element, besides the two of another scale.
         tolerance: largest relative error that counts as exact.
-        varies: whether the output differs between the pictures. A network that answers everything alike is exact for
-            nothing; certify it with other weights or real pictures.
+        varies: whether the output differs between the images. A network that answers everything alike is exact for
+            nothing; certify it with other weights or real images.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv.analysis import certify
+        >>> certificate = certify(torch.nn.ReLU(), "p4", (1, 8, 8))
+        >>> certificate.exact, certificate.first_fault, certificate.group, certificate.input_shape
+        (True, None, 'p4', (1, 8, 8))
+        >>> print(certificate)
+        The network, under p4, on 8 x 8 images
+        layer  kind  output  holds     layer's relative error  exact
+        ────────────────────────────────────────────────────────────
+        ReLU   ReLU  1x8x8   an image                 0.0e+00  yes
+        <BLANKLINE>
+        Exact: worst relative error of the network's output 0.0e+00, over all elements of p4 and 3 images.
     """
 
     exact: bool
@@ -82,6 +107,9 @@ class Certificate:
     tolerance: float
     varies: bool
 
+    def _printed_parts(self) -> Sequence[Table | str]:
+        return certificate_table(self), verdict(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Return every field in types that JSON keeps; an infinite error becomes None."""
         values = asdict(self)
@@ -90,10 +118,11 @@ class Certificate:
         return values
 
 
+@accept_old_order("model", "input_shape", "group")
 def certify(
     model: nn.Module,
-    input_shape: tuple[int, ...],
     group: FiniteGroup | str,
+    input_shape: tuple[int, ...],
     *,
     inputs: Tensor | None = None,
     samples: int = 3,
@@ -106,7 +135,7 @@ def certify(
     geometric tensors move as their field types say. A copy of the network is run, in evaluation mode.
 
     The output of the network must move as its shape says: an image (batch, channel, y, x) and a feature map (batch,
-    channel, pose, y, x) with the picture, a vector (batch, ...) of rank 2 or 3 not at all. A layer inside may carry
+    channel, pose, y, x) with the image, a vector (batch, ...) of rank 2 or 3 not at all. A layer inside may carry
     poses in another way: the poses of a larger group, poses along the channels, a flattened map. Each row takes the way
     with the smallest error, so that a layer is at fault only if nothing that this library knows makes it exact. Modules
     that are not called, or that give no tensor, have no row.
@@ -119,30 +148,37 @@ def certify(
 
     Args:
         model: the network, not changed.
-        input_shape: (channels, height, width). A side may differ from the other; a quarter turn exchanges them. A layer
-            on feature maps takes (channels, poses, height, width).
         group: the group or its name.
-        inputs: real pictures, (n, *input_shape), used besides the random ones.
-        samples: random pictures, at least 2, with normal pixels.
+        input_shape: (channels, height, width), without a batch axis. The two sides may differ; a rotation by 90 degrees
+            exchanges them. A layer on feature maps takes (channels, poses, height, width).
+        inputs: real images, (n, *input_shape), used besides the random ones.
+        samples: random images, at least 2, with normal pixels.
         tolerance: largest relative error that counts as exact.
-        seed: of the random pictures.
+        seed: of the random images.
 
     Returns:
-        The certificate. Memory: what every layer gives for four pictures, in float64.
+        The certificate. Memory: what every layer gives for four images, in float64.
 
     Raises:
-        ValueError: the shape is not that of an image, the network cannot run on it (or on it turned), inputs of another
-            shape, weights or outputs that are not finite, an output that is no tensor.
+        ValueError: the shape is not that of an image, the network cannot run on it (or on it rotated), inputs of
+            another shape, weights or outputs that are not finite, an output that is no tensor.
+
+    Example:
+        >>> import sepgconv, torch
+        >>> network = sepgconv.create_model("gc_p4cnn", width=2)
+        >>> sepgconv.analysis.certify(network, "p4", (1, 28, 28)).exact
+        True
+        >>> ordinary = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Conv2d(1, 2, 3))
+        >>> sepgconv.analysis.certify(ordinary, "p4", (1, 28, 28)).first_fault
+        '1'
     """
     group = find_group(group)
-    shape = tuple(input_shape)
-    if len(shape) not in (3, 4) or any(side < 1 for side in shape):
-        raise ValueError(f"certify: input_shape must be (channels, height, width), got {shape}")
+    shape = checked_input_shape(input_shape, "certify", feature_maps=True)
     if samples < 2:
         raise ValueError(f"certify: samples must be at least 2, got {samples}")
     if not tolerance > 0:
         raise ValueError(f"certify: tolerance must be a number above 0, got {tolerance}")
-    twin = double_copy(model, "certify")
+    twin = float64_copy(model, "certify")
     generator = torch.Generator().manual_seed(seed)
     batches = list(torch.randn(samples, *shape, dtype=torch.float64, generator=generator).split(BATCH))
     if inputs is not None:
@@ -179,13 +215,11 @@ def certify(
 
 def _real(inputs: Tensor, shape: tuple[int, ...]) -> Tensor:
     if tuple(inputs.shape[1:]) != shape or len(inputs) == 0:
-        raise ValueError(
-            f"certify: inputs must be pictures (n, {', '.join(map(str, shape))}), got {tuple(inputs.shape)}"
-        )
-    pictures = inputs.detach().to("cpu", torch.float64)
-    if not bool(pictures.isfinite().all()):
+        raise ValueError(f"certify: inputs must be images (n, {', '.join(map(str, shape))}), got {tuple(inputs.shape)}")
+    images = inputs.detach().to("cpu", torch.float64)
+    if not bool(images.isfinite().all()):
         raise ValueError("certify: inputs hold values that are not finite (NaN or infinity)")
-    return pictures
+    return images
 
 
 def _run(twin: nn.Module, batch: Tensor, group: FiniteGroup) -> list[Call]:
@@ -196,7 +230,7 @@ def _run(twin: nn.Module, batch: Tensor, group: FiniteGroup) -> list[Call]:
         if isinstance(error, ValueError):
             raise  # already says what is wrong
         raise ValueError(
-            f"certify: {type(twin).__name__} cannot run on pictures of {size}, as they are or moved by {group.name}: "
+            f"certify: {type(twin).__name__} cannot run on images of {size}, as they are or moved by {group.name}: "
             f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
     if calls[0].output is None:
@@ -208,7 +242,7 @@ def _run(twin: nn.Module, batch: Tensor, group: FiniteGroup) -> list[Call]:
         if output is not None and not output.finite and all(value.finite for value in calls[index].inputs):
             raise ValueError(
                 f"certify: {_name(calls[index])} ({type(calls[index].module).__name__}) gives values that are not "
-                f"finite on pictures of {size}, so nothing can be said of the network"
+                f"finite on images of {size}, so nothing can be said of the network"
             )
     return calls
 
@@ -252,21 +286,21 @@ def _worst(root: Call) -> tuple[float, int]:
 def _with_sizes(
     reason: str, twin: nn.Module, shape: tuple[int, ...], group: FiniteGroup, tolerance: float
 ) -> tuple[str, tuple[int, ...]]:
-    """Add to a reason the sides near the picture's at which every stride is exact, and whether the network is then."""
+    """Add to a reason the sides near the image's at which every stride is exact, and whether the network is then."""
     if len(shape) != 3:
         return reason, ()
     channels, side = shape[0], shape[-1]
     least, most = max(1, side - NEAR), side + NEAR
     try:
-        near = list(sizes(twin, least, most, group, channels=channels))
+        near = list(sizes(twin, least, most, group=group, channels=channels))
     except ValueError:  # it runs on no square
         near = list[int]()
     near.sort(key=lambda other: abs(other - side))
     if not near:
         return f"{reason}; no side from {least} to {most} suits every stride", ()
     nearest = sorted(near[:4])
-    listed = f"pictures of side {', '.join(map(str, nearest))} suit every stride"
-    again = certify(twin, (channels, near[0], near[0]), group, samples=2, tolerance=tolerance)
+    listed = f"images of side {', '.join(map(str, nearest))} suit every stride"
+    again = certify(twin, group, (channels, near[0], near[0]), samples=2, tolerance=tolerance)
     if again.exact:
         return f"{reason}; {listed}", tuple(near)
     return f"{reason}; {listed}, but there {again.first_fault} is at fault: {again.reason}", ()

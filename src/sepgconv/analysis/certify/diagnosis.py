@@ -75,7 +75,7 @@ def explain(calls: Sequence[Call], index: int, group: FiniteGroup, tolerance: fl
         return "it gives no tensor"
     if min(errors[0] for errors in call.output.errors) > tolerance:
         return (
-            f"{_kind(call)} gives other numbers for the same picture: dropout or noise that stays on in evaluation "
+            f"{_kind(call)} gives other numbers for the same image: dropout or noise that stays on in evaluation "
             f"mode; switch it off there"
         )
     if index == 0 and _error(call) <= tolerance:
@@ -114,7 +114,7 @@ def _carried(carries: str) -> str:
     if carries.startswith(UNMOVED):
         return "every layer is exact, but not what the network makes of their output in the end"
     return (
-        f"every layer is exact, but the output is {carries} and moves with the picture; pool over poses "
+        f"every layer is exact, but the output is {carries} and moves with the image; pool over poses "
         f"(GroupMaxPool, GroupMeanPool) and positions first, or give it as a feature map (batch, channel, pose, y, x)"
     )
 

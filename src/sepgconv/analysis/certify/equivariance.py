@@ -5,13 +5,15 @@ import math
 import torch
 from torch import Tensor, nn
 
+from sepgconv._arguments import accept_old_order
 from sepgconv._evaluation import evaluation
 from sepgconv.functional import act
 from sepgconv.symmetry import FiniteGroup
 from sepgconv.symmetry import group as find_group
 
 
-def equivariance_error(module: nn.Module, x: Tensor, group: FiniteGroup | str) -> dict[int, float]:
+@accept_old_order("module", "x", "group")
+def equivariance_error(module: nn.Module, group: FiniteGroup | str, x: Tensor) -> dict[int, float]:
     """Return the relative error max|L(g·x) - g·L(x)| / max|L(x)| for every element g but the identity.
 
     The output may be a feature map (batch, channel, |G|, height, width), an image (batch, channel, height, width), both
@@ -19,11 +21,21 @@ def equivariance_error(module: nn.Module, x: Tensor, group: FiniteGroup | str) -
 
     Args:
         module: a layer or network, used in evaluation mode and put back as it was.
-        x: an input of it, an image or a feature map on the group. float64 tells rounding from real faults.
         group: the group or its name.
+        x: an input of it, an image or a feature map on the group. float64 tells rounding from real faults.
 
     Raises:
         ValueError: the group cannot act on the input.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv.analysis import equivariance_error
+        >>> x = torch.rand(1, 1, 5, 5, dtype=torch.float64)
+        >>> equivariance_error(torch.nn.ReLU(), "p4", x)
+        {1: 0.0, 2: 0.0, 3: 0.0}
+        >>> errors = equivariance_error(torch.nn.Conv2d(1, 1, 3).double(), "p4", x)
+        >>> min(errors.values()) > 1e-3
+        True
     """
     group, errors = find_group(group), dict[int, float]()
     with evaluation(module):
@@ -49,22 +61,33 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
     return difference / scale
 
 
+@accept_old_order("model", "images", "group")
 def answer_changes(
-    model: nn.Module, images: Tensor, group: FiniteGroup | str = "p4", *, batch_size: int = 500
+    model: nn.Module, images: Tensor, *, group: FiniteGroup | str = "p4", batch_size: int = 500
 ) -> float:
-    """Return the share of pictures, in percent, whose class changes when a group element moves them.
+    """Return the share of images, in percent, whose class changes when a group element moves them.
 
     Args:
         model: a classifier (batch, channels, height, width) -> (batch, classes), used in evaluation mode and put back.
         images: (n, channels, height, width).
-        group: the group or its name; a picture counts once if any element changes its class.
-        batch_size: pictures at a time.
+        group: the group or its name; an image counts once if any element changes its class.
+        batch_size: images at a time.
 
     Raises:
-        ValueError: there are no pictures, or the group cannot act on them.
+        ValueError: there are no images, or the group cannot act on them.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv.analysis import answer_changes
+        >>> brightest_pixel = torch.nn.Flatten()  # of which the class is the place
+        >>> images = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
+        >>> answer_changes(brightest_pixel, images, group="p4")
+        100.0
+        >>> answer_changes(torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()), images, group="p4")
+        0.0
     """
     if len(images) == 0:
-        raise ValueError("answer_changes: expected at least one picture, got none")
+        raise ValueError("answer_changes: expected at least one image, got none")
     group, changed = find_group(group), 0
     with evaluation(model):
         for batch in images.split(batch_size):

@@ -16,7 +16,7 @@ from sepgconv.symmetry import FiniteGroup
 
 
 def is_field(value: object) -> bool:
-    """Tell whether a value is a `GeometricTensor`: a tensor with a field type."""
+    """Return whether a value is a `GeometricTensor`: a tensor with a field type."""
     return (
         type(value).__name__ == "GeometricTensor"
         and isinstance(getattr(value, "tensor", None), Tensor)
@@ -25,7 +25,7 @@ def is_field(value: object) -> bool:
 
 
 def is_of_fields(module: nn.Module) -> bool:
-    """Tell whether a module is of e2cnn or escnn."""
+    """Return whether a module is of e2cnn or escnn."""
     return home(type(module)) in ("e2cnn", "escnn")
 
 

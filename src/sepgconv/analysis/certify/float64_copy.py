@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 from sepgconv._modules import converted, copy_network, unwrap
-from sepgconv._nan_check import refuse_not_finite
+from sepgconv._nan_check import raise_if_not_finite
 from sepgconv.analysis.certify.fields import is_field, is_of_fields
 
 
-def double_copy(model: nn.Module, caller: str) -> nn.Module:
+def float64_copy(model: nn.Module, caller: str) -> nn.Module:
     """Return a copy of a network on the CPU, in float64, in evaluation mode.
 
     Args:
@@ -22,7 +22,7 @@ def double_copy(model: nn.Module, caller: str) -> nn.Module:
             copied.
     """
     model = unwrap(model, caller)
-    refuse_not_finite(model, caller)
+    raise_if_not_finite(model, caller)
     twin = copy_network(model, caller)
     with torch.no_grad():
         # Evaluation mode first: e2cnn lays out its filters then, and mixes float32 into what it lays out in float64.
@@ -34,7 +34,7 @@ def double_copy(model: nn.Module, caller: str) -> nn.Module:
 
 
 def _stay_in_float64(module: nn.Module, arguments: tuple[Any, ...], output: Any) -> Any:
-    """Take back what some modules of e2cnn do, which give float32 whatever comes in."""
+    """Return the output in float64 where a module of e2cnn gives float32 whatever comes in."""
     if is_field(output) and arguments and is_field(arguments[0]) and arguments[0].tensor.dtype == torch.float64:
         return type(output)(output.tensor.double(), output.type)
     return output

@@ -6,23 +6,36 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from sepgconv._numbers import plural
+from sepgconv._rotation import rotate_images
+from sepgconv._table import Printed, Table
 from sepgconv.analysis.certify.fields import is_field, wrap
-from sepgconv.analysis.certify.float64_copy import double_copy
+from sepgconv.analysis.certify.float64_copy import float64_copy
 
 EVERY_FIVE_DEGREES = tuple(float(angle) for angle in range(0, 361, 5))
 
 
-@dataclass(frozen=True, slots=True)
-class RotationCurve:
-    """Change of a network's output with the angle, relative: |f(turned) - f(picture)| / |f(picture)|, Euclidean.
+@dataclass(frozen=True, slots=True, repr=False)
+class RotationCurve(Printed):
+    """Change of a network's output with the angle, relative: |f(rotated) - f(image)| / |f(image)|, Euclidean.
+
+    It prints as a row for each angle, in a notebook too.
 
     Attributes:
         angles: in degrees, counter-clockwise.
-        mean: for each angle, the mean over the pictures.
-        worst: for each angle, the largest among the pictures.
-        images: how many pictures.
+        mean: for each angle, the mean over the images.
+        worst: for each angle, the largest among the images.
+        images: how many images.
+
+    Example:
+        >>> from sepgconv.analysis import RotationCurve
+        >>> RotationCurve(angles=(0.0, 45.0), mean=(0.0, 0.125), worst=(0.0, 0.25), images=2)
+        Relative change of the output over 2 rotated images
+        angle in degrees     mean    worst
+        ──────────────────────────────────
+                       0  0.0e+00  0.0e+00
+                      45  1.2e-01  2.5e-01
     """
 
     angles: tuple[float, ...]
@@ -30,13 +43,21 @@ class RotationCurve:
     worst: tuple[float, ...]
     images: int
 
+    def _printed_parts(self) -> Sequence[Table | str]:
+        rows = [
+            (f"{angle:g}", f"{mean:.1e}", f"{worst:.1e}")
+            for angle, mean, worst in zip(self.angles, self.mean, self.worst, strict=True)
+        ]
+        title = f"Relative change of the output over {plural(self.images, 'rotated image')}"
+        return (Table(title, ("angle in degrees", "mean", "worst"), rows, left=0),)
+
 
 def rotation_curve(
     model: nn.Module, images: Tensor, angles: Sequence[int | float] = EVERY_FIVE_DEGREES
 ) -> RotationCurve:
-    """Turn pictures by any angle and measure how much the output of a network changes, in float64.
+    """Rotate images by any angle and measure how much the output of a network changes, in float64.
 
-    Only a disc within each picture is kept, so that no corner leaves the frame; between multiples of 90 degrees pixels
+    Only a disc within each image is kept, so that no corner leaves the frame; between multiples of 90 degrees pixels
     are interpolated, bilinearly, so an exactly invariant network of a group of the grid shows no change there alone.
 
     Args:
@@ -45,41 +66,35 @@ def rotation_curve(
         angles: in degrees, counter-clockwise.
 
     Raises:
-        ValueError: no square pictures, no angles, weights that are not finite, or an output with positions, which would
-            have to be turned back.
+        ValueError: no square images, no angles, weights that are not finite, or an output with positions, which would
+            have to be rotated back.
+
+    Example:
+        >>> import sepgconv, torch
+        >>> network = sepgconv.create_model("p4cnn", width=2)
+        >>> curve = sepgconv.analysis.rotation_curve(network, torch.rand(2, 1, 28, 28), [0, 45, 90])
+        >>> curve.mean[0] < 1e-6, curve.mean[1] > 1e-3, curve.mean[2] < 1e-6
+        (True, True, True)
     """
     if images.ndim != 4 or images.shape[-1] != images.shape[-2] or len(images) == 0:
-        raise ValueError(
-            f"rotation_curve: expected square pictures (n, channels, side, side), got {tuple(images.shape)}"
-        )
+        raise ValueError(f"rotation_curve: expected square images (n, channels, side, side), got {tuple(images.shape)}")
     if len(angles) == 0:
         raise ValueError("rotation_curve: expected at least one angle, got none")
-    twin = double_copy(model, "rotation_curve")
+    twin = float64_copy(model, "rotation_curve")
     discs = images.detach().to("cpu", torch.float64) * _disc(images.shape[-1])
     before = _answers(twin, discs)
+
+    def rotated(degrees: int | float) -> Tensor:
+        return rotate_images(discs, discs.new_full((len(discs),), math.radians(degrees)))
+
     scale = before.norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
-    changes = [(_answers(twin, turn(discs, angle)) - before).norm(dim=1) / scale for angle in angles]
+    changes = [(_answers(twin, rotated(angle)) - before).norm(dim=1) / scale for angle in angles]
     return RotationCurve(
         tuple(float(angle) for angle in angles),
         tuple(float(change.mean()) for change in changes),
         tuple(float(change.max()) for change in changes),
         len(images),
     )
-
-
-def turn(images: Tensor, degrees: int | float) -> Tensor:
-    """Turn square pictures counter-clockwise about their middle; bilinear, zeros outside.
-
-    Args:
-        images: (n, channels, side, side).
-        degrees: the angle.
-    """
-    angle = math.radians(degrees)
-    cos, sin = math.cos(angle), math.sin(angle)
-    # From a pixel of the result to where it comes from, in (x, y) from -1 to 1, y pointing down.
-    back = images.new_tensor([[cos, -sin, 0.0], [sin, cos, 0.0]]).expand(len(images), 2, 3)
-    grid = F.affine_grid(back, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def _disc(side: int) -> Tensor:

@@ -1,11 +1,15 @@
 """The input sizes on which the strides and pools of a network are exact."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from sepgconv._arguments import accept_old_order
+from sepgconv._hooks import watch_calls
 from sepgconv.analysis.certify.actions import reversed_axes
 from sepgconv.analysis.certify.fields import is_field, wrap
-from sepgconv.analysis.certify.float64_copy import double_copy
+from sepgconv.analysis.certify.float64_copy import float64_copy
 from sepgconv.analysis.certify.windows import Window, strided_windows
 from sepgconv.symmetry import FiniteGroup
 from sepgconv.symmetry import group as find_group
@@ -15,15 +19,16 @@ UNFIT = (ValueError, RuntimeError, AssertionError, IndexError)
 Crossing = tuple[Window, tuple[int, int], tuple[int, int]]  # a window, the size that came in, the size that went out
 
 
+@accept_old_order("model", "smallest", "largest", "group")
 def sizes(
     model: nn.Module,
     smallest: int,
     largest: int,
-    group: FiniteGroup | str | None = None,
     *,
+    group: FiniteGroup | str | None = None,
     channels: int | None = None,
 ) -> tuple[int, ...]:
-    """Return the sides of square pictures on which every stride and pool of a network is exact.
+    """Return the sides of square images on which every stride and pool of a network is exact.
 
     A strided layer is exact on a map of side S if and only if (S + 2 padding - dilation (k - 1) - 1) mod stride = 0
     (theory.md, Strides); a pool also where one window sees the whole map. The network is run once for each size, to see
@@ -35,19 +40,25 @@ def sizes(
         largest: the largest side to try.
         group: the group or its name; that of the first layer on a group if not given, else p4. Under pm only the width
             has to fit.
-        channels: of the picture; those of the first layer if not given.
+        channels: of the image; those of the first layer if not given.
 
     Returns:
         The sides in rising order; sizes that the network cannot run on are left out.
 
     Raises:
         ValueError: the range is empty, the network runs on no size in it, or the channels are not known.
+
+    Example:
+        >>> import sepgconv
+        >>> network = sepgconv.create_model("p4cnn", width=2)
+        >>> sepgconv.analysis.sizes(network, 28, 33)
+        (28, 30, 32)
     """
     if not 1 <= smallest <= largest:
         raise ValueError(f"sizes: expected 1 <= smallest <= largest, got {smallest} and {largest}")
     group = find_group(group) if group is not None else own_group(model) or find_group("p4")
     channels = channels or _channels(model)
-    twin = double_copy(model, "sizes").float()  # only the sizes of maps are looked at, so the fastest will do
+    twin = float64_copy(model, "sizes").float()  # only the sizes of maps are looked at, so the fastest will do
     exact: list[int] = []
     refusal: Exception | None = None
     ran = False
@@ -66,7 +77,7 @@ def sizes(
 
 
 def _is_exact(crossings: list[Crossing], group: FiniteGroup) -> bool:
-    """Tell whether every window is exact along every axis that the group reverses."""
+    """Return whether every window is exact along every axis that the group reverses."""
     return all(
         window.is_exact(before[axis], after[axis], axis)
         for window, before, after in crossings
@@ -86,11 +97,11 @@ def _channels(model: nn.Module) -> int:
             return found
         if isinstance(found := getattr(getattr(module, "in_type", None), "size", None), int):
             return found
-    raise ValueError("sizes: no layer says how many channels the picture has; give channels=")
+    raise ValueError("sizes: no layer says how many channels the image has; give channels=")
 
 
 def _run(model: nn.Module, shape: tuple[int, int, int]) -> list[Crossing]:
-    """Run one picture through a network in evaluation mode; return every strided window it went through.
+    """Run one image through a network in evaluation mode; return every strided window it went through.
 
     Args:
         model: the network.
@@ -98,21 +109,14 @@ def _run(model: nn.Module, shape: tuple[int, int, int]) -> list[Crossing]:
     """
     found: list[Crossing] = []
 
-    def record(window: Window, arguments: tuple[object, ...], output: object) -> None:
+    def record(window: Window, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> None:
         before, after = (_size(value) for value in (arguments[0] if arguments else None, output))
         if before and after:
             found.append((window, before, after))
 
-    handles = [
-        module.register_forward_hook(lambda _, arguments, output, window=window: record(window, arguments, output))
-        for _, module, window in strided_windows(model)
-    ]
-    try:
-        with torch.no_grad():
-            model(wrap(model, torch.zeros(1, *shape)))
-    finally:
-        for handle in handles:
-            handle.remove()
+    windows = [(window, module) for _, module, window in strided_windows(model)]
+    with watch_calls(windows, after=record), torch.no_grad():
+        model(wrap(model, torch.zeros(1, *shape)))
     return found
 
 

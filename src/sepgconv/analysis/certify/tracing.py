@@ -1,4 +1,4 @@
-"""What every layer gives for a picture, against what it gives for the picture moved: one record per call of a layer."""
+"""What every layer gives for an image, against what it gives for the image moved: one record per call of a layer."""
 
 import math
 import weakref
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sepgconv._hooks import watch_calls
 from sepgconv.analysis.certify.actions import Action, actions, seen_through
 from sepgconv.analysis.certify.equivariance import relative_error
 from sepgconv.analysis.certify.fields import field_action, is_field, wrap
@@ -23,11 +24,11 @@ class Value:
     """A tensor that went into or came out of a layer.
 
     Attributes:
-        shape: of it, for the picture as it was.
+        shape: of it, for the image as it was.
         actions: the ways in which the group may move it.
         errors: for each action, the worst relative error of each element.
         finite: whether it held neither NaN nor infinity.
-        spread: how much it differs between the pictures, relative to its largest entry.
+        spread: how much it differs between the images, relative to its largest entry.
     """
 
     shape: tuple[int, ...]
@@ -81,7 +82,7 @@ class _Tracer:
     group: FiniteGroup
     names: Mapping[nn.Module, str]
     calls: list[Call] = field(default_factory=lambda: [])
-    element: int | None = None  # that moved the picture; None while recording
+    element: int | None = None  # that moved the image; None while recording
     _values: list[Value] = field(default_factory=lambda: [])
     _references: dict[int, Tensor] = field(default_factory=lambda: {})  # id(value) -> its tensor in float64
     _seen: dict[int, tuple[Any, int, Value]] = field(default_factory=lambda: {})  # id(tensor) -> weak, version, value
@@ -107,13 +108,13 @@ class _Tracer:
         else:
             if index >= len(self.calls) or self.calls[index].module is not module:
                 raise ValueError(
-                    "certify: the network runs other layers when the picture is moved, so its layers cannot be compared"
+                    "certify: the network runs other layers when the image is moved, so its layers cannot be compared"
                 )
             for value, found in zip(self.calls[index].inputs, given, strict=False):
                 self._compare(value, found)
         self._open.append(index)
 
-    def after(self, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+    def after(self, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> None:
         call = self.calls[self._open.pop()]
         is_tensor = is_field(output) or _is_real(output)
         if self.element is None:
@@ -171,12 +172,12 @@ class _Tracer:
 
 
 def trace(model: nn.Module, x: Tensor, group: FiniteGroup) -> list[Call]:
-    """Run pictures, the same pictures again, and their images under every element; compare every layer.
+    """Run images, the same images again, and the images moved by every element; compare every layer.
 
-    What each layer gave for the pictures is kept in memory, in float64.
+    What each layer gave for the images is kept in memory, in float64.
 
     Args:
-        model: a copy made by `double_copy`.
+        model: a copy made by `float64_copy`.
         x: (batch, channels, height, width), or feature maps (batch, channels, poses, height, width), float64.
         group: the group.
 
@@ -184,29 +185,22 @@ def trace(model: nn.Module, x: Tensor, group: FiniteGroup) -> list[Call]:
         A record for each call of a module, in the order in which they began; the first is the network itself.
 
     Raises:
-        ValueError: the network runs other layers on moved pictures.
+        ValueError: the network runs other layers on moved images.
     """
     names = {module: name for name, module in model.named_modules()}
     tracer = _Tracer(group, names)
-    handles: list[Any] = []
-    for module in names:
-        handles.append(module.register_forward_pre_hook(tracer.before, with_kwargs=True))
-        handles.append(module.register_forward_hook(tracer.after))
     entry = actions(group, tuple(x.shape))[0].move
     in_type = getattr(model, "in_type", None)
     if is_field(wrap(model, x)) and (known := field_action(group, in_type)) is not None:
         entry = known.move
-    try:
-        with torch.no_grad():
-            for element in (None, *range(group.order)):
-                tracer.start(element)
-                # A copy, since a network may change its input in place.
-                model(wrap(model, x.clone() if element is None else entry(element, x).clone()))
-                if element is not None and tracer.begun != len(tracer.calls):
-                    raise ValueError("certify: the network runs fewer layers when the picture is moved")
-    finally:
-        for handle in handles:
-            handle.remove()
+    modules = [(module, module) for module in names]
+    with watch_calls(modules, before=tracer.before, after=tracer.after), torch.no_grad():
+        for element in (None, *range(group.order)):
+            tracer.start(element)
+            # A copy, since a network may change its input in place.
+            model(wrap(model, x.clone() if element is None else entry(element, x).clone()))
+            if element is not None and tracer.begun != len(tracer.calls):
+                raise ValueError("certify: the network runs fewer layers when the image is moved")
     return tracer.calls
 
 
@@ -219,7 +213,7 @@ def merge(traces: Sequence[list[Call]]) -> list[Call]:
     first, *others = traces
     for other in others:
         if [call.name for call in other] != [call.name for call in first]:
-            raise ValueError("certify: the network runs other layers on other pictures, so they cannot be compared")
+            raise ValueError("certify: the network runs other layers on other images, so they cannot be compared")
         for call, same in zip(first, other, strict=True):
             pairs = [*zip(call.inputs, same.inputs, strict=False)]
             if call.output is not None and same.output is not None:
@@ -241,7 +235,7 @@ def _take_worst(value: Value, other: Value) -> None:
 
 
 def _tensors(values: Any) -> Iterator[Any]:
-    """Walk through the tensors among arguments, and those in lists, tuples and dictionaries."""
+    """Yield the tensors among arguments, and those in lists, tuples and dictionaries."""
     if is_field(values) or _is_real(values):
         yield values
     elif isinstance(values, Mapping):

@@ -36,7 +36,7 @@ class Window:
         return (side + 2 * p - d * (k - 1) - 1) % s
 
     def is_exact(self, side: int, positions: int, axis: int) -> bool:
-        """Tell whether a turn moves the grid of windows onto itself.
+        """Return whether a rotation moves the grid of windows onto itself.
 
         It does if and only if the remainder is 0; a pool is exact as well where what its windows see of the map is
         symmetric, as one window that sees all of it (with padding, or with `ceil_mode`).
@@ -95,7 +95,7 @@ def find_window(module: nn.Module) -> Window | None:
 
 
 def strided_windows(model: nn.Module) -> Iterator[tuple[str, nn.Module, Window]]:
-    """Walk through the layers of a network whose window has a stride above 1."""
+    """Yield the layers of a network whose window has a stride above 1."""
     for name, module in model.named_modules():
         window = find_window(module)
         if window is not None and max(window.stride) > 1:

@@ -1,84 +1,40 @@
 """Parameters and multiplications of a network, a row per layer: nominal as the paper counts them, and as executed."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sepgconv._arguments import checked_input_shape
 from sepgconv._evaluation import evaluation
 from sepgconv._modules import unwrap
+from sepgconv.analysis.cost.report import CostReport, LayerCost, Shape
 from sepgconv.nn import DepthwiseSeparableGroupConv2d, GroupConvLayer
-
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LayerCost:
-    """One layer of a `CostReport`.
-
-    Attributes:
-        name: path of the module in the network.
-        kind: its class.
-        output_shape: of one picture, without the batch axis.
-        parameters: numbers learned in it.
-        nominal_macs: multiply-accumulates of one picture by the formulas of arXiv:2106.04914, section 3.4.
-        executed_macs: multiply-accumulates that really run.
-    """
-
-    name: str
-    kind: str
-    output_shape: Shape
-    parameters: int
-    nominal_macs: int
-    executed_macs: int
-
-
-@dataclass(frozen=True, slots=True)
-class CostReport:
-    """Cost of a network for one picture.
-
-    Attributes:
-        parameters: numbers learned in the whole network.
-        layers: a row per layer with parameters or multiplications, in the order they run.
-        uncounted: layers with parameters whose multiplications are not known here and count as zero.
-    """
-
-    parameters: int
-    layers: tuple[LayerCost, ...]
-    uncounted: tuple[str, ...]
-
-    @property
-    def nominal_macs(self) -> int:
-        """Multiply-accumulates by the paper's formulas, which count all of a layer at its output resolution."""
-        return sum(layer.nominal_macs for layer in self.layers)
-
-    @property
-    def executed_macs(self) -> int:
-        """Multiply-accumulates that really run: a separable layer mixes at its input resolution, or runs composed."""
-        return sum(layer.executed_macs for layer in self.layers)
 
 
 def cost(model: nn.Module, input_shape: tuple[int, ...]) -> CostReport:
-    """Count parameters and multiply-accumulates of a network by running one empty picture through it.
+    """Count parameters and multiply-accumulates of a network by running one empty image through it.
 
     Convolutions and linear layers are counted, of the library and of torch; normalisation, activation, pooling and
     biases are not, as in the paper. Works on any module whose input is one image.
 
     Args:
         model: the network; neither its mode nor its statistics change.
-        input_shape: (channels, height, width), or with a batch axis before, which is ignored: the counts are for one
-            picture.
+        input_shape: (channels, height, width), without a batch axis: the counts are for one image.
 
     Raises:
         ValueError: the shape is not that of an image.
+
+    Example:
+        >>> import sepgconv
+        >>> report = sepgconv.analysis.cost(sepgconv.create_model("p4cnn", width=10), (1, 28, 28))
+        >>> report.parameters, report.nominal_macs
+        (24810, 11673860)
     """
-    if len(input_shape) not in (3, 4) or any(side < 1 for side in input_shape):
-        raise ValueError(f"cost: input_shape must be (channels, height, width), got {tuple(input_shape)}")
+    shape = checked_input_shape(input_shape, "cost", batch=True)
     model = unwrap(model, "cost")
-    picture = input_shape[-3:]
     rows: list[LayerCost] = []
     uncounted: list[str] = []
 
@@ -103,7 +59,7 @@ def cost(model: nn.Module, input_shape: tuple[int, ...]) -> CostReport:
     try:
         reference = next(_tensors(model), torch.empty(0))
         with evaluation(model):
-            model(torch.zeros(1, *picture, device=reference.device, dtype=reference.dtype))
+            model(torch.zeros(1, *shape, device=reference.device, dtype=reference.dtype))
     finally:
         for handle in handles:
             handle.remove()
@@ -133,15 +89,23 @@ def _tensors(model: nn.Module) -> Iterator[Tensor]:
 
 @singledispatch
 def macs(module: nn.Module, input_shape: Shape, output_shape: Shape) -> tuple[int, int] | None:
-    """Return (nominal, executed) multiply-accumulates of one layer for one picture, or None for a layer without a rule.
+    """Return (nominal, executed) multiply-accumulates of one layer for one image, or None for a layer without a rule.
 
     A function single-dispatched on the class of the module: register a rule for a layer of your own with
     `@macs.register`.
 
     Args:
         module: the layer.
-        input_shape: of one picture, without the batch axis.
-        output_shape: of one picture, without the batch axis.
+        input_shape: of one image, without the batch axis.
+        output_shape: of one image, without the batch axis.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv.analysis import macs
+        >>> macs(torch.nn.Conv2d(3, 4, 1), (3, 8, 8), (4, 8, 8))
+        (768, 768)
+        >>> macs(torch.nn.ReLU(), (3, 8, 8), (3, 8, 8)) is None
+        True
     """
     return None
 

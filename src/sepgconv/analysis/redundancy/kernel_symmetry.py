@@ -24,6 +24,13 @@ def kernel_invariance(weight: Tensor, group: FiniteGroup | str) -> Tensor:
 
     Raises:
         ValueError: another rank, or kernels that are not square under a group that exchanges the axes.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv.analysis import kernel_invariance
+        >>> flat = torch.ones(1, 1, 3, 3)
+        >>> kernel_invariance(flat, "p4").flatten().tolist()
+        [1.0, 1.0, 1.0, 1.0]
     """
     if weight.ndim not in (4, 5):
         raise ValueError(
@@ -45,6 +52,12 @@ def chance_invariance(group: FiniteGroup | str, size: tuple[int, int]) -> Tensor
 
     Raises:
         ValueError: the size is not square and the group exchanges the axes.
+
+    Example:
+        >>> from sepgconv.analysis import chance_invariance
+        >>> expected = chance_invariance("p4", (3, 3))
+        >>> [round(value, 3) for value in expected.tolist()]
+        [1.0, 0.111, 0.111, 0.111]
     """
     pixels = torch.from_numpy(pixel_permutation(find_group(group), *size)).flatten(1)  # (|G|, k * k)
     return (pixels == torch.arange(pixels.shape[1])).double().mean(1)
@@ -67,6 +80,12 @@ def map_agreement(weight: Tensor, group: FiniteGroup | str) -> Tensor:
 
     Raises:
         ValueError: another rank or number of poses.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv.analysis import map_agreement
+        >>> map_agreement(torch.ones(2, 1, 4, 3, 3), "p4").tolist()
+        [[1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]]
     """
     group = find_group(group)
     if weight.ndim not in (4, 5) or (weight.ndim == 5 and weight.shape[2] != group.order):

@@ -1,6 +1,7 @@
 """LayerRedundancy: what was found in the filters of one convolution, and the same as JSON."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -8,19 +9,25 @@ import torch
 from torch import Tensor
 
 from sepgconv._numbers import count, percent
+from sepgconv._table import Printed, Table
 from sepgconv.analysis.redundancy.pose_correlation import PoseCorrelation
 from sepgconv.analysis.redundancy.separability import Separability
 from sepgconv.analysis.redundancy.separation import SeparationOption
 from sepgconv.analysis.redundancy.spread import Spread, spread
+from sepgconv.analysis.redundancy.table import ranks_table
 
 Role = Literal["group", "separable", "planar"]
 
-ALIKE = 0.95  # an agreement of maps from which on they count as identical: a third of them differs at most, as norms go
+IDENTICAL_AT = (
+    0.95  # an agreement of maps from which on they count as identical: a third of them differs at most, as norms go
+)
 
 
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class LayerRedundancy:
-    """What was found in the filters of one convolution. Tensors are float64, on the CPU, NaN where not defined.
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True, repr=False)
+class LayerRedundancy(Printed):
+    """What was found in the filters of one convolution. It prints as a sentence and a table.
+
+    Tensors are float64, on the CPU, NaN where not defined.
 
     Attributes:
         name: path of the module in the network.
@@ -29,10 +36,10 @@ class LayerRedundancy:
             kernels without a pose axis (ordinary, lifting and depthwise convolutions, and all on the group p1).
         group: name of the group; for an ordinary convolution, of that whose elements its kernels were moved by; None
             where none can move them.
-        elements: what each element does to a picture, in words.
+        elements: what each element does to an image, in words.
         bank: the filters, (out, in, |G|, k, k), or (out, in, 1, k, k) without a pose axis.
         parameters: numbers learned in the layer.
-        nominal_macs: multiply-accumulates for one picture by the paper's formulas, None where its size is not known.
+        nominal_macs: multiply-accumulates for one image by the paper's formulas, None where its size is not known.
         components: share of variance of each principal component along the poses, (out * in, |G|); None without poses.
         energies: singular spectrum and lost energy: for "gc" and "g", or for "gc" alone without poses.
         invariance: of kernels under each element, (out, in, |G|); None where no group can move them.
@@ -40,8 +47,15 @@ class LayerRedundancy:
         correlation: of kernels between poses; None without poses.
         agreement: of each channel's maps over the poses, by its filter, (out, |G|); None where the layer's maps have
             no poses.
-        measured: the same, measured on pictures; None where none were given or the layer did not run.
+        measured: the same, measured on images; None where none were given or the layer did not run.
         options: what separating the layer would save and cost; empty where it is no group convolution.
+
+    Example:
+        >>> from sepgconv.analysis import redundancy
+        >>> from sepgconv.nn import GroupConv2d
+        >>> layer = redundancy(GroupConv2d(2, 8, 3, "p4")).layers[0]
+        >>> layer.role, layer.group, tuple(layer.bank.shape), tuple(layer.components.shape)
+        ('group', 'p4', (8, 2, 4, 3, 3), (16, 4))
     """
 
     name: str
@@ -73,7 +87,7 @@ class LayerRedundancy:
 
     @property
     def identical_maps(self) -> tuple[int, ...]:
-        """Output channels whose maps are the same at every pose, by their filters: agreement at least `ALIKE`."""
+        """Output channels whose maps are the same at every pose, by their filters (see `IDENTICAL_AT`)."""
         return _identical(self.agreement)
 
     @property
@@ -110,6 +124,10 @@ class LayerRedundancy:
         share = percent(option.parameters_saved / option.parameters_before)
         said += f"separating it saves {share} of its parameters ({count(option.parameters_before)} to "
         return f"{said}{count(option.parameters_after)})."
+
+    def _printed_parts(self) -> Sequence[Table | str]:
+        table = ranks_table(self)
+        return (self.summary,) if table is None else (self.summary, table)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the findings in types that JSON keeps, numbers to six digits; what is not defined is None.
@@ -161,7 +179,7 @@ def _identical(agreement: Tensor | None) -> tuple[int, ...]:
     if agreement is None:
         return ()
     least = agreement.amin(1)  # NaN stays: a channel that is silent says nothing
-    return tuple(int(channel) for channel in torch.nonzero(least >= ALIKE).flatten())
+    return tuple(int(channel) for channel in torch.nonzero(least >= IDENTICAL_AT).flatten())
 
 
 def _spreads_and_values(spreads: tuple[Spread | None, ...], values: Tensor | None) -> dict[str, Any] | None:

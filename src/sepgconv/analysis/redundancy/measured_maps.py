@@ -1,4 +1,4 @@
-"""How alike the feature maps of every channel are over the poses, measured on pictures."""
+"""How alike the feature maps of every channel are over the poses, measured on images."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,15 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from sepgconv._evaluation import evaluation
+from sepgconv._hooks import watch_calls
 from sepgconv.symmetry import FiniteGroup, pose_division
 
 
 def measured_agreement(model: nn.Module, layers: Mapping[str, FiniteGroup], images: Tensor) -> dict[str, Tensor]:
-    """Return how alike the feature maps of every channel are from pose to pose, as pictures show it.
+    """Return how alike the feature maps of every channel are from pose to pose, as images show it.
 
-    The correlation over pictures and pixels of the maps at two poses, h after the other, about the mean of the channel
+    The correlation over images and pixels of the maps at two poses, h after the other, about the mean of the channel
     over all poses: 1 where the maps are identical, -1 where they are negatives of each other but for a constant.
-    `sepgconv.analysis.map_agreement` says the same of filters, for every picture.
+    `sepgconv.analysis.map_agreement` says the same of filters, for every image.
 
     Args:
         model: the network, used in evaluation mode and put back as it was.
@@ -28,7 +29,15 @@ def measured_agreement(model: nn.Module, layers: Mapping[str, FiniteGroup], imag
         left out.
 
     Raises:
-        ValueError: there are no pictures.
+        ValueError: there are no images.
+
+    Example:
+        >>> import sepgconv, torch
+        >>> layer = sepgconv.nn.LiftingConv2d(1, 3, 3, "p4")
+        >>> p4 = sepgconv.group("p4")
+        >>> found = sepgconv.analysis.measured_agreement(torch.nn.Sequential(layer), {"0": p4}, torch.rand(2, 1, 8, 8))
+        >>> tuple(found["0"].shape)
+        (3, 4)
     """
     if images.ndim != 4 or len(images) == 0:
         raise ValueError(
@@ -37,26 +46,17 @@ def measured_agreement(model: nn.Module, layers: Mapping[str, FiniteGroup], imag
         )
     sums: dict[str, _Sums] = {}
 
-    def record(name: str, output: Any) -> None:
+    def record(name: str, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> None:
         sums.setdefault(name, _Sums()).add(output)
 
-    handles = [
-        model.get_submodule(name).register_forward_hook(
-            lambda module, arguments, output, name=name: record(name, output)
-        )
-        for name in layers
-    ]
-    try:
-        with evaluation(model):
-            model(images)
-    finally:
-        for handle in handles:
-            handle.remove()
+    modules = [(name, model.get_submodule(name)) for name in layers]
+    with watch_calls(modules, after=record), evaluation(model):
+        model(images)
     return {name: sums[name].agreement(group) for name, group in layers.items() if name in sums}
 
 
 class _Sums:
-    """Products of maps at any two poses, added up over pictures and pixels."""
+    """Products of maps at any two poses, added up over images and pixels."""
 
     def __init__(self) -> None:
         self.products: Tensor | float = 0.0  # (channel, |G|, |G|)

@@ -1,14 +1,16 @@
 """How redundant the filters of a network are along the poses of its group, layer by layer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
+from sepgconv._arguments import checked_input_shape
 from sepgconv._modules import settled_copy, unwrap
-from sepgconv._nan_check import refuse_not_finite
+from sepgconv._nan_check import raise_if_not_finite
 from sepgconv._numbers import count, percent, plural
+from sepgconv._table import Printed, Table
 from sepgconv.analysis.cost.counting import cost
 from sepgconv.analysis.redundancy.kernel_symmetry import chance_invariance, kernel_invariance, map_agreement
 from sepgconv.analysis.redundancy.layer import LayerRedundancy
@@ -17,6 +19,7 @@ from sepgconv.analysis.redundancy.pose_components import pose_components
 from sepgconv.analysis.redundancy.pose_correlation import pose_correlation
 from sepgconv.analysis.redundancy.separability import separability
 from sepgconv.analysis.redundancy.separation import SeparationOption, rank_options, separation_options, within_budget
+from sepgconv.analysis.redundancy.table import ranked_table
 from sepgconv.conv import SHARINGS
 from sepgconv.conv.geometry import planar_size
 from sepgconv.nn import GroupConv2d, GroupConvLayer, SeparableGroupConv2d
@@ -26,15 +29,23 @@ from sepgconv.symmetry import group as find_group
 Convolution = GroupConvLayer | nn.Conv2d
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class RedundancyReport:
-    """What was found in the filters of a network.
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
+class RedundancyReport(Printed):
+    """What was found in the filters of a network. It prints as the summary and table of `sepgconv analyse`.
 
     Attributes:
         network: its class, or its name where it comes from `create_model`.
         parameters: numbers learned in the whole network.
-        nominal_macs: multiply-accumulates for one picture, None where its size is not known.
+        nominal_macs: multiply-accumulates for one image, None where its size is not known.
         layers: a part for each convolution, in the order of the network.
+
+    Example:
+        >>> from sepgconv.analysis import redundancy
+        >>> from sepgconv.nn import GroupConv2d
+        >>> report = redundancy(GroupConv2d(2, 8, 3, "p4"))
+        >>> best = report.ranked(rank=1)[0]
+        >>> best.parameters_saved > 0, len(report.within(1.0)), report.within(0.0)
+        (True, 1, ())
     """
 
     network: str
@@ -103,8 +114,12 @@ class RedundancyReport:
             else f"{self.network} has no convolution whose filters could be looked at"
         )
         if trivial:
-            what += " (p1 is the group without turns and mirrors)"
+            what += " (p1 is the group without rotations and mirrors)"
         return f"{what}. Analyse a network with layers of sepgconv.nn on a larger group, such as p4."
+
+    def _printed_parts(self) -> Sequence[Table | str]:
+        table = ranked_table(self)
+        return (self.summary,) if table is None else (self.summary, table)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the findings in types that JSON keeps; see `LayerRedundancy.to_dict`."""
@@ -125,7 +140,7 @@ def redundancy(
     input_shape: tuple[int, ...] | None = None,
     group: FiniteGroup | str | None = None,
 ) -> RedundancyReport:
-    """Look at the filters of every convolution of a network: what repeats along the poses, and what that would save.
+    """Return what repeats along the poses in the filters of every convolution of a network, and what that would save.
 
     For each group convolution, and as comparison for each separable one (its composed bank): principal components along
     the poses (arXiv:2106.04914, section 3.2), singular spectrum and lost energy of both factorisations (section 3.3),
@@ -147,9 +162,18 @@ def redundancy(
     Raises:
         ValueError: weights that are not finite (the layer is named), an unknown group, or inputs that are no images or
             too small.
+
+    Example:
+        >>> import sepgconv, torch
+        >>> network = sepgconv.create_model("p4cnn", width=2)
+        >>> report = sepgconv.analysis.redundancy(network, input_shape=(1, 28, 28))
+        >>> len(report.layers), len(report.group_layers)
+        (7, 6)
+        >>> sepgconv.analysis.redundancy(torch.nn.Conv2d(1, 2, 3)).summary.split(":")[0]
+        'Conv2d has no group convolution'
     """
     model = unwrap(model, "redundancy")
-    refuse_not_finite(model, "redundancy")
+    raise_if_not_finite(model, "redundancy")
     settled = settled_copy(model, "redundancy")  # its weights are those that the network answers with
     found = dict(_convolutions(settled))
     groups = {name: layer.group for name, layer in found.items() if not isinstance(layer, nn.Conv2d)}
@@ -158,6 +182,7 @@ def redundancy(
     with_poses = {name: each for name, each in groups.items() if each.order > 1}
     measured = {} if inputs is None else measured_agreement(settled, with_poses, inputs)
     shape = input_shape if input_shape is not None or inputs is None else tuple(inputs.shape[1:])
+    shape = None if shape is None else checked_input_shape(shape, "redundancy")
     costs = None if shape is None else cost(model, shape)
     macs: dict[str, int] = {} if costs is None else {row.name: row.nominal_macs for row in costs.layers}
     layers = tuple(

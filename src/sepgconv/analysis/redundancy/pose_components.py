@@ -22,6 +22,15 @@ def pose_components(weight: Tensor, *, standardise: bool = False) -> Tensor:
 
     Raises:
         ValueError: the weight is not of rank 5.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv.analysis import pose_components
+        >>> kernel = torch.randn(1, 1, 1, 3, 3, generator=torch.Generator().manual_seed(0))
+        >>> multiples = kernel * torch.tensor([1.0, 2.0, -1.0, 3.0]).view(4, 1, 1)
+        >>> shares = pose_components(multiples)
+        >>> tuple(shares.shape), round(float(shares[0, 0]), 6)
+        ((1, 4), 1.0)
     """
     if weight.ndim != 5:
         raise ValueError(f"pose_components: expected a filter bank (out, in, |G|, k, k), got {tuple(weight.shape)}")
@@ -45,6 +54,14 @@ def shuffle_kernels(weight: Tensor, generator: torch.Generator) -> Tensor:
     Args:
         weight: (out, in, |G|, k, k).
         generator: decides the order.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv.analysis import shuffle_kernels
+        >>> bank = torch.arange(8.0).view(1, 2, 4, 1, 1)
+        >>> dealt = shuffle_kernels(bank, torch.Generator().manual_seed(0))
+        >>> dealt.shape == bank.shape, sorted(dealt.flatten().tolist()) == bank.flatten().tolist()
+        (True, True)
     """
     kernels = weight.detach().flatten(0, 2)
     order = torch.randperm(len(kernels), generator=generator)

@@ -18,6 +18,13 @@ class PoseCorrelation:
         mean_absolute: the mean of its absolute value, which kernels that are negatives of each other raise, too.
         positive: share of pairs of different poses whose correlation is at least `STRONG`; over all filters.
         negative: share of those whose correlation is at most -`STRONG`: one kernel is nearly the negative of the other.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv.analysis import pose_correlation
+        >>> found = pose_correlation(torch.randn(2, 3, 4, 3, 3))
+        >>> tuple(found.per_filter.shape), tuple(found.mean.shape)
+        ((2, 3, 4, 4), (4, 4))
     """
 
     per_filter: Tensor
@@ -38,6 +45,14 @@ def pose_correlation(weight: Tensor) -> PoseCorrelation:
 
     Raises:
         ValueError: the weight is not of rank 5.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv.analysis import pose_correlation
+        >>> edge = torch.tensor([[1.0, 0.0, -1.0]]).expand(3, 3)
+        >>> found = pose_correlation(torch.stack([edge, -edge])[None, None])
+        >>> found.mean.round().tolist(), found.negative
+        ([[1.0, -1.0], [-1.0, 1.0]], 1.0)
     """
     if weight.ndim != 5:
         raise ValueError(f"pose_correlation: expected a filter bank (out, in, |G|, k, k), got {tuple(weight.shape)}")

@@ -20,8 +20,15 @@ class SeparationOption:
         energy_lost: share of the energy of the layer's filters that is lost, in [0, 1].
         parameters_before: of the layer as it is, bias included.
         parameters_after: of the separable layer.
-        macs_before: nominal multiply-accumulates for one picture, None where the size of the maps is not known.
+        macs_before: nominal multiply-accumulates for one image, None where the size of the maps is not known.
         macs_after: those of the separable layer.
+
+    Example:
+        >>> from sepgconv.analysis import redundancy
+        >>> from sepgconv.nn import GroupConv2d
+        >>> option = redundancy(GroupConv2d(2, 8, 3, "p4", bias=False)).layers[0].option("gc", 1)
+        >>> option.parameters_before, option.parameters_after, option.parameters_saved
+        (576, 136, 440)
     """
 
     layer: str
@@ -60,7 +67,7 @@ def separation_options(
         name: the layer's path.
         layer: the group convolution.
         energies: of its filters, for each sharing to be tried.
-        macs: its nominal multiply-accumulates for one picture, if known.
+        macs: its nominal multiply-accumulates for one image, if known.
     """
     options: list[SeparationOption] = []
     before = sum(p.numel() for p in layer.parameters())

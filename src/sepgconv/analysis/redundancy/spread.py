@@ -16,6 +16,12 @@ class Spread:
         lower: the lower quartile.
         median: the median.
         upper: the upper quartile.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv.analysis import spread
+        >>> spread(torch.arange(5.0))
+        Spread(count=5, mean=2.0, lower=1.0, median=2.0, upper=3.0)
     """
 
     count: int
@@ -30,6 +36,14 @@ def spread(values: Tensor) -> Spread | None:
 
     Args:
         values: of any shape; NaN are left out. Between two values the quartiles are interpolated.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv.analysis import spread
+        >>> spread(torch.tensor([1.0, 3.0, float("nan")])).median
+        2.0
+        >>> spread(torch.tensor([float("nan")])) is None
+        True
     """
     known = values.detach().double().flatten()
     known = known[~known.isnan()]

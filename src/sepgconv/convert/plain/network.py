@@ -1,14 +1,16 @@
 """to_plain: a network of group layers as a network of ordinary ones."""
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, fx, nn
 
+from sepgconv._arguments import checked_input_shape
 from sepgconv._comparison import answer_of, explained, largest_difference, precisions, widened
 from sepgconv._foreign import acting_hooks, foreign_layers, refuse_hooks_of_all
 from sepgconv._modules import copy_network, settled_copy
+from sepgconv._nan_check import raise_if_not_finite
 from sepgconv.convert.plain.layers import is_layer
 from sepgconv.convert.plain.norms import activate_in_place, fold_norms
 from sepgconv.convert.plain.operations import Conversion
@@ -71,7 +73,9 @@ def to_plain(
         True
     """
     network = evaluating_copy(model)
-    shape = default_shape(network) if input_shape is None else input_shape
+    if input_shape is not None:
+        input_shape = checked_input_shape(input_shape, "to_plain", feature_maps=True)
+    shape = input_shape or default_shape(network)
     reference = copy_network(model, "conversion").eval()  # weights computed at every call, as in the network itself
     wide, types = widened(network), precisions(network)
     if wide is network or len(types) > 1 or not takes(wide, example_input(wide, shape)):
@@ -129,25 +133,8 @@ def evaluating_copy(model: nn.Module) -> nn.Module:
         if isinstance(module, FrozenConv2d | FrozenNorm2d):
             refuse(name, "compile_for_inference made it; give the network that it was made from")
     refuse_hooks_of_all("conversion")
-    _refuse_bad_weights(model)
+    raise_if_not_finite(model, "conversion")
     return settled_copy(model, "conversion")
-
-
-def _refuse_bad_weights(model: nn.Module) -> None:
-    """Raise if the weights of a network are not in memory, or not finite.
-
-    Raises:
-        ValueError: the first such weight is named.
-    """
-    tensors: Iterable[tuple[str, Tensor]] = (*model.named_parameters(), *model.named_buffers())
-    for name, tensor in tensors:
-        if tensor.is_meta:
-            raise ValueError(f"the weights of the network are not in memory ({name} is on 'meta'); load them first")
-        if tensor.is_floating_point() and bool(tensor.isnan().any()):
-            raise ValueError(f"{name} holds NaN; its outputs would be NaN: train it again, or load earlier weights")
-    for name, parameter in model.named_parameters():
-        if not bool(parameter.isfinite().all()):
-            raise ValueError(f"{name} holds infinite numbers; train the network again, or load earlier weights")
 
 
 def probes(model: nn.Module, shape: tuple[int, ...]) -> list[Tensor]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from sepgconv._arguments import checked_input_shape
 from sepgconv._comparison import ROUNDING, Pair, widened
 from sepgconv._messages import require
 from sepgconv.convert.plain.files import Export
@@ -76,7 +77,9 @@ def to_onnx(
         require(library, extra="export", purpose="writing ONNX files")
     given = evaluating_copy(model)
     network = widened(given)
-    shape = default_shape(network) if input_shape is None else input_shape
+    if input_shape is not None:
+        input_shape = checked_input_shape(input_shape, "to_onnx", feature_maps=True)
+    shape = input_shape or default_shape(network)
     if takes(given, example_input(given, shape)) and not takes(network, example_input(network, shape)):
         raise ValueError(
             f"{type(model).__name__} cannot be written as ONNX: files are in single precision, and its code fixes "

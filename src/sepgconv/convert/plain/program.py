@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config  # pyright: ignore[reportPrivateUsage] (as torch.onnx does)
 
+from sepgconv._arguments import checked_input_shape
 from sepgconv._comparison import Pair, explained, largest_difference, widened
 from sepgconv.convert.plain.files import FREE, Export, write_compared
 from sepgconv.convert.plain.network import evaluating_copy, probes, takes, to_plain
@@ -69,7 +70,9 @@ def to_program(
     if path.suffix != ".pt2":
         raise ValueError(f"a torch.export program needs a name that ends in .pt2, got {path.name!r}")
     network = evaluating_copy(model)
-    shape = default_shape(network) if input_shape is None else input_shape
+    if input_shape is not None:
+        input_shape = checked_input_shape(input_shape, "to_program", feature_maps=True)
+    shape = input_shape or default_shape(network)
     written = to_plain(network, input_shape=shape) if plain else network
 
     wide = widened(written)

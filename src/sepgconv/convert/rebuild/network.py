@@ -8,6 +8,7 @@ import torch
 from torch import fx, nn
 from torch.fx.node import map_arg
 
+from sepgconv._arguments import accept_old_order, checked_input_shape
 from sepgconv._evaluation import evaluation
 from sepgconv._foreign import refuse_beside_the_code, refuse_hooks_of_all
 from sepgconv._messages import one_of
@@ -26,12 +27,13 @@ from sepgconv.symmetry import FiniteGroup
 from sepgconv.symmetry import group as find_group
 
 
+@accept_old_order("model", "group", "sharing")
 def equivariant(
     model: nn.Module,
     group: FiniteGroup | str,
+    input_shape: tuple[int, ...],
     sharing: Sharing | None = None,
     *,
-    input_shape: tuple[int, int, int],
     budget: Budget = "parameters",
     limit: int | None = None,
     global_pool: bool = False,
@@ -62,8 +64,8 @@ def equivariant(
         model: the CNN, of torch's layers and functions, in a `Sequential` or in a forward of your own. It does not
             change; its weights are not used.
         group: a `FiniteGroup` or its name.
+        input_shape: (channels, height, width) of the images, without a batch axis.
         sharing: None for group convolutions, "gc" or "g" for separable ones.
-        input_shape: (channels, height, width) of the images.
         budget: what to keep to, "parameters" or "macs" (nominal multiplications of one image, as
             `sepgconv.analysis.cost` counts them).
         limit: the most of it. Default: what the model itself has.
@@ -97,8 +99,7 @@ def equivariant(
         >>> torch.allclose(rebuilt(images), rebuilt(images.rot90(1, (-2, -1))), atol=1e-4)
         True
     """
-    if len(input_shape) != 3 or any(side < 1 for side in input_shape):
-        raise ValueError(f"equivariant: input_shape must be (channels, height, width), got {tuple(input_shape)}")
+    channels, height, width = checked_input_shape(input_shape, "equivariant")
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise ValueError(f"equivariant: limit must be a positive number of {budget}, got {limit!r}")
     budget = one_of("budget", budget, BUDGETS)
@@ -109,14 +110,14 @@ def equivariant(
     refuse_beside_the_code("equivariant", model)
     like = reference_tensor(model)
     target = Target(find_group(group), sharing, like.device, like.dtype)
-    recording = trace(model, input_shape)
+    recording = trace(model, (channels, height, width))
     rewritten = plan(recording, target, global_pool=global_pool)
     if limit is None:
-        costs = cost(model, input_shape)
+        costs = cost(model, (channels, height, width))
         limit = costs.parameters if budget == "parameters" else costs.nominal_macs
     factor = widest(rewritten, Counter(rewritten, target, budget), limit)
     rebuilt = _build(rewritten, factor, target, type(model).__name__)
-    _refuse_what_does_not_run(rebuilt, rewritten, recording, input_shape)
+    _refuse_what_does_not_run(rebuilt, rewritten, recording, (channels, height, width))
     return rebuilt.train(model.training)
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from sepgconv._table import Table
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -21,23 +23,6 @@ class Figure:
     caption: str
     wide: bool = False
     legend: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table.
-
-    Attributes:
-        caption: what it shows.
-        columns: headings; the first is text, as are the first cells of the rows, the others are numbers.
-        rows: cells.
-        text_columns: how many columns, from the first, are text.
-    """
-
-    caption: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    text_columns: int = 1
 
 
 @dataclass(frozen=True, slots=True)

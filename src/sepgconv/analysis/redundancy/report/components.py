@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sepgconv._numbers import percent, tenths
+from sepgconv._numbers import percent
+from sepgconv._table import Table
 from sepgconv._text import visible
 from sepgconv.analysis.redundancy import LayerRedundancy, Spread, spread
-from sepgconv.analysis.redundancy.report.block import Block, Figure, Table
+from sepgconv.analysis.redundancy.report.block import Block, Figure
 from sepgconv.analysis.redundancy.report.svg import BLUE, GREY, draw_svg
 
 if TYPE_CHECKING:
@@ -77,13 +78,13 @@ def _was(earlier: tuple[Spread | None, ...]) -> str:
 def _table(now: tuple[Spread | None, ...], earlier: tuple[Spread | None, ...]) -> Table:
     columns = ["component", "mean", "median", "lower quartile", "upper quartile"]
     rows = [
-        [str(number), *(tenths(v) for v in (s.mean, s.median, s.lower, s.upper))]
+        [str(number), *(percent(v, decimals=1) for v in (s.mean, s.median, s.lower, s.upper))]
         for number, s in enumerate(now, 1)
         if s is not None
     ]
     if earlier and all(s is not None for s in earlier):
         columns.append("mean before")
-        rows = [[*row, tenths(s.mean)] for row, s in zip(rows, earlier, strict=False) if s is not None]
+        rows = [[*row, percent(s.mean, decimals=1)] for row, s in zip(rows, earlier, strict=False) if s is not None]
     return Table("Share of variance of each component, over the filters", columns, rows)
 
 

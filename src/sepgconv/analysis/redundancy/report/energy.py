@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sepgconv._numbers import tenths
+from sepgconv._numbers import percent
+from sepgconv._table import Table
 from sepgconv.analysis.redundancy import LayerRedundancy, Separability
-from sepgconv.analysis.redundancy.report.block import Block, Figure, Table
+from sepgconv.analysis.redundancy.report.block import Block, Figure
 from sepgconv.analysis.redundancy.report.svg import BLUE, ORANGE, draw_svg
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def _table(layer: LayerRedundancy, before: LayerRedundancy | None) -> Table:
 
 
 def _row(energy: Separability, state: str, ranks: range) -> list[str]:
-    return [f"{energy.sharing}{state}", *(tenths(energy.lost_at(rank)) for rank in ranks)]
+    return [f"{energy.sharing}{state}", *(percent(energy.lost_at(rank), decimals=1) for rank in ranks)]
 
 
 def _draw(figure: "Drawing", layer: LayerRedundancy, before: LayerRedundancy | None) -> None:

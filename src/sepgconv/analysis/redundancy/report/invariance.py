@@ -1,10 +1,11 @@
-"""Kernels that a turn or mirror leaves as they are."""
+"""Kernels that a rotation or mirror leaves as they are."""
 
 from typing import TYPE_CHECKING
 
 from sepgconv._numbers import hundredths
+from sepgconv._table import Table
 from sepgconv.analysis.redundancy import LayerRedundancy
-from sepgconv.analysis.redundancy.report.block import Block, Figure, Table
+from sepgconv.analysis.redundancy.report.block import Block, Figure
 from sepgconv.analysis.redundancy.report.svg import BLUE, GREY, INK, draw_svg
 
 if TYPE_CHECKING:

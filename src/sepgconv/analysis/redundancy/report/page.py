@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from sepgconv._messages import require
 from sepgconv._numbers import count, large, plural
+from sepgconv._table import Table, table_as_html
 from sepgconv._text import visible
 from sepgconv.analysis.redundancy import LayerRedundancy, RedundancyReport
 from sepgconv.analysis.redundancy.report.block import Block, Figure
@@ -17,7 +18,8 @@ from sepgconv.analysis.redundancy.report.energy import energy_block
 from sepgconv.analysis.redundancy.report.filters import filters_block
 from sepgconv.analysis.redundancy.report.invariance import invariance_block
 from sepgconv.analysis.redundancy.report.maps import maps_block
-from sepgconv.analysis.redundancy.report.options import ranked_block, ranks_table
+from sepgconv.analysis.redundancy.report.ranking import ranked_block
+from sepgconv.analysis.redundancy.table import ranks_table
 
 MOST_OPEN = 8  # layers; of a deeper network only the best candidates are unfolded at first
 
@@ -59,6 +61,13 @@ def render_redundancy(
     Raises:
         ValueError: `before` has no layer in common with the report.
         ImportError: the extra "train" is not installed.
+
+    Example:
+        >>> from sepgconv.analysis import redundancy, render_redundancy
+        >>> from sepgconv.nn import GroupConv2d
+        >>> page = render_redundancy(redundancy(GroupConv2d(2, 2, 3, "p2")), title="Filters")
+        >>> page.startswith("<!DOCTYPE html>"), "<title>Filters</title>" in page
+        (True, True)
     """
     for module in ("jinja2", "matplotlib"):
         require(module, extra="train", purpose="a report")
@@ -82,6 +91,7 @@ def render_redundancy(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    pages.filters["table"] = _table
     page = pages.get_template("redundancy.html").render(
         title=title or f"Redundancy of {report.network}",
         facts=_facts(report),
@@ -107,6 +117,10 @@ def _shown(value: object) -> object:
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
+def _table(table: Table) -> Markup:
+    return Markup(table_as_html(table))
+
+
 def _same_layer(before: RedundancyReport | None, layer: LayerRedundancy) -> LayerRedundancy | None:
     if before is None:
         return None
@@ -123,7 +137,7 @@ def _by_kept_energy(report: RedundancyReport) -> list[LayerRedundancy]:
 def _facts(report: RedundancyReport) -> list[str]:
     facts = [f"{count(report.parameters)} parameters"]
     if report.nominal_macs is not None:
-        facts.append(f"{large(report.nominal_macs)} multiply-accumulates for a picture")
+        facts.append(f"{large(report.nominal_macs)} multiply-accumulates for an image")
     groups = sorted({layer.group for layer in report.group_layers if layer.group})
     facts.append(f"group {', '.join(groups)}" if groups else "no group")
     roles = [layer.role for layer in report.layers]

@@ -1,0 +1,90 @@
+"""The examples in docstrings run, for every public object that has one; where they are complete, none is missing."""
+
+import doctest
+import importlib
+import inspect
+import os
+
+import pytest
+
+MODULES = (
+    "sepgconv", "sepgconv.nn", "sepgconv.functional", "sepgconv.analysis", "sepgconv.convert", "sepgconv.symmetry",
+    "sepgconv.models", "sepgconv.data", "sepgconv.tasks", "sepgconv.testing", "sepgconv.inference", "sepgconv.interop",
+)  # fmt: skip
+# Of these every public function and class has an example. Others join when theirs are written.
+COVERED = ("sepgconv.analysis", "sepgconv.testing")
+
+
+def public(module):
+    """The public functions and classes of a module, by name."""
+    found = importlib.import_module(module)
+    objects = {name: getattr(found, name) for name in found.__all__}
+    return {name: each for name, each in objects.items() if callable(each) and each.__module__.startswith("sepgconv")}
+
+
+def examples(name, found):
+    """The doctests of an object and, for a class, of its methods."""
+    module = importlib.import_module(inspect.unwrap(found).__module__)
+    return [test for test in doctest.DocTestFinder().find(found, name, module=module, globs={}) if test.examples]
+
+
+def collected():
+    """One for each object that has an example, though it has several public places."""
+    seen = {}
+    for module in MODULES:
+        for name, found in public(module).items():
+            if id(found) not in seen and (tests := examples(name, found)):
+                seen[id(found)] = (f"{module}.{name}", tests)
+    return dict(seen.values())
+
+
+def run(test):
+    """Run one doctest; return what it reports of failures."""
+    said = []
+    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    doctest.DocTestRunner(optionflags=options, verbose=False).run(test, out=said.append)
+    return "".join(said)
+
+
+EXAMPLES = collected()
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # what an example writes
+    for test in EXAMPLES[name]:
+        failures = run(test)
+        assert not failures, failures
+    assert os.listdir(tmp_path) == [] or "save" in name or "to_" in name
+
+
+@pytest.mark.parametrize("module", COVERED)
+def test_every_public_object_has_an_example(module):
+    missing = [name for name, found in public(module).items() if not examples(name, found)]
+    assert not missing, f"public functions and classes of {module} without an example in their docstring: {missing}"
+
+
+def test_a_wrong_example_is_seen():
+    """Negative control: another answer, an error, and an object without an example."""
+
+    def wrong():
+        """Return three.
+
+        >>> 1 + 1
+        3
+        """
+
+    def broken():
+        """Raise.
+
+        >>> undefined_name
+        """
+
+    def none():
+        """Have no example."""
+
+    find = doctest.DocTestFinder().find
+    assert "Expected:\n    3\nGot:\n    2" in run(find(wrong, "wrong", globs={})[0])
+    assert "NameError" in run(find(broken, "broken", globs={})[0])
+    assert not [test for test in find(none, "none", globs={}) if test.examples]
