@@ -11,7 +11,6 @@ from numpy import ndarray
 
 from sepgconv._rotation import rotate_images
 from sepgconv.data.download import RemoteFile
-from sepgconv.data.rotation import rotate_images
 from sepgconv.data.rotmnist import PUBLISHED, Sources, load_rotmnist
 
 SIDE, SIZES = 6, (5, 3, 8)
