@@ -8,11 +8,22 @@ Which cases run is the same every time; `pytest --products` runs all.
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Hashable, Mapping, Sequence
+from contextlib import contextmanager
 
 import pytest
 
-Case = Mapping[str, int]  # parameter -> index of its value
+Case = Mapping[str, Hashable]  # parameter -> its value
+
+
+@contextmanager
+def named(**case: object) -> Generator[None]:
+    """Say in a failure which case of a loop it is of."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"in the case {', '.join(f'{name}={value!r}' for name, value in case.items())}")
+        raise
 
 
 def covering(cases: Sequence[Case], strength: int) -> list[int]:
@@ -28,8 +39,8 @@ def covering(cases: Sequence[Case], strength: int) -> list[int]:
     names = sorted(cases[0]) if cases else []
     strength = min(strength, len(names))
     combinations = [set(itertools.combinations([(name, case[name]) for name in names], strength)) for case in cases]
-    missing = set[tuple[tuple[str, int], ...]]().union(*combinations)
-    used, chosen, left = Counter[tuple[str, int]](), list[int](), dict.fromkeys(range(len(cases)))
+    missing = set[tuple[tuple[str, Hashable], ...]]().union(*combinations)
+    used, chosen, left = Counter[tuple[str, Hashable]](), list[int](), dict.fromkeys(range(len(cases)))
     while missing:
         best = min(
             left,
@@ -40,6 +51,20 @@ def covering(cases: Sequence[Case], strength: int) -> list[int]:
         missing -= combinations[best]
         used.update(cases[best].items())
     return sorted(chosen)
+
+
+def parameters(item: pytest.Item) -> Case:
+    """Return what a test runs on: a row of each `parametrize`, and a value of each fixture with parameters.
+
+    Values are told apart by their identity, because many cannot be compared.
+    """
+    left = {name: id(value) for name, value in item.callspec.params.items()}
+    rows = dict[str, Hashable]()
+    for mark in item.iter_markers("parametrize"):
+        names = mark.args[0].split(",") if isinstance(mark.args[0], str) else mark.args[0]
+        names = [name.strip() for name in names]
+        rows[", ".join(names)] = tuple(left.pop(name) for name in names)
+    return {**left, **rows}
 
 
 def thinned(items: Sequence[pytest.Item]) -> list[pytest.Item]:
@@ -55,6 +80,6 @@ def thinned(items: Sequence[pytest.Item]) -> list[pytest.Item]:
     left_out = set[pytest.Item]()
     for group in marked.values():
         (strength,) = group[0].get_closest_marker("covering").args
-        kept = {group[i] for i in covering([item.callspec.indices for item in group], strength)}
+        kept = {group[i] for i in covering([parameters(item) for item in group], strength)}
         left_out |= set(group) - kept
     return [item for item in items if item not in left_out]

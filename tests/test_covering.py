@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.conftest import pytest_collection_modifyitems
-from tests.covering import covering
+from tests.covering import covering, named, parameters
 
 SIZES = [(17, 8), (9, 8, 9), (8, 8, 4, 3), (2, 2, 2, 2, 2)]
 
@@ -50,14 +50,23 @@ def test_cases_that_there_are_not_are_not_needed():
     assert covering([], 1) == []
 
 
+def test_a_failure_names_its_case():
+    with pytest.raises(AssertionError) as failure, named(kind="a", size=3):
+        raise AssertionError
+    assert failure.value.__notes__ == ["in the case kind='a', size=3"]
+
+
 class Item:
     """What `thinned` asks of a test of pytest."""
 
-    def __init__(self, nodeid, indices, *marks):
-        self.nodeid, self.callspec, self.marks = nodeid, SimpleNamespace(indices=indices), marks
+    def __init__(self, nodeid, params, *marks):
+        self.nodeid, self.callspec, self.marks = nodeid, SimpleNamespace(params=params), marks
 
     def get_closest_marker(self, name):
         return SimpleNamespace(args=self.marks) if self.marks else None
+
+    def iter_markers(self, name):
+        return iter([])
 
 
 @pytest.mark.parametrize("products", [False, True])
@@ -73,3 +82,15 @@ def test_marked_tests_are_thinned_unless_products_are_asked_for(products):
         assert [item for item in left if item in whole] == whole
         assert len([item for item in left if item in thin]) == 4
         assert left == sorted(left, key=items.index)
+
+
+@pytest.fixture(params=["p1", "p4"])
+def group(request):
+    return request.param
+
+
+@pytest.mark.parametrize(("sharing", "execution"), [("gc", "fourier"), ("g", "composed"), ("gc", "composed")])
+@pytest.mark.parametrize("planar", [{}, {"stride": 2}])
+def test_a_row_of_values_is_one_value(request, group, sharing, execution, planar):
+    found = parameters(request.node)
+    assert found == {"group": id(group), "sharing, execution": (id(sharing), id(execution)), "planar": (id(planar),)}

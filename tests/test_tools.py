@@ -41,8 +41,10 @@ def mutation(code, broken, test="tests/test_double.py"):
 def test_a_fault_is_caught_by_the_likely_tests_or_by_others(repository):
     seen = judge(mutation("2 * x", "3 * x"), repository)
     assert (seen.caught, seen.by, seen.likely) == (True, "tests/test_double.py::test_double", True)
-    seen = judge(mutation("2 * x", "3 * x", "tests/test_more.py"), repository)
+    other = mutation("2 * x", "3 * x", "tests/test_more.py")
+    seen = judge(other, repository)
     assert (seen.caught, seen.by, seen.likely) == (True, "tests/test_double.py::test_double", False)
+    assert not judge(other, repository, others=False).caught
     assert "2 * x" in (repository / "src/small.py").read_text()  # a copy was broken
 
 
@@ -80,7 +82,7 @@ def test_verdicts_are_written_and_kept(tmp_path, monkeypatch, capsys):
     assert read(path) == kept
     assert json.loads(path.read_text())[name]["caught"] is True
     monkeypatch.setattr(broken_code, "MUTATIONS", MUTATIONS[:2])
-    monkeypatch.setattr(broken_code, "judge", lambda mutation: Verdict(False, None, False, 2.0))
+    monkeypatch.setattr(broken_code, "judge", lambda mutation, others: Verdict(False, None, not others, 2.0))
     monkeypatch.setattr(broken_code, "confirm", lambda verdicts: verdicts)
     assert broken_code.main(["--json", str(path)]) == 1
     assert read(path) == kept | {MUTATIONS[1].name: Verdict(False, None, False, 2.0)}

@@ -191,8 +191,7 @@ CONVOLUTION = (
         "maps of another half precision are not cast in mixed precision",
         "if x.dtype in HALVES and casts(x.device.type):",
         "if False:",
-        "nn/test_modes.py",
-        "functional/test_recompute.py",
+        "nn/test_bad_inputs.py",
     ),
     _mutation(
         "compiled-bias",

@@ -25,6 +25,7 @@ def arguments(group, sharing, planar, channels=(3, 5), size=(7, 9), kernel=3):
 
 @pytest.mark.parametrize("planar", PLANAR, ids=str)
 @pytest.mark.parametrize(("sharing", "execution"), RUN)
+@pytest.mark.covering(2)
 def test_executed_macs_are_those_that_run(group, sharing, execution, planar):
     x, pointwise = torch.randn(1, 3, group.order, 7, 9), torch.randn(5, 3, group.order)
     depthwise = torch.randn(5, 3, 3) if sharing == "gc" else torch.randn(5, 3, 3, 3)
@@ -80,6 +81,7 @@ def test_auto_takes_the_cheaper_execution(group):
 
 @pytest.mark.parametrize("device", ["cpu", "cuda", "meta"])
 @pytest.mark.parametrize(("sharing", "execution"), RUN)
+@pytest.mark.covering(1)
 def test_an_explicit_execution_is_obeyed(group, sharing, execution, device):
     for kernel in (1, 3):
         case = arguments(group, sharing, {}, kernel=kernel)

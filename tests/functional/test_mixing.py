@@ -121,6 +121,7 @@ def test_backward_of_the_products_is_that_of_torch(group):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.covering(1)
 def test_tables_are_exact_in_every_precision(group, dtype):
     for table in fourier_tables(group):
         assert torch.equal(table.to(dtype).float(), table)
@@ -128,12 +129,14 @@ def test_tables_are_exact_in_every_precision(group, dtype):
 
 
 @pytest.mark.parametrize("channels", [(1, 1), (1, 4), (5, 1)], ids=str)
+@pytest.mark.covering(1)
 def test_single_channels(group, channels):
     x, pointwise = folded(group, channels[0], batch=1), torch.randn(channels[1], channels[0], group.order)
     torch.testing.assert_close(in_irreps(group, x, pointwise), by_definition(group, x, pointwise))
 
 
 @pytest.mark.parametrize("with_gradients", [True, False])
+@pytest.mark.covering(1)
 def test_an_empty_batch_is_mixed_to_an_empty_batch(group, with_gradients):
     with torch.set_grad_enabled(with_gradients):
         assert in_irreps(group, folded(group, batch=0), weights(group)).shape == (0, group.order * OUT, 4, 5)

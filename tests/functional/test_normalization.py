@@ -13,6 +13,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 
 @pytest.mark.parametrize("affine", [(False, False), (True, False), (True, True)], ids=str)
+@pytest.mark.covering(1)
 def test_every_position_is_normalised_over_channels_and_poses(group, affine):
     x = torch.randn(2, 3, group.order, 4, 5) * 3 + 1
     weight, bias = (torch.randn(3) if given else None for given in affine)
@@ -144,6 +145,7 @@ class TestNormAndReluAsOneStep:
 
     @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
     @pytest.mark.parametrize("given", [(True, True), (True, False), (False, False)], ids=str)
+    @pytest.mark.covering(2)
     def test_is_two_steps_with_their_gradients(self, group, training, given):
         x, affine, running = self.setting(group)
         affine = [p if there else None for p, there in zip(affine, given, strict=True)]
@@ -178,6 +180,7 @@ class TestNormAndReluAsOneStep:
         assert z.requires_grad
 
     @pytest.mark.parametrize("relu", [True, False])
+    @pytest.mark.covering(1)
     def test_the_result_may_be_changed_in_place(self, group, relu):
         if relu and group.order == 1:
             pytest.skip("with one pose the steps are torch's, whose ReLU keeps its result")

@@ -80,6 +80,7 @@ def average(window):
         ((2, 3), (1, 2), (1, 1), (2, 1)),
     ],
 )
+@pytest.mark.covering(1)
 def test_planar_pools_take_every_pose_alone(group, kernel, stride, padding, dilation):
     x = maps(group, 6, 7)
     expected = window_pool(x, biggest, kernel, stride, padding, dilation, -torch.inf)
@@ -95,6 +96,7 @@ def test_stride_is_the_window_if_not_given(group):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 3), (2, 5), (6, 7)])
+@pytest.mark.covering(1)
 def test_adaptive_pool_averages_the_windows_between_the_cuts(group, size):
     x = maps(group, 6, 7)
     result = adaptive_avg_pool2d(x, size)
@@ -207,6 +209,7 @@ class TestMaxPoolKeepsIndicesOnly:
     @pytest.mark.parametrize(
         "window", [(2,), (3, 1, 1), (3, 2, 1), (2, 3), (2, 1, 1, 2), ((3, 2), (2, 1), (1, 0))], ids=str
     )
+    @pytest.mark.covering(2)
     def test_is_the_pool_of_torch_with_its_gradients(self, group, window, layout):
         x = maps(group, 7, 6).contiguous(memory_format=layout).requires_grad_()
         y = max_pool2d(x, *window)

@@ -54,6 +54,7 @@ def by_definition(x, pointwise, depthwise, bias, group, sharing, **planar):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("sharing", ["gc", "g"])
+@pytest.mark.covering(2)
 def test_is_the_sum_of_its_terms_forward_and_backward(group, sharing, case):
     """Forward against the loops; gradients against those of the composed convolution, which torch differentiates."""
     rank, kernel, planar, size = case
@@ -92,6 +93,7 @@ def test_padding_modes_and_no_bias(sharing, execution):
 
 
 @pytest.mark.parametrize(("sharing", "execution"), RUN)
+@pytest.mark.covering(1)
 def test_a_bank_separated_at_full_rank_is_that_convolution(group, sharing, execution):
     weight, x = torch.randn(OUT, IN, group.order, 2, 2), torch.randn(1, IN, group.order, 4, 3)
     rank = sepgconv.functional.full_rank(IN, group.order, (2, 2), sharing)
@@ -155,6 +157,7 @@ def test_second_derivatives_vmap_and_mixed_precision(sharing, execution):
 @pytest.mark.parametrize("group", ["p1", "p4"])
 @pytest.mark.parametrize("out", [1, 3])
 @pytest.mark.parametrize(("sharing", "execution"), RUN)
+@pytest.mark.covering(2)
 def test_answers_lie_as_those_of_every_layer_do(group, sharing, execution, out):
     x, *factors, bias = problem(group, sharing, 2, out=out)
     for with_gradients in (True, False):
@@ -190,6 +193,7 @@ def test_pieces_are_cut_by_the_maps_of_all_terms(monkeypatch):
 @pytest.mark.parametrize("group", ["p1", "p4m"])
 @pytest.mark.parametrize("rank", [2, 5])
 @pytest.mark.parametrize(("sharing", "execution"), RUN)
+@pytest.mark.covering(2)
 def test_executed_macs_are_those_that_run(group, sharing, execution, rank):
     planar, group = {"stride": 2, "padding": 1}, sepgconv.group(group)
     x, *factors, _ = problem(group, sharing, rank, size=(7, 9))

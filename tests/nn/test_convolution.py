@@ -37,6 +37,7 @@ REFERENCE = [
 
 @torch.no_grad()
 @pytest.mark.parametrize(("options", "size"), REFERENCE, ids=str)
+@pytest.mark.covering(2)
 def test_is_the_loop_over_its_definition(convolution, group, options, size):
     module, x = randomised(convolution.build(group, **options)), convolution.input(group, *size, batch=1)
     planar = {name: value for name, value in options.items() if name != "kernel_size"}
@@ -112,12 +113,14 @@ EXACT = [
 
 
 @pytest.mark.parametrize(("options", "size"), EXACT, ids=str)
+@pytest.mark.covering(2)
 def test_is_equivariant_under_every_element(convolution, group, options, size):
     module = randomised(convolution.build(group, **options))
     for height, width in (size, (max(size), max(size)) if "stride" not in options else (size[0], size[0])):
         assert_equivariant(module, convolution.input(group, height, width), group)
 
 
+@pytest.mark.covering(1)
 def test_gradients_are_equivariant(convolution, group):
     """The gradient by the input moves with the input, those by the parameters stay as they are."""
     module, x = randomised(convolution.build(group, padding=1)), convolution.input(group)
@@ -144,6 +147,7 @@ def test_gradients_are_equivariant(convolution, group):
     ],
     ids=str,
 )
+@pytest.mark.covering(2)
 def test_unequal_sides_are_exact_where_the_axes_stay(convolution, name, options, size):
     assert_equivariant(randomised(convolution.build(name, **options)), convolution.input(name, *size), name)
 
@@ -160,6 +164,7 @@ class TestNegativeControls:
         with pytest.raises(AssertionError, match="Sequential is not equivariant to element"):
             assert_equivariant(folded, x, group)
 
+    @pytest.mark.covering(1)
     def test_a_stride_of_two_on_an_even_map_is_not_equivariant(self, convolution, name):
         group = sepgconv.group(name)
         module = convolution.build(name, 3, stride=2, padding=1)
@@ -169,6 +174,7 @@ class TestNegativeControls:
         assert min(errors[g] for g in reversing) > 0.05
         assert max((errors[g] for g in set(errors) - reversing), default=0) < TOLERANCE[torch.float64]
 
+    @pytest.mark.covering(1)
     def test_one_wrong_row_in_the_tables_is_noticed(self, convolution, name, tables_of):
         module = convolution.build(name, 3)
         x = convolution.input(name, 7, 7)
@@ -193,6 +199,7 @@ class TestNegativeControls:
             assert_equivariant(module, x, name)
 
     @pytest.mark.parametrize("size", [1e-3, 1e-9])
+    @pytest.mark.covering(1)
     def test_weights_that_differ_between_poses_are_noticed(self, convolution, name, size):
         order = sepgconv.group(name).order
         per_pose = 1 + size * torch.linspace(0, 1, order)[:, None, None]
@@ -202,6 +209,7 @@ class TestNegativeControls:
             assert_equivariant(module, convolution.input(name, 7, 7), name)
 
 
+@pytest.mark.covering(1)
 def test_tolerances_hold_in_lower_precision(convolution, group):
     for dtype in (torch.float32, torch.bfloat16):
         module = convolution.build(group, 3).to(dtype)

@@ -35,6 +35,7 @@ class TestGroupBatchNorm2d:
     @pytest.mark.parametrize(
         "options", [{}, {"momentum": None}, {"affine": False}, {"track_running_stats": False}], ids=str
     )
+    @pytest.mark.covering(1)
     def test_is_batch_norm_with_the_poses_as_further_pictures(self, group, options):
         norm, plain = GroupBatchNorm2d(3, **options), nn.BatchNorm2d(3, **options)
         for step in range(3):
@@ -85,6 +86,7 @@ class TestGroupLayerNorm:
 
 class TestGroupDropout:
     @pytest.mark.parametrize("p", [0.2, 0.7])
+    @pytest.mark.covering(1)
     def test_drops_whole_channels_with_all_poses_and_scales_the_others(self, group, p):
         x = torch.rand(40, 50, group.order, 2, 3) + 1
         y = GroupDropout(p)(x)
@@ -115,6 +117,7 @@ class TestGroupDropout:
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("size", [(4, 4), (5, 6)], ids=str)
 @pytest.mark.parametrize("layer", [GroupBatchNorm2d, GroupLayerNorm, lambda channels: GroupDropout()])
+@pytest.mark.covering(2)
 def test_is_equivariant_under_every_element(group, layer, size):
     module = layer(3)
     for name, value in module.state_dict().items():

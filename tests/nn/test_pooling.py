@@ -9,6 +9,7 @@ import sepgconv
 from sepgconv import functional
 from sepgconv.nn import AdaptiveAvgPool2d, AvgPool2d, GroupMaxPool, GroupMeanPool, MaxPool2d
 from sepgconv.testing import assert_equivariant
+from tests.covering import named
 
 
 def test_modules_are_their_functions(group):
@@ -23,14 +24,16 @@ def test_modules_are_their_functions(group):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("size", [(7, 5), (9, 9)], ids=str)
 @pytest.mark.parametrize(
     "pool",
     [MaxPool2d(3, 2), MaxPool2d(3, 1, 1), AvgPool2d(3, 2, 1), AvgPool2d(1, 2), AdaptiveAvgPool2d(2)],
     ids=repr,
 )
-def test_planar_pools_are_equivariant_where_the_windows_fit(group, pool, size):
-    assert_equivariant(pool, torch.randn(2, 3, group.order, *size), group)
+@pytest.mark.covering(1)
+def test_planar_pools_are_equivariant_where_the_windows_fit(group, pool):
+    for size in [(7, 5), (9, 9)]:
+        with named(size=size):
+            assert_equivariant(pool, torch.randn(2, 3, group.order, *size), group)
 
 
 @pytest.mark.usefixtures("float64")

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.usefixtures("unchecked")
     ],
     ids=lambda options: list(options)[-1],
 )
+@pytest.mark.covering(1)
 def test_unequal_sides_are_refused_under_quarter_turns_only(convolution, group, options):
     name = list(options)[-1]
     if group.exchanges_axes:
@@ -45,6 +46,7 @@ def test_unequal_sides_are_refused_under_quarter_turns_only(convolution, group, 
     ],
     ids=str,
 )
+@pytest.mark.covering(1)
 def test_arguments_that_cannot_be_meant_are_refused(convolution, options, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         convolution.build("p4", **options)
@@ -102,6 +104,7 @@ IMAGES = {
 
 
 @pytest.mark.parametrize("case", range(5))
+@pytest.mark.covering(1)
 def test_inputs_that_do_not_fit_are_refused_with_the_remedy(convolution, case):
     shape, remedy = list((IMAGES if convolution.image else MAPS).items())[case]
     with pytest.raises(ValueError, match=re.escape(remedy)):

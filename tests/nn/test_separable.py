@@ -22,6 +22,7 @@ class TestBothSharings:
         [{}, {"stride": 2, "padding": 1}, {"dilation": 2, "padding": 2, "padding_mode": "replicate"}],
         ids=str,
     )
+    @pytest.mark.covering(1)
     def test_executions_agree_forward_and_backward(self, group, sharing, options):
         modules = [
             SeparableGroupConv2d(3, 4, 3, group, sharing=sharing, execution=execution, **options)
