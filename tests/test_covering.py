@@ -74,8 +74,10 @@ def test_marked_tests_are_thinned_unless_products_are_asked_for(products):
     thin = [Item(f"test_x.py::test_thin[{i}]", case, 1) for i, case in enumerate(product((4, 3)))]
     whole = [Item(f"test_x.py::test_all[{i}]", case) for i, case in enumerate(product((4, 3)))]
     items = [item for pair in zip(thin, whole, strict=True) for item in pair]
-    left, config = list(items), SimpleNamespace(getoption=lambda name: products)
-    pytest_collection_modifyitems(config, left)
+    left, told = list(items), list[Item]()
+    hook = SimpleNamespace(pytest_deselected=lambda items: told.extend(items))
+    pytest_collection_modifyitems(SimpleNamespace(getoption=lambda name: products, hook=hook), left)
+    assert set(told) == set(items) - set(left)
     if products:
         assert left == items
     else:

@@ -15,6 +15,7 @@ from tests.covering import named
 FOUR_TURNS = sepgconv.group("p4")
 
 
+@pytest.mark.parametrize("group", ["p1", "p4m"], indirect=True)
 def test_integers_are_written_out_as_pairs(group):
     geometry = conv_geometry(group, 3, 2, 1, 2, "reflect")
     assert geometry == Geometry((3, 3), (2, 2), (1, 1), (2, 2), "reflect")

@@ -292,6 +292,7 @@ class TestDerivativesOfEveryKind:
 
     @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
     @pytest.mark.parametrize("with_gradients", [True, False])
+    @pytest.mark.covering(2)
     def test_vmap_convolves_every_batch_by_itself(self, options, with_gradients, dtype):
         x, *others = (leaf.detach() for leaf in problem("p4m", options, batch=4, dtype=dtype))
 

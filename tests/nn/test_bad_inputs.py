@@ -155,23 +155,24 @@ def test_layers_are_built_in_floating_point_types(layer):
 
 
 @pytest.mark.parametrize("eps", [0, 0.0, -1e-5, float("nan"), float("inf"), None, "1e-5", True], ids=repr)
-@pytest.mark.parametrize("name", ["p1", "p4"])
-def test_batch_norm_needs_an_eps_in_training(name, eps):
-    x = torch.randn(2, 3, sepgconv.group(name).order, 4, 4)
-    if eps == 0 and eps is not True:
-        module = sepgconv.nn.GroupBatchNorm2d(3, eps=eps)
-        torch.testing.assert_close(module.eval()(x), x)
-        module.train()
-    else:
-        with pytest.raises(ValueError, match="eps must be a finite number of at least 0, got"):
-            sepgconv.nn.GroupBatchNorm2d(3, eps=eps)
-        with pytest.raises(ValueError, match="eps must be a finite number of at least 0, got"):
-            sepgconv.nn.GroupLayerNorm(3, eps=eps)
-        module = sepgconv.nn.GroupBatchNorm2d(3)
-        module.eps = eps
-    with pytest.raises(ValueError, match="GroupBatchNorm2d: eps must be greater than 0 when training, got"):
-        module(x)
-    assert module.num_batches_tracked == 0
+def test_batch_norm_needs_an_eps_in_training(eps):
+    for name in ["p1", "p4"]:
+        with named(name=name):
+            x = torch.randn(2, 3, sepgconv.group(name).order, 4, 4)
+            if eps == 0 and eps is not True:
+                module = sepgconv.nn.GroupBatchNorm2d(3, eps=eps)
+                torch.testing.assert_close(module.eval()(x), x)
+                module.train()
+            else:
+                with pytest.raises(ValueError, match="eps must be a finite number of at least 0, got"):
+                    sepgconv.nn.GroupBatchNorm2d(3, eps=eps)
+                with pytest.raises(ValueError, match="eps must be a finite number of at least 0, got"):
+                    sepgconv.nn.GroupLayerNorm(3, eps=eps)
+                module = sepgconv.nn.GroupBatchNorm2d(3)
+                module.eps = eps
+            with pytest.raises(ValueError, match="GroupBatchNorm2d: eps must be greater than 0 when training, got"):
+                module(x)
+            assert module.num_batches_tracked == 0
 
 
 @pytest.mark.parametrize("name", ["LiftingConv2d", "GroupConv2d", "SeparableGroupConv2d", "TwoStepGroupConv2d"])

@@ -69,6 +69,7 @@ def test_a_fan_in_without_the_group_is_noticed(convolution, name):
 
 @torch.no_grad()
 @pytest.mark.parametrize("sharing", ["gc", "g"])
+@pytest.mark.covering(1)
 def test_maps_between_the_factors_are_neither_small_nor_large(group, sharing):
     """The mixing alone doubles the mean square, the filtering then keeps it."""
     module = sepgconv.nn.SeparableGroupConv2d(IN, OUT, 3, group, sharing=sharing)

@@ -52,6 +52,7 @@ def test_every_layer_answers_in_the_layout_of_the_library(layer, layout):
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("options", [{"execution": "fourier"}, {"execution": "separable"}, {"execution": "composed"}])
 @pytest.mark.parametrize(("inner", "outer"), [(1, 1), (1, 3), (3, 1)])
+@pytest.mark.covering(2)
 def test_one_channel_is_no_exception(options, inner, outer, training):
     """With one channel, torch takes an image for contiguous as well as for channels_last."""
     net = layers.Sequential(

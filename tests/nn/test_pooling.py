@@ -12,6 +12,7 @@ from sepgconv.testing import assert_equivariant
 from tests.covering import named
 
 
+@pytest.mark.parametrize("group", ["p1", "p4m"], indirect=True)
 def test_modules_are_their_functions(group):
     x = torch.randn(2, 3, group.order, 7, 6)
     assert torch.equal(GroupMaxPool()(x), functional.group_max_pool(x))
@@ -63,6 +64,7 @@ def test_a_row_left_over_is_noticed(pool, name):
         (lambda group: AdaptiveAvgPool2d((2, 1), group=group), "output_size"),
     ],
 )
+@pytest.mark.parametrize("group", ["pmm", "p4m"], indirect=True)
 def test_unequal_sides_need_a_group_without_quarter_turns(build, name, group):
     if group.exchanges_axes:
         with pytest.raises(ValueError, match=rf"{name}=\(\d, \d\) breaks the equivariance to {group.name}"):

@@ -19,6 +19,11 @@ def test_state_dict_holds_parameters_and_running_statistics_only(layer, group):
     assert {name: tuple(value.shape) for name, value in module.state_dict().items()} == expected
     statistics = {"running_mean", "running_var", "num_batches_tracked"}
     assert {name for name, _ in module.named_parameters()} == set(expected) - statistics
+    # Moving averages, `to_empty` and distributed training would average, erase or send index tables in buffers.
+    assert {name for name, _ in module.named_buffers()} == statistics & set(expected)
+    # Other tensors would stay where they are when torch moves the state, or takes it from elsewhere.
+    parts = module.modules()
+    assert not [name for part in parts for name, value in vars(part).items() if isinstance(value, torch.Tensor)]
 
 
 @pytest.mark.covering(1)
@@ -98,17 +103,3 @@ def test_device_and_dtype_are_those_of_the_parameters(convolution, group, tables
     # Indices, and the shares of weights in the blocks of irreps.
     assert {table.dtype for table in tables} <= {torch.int64, torch.float32}
     assert (torch.float32 in {table.dtype for table in tables}) == (convolution.name == "gc fourier")
-
-
-@pytest.mark.covering(1)
-def test_a_layer_holds_no_tensors_but_its_state(layer, group):
-    """Those would stay where they are when torch moves the state, or takes it from elsewhere."""
-    modules = layer.build(group, 3).modules()
-    assert not [name for part in modules for name, value in vars(part).items() if isinstance(value, torch.Tensor)]
-
-
-@pytest.mark.covering(1)
-def test_there_are_no_buffers_but_running_statistics(layer, group):
-    """Moving averages, `to_empty` and distributed training would average, erase or send index tables in buffers."""
-    statistics = {"running_mean", "running_var", "num_batches_tracked"} & set(layer.state)
-    assert {name for name, _ in layer.build(group, 3).named_buffers()} == statistics
