@@ -90,18 +90,17 @@ def test_p1_is_the_ordinary_convolution_to_the_last_bit(kind):
             assert torch.equal(problem(**planar).squeeze(2), expected)
 
 
-@pytest.mark.parametrize("mode", ["circular", "reflect", "replicate", "zeros"])
-@pytest.mark.parametrize(
-    "planar", [{"padding": 2}, {"padding": 1, "stride": 2}, {"padding": "same", "dilation": 2}], ids=str
-)
-@pytest.mark.covering(2)
-def test_padding_modes_are_explicit_padding_and_a_valid_convolution(kind, group, mode, planar):
-    problem = Problem(kind, group, (5, 6), (3, 3))
-    width = 2 if planar["padding"] == "same" else planar["padding"]
-    maps = problem.x.flatten(1, -3)
-    padded = F.pad(maps, (width,) * 4, mode="constant" if mode == "zeros" else mode)
-    expected = problem(padded.unflatten(1, problem.x.shape[1:-2]), **planar | {"padding": 0})
-    torch.testing.assert_close(problem(padding_mode=mode, **planar), expected, rtol=0, atol=1e-13)
+@pytest.mark.covering(1)
+def test_padding_modes_are_explicit_padding_and_a_valid_convolution(kind, group):
+    for planar in [{"padding": 2}, {"padding": 1, "stride": 2}, {"padding": "same", "dilation": 2}]:
+        for mode in ["circular", "reflect", "replicate", "zeros"]:
+            with named(planar=planar, mode=mode):
+                problem = Problem(kind, group, (5, 6), (3, 3))
+                width = 2 if planar["padding"] == "same" else planar["padding"]
+                maps = problem.x.flatten(1, -3)
+                padded = F.pad(maps, (width,) * 4, mode="constant" if mode == "zeros" else mode)
+                expected = problem(padded.unflatten(1, problem.x.shape[1:-2]), **planar | {"padding": 0})
+                torch.testing.assert_close(problem(padding_mode=mode, **planar), expected, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", ["p1", "p2", "pm", "pmm"])
@@ -136,25 +135,25 @@ def test_takes_a_group_or_its_name_and_tables_at_hand(kind, group):
 
 
 @pytest.mark.parametrize("sharing", ["gc", "g"])
-@pytest.mark.parametrize(
-    "planar", [{}, {"stride": 2, "padding": 1}, {"padding": 1, "padding_mode": "reflect"}], ids=str
-)
 @pytest.mark.covering(2)
-def test_executions_agree_forward_and_backward(group, sharing, planar):
-    problem = Problem(sharing, group, (5, 6), (3, 3))
-    leaves, weight = [problem.x, *problem.weights, problem.bias], None
-    results = []
-    for execution in ("separable", "composed", "auto", *(["fourier"] if sharing == "gc" else [])):
-        problem.options["execution"] = execution
-        y = problem(**planar)
-        weight = torch.randn_like(y) if weight is None else weight
-        results.append((y, *torch.autograd.grad((y * weight).sum(), leaves)))
-    for other in results[1:]:
-        for expected, got in zip(results[0], other, strict=True):
-            torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+def test_executions_agree_forward_and_backward(group, sharing):
+    for planar in [{}, {"stride": 2, "padding": 1}, {"padding": 1, "padding_mode": "reflect"}]:
+        with named(planar=planar):
+            problem = Problem(sharing, group, (5, 6), (3, 3))
+            leaves, weight = [problem.x, *problem.weights, problem.bias], None
+            results = []
+            for execution in ("separable", "composed", "auto", *(["fourier"] if sharing == "gc" else [])):
+                problem.options["execution"] = execution
+                y = problem(**planar)
+                weight = torch.randn_like(y) if weight is None else weight
+                results.append((y, *torch.autograd.grad((y * weight).sum(), leaves)))
+            for other in results[1:]:
+                for expected, got in zip(results[0], other, strict=True):
+                    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("sharing", ["gc", "g"])
+@pytest.mark.covering(1)
 def test_composed_kernel_is_the_weight_of_the_equal_group_convolution(group, sharing):
     problem = Problem(sharing, group, (5, 6), (3, 3))
     weight = compose_kernel(*problem.weights, sharing)

@@ -19,6 +19,7 @@ from sepgconv.functional.mixing import (
     synthesise,
 )
 from sepgconv.symmetry import D4, pose_division
+from tests.covering import named
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -50,17 +51,18 @@ def by_definition(group, x, pointwise):
     return torch.stack(out, 1)
 
 
-@pytest.mark.parametrize("with_gradients", [True, False])
-def test_dense_and_irreps_are_the_definition(group, with_gradients):
-    x, pointwise = folded(group), weights(group)
-    before = x.clone()
-    with torch.set_grad_enabled(with_gradients):
-        expected = by_definition(group, x, pointwise)
-        dense = mix(x, [dense_weight(pointwise, pose_action(group))], WHOLE, group.order)
-        found = in_irreps(group, x, pointwise)
-    torch.testing.assert_close(dense, expected, rtol=1e-13, atol=1e-13)
-    torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-13)
-    assert torch.equal(x, before)  # without gradients memory is written over, but not the input's
+def test_dense_and_irreps_are_the_definition(group):
+    for with_gradients in [True, False]:
+        with named(with_gradients=with_gradients):
+            x, pointwise = folded(group), weights(group)
+            before = x.clone()
+            with torch.set_grad_enabled(with_gradients):
+                expected = by_definition(group, x, pointwise)
+                dense = mix(x, [dense_weight(pointwise, pose_action(group))], WHOLE, group.order)
+                found = in_irreps(group, x, pointwise)
+            torch.testing.assert_close(dense, expected, rtol=1e-13, atol=1e-13)
+            torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-13)
+            assert torch.equal(x, before)  # without gradients memory is written over, but not the input's
 
 
 def test_swapped_blocks_are_noticed():
@@ -82,19 +84,20 @@ def test_gradients_are_those_of_the_definition(group):
     torch.testing.assert_close(results[1], results[0], rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("with_gradients", [True, False])
-def test_synthesise_is_the_transpose_of_analyse(group, with_gradients):
+def test_synthesise_is_the_transpose_of_analyse(group):
     """<analyse(x), c> = <x, synthesise(c)> for all x and c."""
-    form, order = group.butterflies, group.order
-    with torch.set_grad_enabled(with_gradients):
-        x = folded(group)
-        parts = analyse(x, form, order)
-        coefficients = [torch.randn_like(part) for part in parts]
-        ahead = sum(float((part * c).sum()) for part, c in zip(parts, coefficients, strict=True))
-        back = synthesise([c.clone(memory_format=torch.channels_last) for c in coefficients], form, order)
-        assert math.isclose(ahead, float((x * back).sum()), rel_tol=1e-12)
-        # The transpose, not the inverse: the share of 1 / 2^levels is in the blocks.
-        assert order == 1 or not torch.allclose(synthesise(parts, form, order), x)
+    for with_gradients in [True, False]:
+        with named(with_gradients=with_gradients):
+            form, order = group.butterflies, group.order
+            with torch.set_grad_enabled(with_gradients):
+                x = folded(group)
+                parts = analyse(x, form, order)
+                coefficients = [torch.randn_like(part) for part in parts]
+                ahead = sum(float((part * c).sum()) for part, c in zip(parts, coefficients, strict=True))
+                back = synthesise([c.clone(memory_format=torch.channels_last) for c in coefficients], form, order)
+                assert math.isclose(ahead, float((x * back).sum()), rel_tol=1e-12)
+                # The transpose, not the inverse: the share of 1 / 2^levels is in the blocks.
+                assert order == 1 or not torch.allclose(synthesise(parts, form, order), x)
 
 
 def test_coefficients_come_in_the_sizes_of_the_blocks(group):

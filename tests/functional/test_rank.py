@@ -23,6 +23,7 @@ from sepgconv.functional import (
 from sepgconv.functional.execution import ADDITION, THIN
 from sepgconv.functional.reference import group_conv2d_reference, separable_group_conv2d_reference
 from sepgconv.functional.terms import add_terms, gather_bias, gather_filters, repeat_terms, spread_bias, spread_filters
+from tests.covering import named
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -52,28 +53,29 @@ def by_definition(x, pointwise, depthwise, bias, group, sharing, **planar):
     return sum(terms) + bias[:, None, None, None]
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("sharing", ["gc", "g"])
 @pytest.mark.covering(2)
-def test_is_the_sum_of_its_terms_forward_and_backward(group, sharing, case):
+def test_is_the_sum_of_its_terms_forward_and_backward(group, sharing):
     """Forward against the loops; gradients against those of the composed convolution, which torch differentiates."""
-    rank, kernel, planar, size = case
-    leaves = problem(group, sharing, rank, kernel, size)
-    with torch.no_grad():
-        expected = by_definition(*leaves, group, sharing, **planar)
-        reference = separable_group_conv2d_reference(*leaves[:3], group, sharing=sharing, **planar)
-    torch.testing.assert_close(reference + leaves[3][:, None, None, None], expected, rtol=1e-12, atol=1e-12)
-    composed = group_conv2d(leaves[0], compose_kernel(*leaves[1:3], sharing), group, leaves[3], **planar)
-    gradients = torch.autograd.grad(composed.sin().sum(), leaves)
-    for execution, recompute in itertools.product([e for s, e in RUN if s == sharing], (True, False)):
-        options = {"sharing": sharing, "execution": execution, "recompute": recompute, **planar}
-        y = separable_group_conv2d(*leaves[:3], group, leaves[3], **options)
-        torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
-        found = torch.autograd.grad(y.sin().sum(), leaves)
-        torch.testing.assert_close(found, gradients, rtol=1e-10, atol=1e-10)
-        with torch.no_grad():
-            y = separable_group_conv2d(*leaves[:3], group, leaves[3], **options)
-        torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
+    for case in CASES:
+        with named(case=case):
+            rank, kernel, planar, size = case
+            leaves = problem(group, sharing, rank, kernel, size)
+            with torch.no_grad():
+                expected = by_definition(*leaves, group, sharing, **planar)
+                reference = separable_group_conv2d_reference(*leaves[:3], group, sharing=sharing, **planar)
+            torch.testing.assert_close(reference + leaves[3][:, None, None, None], expected, rtol=1e-12, atol=1e-12)
+            composed = group_conv2d(leaves[0], compose_kernel(*leaves[1:3], sharing), group, leaves[3], **planar)
+            gradients = torch.autograd.grad(composed.sin().sum(), leaves)
+            for execution, recompute in itertools.product([e for s, e in RUN if s == sharing], (True, False)):
+                options = {"sharing": sharing, "execution": execution, "recompute": recompute, **planar}
+                y = separable_group_conv2d(*leaves[:3], group, leaves[3], **options)
+                torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
+                found = torch.autograd.grad(y.sin().sum(), leaves)
+                torch.testing.assert_close(found, gradients, rtol=1e-10, atol=1e-10)
+                with torch.no_grad():
+                    y = separable_group_conv2d(*leaves[:3], group, leaves[3], **options)
+                torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("sharing", "execution"), RUN)
