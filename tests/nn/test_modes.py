@@ -214,18 +214,11 @@ class TestMetaDevice:
         assert not [p for p in module.parameters() if not p.is_leaf or not p.isfinite().all()]
 
     @pytest.mark.covering(1)
-    def test_to_empty_then_load_state_dict(self, layer, name):
+    def test_a_state_is_loaded_into_memory_or_assigned(self, layer, name):
         source, x = ready(layer, name)
-        module = self.meta(layer, name).to_empty(device="cpu")
-        module.load_state_dict(source.state_dict())
-        assert torch.equal(module(x), source(x))
-
-    @pytest.mark.covering(1)
-    def test_load_state_dict_by_assignment(self, layer, name):
-        source, x = ready(layer, name)
-        module = self.meta(layer, name)
-        module.load_state_dict(source.state_dict(), assign=True)
-        assert torch.equal(module(x), source(x))
+        for module, assign in ((self.meta(layer, name).to_empty(device="cpu"), False), (self.meta(layer, name), True)):
+            module.load_state_dict(source.state_dict(), assign=assign)
+            assert torch.equal(module(x), source(x)), f"assign={assign}"
 
 
 @torch.no_grad()
