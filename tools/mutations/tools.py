@@ -45,8 +45,7 @@ TOOLS = (
         "hooks that change a tensor in place are taken for hooks that only look",
         "if result is not None or versions != ",
         "if result is not None and versions != ",
-        "test_modules.py",
-        "convert/test_foreign_networks.py",
+        "models/test_storage.py",
     ),
     mutation(
         "certify-tolerance",
@@ -67,6 +66,7 @@ TOOLS = (
         "the nominal cost counts one separable term whatever the rank",
         "return module.rank * maps_out * positions * (mixing + filtering), executed",
         "return maps_out * positions * (mixing + filtering), executed",
+        "models/test_rank.py",
         "analysis/test_cost.py",
         also=Site("return spec.rank * (channels * spec.order + (taps", "return (channels * spec.order + (taps"),
     ),
@@ -116,7 +116,6 @@ FILES_AND_TRAINING = (
         "    weight_decay: float = 1e-4",
         "    weight_decay: float = 1e-3",
         "tasks/test_config.py",
-        "tasks",
     ),
     mutation(
         "learning-rate",
