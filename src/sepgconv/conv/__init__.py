@@ -9,11 +9,10 @@ from sepgconv.conv.kinds import (
     SEPARABLE,
     SHARINGS,
     ConvKind,
-    Lowered,
     Sharing,
-    Work,
 )
 from sepgconv.conv.spec import ConvSpec, conv_spec
+from sepgconv.conv.steps import Lowered, Work
 
 __all__ = [
     "DEPTHWISE",

@@ -7,12 +7,12 @@ and analysis know a convolution by its `ConvSpec`, which asks its kind; another 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
+from sepgconv.conv.steps import Lowered, Work
 from sepgconv.symmetry import GroupFFT
 from sepgconv.symmetry.basis import constant, fourier_tables, pose_action
 from sepgconv.symmetry.group_fft import IDENTITY
@@ -22,54 +22,7 @@ if TYPE_CHECKING:
 
 Sharing = Literal["gc", "g"]
 SHARINGS: tuple[Sharing, ...] = ("gc", "g")
-Steps = Literal["direct", "gc", "g"]
 Parameters = Mapping[str, Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What one image costs in an execution.
-
-    Attributes:
-        dense: multiplications of dense products.
-        grouped: multiplications of depthwise and grouped convolutions, which filter or mix few maps each.
-        additions: of the transforms to the irreps and back.
-    """
-
-    dense: int
-    grouped: int = 0
-    additions: int = 0
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates that run."""
-        return self.dense + self.grouped
-
-
-class Lowered(NamedTuple):
-    """A convolution on a group as plain steps on folded maps (batch, pose * channel, height, width).
-
-    With J channel groups the maps lie as (group, pose, channel of the group) within the steps.
-
-    Attributes:
-        steps: "direct", one planar convolution; "gc", a mixing of all maps and then a filter for each map; "g", a
-            mixing of the poses of each channel and then filters that sum over channels.
-        filters: of the planar convolution, (maps out, maps that a filter reads, *kernel).
-        bias: (maps out,) or None.
-        groups: torch's `groups` of the planar convolution; of steps "gc" the filters' first axis, with a filter for
-            each term on the second.
-        mixing: kernels of the 1x1 convolutions before, one for each size of block; none for "direct".
-        transform: the Fourier transform around the mixing, `IDENTITY` for none.
-        mixing_groups: torch's `groups` of each of those.
-    """
-
-    steps: Steps
-    filters: Tensor
-    bias: Tensor | None
-    groups: int
-    mixing: tuple[Tensor, ...] = ()
-    transform: GroupFFT = IDENTITY
-    mixing_groups: tuple[int, ...] = (1,)
 
 
 class ConvKind(ABC):
@@ -275,9 +228,10 @@ class Separable(ConvKind):
         terms = spec.rank * spec.out_channels
         mixing, filtering = terms * order * channels * order * pixels_in, terms * order * taps * pixels_out
         composed = Work(spec.out_channels * order * channels * order * taps * pixels_out)
+        if self.sharing == "g" and spec.groups == 1:
+            return {"separable": Work(0, mixing + channels * filtering), "composed": composed}
         if self.sharing == "g":
-            found = {"separable": Work(0, mixing + channels * filtering)} if spec.groups == 1 else {}
-            return {**found, "composed": composed}
+            return {"composed": composed}
         found = {"separable": Work(mixing, filtering)}
         if spec.groups == 1 and order > 1:
             fft = spec.group.fft

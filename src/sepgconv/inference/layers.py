@@ -4,8 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sepgconv.conv.kinds import Lowered, Steps, over_poses
+from sepgconv.conv.kinds import over_poses
 from sepgconv.conv.spec import ConvSpec
+from sepgconv.conv.steps import Lowered, Steps
 from sepgconv.ops.convolution import run_lowered
 from sepgconv.ops.layout import fold_poses, unfold_poses
 

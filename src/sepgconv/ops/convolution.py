@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from sepgconv.conv.kinds import Lowered, Parameters
+from sepgconv.conv.kinds import Parameters
 from sepgconv.conv.spec import ConvSpec
+from sepgconv.conv.steps import Lowered
 from sepgconv.ops import dispatch
 from sepgconv.ops.batch_norm import NormRelu, normalize_batch
 from sepgconv.ops.batch_statistics import update_running_statistics
