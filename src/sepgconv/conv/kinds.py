@@ -34,6 +34,10 @@ class Work:
         dense: multiplications of dense products.
         grouped: multiplications of depthwise and grouped convolutions, which filter or mix few maps each.
         additions: of the transforms to the irreps and back.
+
+    Example:
+        >>> Work(dense=100, grouped=20).macs
+        120
     """
 
     dense: int
@@ -61,6 +65,13 @@ class Lowered(NamedTuple):
         mixing: kernels of the 1x1 convolutions before, one for each size of block; none for "direct".
         transform: the Fourier transform around the mixing, `IDENTITY` for none.
         mixing_groups: torch's `groups` of each of those.
+
+    Example:
+        >>> import sepgconv
+        >>> layer = sepgconv.nn.SeparableGroupConv2d(8, 16, 3, "p4")
+        >>> lowered = layer.spec.kind.lower(layer.spec, layer.weights(), layer.bias, "separable")
+        >>> lowered.steps, lowered.filters.shape, lowered.mixing[0].shape
+        ('gc', torch.Size([64, 1, 3, 3]), torch.Size([64, 32, 1, 1]))
     """
 
     steps: Steps
@@ -75,9 +86,20 @@ class Lowered(NamedTuple):
 class ConvKind(ABC):
     """What distinguishes one kind of convolution on a group from another.
 
+    A subclass is all that a new kind needs: `sepgconv.nn.GroupConvLayer` makes it a layer, and functions, cost, export,
+    inference, initialisation and analysis ask it for what they need.
+
     Attributes:
         name: the word for it, as "gc".
         lifts: whether it takes images, without a pose axis.
+
+    Example:
+        >>> SEPARABLE["gc"].name, LIFTING.lifts, FULL.lifts
+        ('gc', True, False)
+        >>> import sepgconv
+        >>> spec = sepgconv.nn.SeparableGroupConv2d(8, 16, 3, "p4").spec
+        >>> spec.kind.macs_per_output(spec)  # C |G| + k^2
+        41
     """
 
     name: str

@@ -138,7 +138,15 @@ _record: list[Choice] | None = None
 
 @contextmanager
 def recording() -> Generator[list[Choice]]:
-    """Within the block, note every choice in the list that is given."""
+    """Within the block, note every choice in the list that is given.
+
+    Example:
+        >>> import sepgconv, torch
+        >>> with recording() as choices:
+        ...     _ = sepgconv.nn.GroupConv2d(2, 3, 3, "p4")(torch.rand(1, 2, 4, 9, 9))
+        >>> [(choice.operator, choice.execution) for choice in choices]
+        [('planar_conv', 'direct')]
+    """
     global _record
     before, _record = _record, []
     try:
