@@ -68,10 +68,9 @@ class Lowered(NamedTuple):
 
     Example:
         >>> import sepgconv
-        >>> layer = sepgconv.nn.SeparableGroupConv2d(8, 16, 3, "p4")
-        >>> lowered = layer.spec.kind.lower(layer.spec, layer.weights(), layer.bias, "separable")
-        >>> lowered.steps, lowered.filters.shape, lowered.mixing[0].shape
-        ('gc', torch.Size([64, 1, 3, 3]), torch.Size([64, 32, 1, 1]))
+        >>> layer = sepgconv.nn.GroupConv2d(8, 16, 3, "p4")
+        >>> layer.spec.kind.lower(layer.spec, layer.weights(), layer.bias, "direct").filters.shape
+        torch.Size([64, 32, 3, 3])
     """
 
     steps: Steps
@@ -86,20 +85,15 @@ class Lowered(NamedTuple):
 class ConvKind(ABC):
     """What distinguishes one kind of convolution on a group from another.
 
-    A subclass is all that a new kind needs: `sepgconv.nn.GroupConvLayer` makes it a layer, and functions, cost, export,
-    inference, initialisation and analysis ask it for what they need.
-
     Attributes:
         name: the word for it, as "gc".
         lifts: whether it takes images, without a pose axis.
 
     Example:
-        >>> SEPARABLE["gc"].name, LIFTING.lifts, FULL.lifts
-        ('gc', True, False)
         >>> import sepgconv
         >>> spec = sepgconv.nn.SeparableGroupConv2d(8, 16, 3, "p4").spec
-        >>> spec.kind.macs_per_output(spec)  # C |G| + k^2
-        41
+        >>> spec.kind.name, spec.kind.macs_per_output(spec)  # C |G| + k^2
+        ('gc', 41)
     """
 
     name: str

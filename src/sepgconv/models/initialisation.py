@@ -40,7 +40,8 @@ def initialise(network: nn.Module, name: str) -> None:
             factors (theory.md, Initialisation); of full convolutions the paper says nothing, and torch has the same
             rule. It ignores the group's order: the output of a separable layer of 32 channels is about 30 times too
             small. Batch norm hides that, but a step of Adam of the same size changes the direction of smaller weights
-            more; and in the ResNets, whose blocks add their last convolution unnormalised, separable blocks begin near the identity.
+            more; and in the ResNets, whose blocks add their last convolution unnormalised, separable blocks begin near
+            the identity.
 
     Raises:
         ValueError: an unknown name.

@@ -21,7 +21,8 @@ _NAMES: dict[Matrix, str] = {
 def element_names(group: FiniteGroup | str) -> tuple[str, ...]:
     """Return what each element does to an image, in the order of the elements.
 
-    Rotations are counter-clockwise as seen on the screen; the diagonal is that from the upper left, as in a transposition.
+    Rotations are counter-clockwise as seen on the screen; the diagonal is that from the upper left, as in a
+    transposition.
 
     Args:
         group: the group or its name.

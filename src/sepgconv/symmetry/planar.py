@@ -45,8 +45,8 @@ def _irreps(
 def planar_group(name: str, *, turns: int, mirror: Matrix | None = None) -> FiniteGroup:
     """Build C_turns, or D_turns with a mirror.
 
-    Element number `m * turns + t` is mirror^m · turn^t: first t rotations by 360 / turns degrees, counter-clockwise, then
-    the mirror if m = 1. Checkpoints depend on this order.
+    Element number `m * turns + t` is mirror^m · turn^t: first t rotations by 360 / turns degrees, counter-clockwise,
+    then the mirror if m = 1. Checkpoints depend on this order.
 
     Args:
         name: the name the group carries.
