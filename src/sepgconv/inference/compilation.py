@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from sepgconv._arguments import checked_input_shape
 from sepgconv._comparison import COARSE_ROUNDING, answer_of, coarse, explained, first_to_differ, largest_difference
 from sepgconv._foreign import foreign_behaviour, foreign_layers, layer_named, own_code, refuse_hooks_of_all
+from sepgconv._hooks import watch_calls
 from sepgconv._modules import copy_network, settled_copy
 from sepgconv.conv.geometry import Pair
 from sepgconv.inference.layers import FrozenConv2d, FrozenNorm2d
@@ -23,7 +25,6 @@ from sepgconv.nn import (
     GroupConvLayer,
     NormActConv,
     ReLU,
-    SeparableGroupConv2d,
     Sequential,
 )
 
@@ -84,7 +85,7 @@ def compile_for_inference(model: nn.Module, *, input_shape: tuple[int, ...] | No
 def _answer(model: nn.Module, input_shape: tuple[int, ...] | None) -> tuple[Tensor, Any]:
     """Return inputs and the network's outputs: of a given shape; else of the one that it may take, and None if not."""
     if input_shape is not None:
-        x = example_input(model, tuple(input_shape[-3:]))
+        x = example_input(model, checked_input_shape(input_shape, _CALLER, feature_maps=True))
         return x, answer_of(model, x)
     x = torch.empty(0)
     try:
@@ -142,15 +143,12 @@ def _map_sizes(model: nn.Module, x: Tensor) -> dict[nn.Module, Pair]:
     """Send images through a network and note (height, width) of what comes into each separable layer."""
     sizes: dict[nn.Module, Pair] = {}
 
-    def note(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        sizes[module] = (int(arguments[0].shape[-2]), int(arguments[0].shape[-1]))
+    def note(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        maps = arguments[0] if arguments else next(iter(keywords.values()))
+        sizes[module] = (int(maps.shape[-2]), int(maps.shape[-1]))
 
-    handles = [m.register_forward_pre_hook(note) for m in model.modules() if isinstance(m, SeparableGroupConv2d)]
-    try:
+    with watch_calls(((m, m) for m in model.modules() if isinstance(m, GroupConvLayer)), before=note):
         answer_of(model, x)
-    finally:
-        for handle in handles:
-            handle.remove()
     return sizes
 
 

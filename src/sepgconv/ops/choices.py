@@ -65,7 +65,8 @@ class Choice(NamedTuple):
     Example:
         >>> import sepgconv, torch
         >>> layer = sepgconv.nn.SeparableGroupConv2d(8, 16, 3, "p4", execution="separable").eval()
-        >>> with torch.no_grad(), recording() as choices:
+        >>> choices = []
+        >>> with torch.no_grad(), recording(choices.append):
         ...     _ = layer(torch.rand(1, 8, 4, 9, 9))
         >>> choices[0].operator, choices[0].execution, choices[0].implementation
         ('gc_conv', 'separable', 'chunks')
