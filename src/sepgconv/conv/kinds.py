@@ -147,24 +147,24 @@ class Lifting(ConvKind):
         return {"weight": (spec.out_channels, spec.channels_per_group, *spec.basis.weight_shape)}
 
     def deviations(self, spec: "ConvSpec") -> dict[str, float]:
-        """Variance 2 / fan-in (He et al. 2015)."""
+        """Return the deviation of the variance 2 / fan-in (He et al. 2015)."""
         return {"weight": math.sqrt(2 / self.macs_per_output(spec))}
 
     def macs_per_output(self, spec: "ConvSpec") -> int:
-        """C k^2."""
+        """Return C k^2."""
         return spec.channels_per_group * spec.geometry.taps
 
     def work(self, spec: "ConvSpec", sides: tuple[int, ...]) -> dict[str, Work]:
-        """One planar convolution."""
+        """Return the cost of one planar convolution, "direct"."""
         return {"direct": Work(self.macs_per_output(spec) * spec.numbers_out(sides))}
 
     def lower(self, spec: "ConvSpec", parameters: Parameters, bias: Tensor | None, execution: str) -> Lowered:
-        """A filter for every channel and pose of the output."""
+        """Return a filter for every channel and pose of the output."""
         filters = rows(spec.basis.expand(parameters["weight"]).movedim(2, 1), spec.groups)
         return Lowered("direct", filters, _bias(bias, spec), spec.groups)
 
     def bank(self, spec: "ConvSpec", parameters: Parameters) -> Tensor:
-        """F itself."""
+        """Return F itself."""
         return parameters["weight"]
 
 
@@ -178,23 +178,23 @@ class Full(ConvKind):
         return {"weight": (spec.out_channels, spec.channels_per_group, spec.order, *spec.basis.weight_shape)}
 
     def deviations(self, spec: "ConvSpec") -> dict[str, float]:
-        """Variance 2 / fan-in (He et al. 2015)."""
+        """Return the deviation of the variance 2 / fan-in (He et al. 2015)."""
         return {"weight": math.sqrt(2 / self.macs_per_output(spec))}
 
     def macs_per_output(self, spec: "ConvSpec") -> int:
-        """C |G| k^2."""
+        """Return C |G| k^2."""
         return spec.channels_per_group * spec.order * spec.geometry.taps
 
     def work(self, spec: "ConvSpec", sides: tuple[int, ...]) -> dict[str, Work]:
-        """One planar convolution."""
+        """Return the cost of one planar convolution, "direct"."""
         return {"direct": Work(self.macs_per_output(spec) * spec.numbers_out(sides))}
 
     def lower(self, spec: "ConvSpec", parameters: Parameters, bias: Tensor | None, execution: str) -> Lowered:
-        """A filter for every channel and pose of the output."""
+        """Return a filter for every channel and pose of the output."""
         return Lowered("direct", dense_filters(spec, parameters["weight"]), _bias(bias, spec), spec.groups)
 
     def bank(self, spec: "ConvSpec", parameters: Parameters) -> Tensor:
-        """F itself."""
+        """Return F itself."""
         return parameters["weight"]
 
 
@@ -215,28 +215,28 @@ class Depthwise(ConvKind):
         return {"weight": (spec.out_channels, *spec.basis.weight_shape)}
 
     def deviations(self, spec: "ConvSpec") -> dict[str, float]:
-        """Variance 2 / k^2, or 1 / k^2 after a mixing."""
+        """Return the deviation of the variance 2 / k^2, or 1 / k^2 after a mixing."""
         return {"weight": math.sqrt(self.gain / spec.geometry.taps)}
 
     def macs_per_output(self, spec: "ConvSpec") -> int:
-        """k^2."""
+        """Return k^2."""
         return spec.geometry.taps
 
     def work(self, spec: "ConvSpec", sides: tuple[int, ...]) -> dict[str, Work]:
-        """One depthwise planar convolution."""
+        """Return the cost of one depthwise planar convolution, "direct"."""
         return {"direct": Work(0, self.macs_per_output(spec) * spec.numbers_out(sides))}
 
     def lower(self, spec: "ConvSpec", parameters: Parameters, bias: Tensor | None, execution: str) -> Lowered:
-        """A filter for every map."""
+        """Return a filter for every map."""
         filters = rows(spec.basis.expand(parameters["weight"])).unsqueeze(1)
         return Lowered("direct", filters, _bias(bias, spec), filters.shape[0])
 
     def bank(self, spec: "ConvSpec", parameters: Parameters) -> Tensor:
-        """K, as filters that read one channel: (channels, 1, *weight_shape)."""
+        """Return K, as filters that read one channel: (channels, 1, *weight_shape)."""
         return parameters["weight"].unsqueeze(1)
 
     def filter_channels(self, spec: "ConvSpec") -> int:
-        """One."""
+        """Return 1."""
         return 1
 
 
@@ -262,7 +262,7 @@ class Separable(ConvKind):
         return {"pointwise": (*lead, channels, spec.order), "depthwise": (*lead, *inner, *spec.basis.weight_shape)}
 
     def deviations(self, spec: "ConvSpec") -> dict[str, float]:
-        """Each factor keeps the variance; the filtering, which adds up terms (and channels for g), has them in its fan.
+        """Return deviations with which each factor keeps the variance; terms (for g channels too) are in the filtering's fan.
 
         The composed filter then has the variance 2 / (C |G| k^2) of He et al. (2015), and the maps between the factors
         are neither small nor large.
@@ -275,12 +275,12 @@ class Separable(ConvKind):
         }
 
     def macs_per_output(self, spec: "ConvSpec") -> int:
-        """For gc C |G| + k^2, for g C (|G| + k^2), once for every term."""
+        """Return C |G| + k^2 for gc and C (|G| + k^2) for g, once for every term."""
         channels, taps = spec.channels_per_group, spec.geometry.taps
         return spec.rank * (channels * spec.order + (taps if self.sharing == "gc" else channels * taps))
 
     def work(self, spec: "ConvSpec", sides: tuple[int, ...]) -> dict[str, Work]:
-        """Mixing at *input* resolution and filtering at output resolution, or one dense convolution.
+        """Return the costs of mixing at *input* resolution and filtering at output resolution, or one dense convolution.
 
         Separable: the mixing as it is. Fourier (gc, one channel group): the mixing in the irreps of the group
         (theory.md, Mixing in irreps). Composed: the filter bank is built, then one dense convolution, whatever the
@@ -302,7 +302,7 @@ class Separable(ConvKind):
         return {**found, "composed": composed}
 
     def lower(self, spec: "ConvSpec", parameters: Parameters, bias: Tensor | None, execution: str) -> Lowered:
-        """The mixing and the filter of each map between; composed, one dense filter bank."""
+        """Return the mixing and the filter of each map between; composed, one dense filter bank."""
         biases = _bias(bias, spec)
         if execution == "composed":
             return Lowered("direct", dense_filters(spec, self.bank(spec, parameters)), biases, spec.groups)
@@ -321,7 +321,7 @@ class Separable(ConvKind):
         return Lowered("g", filters, biases, filters.shape[0], (per_channel,), IDENTITY, (channels,))
 
     def bank(self, spec: "ConvSpec", parameters: Parameters) -> Tensor:
-        """F, the factors multiplied out."""
+        """Return F, the factors multiplied out."""
         return compose(parameters["pointwise"], parameters["depthwise"], self.sharing)
 
 

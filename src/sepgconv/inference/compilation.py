@@ -40,7 +40,7 @@ def compile_for_inference(model: nn.Module, *, input_shape: tuple[int, ...] | No
     Filter banks are composed or laid out once instead of at every call; batch norm is folded into the convolution
     before it, where the two follow each other in a `Sequential`, and to a scale and a shift elsewhere; ReLU runs in
     place. Layers that are not of the library stay as they are, and so do those that do more than their class: with
-    hooks, with a `forward` that was put in its place, of a subclass that answers otherwise. Weights that are computed
+    hooks, with a `forward` that was put in its place, of a subclass with code of its own. Weights that are computed
     (pruned, normed, parametrised) are taken as the next call in evaluation mode would compute them. The model itself
     does not change; the copy is in evaluation mode and has no parameters to train. It works under `torch.compile` and
     `torch.export` as well. What `torch.compile`, `DistributedDataParallel`, `DataParallel` and `AveragedModel` wrap is
