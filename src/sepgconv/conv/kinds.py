@@ -262,7 +262,7 @@ class Separable(ConvKind):
         return {"pointwise": (*lead, channels, spec.order), "depthwise": (*lead, *inner, *spec.basis.weight_shape)}
 
     def deviations(self, spec: "ConvSpec") -> dict[str, float]:
-        """Return deviations with which each factor keeps the variance; terms (for g channels too) are in the filtering's fan.
+        """Return deviations with which each factor keeps the variance; the filtering has terms (g: channels) in its fan.
 
         The composed filter then has the variance 2 / (C |G| k^2) of He et al. (2015), and the maps between the factors
         are neither small nor large.
@@ -280,7 +280,7 @@ class Separable(ConvKind):
         return spec.rank * (channels * spec.order + (taps if self.sharing == "gc" else channels * taps))
 
     def work(self, spec: "ConvSpec", sides: tuple[int, ...]) -> dict[str, Work]:
-        """Return the costs of mixing at *input* resolution and filtering at output resolution, or one dense convolution.
+        """Return the costs of mixing at *input* and filtering at output resolution, or of one dense convolution.
 
         Separable: the mixing as it is. Fourier (gc, one channel group): the mixing in the irreps of the group
         (theory.md, Mixing in irreps). Composed: the filter bank is built, then one dense convolution, whatever the

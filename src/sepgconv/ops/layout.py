@@ -3,7 +3,7 @@
 The logical axes stay (batch, channel, pose, height, width). In this layout the poses and channels of a map fold into
 the channels of an ordinary channels_last image without moving a number, channels varying fastest: mixing is one matrix
 product, planar convolutions and pools take torch's channels_last kernels, and batch norm shared over poses is that of a
-wider image. The output of every layer has this layout, whatever that of its input; an input in another one is copied once.
+wider image. The output of every layer has this layout, whatever that of its input; another one is copied once.
 
 Axes are split and joined in the order of memory. In another order torch gives an axis of length one, as a batch of one
 image, a stride of its own, and another one while it traces a graph: the graph would then not suit its own maps.
