@@ -53,7 +53,7 @@ class Work:
 class Lowered(NamedTuple):
     """A convolution on a group as plain steps on folded maps (batch, pose * channel, height, width).
 
-    With J channel groups the maps lie as (group, pose, channel of the group) within the steps.
+    With channel groups the maps lie as (group, pose, channel of the group) within the steps.
 
     Attributes:
         steps: "direct", one planar convolution; "gc", a mixing of all maps and then a filter for each map; "g", a
@@ -262,10 +262,9 @@ class Separable(ConvKind):
         return {"pointwise": (*lead, channels, spec.order), "depthwise": (*lead, *inner, *spec.basis.weight_shape)}
 
     def deviations(self, spec: "ConvSpec") -> dict[str, float]:
-        """Return deviations with which each factor keeps the variance; the filtering has terms (g: channels) in its fan.
+        """Return deviations by which the composed filter has the variance 2 / (C |G| k^2) of He et al. (2015).
 
-        The composed filter then has the variance 2 / (C |G| k^2) of He et al. (2015), and the maps between the factors
-        are neither small nor large.
+        The maps between the factors are neither small nor large: the mixing alone keeps E[y^2] = 2 E[x^2].
         """
         channels = spec.channels_per_group
         mixed, filtered = (channels, 1) if self.sharing == "gc" else (1, channels)
@@ -385,13 +384,9 @@ def _mixing(spec: "ConvSpec", pointwise: Tensor, execution: str) -> tuple[tuple[
 
 
 def dense_weight(pointwise: Tensor, table: Tensor, groups: int = 1, axes: int = 2) -> Tensor:
-    """Return the mixing as the kernel (|G|*out, |G|*in, 1, 1) of a 1x1 convolution over poses and channels.
+    """Return the mixing w, (out, in, |G|), as the kernel (|G|*out, |G|*in, 1, 1) of a 1x1 convolution.
 
-    Args:
-        pointwise: w, (out, in, |G|).
-        table: `pose_action(group)`.
-        groups: channel groups; the rows of each lie together.
-        axes: of space.
+    `table` is `pose_action(group)`; the rows of each channel group lie together; `axes` are those of space.
     """
     poses = over_relative_poses(pointwise, table).transpose(2, 3)  # (o, h, g, c)
     matrix = rows(poses.flatten(2, 3), groups)
@@ -401,11 +396,7 @@ def dense_weight(pointwise: Tensor, table: Tensor, groups: int = 1, axes: int = 
 def block_weights(pointwise: Tensor, tables: Sequence[Tensor], axes: int = 2) -> list[Tensor]:
     """Return the mixing in the irreps as kernels (copies*length*out, length*in, 1, 1) of grouped 1x1 convolutions.
 
-    Args:
-        pointwise: w, (out, in, |G|).
-        tables: `fourier_tables(group)`; their entries are multiples of powers of 2, exact in every
-            precision.
-        axes: of space.
+    `tables` are `fourier_tables(group)`; their entries are multiples of powers of 2, exact in every precision.
     """
     weights: list[Tensor] = []
     for table in tables:
