@@ -187,6 +187,7 @@ def test_a_run_in_a_folder_whose_name_is_no_utf8(trained, folder, data):
     ],
     ids=" ".join,
 )
+@pytest.mark.covering(1)
 def test_a_word_that_is_wrong_is_shown_as_it_was_typed(words, name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     result = run(*(word.replace("{}", name) for word in words))
