@@ -215,7 +215,12 @@ def test_entries_are_immutable_and_complete():
 
 @pytest.mark.parametrize(
     ("convolution", "kind"),
-    [("full", "GroupConv2d"), ("g", "SeparableGroupConv2d"), ("gc", "SeparableGroupConv2d"), ("two-step", "TwoStep")],
+    [
+        ("full", "GroupConv2d"),
+        ("g", "SeparableGroupConv2d"),
+        ("gc", "SeparableGroupConv2d"),
+        ("two-step", "DepthwiseSeparable"),
+    ],
 )
 def test_group_convolution(convolution, kind):
     layer = group_convolution(convolution, 2, 3, 3, "p4", stride=2, padding=1, bias=False)

@@ -31,6 +31,12 @@ class ConvKind(ABC):
     Attributes:
         name: the word for it, as "gc".
         lifts: whether it takes images, without a pose axis.
+
+    Example:
+        >>> import sepgconv
+        >>> spec = sepgconv.nn.SeparableGroupConv2d(8, 16, 3, "p4").spec
+        >>> spec.kind.name, spec.kind.macs_per_output(spec)  # C |G| + k^2
+        ('gc', 41)
     """
 
     name: str
@@ -84,24 +90,24 @@ class Lifting(ConvKind):
         return {"weight": (spec.out_channels, spec.channels_per_group, *spec.basis.weight_shape)}
 
     def deviations(self, spec: "ConvSpec") -> dict[str, float]:
-        """Variance 2 / fan-in (He et al. 2015)."""
+        """Return the deviation of the variance 2 / fan-in (He et al. 2015)."""
         return {"weight": math.sqrt(2 / self.macs_per_output(spec))}
 
     def macs_per_output(self, spec: "ConvSpec") -> int:
-        """C k^2."""
+        """Return C k^2."""
         return spec.channels_per_group * spec.geometry.taps
 
     def work(self, spec: "ConvSpec", sides: tuple[int, ...]) -> dict[str, Work]:
-        """One planar convolution."""
+        """Return the cost of one planar convolution, "direct"."""
         return {"direct": Work(self.macs_per_output(spec) * spec.numbers_out(sides))}
 
     def lower(self, spec: "ConvSpec", parameters: Parameters, bias: Tensor | None, execution: str) -> Lowered:
-        """A filter for every channel and pose of the output."""
+        """Return a filter for every channel and pose of the output."""
         filters = rows(spec.basis.expand(parameters["weight"]).movedim(2, 1), spec.groups)
         return Lowered("direct", filters, _bias(bias, spec), spec.groups)
 
     def bank(self, spec: "ConvSpec", parameters: Parameters) -> Tensor:
-        """F itself."""
+        """Return F itself."""
         return parameters["weight"]
 
 
@@ -115,23 +121,23 @@ class Full(ConvKind):
         return {"weight": (spec.out_channels, spec.channels_per_group, spec.order, *spec.basis.weight_shape)}
 
     def deviations(self, spec: "ConvSpec") -> dict[str, float]:
-        """Variance 2 / fan-in (He et al. 2015)."""
+        """Return the deviation of the variance 2 / fan-in (He et al. 2015)."""
         return {"weight": math.sqrt(2 / self.macs_per_output(spec))}
 
     def macs_per_output(self, spec: "ConvSpec") -> int:
-        """C |G| k^2."""
+        """Return C |G| k^2."""
         return spec.channels_per_group * spec.order * spec.geometry.taps
 
     def work(self, spec: "ConvSpec", sides: tuple[int, ...]) -> dict[str, Work]:
-        """One planar convolution."""
+        """Return the cost of one planar convolution, "direct"."""
         return {"direct": Work(self.macs_per_output(spec) * spec.numbers_out(sides))}
 
     def lower(self, spec: "ConvSpec", parameters: Parameters, bias: Tensor | None, execution: str) -> Lowered:
-        """A filter for every channel and pose of the output."""
+        """Return a filter for every channel and pose of the output."""
         return Lowered("direct", dense_filters(spec, parameters["weight"]), _bias(bias, spec), spec.groups)
 
     def bank(self, spec: "ConvSpec", parameters: Parameters) -> Tensor:
-        """F itself."""
+        """Return F itself."""
         return parameters["weight"]
 
 
@@ -152,28 +158,28 @@ class Depthwise(ConvKind):
         return {"weight": (spec.out_channels, *spec.basis.weight_shape)}
 
     def deviations(self, spec: "ConvSpec") -> dict[str, float]:
-        """Variance 2 / k^2, or 1 / k^2 after a mixing."""
+        """Return the deviation of the variance 2 / k^2, or 1 / k^2 after a mixing."""
         return {"weight": math.sqrt(self.gain / spec.geometry.taps)}
 
     def macs_per_output(self, spec: "ConvSpec") -> int:
-        """k^2."""
+        """Return k^2."""
         return spec.geometry.taps
 
     def work(self, spec: "ConvSpec", sides: tuple[int, ...]) -> dict[str, Work]:
-        """One depthwise planar convolution."""
+        """Return the cost of one depthwise planar convolution, "direct"."""
         return {"direct": Work(0, self.macs_per_output(spec) * spec.numbers_out(sides))}
 
     def lower(self, spec: "ConvSpec", parameters: Parameters, bias: Tensor | None, execution: str) -> Lowered:
-        """A filter for every map."""
+        """Return a filter for every map."""
         filters = rows(spec.basis.expand(parameters["weight"])).unsqueeze(1)
         return Lowered("direct", filters, _bias(bias, spec), filters.shape[0])
 
     def bank(self, spec: "ConvSpec", parameters: Parameters) -> Tensor:
-        """K, as filters that read one channel: (channels, 1, *weight_shape)."""
+        """Return K, as filters that read one channel: (channels, 1, *weight_shape)."""
         return parameters["weight"].unsqueeze(1)
 
     def filter_channels(self, spec: "ConvSpec") -> int:
-        """One."""
+        """Return 1."""
         return 1
 
 
@@ -199,10 +205,9 @@ class Separable(ConvKind):
         return {"pointwise": (*lead, channels, spec.order), "depthwise": (*lead, *inner, *spec.basis.weight_shape)}
 
     def deviations(self, spec: "ConvSpec") -> dict[str, float]:
-        """Each factor keeps the variance; the filtering, which adds up terms (and channels for g), has them in its fan.
+        """Return deviations by which the composed filter has the variance 2 / (C |G| k^2) of He et al. (2015).
 
-        The composed filter then has the variance 2 / (C |G| k^2) of He et al. (2015), and the maps between the factors
-        are neither small nor large.
+        The maps between the factors are neither small nor large: the mixing alone keeps E[y^2] = 2 E[x^2].
         """
         channels = spec.channels_per_group
         mixed, filtered = (channels, 1) if self.sharing == "gc" else (1, channels)
@@ -212,12 +217,12 @@ class Separable(ConvKind):
         }
 
     def macs_per_output(self, spec: "ConvSpec") -> int:
-        """For gc C |G| + k^2, for g C (|G| + k^2), once for every term."""
+        """Return C |G| + k^2 for gc and C (|G| + k^2) for g, once for every term."""
         channels, taps = spec.channels_per_group, spec.geometry.taps
         return spec.rank * (channels * spec.order + (taps if self.sharing == "gc" else channels * taps))
 
     def work(self, spec: "ConvSpec", sides: tuple[int, ...]) -> dict[str, Work]:
-        """Mixing at *input* resolution and filtering at output resolution, or one dense convolution.
+        """Return the costs of mixing at *input* and filtering at output resolution, or of one dense convolution.
 
         Separable: the mixing as it is. Fourier (gc, one channel group): the mixing in the irreps of the group
         (theory.md, Mixing in irreps). Composed: the filter bank is built, then one dense convolution, whatever the
@@ -240,7 +245,7 @@ class Separable(ConvKind):
         return {**found, "composed": composed}
 
     def lower(self, spec: "ConvSpec", parameters: Parameters, bias: Tensor | None, execution: str) -> Lowered:
-        """The mixing and the filter of each map between; composed, one dense filter bank."""
+        """Return the mixing and the filter of each map between; composed, one dense filter bank."""
         biases = _bias(bias, spec)
         if execution == "composed":
             return Lowered("direct", dense_filters(spec, self.bank(spec, parameters)), biases, spec.groups)
@@ -259,7 +264,7 @@ class Separable(ConvKind):
         return Lowered("g", filters, biases, filters.shape[0], (per_channel,), IDENTITY, (channels,))
 
     def bank(self, spec: "ConvSpec", parameters: Parameters) -> Tensor:
-        """F, the factors multiplied out."""
+        """Return F, the factors multiplied out."""
         return compose(parameters["pointwise"], parameters["depthwise"], self.sharing)
 
 
@@ -323,13 +328,9 @@ def _mixing(spec: "ConvSpec", pointwise: Tensor, execution: str) -> tuple[tuple[
 
 
 def dense_weight(pointwise: Tensor, table: Tensor, groups: int = 1, axes: int = 2) -> Tensor:
-    """Return the mixing as the kernel (|G|*out, |G|*in, 1, 1) of a 1x1 convolution over poses and channels.
+    """Return the mixing w, (out, in, |G|), as the kernel (|G|*out, |G|*in, 1, 1) of a 1x1 convolution.
 
-    Args:
-        pointwise: w, (out, in, |G|).
-        table: `pose_action(group)`.
-        groups: channel groups; the rows of each lie together.
-        axes: of space.
+    `table` is `pose_action(group)`; the rows of each channel group lie together; `axes` are those of space.
     """
     poses = over_relative_poses(pointwise, table).transpose(2, 3)  # (o, h, g, c)
     matrix = rows(poses.flatten(2, 3), groups)
@@ -339,11 +340,7 @@ def dense_weight(pointwise: Tensor, table: Tensor, groups: int = 1, axes: int = 
 def block_weights(pointwise: Tensor, tables: Sequence[Tensor], axes: int = 2) -> list[Tensor]:
     """Return the mixing in the irreps as kernels (copies*length*out, length*in, 1, 1) of grouped 1x1 convolutions.
 
-    Args:
-        pointwise: w, (out, in, |G|).
-        tables: `fourier_tables(group)`; their entries are multiples of powers of 2, exact in every
-            precision.
-        axes: of space.
+    `tables` are `fourier_tables(group)`; their entries are multiples of powers of 2, exact in every precision.
     """
     weights: list[Tensor] = []
     for table in tables:

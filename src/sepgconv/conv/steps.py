@@ -19,6 +19,10 @@ class Work:
         dense: multiplications of dense products.
         grouped: multiplications of depthwise and grouped convolutions, which filter or mix few maps each.
         additions: of the transforms to the irreps and back.
+
+    Example:
+        >>> Work(dense=100, grouped=20).macs
+        120
     """
 
     dense: int
@@ -34,7 +38,7 @@ class Work:
 class Lowered(NamedTuple):
     """A convolution on a group as plain steps on folded maps (batch, pose * channel, height, width).
 
-    With J channel groups the maps lie as (group, pose, channel of the group) within the steps.
+    With channel groups the maps lie as (group, pose, channel of the group) within the steps.
 
     Attributes:
         steps: "direct", one planar convolution; "gc", a mixing of all maps and then a filter for each map; "g", a
@@ -46,6 +50,12 @@ class Lowered(NamedTuple):
         mixing: kernels of the 1x1 convolutions before, one for each size of block; none for "direct".
         transform: the Fourier transform around the mixing, `IDENTITY` for none.
         mixing_groups: torch's `groups` of each of those.
+
+    Example:
+        >>> import sepgconv
+        >>> layer = sepgconv.nn.GroupConv2d(8, 16, 3, "p4")
+        >>> layer.spec.kind.lower(layer.spec, layer.weights(), layer.bias, "direct").filters.shape
+        torch.Size([64, 32, 3, 3])
     """
 
     steps: Steps

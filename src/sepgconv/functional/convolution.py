@@ -130,7 +130,7 @@ def depthwise_group_conv2d(
     padding_mode: str = "zeros",
     action: Tensor | None = None,
 ) -> Float[Tensor, "b o g y2 x2"]:
-    """Filter every map in the plane with its own kernel, turned to its pose: `X'[n,h] = (T_h K[n]) * X[n,h]`.
+    """Filter every map in the plane with its own kernel, moved to its pose: `X'[n,h] = (T_h K[n]) * X[n,h]`.
 
     The second factor of a gc-separable convolution (theory.md, Convolutions).
 

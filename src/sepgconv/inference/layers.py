@@ -24,6 +24,11 @@ class FrozenConv2d(nn.Module):
 
     Attributes:
         relu: whether a ReLU follows in the same step.
+
+    Example:
+        >>> import sepgconv
+        >>> sepgconv.compile_for_inference(sepgconv.nn.LiftingConv2d(3, 8, 3, "p4"))
+        FrozenConv2d(LiftingConv2d(3, 8, kernel_size=(3, 3), group='p4'))
     """
 
     filters: Tensor
@@ -75,6 +80,11 @@ class FrozenNorm2d(nn.Module):
 
     Attributes:
         relu: whether a ReLU follows in the same step.
+
+    Example:
+        >>> import sepgconv
+        >>> sepgconv.compile_for_inference(sepgconv.nn.GroupBatchNorm2d(8))
+        FrozenNorm2d(8)
     """
 
     slope: Tensor

@@ -30,6 +30,12 @@ class LayerExplanation:
         implementation: who ran it: "torch", "chunks", "operator" or "checkpoint".
         why: the reason for both.
         change: what would have to change for another implementation, "" if nothing would.
+
+    Example:
+        >>> import torch, sepgconv
+        >>> row = explain(sepgconv.nn.GroupConv2d(2, 3, 3, "p4"), torch.rand(1, 2, 4, 9, 9)).layers[0]
+        >>> row.kind, row.operator, row.execution
+        ('GroupConv2d', 'planar_conv', 'direct')
     """
 
     name: str
@@ -47,6 +53,12 @@ class Explanation(Printed):
 
     Attributes:
         layers: a row for each call of a layer.
+
+    Example:
+        >>> import torch, sepgconv
+        >>> block = sepgconv.nn.ConvNormAct(8, 8, 3, "p4").eval()
+        >>> [row.kind for row in explain(block, torch.rand(2, 8, 4, 9, 9)).layers]
+        ['SeparableGroupConv2d', 'GroupBatchNorm2d']
     """
 
     layers: tuple[LayerExplanation, ...]
