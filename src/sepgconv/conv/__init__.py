@@ -9,7 +9,6 @@ from sepgconv.conv.kinds import (
     SEPARABLE,
     SHARINGS,
     ConvKind,
-    Sharing,
 )
 from sepgconv.conv.spec import ConvSpec, conv_spec
 from sepgconv.conv.steps import Lowered, Work
@@ -25,7 +24,6 @@ __all__ = [
     "ConvSpec",
     "Geometry",
     "Lowered",
-    "Sharing",
     "Work",
     "conv_geometry",
     "conv_spec",

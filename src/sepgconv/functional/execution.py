@@ -1,9 +1,10 @@
 """What a separable convolution costs in an execution, and which one execution="auto" takes."""
 
 from sepgconv._messages import one_of
-from sepgconv.conv import SEPARABLE, SHARINGS, ConvSpec, Geometry, Sharing
+from sepgconv.conv import SEPARABLE, SHARINGS, ConvSpec, Geometry
 from sepgconv.conv.checks import check_channels
 from sepgconv.conv.geometry import Pair, as_pair
+from sepgconv.conv.kinds import Sharing
 from sepgconv.ops.dispatch import EXECUTIONS, Execution, choose_execution, requested
 from sepgconv.symmetry import FiniteGroup, PixelBasis
 from sepgconv.symmetry import group as get_group

@@ -5,9 +5,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sepgconv._messages import one_of
-from sepgconv.conv import SEPARABLE, SHARINGS, Sharing
+from sepgconv.conv import SEPARABLE, SHARINGS
 from sepgconv.conv.checks import check_channels, is_integer
 from sepgconv.conv.geometry import Sides, as_sides
+from sepgconv.conv.kinds import Sharing
 from sepgconv.nn import GroupConvLayer
 from sepgconv.ops.batch_norm import NormRelu
 from sepgconv.ops.convolution import convolve
