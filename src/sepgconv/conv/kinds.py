@@ -307,7 +307,7 @@ def dense_filters(spec: "ConvSpec", bank: Tensor) -> Tensor:
     """Write F (out, in, |G|, *weight_shape) as filters of one planar convolution, (|G| * out, |G| * in, *size)."""
     moved = spec.basis.expand(bank, over_poses=True)  # (o, c, h, g, k, l)
     moved = moved.movedim(2, 1).transpose(2, 3)  # (o, h, g, c, k, l)
-    return rows(moved.flatten(2, 3), spec.groups)
+    return rows(moved, spec.groups).flatten(1, 2)
 
 
 def _beside(filters: Tensor, axes: int) -> Tensor:
@@ -333,7 +333,7 @@ def dense_weight(pointwise: Tensor, table: Tensor, groups: int = 1, axes: int = 
     `table` is `pose_action(group)`; the rows of each channel group lie together; `axes` are those of space.
     """
     poses = over_relative_poses(pointwise, table).transpose(2, 3)  # (o, h, g, c)
-    matrix = rows(poses.flatten(2, 3), groups)
+    matrix = rows(poses, groups).flatten(1, 2)
     return matrix.reshape(*matrix.shape, *(1,) * axes)
 
 

@@ -42,13 +42,14 @@ class FrozenConv2d(nn.Module):
         self.mixing_groups = lowered.mixing_groups
         self.register_buffer("filters", lowered.filters.contiguous())
         self.register_buffer("bias", lowered.bias)
-        for index, weight in enumerate(lowered.mixing):
-            self.register_buffer(f"mixing{index}", weight.contiguous())
+        self._mixing_names = tuple(f"mixing{index}" for index in range(len(lowered.mixing)))
+        for name, weight in zip(self._mixing_names, lowered.mixing, strict=True):
+            self.register_buffer(name, weight.contiguous())
 
     @property
     def mixing(self) -> tuple[Tensor, ...]:
         """The kernels of the mixing, none where there is none."""
-        return tuple(buffer for name, buffer in self.named_buffers() if name.startswith("mixing"))
+        return tuple(getattr(self, name) for name in self._mixing_names)
 
     def scale_output(self, slope: Tensor, offset: Tensor) -> None:
         """Fold `slope * y + offset` per channel, each (out,), into filters and bias."""
