@@ -136,7 +136,7 @@ def test_a_network_without_group_layers_is_told_so(model, sentence):
     report = redundancy(model)
     assert report.group_layers == ()
     assert sentence in report.summary
-    assert ("p1 is the group without turns" in report.summary) == ("z2cnn" in sentence)
+    assert ("p1 is the group without rotations" in report.summary) == ("z2cnn" in sentence)
     json.dumps(report.to_dict(), allow_nan=False)
 
 
