@@ -14,7 +14,7 @@ from sepgconv.nn._hooks import ObservableModule
 from sepgconv.ops.checks import NUMBERS
 from sepgconv.ops.convolution import convolve
 from sepgconv.ops.dispatch import Execution, choose_execution
-from sepgconv.symmetry import FiniteGroup
+from sepgconv.symmetry import FiniteGroup, KernelBasis
 from sepgconv.symmetry import group as get_group
 
 
@@ -83,6 +83,8 @@ class GroupConvLayer(ObservableModule):
         device: of the parameters.
         dtype: of the parameters.
         rank: number of separable terms, for kinds that have them.
+        basis: how the weights become filters for every pose (`sepgconv.symmetry.KernelBasis`), of the same group and
+            kernel size; None: one weight for each pixel.
 
     Attributes:
         spec: everything about the convolution that is a matter of shapes (`sepgconv.conv.ConvSpec`).
@@ -115,6 +117,7 @@ class GroupConvLayer(ObservableModule):
         dtype: torch.dtype | None = None,
         *,
         rank: int = 1,
+        basis: KernelBasis | None = None,
     ) -> None:
         super().__init__()
         self.spec = conv_spec(
@@ -129,6 +132,7 @@ class GroupConvLayer(ObservableModule):
             padding_mode=padding_mode,
             groups=groups,
             rank=rank,
+            basis=basis,
             caller=type(self).__name__,
         )
         for name, shape in self.spec.shapes:
@@ -150,7 +154,9 @@ class GroupConvLayer(ObservableModule):
 
     def filter_bank(self) -> Tensor:
         """Return the filters before the group moves them, (out, in, [|G|,] *kernel_size); separable ones composed."""
-        return self.spec.kind.bank(self.spec, self.weights())
+        basis = self.spec.basis
+        # Element 0, the identity, leaves filters as they are.
+        return basis.expand(self.spec.kind.bank(self.spec, self.weights())).select(-len(basis.size) - 1, 0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve images or feature maps."""
