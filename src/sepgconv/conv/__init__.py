@@ -10,8 +10,12 @@ from sepgconv.conv.kinds import (
     SHARINGS,
     ConvKind,
     Lowered,
+    Parameters,
     Sharing,
     Work,
+    dense_filters,
+    over_poses,
+    pose_rows,
 )
 from sepgconv.conv.spec import ConvSpec, conv_spec
 
@@ -26,8 +30,12 @@ __all__ = [
     "ConvSpec",
     "Geometry",
     "Lowered",
+    "Parameters",
     "Sharing",
     "Work",
     "conv_geometry",
     "conv_spec",
+    "dense_filters",
+    "over_poses",
+    "pose_rows",
 ]

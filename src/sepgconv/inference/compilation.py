@@ -23,7 +23,6 @@ from sepgconv.nn import (
     GroupConvLayer,
     NormActConv,
     ReLU,
-    SeparableGroupConv2d,
     Sequential,
 )
 
@@ -131,13 +130,13 @@ def _is_finite(answer: Any) -> bool:
 
 
 def _map_sizes(model: nn.Module, x: Tensor) -> dict[nn.Module, Pair]:
-    """Send pictures through a network and note (height, width) of what comes into each separable layer."""
+    """Send pictures through a network and note (height, width) of what comes into each convolution."""
     sizes: dict[nn.Module, Pair] = {}
 
     def note(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         sizes[module] = (int(arguments[0].shape[-2]), int(arguments[0].shape[-1]))
 
-    handles = [m.register_forward_pre_hook(note) for m in model.modules() if isinstance(m, SeparableGroupConv2d)]
+    handles = [m.register_forward_pre_hook(note) for m in model.modules() if isinstance(m, GroupConvLayer)]
     try:
         answer_of(model, x)
     finally:
