@@ -165,7 +165,7 @@ def test_a_basis_of_another_group_or_size_is_refused():
         FULL, 2, 2, 3, p4, caller="a layer"
     )
     for basis in (PixelBasis(p2, (3, 3)), PixelBasis(p4, (5, 5))):
-        with pytest.raises(ValueError, match="a layer: the basis is that of .* build the basis for these"):
+        with pytest.raises(ValueError, match=r"a layer: the basis is that of .* build the basis for these"):
             conv_spec(FULL, 2, 2, 3, p4, basis=basis, caller="a layer")
 
 

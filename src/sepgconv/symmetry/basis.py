@@ -68,8 +68,8 @@ class PixelBasis:
         size: sides of the kernel in pixels, as (height, width).
 
     Raises:
-        ValueError: the group takes pixels between pixels or exchanges axes along which the sides differ, or there is not
-            a side for each axis.
+        ValueError: the group takes pixels between pixels, or exchanges axes along which the sides differ, or has another
+            number of axes.
 
     Example:
         >>> import torch, sepgconv

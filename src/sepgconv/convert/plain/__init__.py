@@ -1,4 +1,4 @@
-"""Networks as ordinary torch layers, and as files. `plain` is the rule of each layer; register one for a layer of yours."""
+"""Networks of the library as networks of ordinary layers, and as files of them; `plain` holds a rule for each layer."""
 
 from sepgconv.convert.plain.layers import Plain, plain
 from sepgconv.convert.plain.maps import Value
