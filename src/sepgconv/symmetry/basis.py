@@ -68,7 +68,7 @@ class PixelBasis:
         size: sides of the kernel in pixels, as (height, width).
 
     Raises:
-        ValueError: the group takes pixels between pixels, or exchanges axes along which the sides differ, or has another
+        ValueError: the group takes pixels between pixels, exchanges axes along which the sides differ, or has another
             number of axes.
 
     Example:
