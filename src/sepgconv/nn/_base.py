@@ -180,7 +180,7 @@ class GroupConvLayer(ObservableModule):
             width: columns.
         """
         sides, device = self.spec.at_least((height, width)), next(iter(self.weights().values())).device
-        return choose_execution(self.spec, sides, self.execution, device.type)[0]
+        return choose_execution(self.spec, sides, self.execution, device)[0]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         # `.to(memory_format=torch.channels_last)` converts every parameter of rank 4 and 5 and fails on rank 5. A

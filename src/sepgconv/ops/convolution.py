@@ -62,7 +62,7 @@ def convolve(
     if not _fit(spec, x, parameters, bias):
         check_tensors(spec, x, parameters, bias, caller)
     sides = tuple(x.shape[-len(spec.basis.size) :])
-    chosen, costs = dispatch.choose_execution(spec, sides, execution, x.device.type, caller=caller)
+    chosen, costs = dispatch.choose_execution(spec, sides, execution, x.device, caller=caller)
     lowered = spec.kind.lower(spec, parameters, bias, chosen)
     if lowered.steps == "gc":
         maps = _gc(spec, x, lowered, chosen, costs, recompute, pre_norm_act)

@@ -166,9 +166,14 @@ def context(x: Tensor, *others: Tensor | None) -> Context:
     return Context(device, plain, grad, x.requires_grad, compiling, exporting, is_transformed(), large)
 
 
-def casts(device: str) -> bool:
-    """Return whether mixed precision (`torch.autocast`) is on for a type of device."""
+def casts(device: torch.device | str) -> bool:
+    """Return whether mixed precision (`torch.autocast`) is on for a device or a type of device."""
+    device = _type(device)
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
+def _type(device: torch.device | str) -> str:
+    return device if isinstance(device, str) else device.type
 
 
 def is_transformed(grad: Tensor | None = None) -> bool:
@@ -217,7 +222,7 @@ def choose_execution(
     spec: ConvSpec,
     sides: tuple[int, ...],
     execution: str = "auto",
-    device: str = "cpu",
+    device: torch.device | str = "cpu",
     *,
     model: CostModel | None = None,
     caller: str = "choose_execution",
@@ -234,7 +239,7 @@ def choose_execution(
     Raises:
         ValueError: maps that are too small; an unknown execution, or one that the spec does not have.
     """
-    model = _cost_model if model is None else model
+    model, device = _cost_model if model is None else model, _type(device)
     if torch.compiler.is_compiling() or not all(type(side) is int for side in sides):
         return _choose(spec, sides, execution, device, model, caller)
     key = (sides, execution, device, model)
