@@ -12,12 +12,24 @@ import pytest
 import torch
 
 import sepgconv
+from tests.covering import thinned
 
 torch.set_num_threads(1)
 
 # Derandomised: a run gives the same verdict every time. No deadline: the first example pays for what is built lazily.
 hypothesis.settings.register_profile("sepgconv", derandomize=True, deadline=None, max_examples=60)
 hypothesis.settings.load_profile("sepgconv")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--products", action="store_true", help="run all cases of the tests that are marked as covering")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--products"):
+        kept = thinned(items)
+        config.hook.pytest_deselected(items=list(set(items) - set(kept)))
+        items[:] = kept
 
 
 @pytest.fixture(autouse=True)

@@ -242,8 +242,6 @@ def test_the_times_of_the_readme_are_those_of_the_docs():
 
 # Names.
 
-NOT_YET = {"sepgconv.nn.DepthwiseSeparableGroupConv2d"}  # named in docs/migrating.md before it is there
-
 
 def resolve(name):
     """Return whether a dotted name of the package is there, whatever it warns of."""
@@ -268,7 +266,7 @@ def test_names_of_the_package_exist(page):
     """Old ones too, which docs/migrating.md lists."""
     quoted = re.findall(r"`[^`]+`", outside_blocks(page.read_text()))
     names = {name for code in quoted for name in re.findall(r"\bsepgconv(?:\.[A-Za-z_]\w*)+", code)}
-    assert {name for name in names if not resolve(name) and name not in NOT_YET} == set()
+    assert {name for name in names if not resolve(name)} == set()
 
 
 def test_a_name_that_is_not_there_is_seen():

@@ -11,6 +11,7 @@ from types import ModuleType
 
 from sepgconv import analysis, functional, inference, models, nn, symmetry
 from sepgconv._allocator import tune_allocator
+from sepgconv.analysis import explain
 from sepgconv.inference import compile_for_inference
 from sepgconv.models import create_model, list_models, load, save
 from sepgconv.symmetry import FiniteGroup, group
@@ -22,6 +23,7 @@ __all__ = [
     "analysis",
     "compile_for_inference",
     "create_model",
+    "explain",
     "functional",
     "group",
     "inference",

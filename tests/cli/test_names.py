@@ -187,6 +187,7 @@ def test_a_run_in_a_folder_whose_name_is_no_utf8(trained, folder, data):
     ],
     ids=" ".join,
 )
+@pytest.mark.covering(1)
 def test_a_word_that_is_wrong_is_shown_as_it_was_typed(words, name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     result = run(*(word.replace("{}", name) for word in words))
@@ -215,7 +216,7 @@ def test_records_with_such_words_are_shown(tmp_path):
     cell = ROWS[0].cell
     text = f"{NAME} {ENDING}"
     record = {
-        "table": "table1", "fingerprint": cell.fingerprint, "row": cell.row, "status": "diverged",
+        "table": "table1", "fingerprint": cell.fingerprint, "row": cell.row_key, "status": "diverged",
         "cell": cell.specification(), "model": cell.model, "width": 1, "seed": 1, "data": text, "parameters": 1,
         "device": text, "commit": text, "versions": {"sepgconv": "0.1.0", "torch": text},
         "config": cell.config.to_dict(), "epochs": 1,

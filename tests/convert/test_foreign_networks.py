@@ -35,6 +35,7 @@ from sepgconv.inference import compilation
 from sepgconv.inference.compilation import freeze
 from sepgconv.inference.layers import FrozenConv2d
 from sepgconv.models import save
+from tests.covering import named
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning"),  # torch's own, of its compiler
@@ -676,43 +677,11 @@ def verify(tool, name, folder):
     return "converted"
 
 
-TABLE = [(tool, name) for tool, name in itertools.product(TOOLS, KINDS) if tool not in SLOW or name in SLOW[tool]]
+def verify_equivariant(name):
+    """Try `equivariant` on a kind: the network is built as if nothing were there, or the layer is named.
 
-
-@freeze.register
-def _(module: Scaling, size: tuple[int, int]) -> nn.Module:
-    return freeze.dispatch(snn.GroupConv2d)(scaled(module), size)
-
-
-@plain_layers.plain.register
-def _(module: Scaling, to: plain_layers.Plain, example: torch.Tensor):
-    return plain_layers.plain.dispatch(snn.GroupConv2d)(scaled(module), to, example)
-
-
-def scaled(module):
-    with torch.random.fork_rng():
-        layer = snn.GroupConv2d(4, 4, 3, "p4")
-    layer.load_state_dict({key: 3 * value for key, value in module.state_dict().items()})
-    return layer
-
-
-@pytest.mark.parametrize(("tool", "name"), TABLE)
-def test_the_same_answer_or_a_refusal_that_names_the_layer(tool, name, tmp_path):
-    found = verify(tool, name, tmp_path)
-    if name == "hook_that_only_looks":
-        assert found == ("refused" if tool == "separate" else "converted")
-    if name == "layer_with_registered_rules" and tool != "separate":
-        assert found == "converted"
-
-
-def test_the_table_is_as_large_as_it_says():
-    assert len(KINDS) >= 60
-    assert sum(tool not in SLOW for tool, _ in TABLE) >= 5 * len(KINDS)
-
-
-@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.ordinary])
-def test_equivariant_keeps_or_names(name):
-    """Weights are fresh, so there is no answer to compare: the network is built as if nothing were there, or named."""
+    Weights are fresh, so there is no answer to compare.
+    """
     kind = KINDS[name]
     net = changed_by(kind, ordinary)
     before = snapshot(net)
@@ -737,6 +706,45 @@ def test_equivariant_keeps_or_names(name):
             equivariant(net, "p4", input_shape=SHAPE)
     after = snapshot(net)
     assert same({**after, "random": None}, {**before, "random": None})  # new weights are drawn
+
+
+TABLE = [(tool, name) for tool, name in itertools.product(TOOLS, KINDS) if tool not in SLOW or name in SLOW[tool]]
+
+
+@freeze.register
+def _(module: Scaling, size: tuple[int, int]) -> nn.Module:
+    return freeze.dispatch(snn.GroupConv2d)(scaled(module), size)
+
+
+@plain_layers.plain.register
+def _(module: Scaling, to: plain_layers.Plain, example: torch.Tensor):
+    return plain_layers.plain.dispatch(snn.GroupConv2d)(scaled(module), to, example)
+
+
+def scaled(module):
+    with torch.random.fork_rng():
+        layer = snn.GroupConv2d(4, 4, 3, "p4")
+    layer.load_state_dict({key: 3 * value for key, value in module.state_dict().items()})
+    return layer
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_same_answer_or_a_refusal_that_names_the_layer(name, tmp_path):
+    if KINDS[name].ordinary:
+        with named(tool="equivariant"):
+            verify_equivariant(name)
+    for tool in [tool for tool, kind in TABLE if kind == name]:
+        with named(tool=tool):
+            found = verify(tool, name, tmp_path)
+            if name == "hook_that_only_looks":
+                assert found == ("refused" if tool == "separate" else "converted")
+            if name == "layer_with_registered_rules" and tool != "separate":
+                assert found == "converted"
+
+
+def test_the_table_is_as_large_as_it_says():
+    assert len(KINDS) >= 60
+    assert sum(tool not in SLOW for tool, _ in TABLE) >= 5 * len(KINDS)
 
 
 def test_distributed_networks(tmp_path):

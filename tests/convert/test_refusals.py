@@ -137,8 +137,9 @@ def test_a_network_that_was_compiled_is_refused():
 
 
 def test_the_comparison_sees_a_wrong_layer(monkeypatch):
-    """Negative control: filters that are not turned with the pose."""
-    monkeypatch.setattr(layers, "planar_bank", lambda kernels, action: kernels.repeat(4, *[1] * (kernels.ndim - 1)))
+    """Negative control: filters of the plain layers that are mirrored."""
+    true = layers._filters_of
+    monkeypatch.setattr(layers, "_filters_of", lambda bank: true(bank.flip(-1)))
     with pytest.raises(ValueError, match="differs by"):
         to_plain(Sequential(LiftingConv2d(1, 2, 3, "p4"), SeparableGroupConv2d(2, 2, 3, "p4")))
 

@@ -78,6 +78,7 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.covering(1)
 def test_every_layer_on_every_group(group, kind, stir):
     layer = stir(LAYERS[kind](group))
     x = torch.randn(2, 3, 9, 8) if kind == "lifting" else torch.randn(2, 3, group.order, 9, 8)

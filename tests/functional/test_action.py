@@ -18,44 +18,49 @@ def inputs(group, size):
         yield torch.randperm(torch.Size(shape).numel()).view(shape)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
 class TestAct:
-    def test_is_a_homomorphism(self, group, size):
-        for x in inputs(group, size):
-            assert torch.equal(act(group, 0, x), x)
-            for g, h in itertools.product(range(group.order), repeat=2):
-                assert torch.equal(act(group, g, act(group, h, x)), act(group, group.table[g][h], x))
+    """Each on images and feature maps of all sizes."""
 
-    def test_moves_pixels_as_torch_turns_and_flips(self, group, size):
-        """Image (b, c, y, x): element m * turns + t is the mirror after `rot90` t times; see tests/groups."""
+    def test_is_a_homomorphism(self, group):
+        for size in SIZES:
+            for x in inputs(group, size):
+                assert torch.equal(act(group, 0, x), x)
+                for g, h in itertools.product(range(group.order), repeat=2):
+                    moved = act(group, g, act(group, h, x))
+                    assert torch.equal(moved, act(group, group.table[g][h], x)), (size, g, h)
+
+    def test_moves_pixels_as_torch_turns_and_flips(self, group):
+        """Image (b, c, y, x): element m * turns + t is the mirror after `rot90` t times; see tests/symmetry."""
         turns = group.order if group.name in ("p1", "p2", "p4") else group.order // 2
-        image, _ = inputs(group, size)
-        for g in range(group.order):
+        for size, g in itertools.product(SIZES, range(group.order)):
+            image, _ = inputs(group, size)
             mirrored, turned = divmod(g, turns)
             expected = torch.rot90(image, turned * 4 // turns, (-2, -1))
             mirror = expected.transpose(-2, -1) if group.name in ("cm", "cmm") else expected.flip(-1)
-            assert torch.equal(act(group, g, image), mirror if mirrored else expected)
+            assert torch.equal(act(group, g, image), mirror if mirrored else expected), (size, g)
 
-    def test_moves_poses_by_relative_pose(self, group, size):
-        _, x = inputs(group, size)
-        for g, h in itertools.product(range(group.order), repeat=2):
-            source = group.table[group.inverses[g]][h]
-            assert torch.equal(act(group, g, x)[:, :, h], act(group, g, x[:, :, source]))
+    def test_moves_poses_by_relative_pose(self, group):
+        for size in SIZES:
+            _, x = inputs(group, size)
+            for g, h in itertools.product(range(group.order), repeat=2):
+                source = group.table[group.inverses[g]][h]
+                assert torch.equal(act(group, g, x)[:, :, h], act(group, g, x[:, :, source])), (size, g, h)
 
-    def test_agrees_with_the_pixel_permutation(self, group, size):
-        if group.exchanges_axes and size[0] != size[1]:
-            pytest.skip("the tables are for grids that the group keeps")
-        pixels, division = torch.from_numpy(pixel_permutation(group, *size)), torch.from_numpy(pose_division(group))
-        image, x = inputs(group, size)
-        for g in range(group.order):
-            assert torch.equal(act(group, g, image), image.flatten(-2)[..., pixels[g]])
-            assert torch.equal(act(group, g, x), x[:, :, division[g]].flatten(-2)[..., pixels[g]])
+    def test_agrees_with_the_pixel_permutation(self, group):
+        """The tables are for grids that the group keeps."""
+        for size in [size for size in SIZES if size[0] == size[1] or not group.exchanges_axes]:
+            pixels, division = torch.from_numpy(pixel_permutation(group, *size)), torch.from_numpy(pose_division(group))
+            image, x = inputs(group, size)
+            for g in range(group.order):
+                assert torch.equal(act(group, g, image), image.flatten(-2)[..., pixels[g]]), (size, g)
+                assert torch.equal(act(group, g, x), x[:, :, division[g]].flatten(-2)[..., pixels[g]]), (size, g)
 
-    def test_quarter_turns_and_nothing_else_exchange_the_sides(self, group, size):
-        for x in inputs(group, size):
-            for g, matrix in enumerate(group.matrices):
-                expected = size[::-1] if matrix[0][0] == 0 else size
-                assert act(group, g, x).shape == (*x.shape[:-2], *expected)
+    def test_quarter_turns_and_nothing_else_exchange_the_sides(self, group):
+        for size in SIZES:
+            for x in inputs(group, size):
+                for g, matrix in enumerate(group.matrices):
+                    expected = size[::-1] if matrix[0][0] == 0 else size
+                    assert act(group, g, x).shape == (*x.shape[:-2], *expected), g
 
 
 def test_takes_the_name_of_a_group():

@@ -7,6 +7,7 @@ import sepgconv
 from sepgconv.functional import NormRelu, group_batch_norm, separable_group_conv2d
 from sepgconv.ops import dispatch
 from sepgconv.ops.layout import map_chunks
+from tests.covering import named
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -16,16 +17,17 @@ def covered(cut):
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 7, 64, 129])
-@pytest.mark.parametrize("size", [1, 100, 10**4, 10**9])
-def test_every_image_is_in_one_chunk_in_order(monkeypatch, batch, size):
-    monkeypatch.setattr(dispatch, "CHUNK_BYTES", size)
-    cut = dispatch.chunks(torch.zeros(batch, 2, 3, 4), widest=5)
-    assert covered(cut) == list(range(batch))
-    image = 8 * 5 * 12
-    lengths = [chunk.stop - chunk.start for chunk in cut]
-    assert max(lengths) == 1 or max(lengths) * image <= size
-    assert max(lengths) - min(lengths[:-1], default=max(lengths)) == 0
-    assert len(cut) <= max(1, -(-batch * image // size))
+def test_every_image_is_in_one_chunk_in_order(monkeypatch, batch):
+    for size in [1, 100, 10**4, 10**9]:
+        with named(size=size):
+            monkeypatch.setattr(dispatch, "CHUNK_BYTES", size)
+            cut = dispatch.chunks(torch.zeros(batch, 2, 3, 4), widest=5)
+            assert covered(cut) == list(range(batch))
+            image = 8 * 5 * 12
+            lengths = [chunk.stop - chunk.start for chunk in cut]
+            assert max(lengths) == 1 or max(lengths) * image <= size
+            assert max(lengths) - min(lengths[:-1], default=max(lengths)) == 0
+            assert len(cut) <= max(1, -(-batch * image // size))
 
 
 def test_a_batch_without_images_is_one_chunk():

@@ -14,6 +14,7 @@ from sepgconv.functional import (
     lift_conv2d,
     separable_group_conv2d,
 )
+from tests.covering import named
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -65,53 +66,58 @@ PLANAR = [
 ]
 
 
-@pytest.mark.parametrize("planar", PLANAR, ids=str)
-def test_p1_is_the_ordinary_convolution_to_the_last_bit(kind, planar):
-    problem = Problem(kind, "p1", (7, 6), (3, 2))
-    # The last bit depends on the order of summation, so torch gets the layout that the library works in.
-    x, sharing = problem.x.flatten(1, -3).contiguous(memory_format=torch.channels_last), kind.split()[0]
-    if sharing in ("lifting", "full"):
-        expected = F.conv2d(x, problem.weights[0].flatten(1, -3), problem.bias, **planar)
-    elif sharing == "depthwise":
-        expected = F.conv2d(x, problem.weights[0].unsqueeze(1), problem.bias, **planar, groups=IN)
-    elif kind.endswith("composed"):
-        expected = F.conv2d(x, compose_kernel(*problem.weights, sharing).squeeze(2), problem.bias, **planar)
-    elif sharing == "gc":
-        mixed = F.conv2d(x, problem.weights[0][..., None])
-        expected = F.conv2d(mixed, problem.weights[1].unsqueeze(1), problem.bias, **planar, groups=OUT)
-    else:
-        mixed = (problem.weights[0][None, ..., None] * x[:, None]).flatten(1, 2)
-        expected = F.conv2d(mixed, problem.weights[1], problem.bias, **planar, groups=OUT)
-    assert torch.equal(problem(**planar).squeeze(2), expected)
+def test_p1_is_the_ordinary_convolution_to_the_last_bit(kind):
+    for planar in PLANAR:
+        with named(planar=planar):
+            problem = Problem(kind, "p1", (7, 6), (3, 2))
+            # The last bit depends on the order of summation, so torch gets the layout that the library works in.
+            x, sharing = problem.x.flatten(1, -3).contiguous(memory_format=torch.channels_last), kind.split()[0]
+            if sharing in ("lifting", "full"):
+                expected = F.conv2d(x, problem.weights[0].flatten(1, -3), problem.bias, **planar)
+            elif sharing == "depthwise":
+                expected = F.conv2d(x, problem.weights[0].unsqueeze(1), problem.bias, **planar, groups=IN)
+            elif kind.endswith("composed"):
+                expected = F.conv2d(x, compose_kernel(*problem.weights, sharing).squeeze(2), problem.bias, **planar)
+            elif sharing == "gc":
+                mixed = F.conv2d(x, problem.weights[0][..., None])
+                expected = F.conv2d(mixed, problem.weights[1].unsqueeze(1), problem.bias, **planar, groups=OUT)
+            else:
+                mixed = (problem.weights[0][None, ..., None] * x[:, None]).flatten(1, 2)
+                expected = F.conv2d(mixed, problem.weights[1], problem.bias, **planar, groups=OUT)
+            assert torch.equal(problem(**planar).squeeze(2), expected)
 
 
-@pytest.mark.parametrize("mode", ["circular", "reflect", "replicate", "zeros"])
-@pytest.mark.parametrize(
-    "planar", [{"padding": 2}, {"padding": 1, "stride": 2}, {"padding": "same", "dilation": 2}], ids=str
-)
-def test_padding_modes_are_explicit_padding_and_a_valid_convolution(kind, group, mode, planar):
-    problem = Problem(kind, group, (5, 6), (3, 3))
-    width = 2 if planar["padding"] == "same" else planar["padding"]
-    maps = problem.x.flatten(1, -3)
-    padded = F.pad(maps, (width,) * 4, mode="constant" if mode == "zeros" else mode)
-    expected = problem(padded.unflatten(1, problem.x.shape[1:-2]), **planar | {"padding": 0})
-    torch.testing.assert_close(problem(padding_mode=mode, **planar), expected, rtol=0, atol=1e-13)
+@pytest.mark.covering(1)
+def test_padding_modes_are_explicit_padding_and_a_valid_convolution(kind, group):
+    for planar in [{"padding": 2}, {"padding": 1, "stride": 2}, {"padding": "same", "dilation": 2}]:
+        for mode in ["circular", "reflect", "replicate", "zeros"]:
+            with named(planar=planar, mode=mode):
+                problem = Problem(kind, group, (5, 6), (3, 3))
+                width = 2 if planar["padding"] == "same" else planar["padding"]
+                maps = problem.x.flatten(1, -3)
+                padded = F.pad(maps, (width,) * 4, mode="constant" if mode == "zeros" else mode)
+                expected = problem(padded.unflatten(1, problem.x.shape[1:-2]), **planar | {"padding": 0})
+                torch.testing.assert_close(problem(padding_mode=mode, **planar), expected, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", ["p1", "p2", "pm", "pmm"])
-@pytest.mark.parametrize("mode", ["circular", "reflect", "replicate"])
-def test_padding_modes_take_another_width_on_each_axis_where_the_axes_stay(kind, name, mode):
-    problem = Problem(kind, name, (5, 6), (3, 2))
-    padded = F.pad(problem.x.flatten(1, -3), (2, 2, 1, 1), mode=mode).unflatten(1, problem.x.shape[1:-2])
-    torch.testing.assert_close(problem(padding=(1, 2), padding_mode=mode), problem(padded), rtol=0, atol=1e-13)
+@pytest.mark.covering(1)
+def test_padding_modes_take_another_width_on_each_axis_where_the_axes_stay(kind, name):
+    for mode in ["circular", "reflect", "replicate"]:
+        with named(mode=mode):
+            problem = Problem(kind, name, (5, 6), (3, 2))
+            padded = F.pad(problem.x.flatten(1, -3), (2, 2, 1, 1), mode=mode).unflatten(1, problem.x.shape[1:-2])
+            torch.testing.assert_close(problem(padding=(1, 2), padding_mode=mode), problem(padded), rtol=0, atol=1e-13)
 
 
+@pytest.mark.covering(1)
 def test_bias_is_added_to_every_pose_of_its_channel(kind, group):
     problem = Problem(kind, group, (4, 5), (2, 2))
     with_bias, without = problem(), problem(None, *problem.weights, None)
     torch.testing.assert_close(with_bias - without, problem.bias[:, None, None, None].expand_as(without))
 
 
+@pytest.mark.covering(1)
 def test_takes_a_group_or_its_name_and_warns_of_tables(kind, group):
     problem = Problem(kind, group, (4, 5), (2, 2))
     expected = problem()
@@ -122,24 +128,25 @@ def test_takes_a_group_or_its_name_and_warns_of_tables(kind, group):
 
 
 @pytest.mark.parametrize("sharing", ["gc", "g"])
-@pytest.mark.parametrize(
-    "planar", [{}, {"stride": 2, "padding": 1}, {"padding": 1, "padding_mode": "reflect"}], ids=str
-)
-def test_executions_agree_forward_and_backward(group, sharing, planar):
-    problem = Problem(sharing, group, (5, 6), (3, 3))
-    leaves, weight = [problem.x, *problem.weights, problem.bias], None
-    results = []
-    for execution in ("separable", "composed", "auto", *(["fourier"] if sharing == "gc" else [])):
-        problem.options["execution"] = execution
-        y = problem(**planar)
-        weight = torch.randn_like(y) if weight is None else weight
-        results.append((y, *torch.autograd.grad((y * weight).sum(), leaves)))
-    for other in results[1:]:
-        for expected, got in zip(results[0], other, strict=True):
-            torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+@pytest.mark.covering(2)
+def test_executions_agree_forward_and_backward(group, sharing):
+    for planar in [{}, {"stride": 2, "padding": 1}, {"padding": 1, "padding_mode": "reflect"}]:
+        with named(planar=planar):
+            problem = Problem(sharing, group, (5, 6), (3, 3))
+            leaves, weight = [problem.x, *problem.weights, problem.bias], None
+            results = []
+            for execution in ("separable", "composed", "auto", *(["fourier"] if sharing == "gc" else [])):
+                problem.options["execution"] = execution
+                y = problem(**planar)
+                weight = torch.randn_like(y) if weight is None else weight
+                results.append((y, *torch.autograd.grad((y * weight).sum(), leaves)))
+            for other in results[1:]:
+                for expected, got in zip(results[0], other, strict=True):
+                    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("sharing", ["gc", "g"])
+@pytest.mark.covering(1)
 def test_composed_kernel_is_the_weight_of_the_equal_group_convolution(group, sharing):
     problem = Problem(sharing, group, (5, 6), (3, 3))
     weight = compose_kernel(*problem.weights, sharing)
@@ -165,6 +172,7 @@ def test_second_derivatives(name):
     assert torch.autograd.gradgradcheck(problem, (x, *problem.weights, problem.bias), fast_mode=True)
 
 
+@pytest.mark.covering(1)
 def test_an_empty_batch_gives_an_empty_batch(kind, group):
     problem = Problem(kind, group, (4, 5), (2, 2))
     assert problem(problem.x[:0]).shape == (0, *problem().shape[1:])
@@ -195,15 +203,16 @@ IMAGES = {
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("case", range(6))
-def test_inputs_that_do_not_fit_are_refused_with_the_remedy(kind, case):
-    problem = Problem(kind, "p4", (5, 5), (2, 2))
-    shape, remedy = list((IMAGES if kind == "lifting" else MAPS).items())[case]
-    with pytest.raises(ValueError, match=re.escape(remedy)) as refusal:
-        problem(torch.zeros(shape))
-    message = str(refusal.value)
-    assert message.startswith(f"{problem.convolve.__name__}: ")
-    assert str(shape) in message or f"{shape[-2]} x {shape[-1]}" in message
+def test_inputs_that_do_not_fit_are_refused_with_the_remedy(kind):
+    for case in range(6):
+        with named(case=case):
+            problem = Problem(kind, "p4", (5, 5), (2, 2))
+            shape, remedy = list((IMAGES if kind == "lifting" else MAPS).items())[case]
+            with pytest.raises(ValueError, match=re.escape(remedy)) as refusal:
+                problem(torch.zeros(shape))
+            message = str(refusal.value)
+            assert message.startswith(f"{problem.convolve.__name__}: ")
+            assert str(shape) in message or f"{shape[-2]} x {shape[-1]}" in message
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -229,6 +238,7 @@ def test_maps_too_small_for_the_padding_mode_are_refused_with_the_smallest_size(
 
 
 @pytest.mark.parametrize(("mode", "size"), [("reflect", (4, 5)), ("circular", (3, 4)), ("replicate", (1, 2))])
+@pytest.mark.covering(1)
 def test_the_smallest_maps_for_a_padding_mode_are_taken(kind, mode, size):
     problem = Problem(kind, "p4", size, (3, 3))
     assert problem(padding=3, padding_mode=mode).shape[-2:] == (size[0] + 4, size[1] + 4)

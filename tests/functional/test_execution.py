@@ -11,6 +11,7 @@ from sepgconv.conv.cost import BUTTERFLY_COST, GROUPED_MAC_COST
 from sepgconv.functional import conv_geometry, executed_macs, select_execution, separable_group_conv2d
 from sepgconv.symmetry import C4
 from sepgconv.symmetry import group as group_named
+from tests.covering import named
 
 PLANAR = [{}, {"padding": 1}, {"stride": 2, "padding": 1}, {"dilation": 2}]
 RUN = [("gc", "separable"), ("gc", "fourier"), ("gc", "composed"), ("g", "separable"), ("g", "composed")]
@@ -24,17 +25,21 @@ def arguments(group, sharing, planar, channels=(3, 5), size=(7, 9), kernel=3):
 
 
 @pytest.mark.parametrize("planar", PLANAR, ids=str)
-@pytest.mark.parametrize(("sharing", "execution"), RUN)
-def test_executed_macs_are_those_that_run(group, sharing, execution, planar):
-    x, pointwise = torch.randn(1, 3, group.order, 7, 9), torch.randn(5, 3, group.order)
-    depthwise = torch.randn(5, 3, 3) if sharing == "gc" else torch.randn(5, 3, 3, 3)
-    with FlopCounterMode(display=False) as counter:
-        separable_group_conv2d(x, pointwise, depthwise, group, sharing=sharing, execution=execution, **planar)
-    counts = counter.get_flop_counts()["Global"]
-    assert 2 * executed_macs(execution, *arguments(group, sharing, planar)) == counts.pop(torch.ops.aten.convolution)
-    # What is left makes the blocks of the irreps from the weights: it does not grow with the picture.
-    building = 2 * 3 * 5 * group.order * PRODUCTS[group.name]
-    assert sum(counts.values()) == (building if execution == "fourier" else 0)
+@pytest.mark.covering(1)
+def test_executed_macs_are_those_that_run(group, planar):
+    for sharing, execution in RUN:
+        with named(sharing=sharing, execution=execution):
+            x, pointwise = torch.randn(1, 3, group.order, 7, 9), torch.randn(5, 3, group.order)
+            depthwise = torch.randn(5, 3, 3) if sharing == "gc" else torch.randn(5, 3, 3, 3)
+            with FlopCounterMode(display=False) as counter:
+                separable_group_conv2d(x, pointwise, depthwise, group, sharing=sharing, execution=execution, **planar)
+            counts = counter.get_flop_counts()["Global"]
+            assert 2 * executed_macs(execution, *arguments(group, sharing, planar)) == counts.pop(
+                torch.ops.aten.convolution
+            )
+            # What is left makes the blocks of the irreps from the weights: it does not grow with the picture.
+            building = 2 * 3 * 5 * group.order * PRODUCTS[group.name]
+            assert sum(counts.values()) == (building if execution == "fourier" else 0)
 
 
 def test_padded_layers_cost_the_formulas_of_the_paper(group):
@@ -80,6 +85,7 @@ def test_auto_takes_the_cheaper_execution(group):
 
 @pytest.mark.parametrize("device", ["cpu", "cuda", "meta"])
 @pytest.mark.parametrize(("sharing", "execution"), RUN)
+@pytest.mark.covering(1)
 def test_an_explicit_execution_is_obeyed(group, sharing, execution, device):
     for kernel in (1, 3):
         case = arguments(group, sharing, {}, kernel=kernel)

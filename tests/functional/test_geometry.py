@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 import sepgconv
 from sepgconv.functional import Geometry, conv_geometry
 from sepgconv.symmetry import D2
+from tests.covering import named
 
 FOUR_TURNS = sepgconv.group("p4")
 
 
+@pytest.mark.parametrize("group", ["p1", "p4m"], indirect=True)
 def test_integers_are_written_out_as_pairs(group):
     geometry = conv_geometry(group, 3, 2, 1, 2, "reflect")
     assert geometry == Geometry((3, 3), (2, 2), (1, 1), (2, 2), "reflect")
@@ -21,6 +23,7 @@ def test_integers_are_written_out_as_pairs(group):
 
 
 @pytest.mark.parametrize(("kernel", "dilation"), [(1, 1), (3, 1), (5, 1), (3, 2), (7, 3)])
+@pytest.mark.covering(1)
 def test_same_keeps_the_size_and_valid_pads_nothing(group, kernel, dilation):
     same = conv_geometry(group, kernel, padding="same", dilation=dilation)
     assert same.output_size(8, 9) == (8, 9)
@@ -56,16 +59,17 @@ UNEQUAL = [
 ]
 
 
-@pytest.mark.parametrize("arguments", UNEQUAL, ids=lambda arguments: list(arguments)[-1])
-def test_unequal_sides_are_refused_under_quarter_turns_only(group, arguments):
-    if not group.exchanges_axes:
-        name, value = list(arguments.items())[-1]
-        assert getattr(conv_geometry(group, **arguments), name) == value
-        return
-    name = list(arguments)[-1]
-    message = rf"{name}=\(\d, \d\) breaks the equivariance to {group.name}, which exchanges the two axes; give"
-    with pytest.raises(ValueError, match=message):
-        conv_geometry(group, **arguments)
+def test_unequal_sides_are_refused_under_quarter_turns_only(group):
+    for arguments in UNEQUAL:
+        with named(arguments=arguments):
+            if not group.exchanges_axes:
+                name, value = list(arguments.items())[-1]
+                assert getattr(conv_geometry(group, **arguments), name) == value
+                continue
+            name = list(arguments)[-1]
+            message = rf"{name}=\(\d, \d\) breaks the equivariance to {group.name}, which exchanges the two axes; give"
+            with pytest.raises(ValueError, match=message):
+                conv_geometry(group, **arguments)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from sepgconv.ops.mixing import group_fft, inverse_group_fft, mix, multiply, mul
 from sepgconv.symmetry import D4, pose_division
 from sepgconv.symmetry.basis import fourier_tables, pose_action
 from sepgconv.symmetry.group_fft import IDENTITY
+from tests.covering import named
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -47,18 +48,19 @@ def by_definition(group, x, pointwise):
     return torch.stack(out, 1)
 
 
-@pytest.mark.parametrize("with_gradients", [True, False])
-def test_dense_and_irreps_are_the_definition(group, with_gradients):
-    x, pointwise = folded(group), weights(group)
-    before = x.clone()
-    with torch.set_grad_enabled(with_gradients):
-        expected = by_definition(group, x, pointwise)
-        kernel = dense_weight(pointwise, pose_action(group))
-        dense = mix(x, [kernel], IDENTITY, group.order, [1], in_place=not with_gradients)
-        found = in_irreps(group, x, pointwise)
-    torch.testing.assert_close(dense, expected, rtol=1e-13, atol=1e-13)
-    torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-13)
-    assert torch.equal(x, before)  # without gradients memory is written over, but not the input's
+def test_dense_and_irreps_are_the_definition(group):
+    for with_gradients in [True, False]:
+        with named(with_gradients=with_gradients):
+            x, pointwise = folded(group), weights(group)
+            before = x.clone()
+            with torch.set_grad_enabled(with_gradients):
+                expected = by_definition(group, x, pointwise)
+                kernel = dense_weight(pointwise, pose_action(group))
+                dense = mix(x, [kernel], IDENTITY, group.order, [1], in_place=not with_gradients)
+                found = in_irreps(group, x, pointwise)
+            torch.testing.assert_close(dense, expected, rtol=1e-13, atol=1e-13)
+            torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-13)
+            assert torch.equal(x, before)  # without gradients memory is written over, but not the input's
 
 
 def test_swapped_blocks_are_noticed():
@@ -80,20 +82,21 @@ def test_gradients_are_those_of_the_definition(group):
     torch.testing.assert_close(results[1], results[0], rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("with_gradients", [True, False])
-def test_the_inverse_transform_is_the_transpose(group, with_gradients):
+def test_the_inverse_transform_is_the_transpose(group):
     """<group_fft(x), c> = <x, inverse_group_fft(c)> for all x and c."""
-    fft, order, in_place = group.fft, group.order, not with_gradients
-    with torch.set_grad_enabled(with_gradients):
-        x = folded(group)
-        parts = group_fft(x, fft, order, in_place=in_place)
-        coefficients = [torch.randn_like(part) for part in parts]
-        ahead = sum(float((part * c).sum()) for part, c in zip(parts, coefficients, strict=True))
-        copies = [c.clone(memory_format=torch.channels_last) for c in coefficients]
-        back = inverse_group_fft(copies, fft, in_place=in_place)
-        assert math.isclose(ahead, float((x * back).sum()), rel_tol=1e-12)
-        # The transpose, not the inverse: the share of 1 / 2^levels is in the blocks.
-        assert order == 1 or not torch.allclose(inverse_group_fft(parts, fft, in_place=in_place), x)
+    for with_gradients in [True, False]:
+        with named(with_gradients=with_gradients):
+            fft, order, in_place = group.fft, group.order, not with_gradients
+            with torch.set_grad_enabled(with_gradients):
+                x = folded(group)
+                parts = group_fft(x, fft, order, in_place=in_place)
+                coefficients = [torch.randn_like(part) for part in parts]
+                ahead = sum(float((part * c).sum()) for part, c in zip(parts, coefficients, strict=True))
+                copies = [c.clone(memory_format=torch.channels_last) for c in coefficients]
+                back = inverse_group_fft(copies, fft, in_place=in_place)
+                assert math.isclose(ahead, float((x * back).sum()), rel_tol=1e-12)
+                # The transpose, not the inverse: the share of 1 / 2^levels is in the blocks.
+                assert order == 1 or not torch.allclose(inverse_group_fft(parts, fft, in_place=in_place), x)
 
 
 def test_coefficients_come_in_the_sizes_of_the_blocks(group):
@@ -120,6 +123,7 @@ def test_backward_of_the_products_is_that_of_torch(group):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.covering(1)
 def test_tables_are_exact_in_every_precision(group, dtype):
     for table in fourier_tables(group, like=torch.empty(0)):
         assert torch.equal(table.to(dtype).float(), table)
@@ -127,12 +131,14 @@ def test_tables_are_exact_in_every_precision(group, dtype):
 
 
 @pytest.mark.parametrize("channels", [(1, 1), (1, 4), (5, 1)], ids=str)
+@pytest.mark.covering(1)
 def test_single_channels(group, channels):
     x, pointwise = folded(group, channels[0], batch=1), torch.randn(channels[1], channels[0], group.order)
     torch.testing.assert_close(in_irreps(group, x, pointwise), by_definition(group, x, pointwise))
 
 
 @pytest.mark.parametrize("with_gradients", [True, False])
+@pytest.mark.covering(1)
 def test_an_empty_batch_is_mixed_to_an_empty_batch(group, with_gradients):
     with torch.set_grad_enabled(with_gradients):
         assert in_irreps(group, folded(group, batch=0), weights(group)).shape == (0, group.order * OUT, 4, 5)

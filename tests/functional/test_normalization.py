@@ -8,11 +8,13 @@ from torch.nn import functional as F
 
 import sepgconv
 from sepgconv.functional import group_batch_norm, group_layer_norm
+from tests.covering import named
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 
 @pytest.mark.parametrize("affine", [(False, False), (True, False), (True, True)], ids=str)
+@pytest.mark.covering(1)
 def test_every_position_is_normalised_over_channels_and_poses(group, affine):
     x = torch.randn(2, 3, group.order, 4, 5) * 3 + 1
     weight, bias = (torch.randn(3) if given else None for given in affine)
@@ -143,20 +145,22 @@ class TestNormAndReluAsOneStep:
         return x, affine, [torch.rand(5, dtype=dtype), torch.rand(5, dtype=dtype)]
 
     @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-    @pytest.mark.parametrize("given", [(True, True), (True, False), (False, False)], ids=str)
-    def test_is_two_steps_with_their_gradients(self, group, training, given):
-        x, affine, running = self.setting(group)
-        affine = [p if there else None for p, there in zip(affine, given, strict=True)]
-        others = [value.clone() for value in running]
-        y = group_batch_norm(x, *running, *affine, training, 0.3, relu=True)
-        expected = F.relu(F.batch_norm(x, *others, *affine, training, 0.3))
-        torch.testing.assert_close([y, *running], [expected, *others], rtol=1e-11, atol=1e-11)
-        assert (y == 0).any()
-        assert (y > 0).any()
-        leaves = [x, *(p for p in affine if p is not None)]
-        grad = torch.randn_like(y).contiguous()
-        found, wanted = (torch.autograd.grad(out, leaves, grad) for out in (y, expected))
-        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
+    @pytest.mark.covering(2)
+    def test_is_two_steps_with_their_gradients(self, group, training):
+        for given in [(True, True), (True, False), (False, False)]:
+            with named(given=given):
+                x, affine, running = self.setting(group)
+                affine = [p if there else None for p, there in zip(affine, given, strict=True)]
+                others = [value.clone() for value in running]
+                y = group_batch_norm(x, *running, *affine, training, 0.3, relu=True)
+                expected = F.relu(F.batch_norm(x, *others, *affine, training, 0.3))
+                torch.testing.assert_close([y, *running], [expected, *others], rtol=1e-11, atol=1e-11)
+                assert (y == 0).any()
+                assert (y > 0).any()
+                leaves = [x, *(p for p in affine if p is not None)]
+                grad = torch.randn_like(y).contiguous()
+                found, wanted = (torch.autograd.grad(out, leaves, grad) for out in (y, expected))
+                torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
 
     @pytest.mark.parametrize("relu", [True, False])
     def test_keeps_its_input_only(self, relu):
@@ -178,6 +182,7 @@ class TestNormAndReluAsOneStep:
         assert z.requires_grad
 
     @pytest.mark.parametrize("relu", [True, False])
+    @pytest.mark.covering(1)
     def test_the_result_may_be_changed_in_place(self, group, relu):
         if relu and group.order == 1:
             pytest.skip("with one pose the steps are torch's, whose ReLU keeps its result")

@@ -45,6 +45,7 @@ CONVOLUTIONS = [
 
 @pytest.mark.parametrize("options", CONVOLUTIONS, ids=str)
 @pytest.mark.parametrize("name", ["p1", "p4", "p4m"])
+@pytest.mark.covering(1)
 def test_convolution_is_an_operator_in_order(as_installed, name, options):
     functional = as_installed.functional
     operators, kinds = as_installed.ops.gc_conv, as_installed.conv.kinds
@@ -101,6 +102,7 @@ def succeeds(operator, arguments):
 
 @pytest.mark.parametrize("has_bias", [True, False])
 @pytest.mark.parametrize("options", PLANES, ids=str)
+@pytest.mark.covering(1)
 def test_the_planar_convolution_is_an_operator_in_order(as_installed, options, has_bias):
     planar, geometry = as_installed.ops.planar_conv, as_installed.conv.geometry
     sides = geometry.conv_geometry(as_installed.group("p1"), 3, **options)
@@ -213,6 +215,7 @@ def test_compiled_networks_equal_eager_ones(as_installed, training):
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("large", [True, False])
 @pytest.mark.parametrize("execution", ["fourier", "separable"])
+@pytest.mark.covering(2)
 def test_compiled_networks_equal_eager_ones_without_gradients(as_installed, monkeypatch, execution, large, affine):
     monkeypatch.setattr(as_installed.ops.dispatch, "MIN_OPERATOR_NUMEL", 0 if large else 10**6)
     net = network(as_installed, execution).eval()
@@ -286,6 +289,7 @@ def layers_with_operators(package):
 
 @pytest.mark.parametrize("transform", ["jvp", "grad", "vmap"])
 @pytest.mark.parametrize("name", ["depthwise", "pool", "separable", "fourier"])
+@pytest.mark.covering(1)
 def test_compiled_transforms_step_aside_of_operators(as_installed, name, transform):
     layer = layers_with_operators(as_installed)[name].double()
     x = torch.randn(2, 3, 4, 6, 6, dtype=torch.float64)

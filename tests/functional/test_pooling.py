@@ -17,6 +17,7 @@ from sepgconv.functional import (
     group_mean_pool,
     max_pool2d,
 )
+from tests.covering import named
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -25,6 +26,7 @@ def maps(group, *size):
     return torch.randn(2, 3, group.order, *size)
 
 
+@pytest.mark.parametrize("group", ["p1", "p4m"], indirect=True)
 def test_pools_over_poses(group):
     x = maps(group, 4, 5)
     highest, total = x[:, :, 0], x[:, :, 0]
@@ -80,6 +82,7 @@ def average(window):
         ((2, 3), (1, 2), (1, 1), (2, 1)),
     ],
 )
+@pytest.mark.covering(1)
 def test_planar_pools_take_every_pose_alone(group, kernel, stride, padding, dilation):
     x = maps(group, 6, 7)
     expected = window_pool(x, biggest, kernel, stride, padding, dilation, -torch.inf)
@@ -88,6 +91,7 @@ def test_planar_pools_take_every_pose_alone(group, kernel, stride, padding, dila
     torch.testing.assert_close(avg_pool2d(x, kernel, stride, padding), expected, rtol=1e-14, atol=1e-14)
 
 
+@pytest.mark.parametrize("group", ["p1", "p4m"], indirect=True)
 def test_stride_is_the_window_if_not_given(group):
     x = maps(group, 6, 7)
     assert torch.equal(max_pool2d(x, 2), max_pool2d(x, 2, 2))
@@ -95,6 +99,7 @@ def test_stride_is_the_window_if_not_given(group):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 3), (2, 5), (6, 7)])
+@pytest.mark.covering(1)
 def test_adaptive_pool_averages_the_windows_between_the_cuts(group, size):
     x = maps(group, 6, 7)
     result = adaptive_avg_pool2d(x, size)
@@ -203,18 +208,20 @@ class TestMaxPoolKeepsIndicesOnly:
         assert x.grad[..., -1, -1] == 1
         assert x.grad.sum() == (size[0] - 1) * (size[1] - 1)
 
-    @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d], ids=str)
     @pytest.mark.parametrize(
         "window", [(2,), (3, 1, 1), (3, 2, 1), (2, 3), (2, 1, 1, 2), ((3, 2), (2, 1), (1, 0))], ids=str
     )
-    def test_is_the_pool_of_torch_with_its_gradients(self, group, window, layout):
-        x = maps(group, 7, 6).contiguous(memory_format=layout).requires_grad_()
-        y = max_pool2d(x, *window)
-        expected = torch.nn.functional.max_pool2d(x.flatten(1, 2), *window).unflatten(1, x.shape[1:3])
-        assert torch.equal(y, expected)
-        grad = torch.randn_like(y)
-        found, wanted = (torch.autograd.grad(out, x, grad)[0] for out in (y, expected))
-        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+    @pytest.mark.covering(1)
+    def test_is_the_pool_of_torch_with_its_gradients(self, group, window):
+        for layout in [torch.contiguous_format, torch.channels_last_3d]:
+            with named(layout=layout):
+                x = maps(group, 7, 6).contiguous(memory_format=layout).requires_grad_()
+                y = max_pool2d(x, *window)
+                expected = torch.nn.functional.max_pool2d(x.flatten(1, 2), *window).unflatten(1, x.shape[1:3])
+                assert torch.equal(y, expected)
+                grad = torch.randn_like(y)
+                found, wanted = (torch.autograd.grad(out, x, grad)[0] for out in (y, expected))
+                torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
 
     def test_overlapping_windows_that_tie_give_to_the_first(self):
         x = torch.ones(1, 1, 2, 4, 4, requires_grad=True)

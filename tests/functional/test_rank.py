@@ -23,6 +23,7 @@ from sepgconv.functional import (
 from sepgconv.ops import gc_conv
 from sepgconv.ops.rank import add_terms, gather_bias, gather_filters, repeat_terms, spread_bias, spread_filters
 from sepgconv.ops.reference import group_conv2d_reference, separable_group_conv2d_reference
+from tests.covering import named
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -52,27 +53,29 @@ def by_definition(x, pointwise, depthwise, bias, group, sharing, **planar):
     return sum(terms) + bias[:, None, None, None]
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("sharing", ["gc", "g"])
-def test_is_the_sum_of_its_terms_forward_and_backward(group, sharing, case):
+@pytest.mark.covering(2)
+def test_is_the_sum_of_its_terms_forward_and_backward(group, sharing):
     """Forward against the loops; gradients against those of the composed convolution, which torch differentiates."""
-    rank, kernel, planar, size = case
-    leaves = problem(group, sharing, rank, kernel, size)
-    with torch.no_grad():
-        expected = by_definition(*leaves, group, sharing, **planar)
-        reference = separable_group_conv2d_reference(*leaves[:3], group, sharing=sharing, **planar)
-    torch.testing.assert_close(reference + leaves[3][:, None, None, None], expected, rtol=1e-12, atol=1e-12)
-    composed = group_conv2d(leaves[0], compose_kernel(*leaves[1:3], sharing), group, leaves[3], **planar)
-    gradients = torch.autograd.grad(composed.sin().sum(), leaves)
-    for execution, recompute in itertools.product([e for s, e in RUN if s == sharing], (True, False)):
-        options = {"sharing": sharing, "execution": execution, "recompute": recompute, **planar}
-        y = separable_group_conv2d(*leaves[:3], group, leaves[3], **options)
-        torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
-        found = torch.autograd.grad(y.sin().sum(), leaves)
-        torch.testing.assert_close(found, gradients, rtol=1e-10, atol=1e-10)
-        with torch.no_grad():
-            y = separable_group_conv2d(*leaves[:3], group, leaves[3], **options)
-        torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
+    for case in CASES:
+        with named(case=case):
+            rank, kernel, planar, size = case
+            leaves = problem(group, sharing, rank, kernel, size)
+            with torch.no_grad():
+                expected = by_definition(*leaves, group, sharing, **planar)
+                reference = separable_group_conv2d_reference(*leaves[:3], group, sharing=sharing, **planar)
+            torch.testing.assert_close(reference + leaves[3][:, None, None, None], expected, rtol=1e-12, atol=1e-12)
+            composed = group_conv2d(leaves[0], compose_kernel(*leaves[1:3], sharing), group, leaves[3], **planar)
+            gradients = torch.autograd.grad(composed.sin().sum(), leaves)
+            for execution, recompute in itertools.product([e for s, e in RUN if s == sharing], (True, False)):
+                options = {"sharing": sharing, "execution": execution, "recompute": recompute, **planar}
+                y = separable_group_conv2d(*leaves[:3], group, leaves[3], **options)
+                torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
+                found = torch.autograd.grad(y.sin().sum(), leaves)
+                torch.testing.assert_close(found, gradients, rtol=1e-10, atol=1e-10)
+                with torch.no_grad():
+                    y = separable_group_conv2d(*leaves[:3], group, leaves[3], **options)
+                torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("sharing", "execution"), RUN)
@@ -92,6 +95,7 @@ def test_padding_modes_and_no_bias(sharing, execution):
 
 
 @pytest.mark.parametrize(("sharing", "execution"), RUN)
+@pytest.mark.covering(1)
 def test_a_bank_separated_at_full_rank_is_that_convolution(group, sharing, execution):
     weight, x = torch.randn(OUT, IN, group.order, 2, 2), torch.randn(1, IN, group.order, 4, 3)
     rank = sepgconv.functional.full_rank(IN, group.order, (2, 2), sharing)
@@ -155,6 +159,7 @@ def test_second_derivatives_vmap_and_mixed_precision(sharing, execution):
 @pytest.mark.parametrize("group", ["p1", "p4"])
 @pytest.mark.parametrize("out", [1, 3])
 @pytest.mark.parametrize(("sharing", "execution"), RUN)
+@pytest.mark.covering(2)
 def test_answers_lie_as_those_of_every_layer_do(group, sharing, execution, out):
     x, *factors, bias = problem(group, sharing, 2, out=out)
     for with_gradients in (True, False):
@@ -190,6 +195,7 @@ def test_pieces_are_cut_by_the_maps_of_all_terms(monkeypatch):
 @pytest.mark.parametrize("group", ["p1", "p4m"])
 @pytest.mark.parametrize("rank", [2, 5])
 @pytest.mark.parametrize(("sharing", "execution"), RUN)
+@pytest.mark.covering(2)
 def test_executed_macs_are_those_that_run(group, sharing, execution, rank):
     planar, group = {"stride": 2, "padding": 1}, sepgconv.group(group)
     x, *factors, _ = problem(group, sharing, rank, size=(7, 9))

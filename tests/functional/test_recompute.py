@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 import sepgconv
 from sepgconv.functional import NormRelu, group_batch_norm, separable_group_conv2d
+from tests.covering import named
 
 pytestmark = [
     pytest.mark.usefixtures("float64"),
@@ -59,6 +60,7 @@ def gradients(y, leaves, **options):
 
 
 @pytest.mark.parametrize("planar", PLANAR, ids=str)
+@pytest.mark.covering(2)
 def test_gradients_are_those_without(group, options, planar):
     leaves, found = problem(group, options), {}
     for recompute in (True, False):
@@ -67,13 +69,15 @@ def test_gradients_are_those_without(group, options, planar):
     torch.testing.assert_close(found[True], found[False], rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("kernel", [(1, 1), (2, 2), (4, 4)], ids=str)
-def test_even_kernels_and_one_pixel(group, options, kernel):
-    leaves, found = problem(group, options, kernel=kernel), {}
-    for recompute in (True, False):
-        y = convolve(group, options, *leaves, recompute=recompute, padding=1)
-        found[recompute] = [y, *gradients(y, leaves)]
-    torch.testing.assert_close(found[True], found[False], rtol=1e-11, atol=1e-11)
+@pytest.mark.covering(1)
+def test_even_kernels_and_one_pixel(group, options):
+    for kernel in [(1, 1), (2, 2), (4, 4)]:
+        with named(kernel=kernel):
+            leaves, found = problem(group, options, kernel=kernel), {}
+            for recompute in (True, False):
+                y = convolve(group, options, *leaves, recompute=recompute, padding=1)
+                found[recompute] = [y, *gradients(y, leaves)]
+            torch.testing.assert_close(found[True], found[False], rtol=1e-11, atol=1e-11)
 
 
 def test_without_a_bias(options):
@@ -86,6 +90,7 @@ def test_without_a_bias(options):
 
 
 @pytest.mark.parametrize("wanted", list(itertools.product([False, True], repeat=4)), ids=str)
+@pytest.mark.covering(1)
 def test_any_of_the_inputs_may_be_frozen(options, wanted):
     leaves = problem("p4", options)
     everything = gradients(convolve("p4", options, *leaves, recompute=True), leaves)
@@ -130,6 +135,7 @@ class TestKept:
     @pytest.mark.parametrize("name", ["p1", "pm", "p4", "p4m"])
     @pytest.mark.parametrize("execution", ["separable", "fourier"])
     @pytest.mark.parametrize("mode", ["zeros", "circular"])
+    @pytest.mark.covering(2)
     def test_gc_keeps_its_input_once(self, name, execution, mode):
         kept, maps = self.per_picture(name, {"execution": execution}, recompute=True, padding_mode=mode)
         assert kept == maps
@@ -286,6 +292,7 @@ class TestDerivativesOfEveryKind:
 
     @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
     @pytest.mark.parametrize("with_gradients", [True, False])
+    @pytest.mark.covering(2)
     def test_vmap_convolves_every_batch_by_itself(self, options, with_gradients, dtype):
         x, *others = (leaf.detach() for leaf in problem("p4m", options, batch=4, dtype=dtype))
 
@@ -322,19 +329,22 @@ def test_other_precisions_are_close_to_double(options, dtype):
         assert (got.double() - want).norm() < (0.1 if dtype != torch.float32 else 1e-4) * want.norm()
 
 
-@pytest.mark.parametrize("recompute", [True, False])
-@pytest.mark.parametrize("batch", [0, 1])
-def test_batches_of_none_and_one(group, options, batch, recompute):
-    leaves = problem(group, options, batch=batch)
-    y = convolve(group, options, *leaves, recompute=recompute)
-    assert y.shape[:3] == (batch, OUT, group.order)
-    for leaf, found in zip(leaves, gradients(y, leaves), strict=True):
-        assert found.shape == leaf.shape
-        assert bool(found.any()) == bool(batch)
-    with torch.no_grad():
-        assert convolve(group, options, *leaves).shape == y.shape
+@pytest.mark.covering(1)
+def test_batches_of_none_and_one(group, options):
+    for batch in [0, 1]:
+        for recompute in [True, False]:
+            with named(batch=batch, recompute=recompute):
+                leaves = problem(group, options, batch=batch)
+                y = convolve(group, options, *leaves, recompute=recompute)
+                assert y.shape[:3] == (batch, OUT, group.order)
+                for leaf, found in zip(leaves, gradients(y, leaves), strict=True):
+                    assert found.shape == leaf.shape
+                    assert bool(found.any()) == bool(batch)
+                with torch.no_grad():
+                    assert convolve(group, options, *leaves).shape == y.shape
 
 
+@pytest.mark.covering(1)
 def test_on_no_device_there_are_shapes(group, options):
     leaves = [leaf.detach().to("meta") for leaf in problem(group, options)]
     with torch.no_grad():
@@ -365,6 +375,7 @@ class TestNormAndReluBefore:
 
     @pytest.mark.parametrize("recompute", [True, False])
     @pytest.mark.parametrize("planar", PLANAR[:1] + PLANAR[2:3], ids=str)
+    @pytest.mark.covering(2)
     def test_same_numbers_gradients_and_running_statistics(self, group, options, recompute, planar):
         x, *others = problem(group, options)
         (affine, ours), theirs = self.parameters(), [torch.zeros(IN), torch.ones(IN)]

@@ -1,5 +1,7 @@
 """The certificate of every network of the registry at its typical size: which are exact, and why the others are not."""
 
+import importlib
+
 import pytest
 
 import sepgconv
@@ -7,6 +9,9 @@ from sepgconv.analysis import certify
 
 ORDINARY = ("z2cnn", "c_z2cnn", "resnet44")
 STRIDED = ("p4m_resnet44", "g_p4m_resnet44", "gc_p4m_resnet44")
+
+# The function of that name hides the package from a dotted path.
+CERTIFICATE = importlib.import_module("sepgconv.analysis.certify.certificate")
 
 
 def certificate_of(stirred_model, name, *, side=None, samples=2, **options):
@@ -21,7 +26,7 @@ def test_at_the_typical_size(stirred_model, name, monkeypatch):
     quick = name in STRIDED[1:]  # p4m, which they have by default, and many sizes take long; one of them is enough
     options = {"group": "p2"} if quick else {}
     if quick:
-        monkeypatch.setattr("sepgconv.analysis.certify.certificate.NEAR", 1)
+        monkeypatch.setattr(CERTIFICATE, "NEAR", 1)
     certificate = certificate_of(stirred_model, name, **options)
     assert certificate.varies
     if name in ORDINARY:
@@ -50,7 +55,7 @@ def test_at_the_typical_size(stirred_model, name, monkeypatch):
     ],
 )
 def test_resnets_otherwise(stirred_model, options, side, fault, monkeypatch):
-    monkeypatch.setattr("sepgconv.analysis.certify.certificate.NEAR", 2)
+    monkeypatch.setattr(CERTIFICATE, "NEAR", 2)
     monkeypatch.setattr("sepgconv.models.resnet44.BLOCKS_PER_STAGE", 2)  # the same strides in a third of the time
     certificate = certificate_of(stirred_model, "gc_p4m_resnet44", side=side, group="p4", **options)
     assert certificate.first_fault == fault

@@ -48,6 +48,7 @@ POOLS = {
 @pytest.mark.parametrize("run", [decomposed, by_autograd])
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.covering(1)
 def test_a_pool_before_separable_layers(as_installed, pool, batch, run):
     layers = as_installed.nn
     network = nn.Sequential(

@@ -30,6 +30,7 @@ def assert_tells_pictures_apart(model, x):
 
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("name", ROTMNIST)
+@pytest.mark.covering(1)
 def test_rotmnist_networks_are_invariant_on_even_sizes(stirred_model, name, group):
     model = stirred_model(name, group=group, in_channels=2)
     for size in [(28, 28), (30, 36)]:
@@ -55,6 +56,7 @@ def test_rotmnist_networks_are_not_invariant_on_odd_sizes(stirred_model, name):
 
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("name", RESNETS)
+@pytest.mark.covering(1)
 def test_exact_resnets_are_invariant_on_multiples_of_4(stirred_model, name, group):
     model = stirred_model(name, group=group, **EXACT)
     for size in [(16, 16), (12, 20)]:

@@ -11,6 +11,7 @@ import sepgconv
 from sepgconv.models import MODELS, Network, group_convolution, model_entry
 from sepgconv.symmetry import GROUPS, planar_group
 from sepgconv.symmetry.planar import LEFT_RIGHT
+from tests.covering import named
 
 NAMES = (
     "z2cnn",
@@ -171,13 +172,14 @@ def test_unknown_options_and_values_are_refused_and_the_nearest_offered(name, co
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("value", [0, -1, 2.5, "3", None, True, [3]])
 @pytest.mark.parametrize("option", ["width", "in_channels", "num_classes"])
-def test_sizes_are_positive_integers(option, value):
-    if (option, value) == ("num_classes", 0):
-        return  # a network without classifier
-    with pytest.raises(ValueError, match=f"gc_p4cnn.*{option}.*positive integer"):
-        sepgconv.create_model("gc_p4cnn", **{option: value})
+def test_sizes_are_positive_integers(option):
+    for value in [0, -1, 2.5, "3", None, True, [3]]:
+        with named(value=value):
+            if (option, value) == ("num_classes", 0):
+                continue  # a network without classifier
+            with pytest.raises(ValueError, match=f"gc_p4cnn.*{option}.*positive integer"):
+                sepgconv.create_model("gc_p4cnn", **{option: value})
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -213,7 +215,12 @@ def test_entries_are_immutable_and_complete():
 
 @pytest.mark.parametrize(
     ("convolution", "kind"),
-    [("full", "GroupConv2d"), ("g", "SeparableGroupConv2d"), ("gc", "SeparableGroupConv2d"), ("two-step", "TwoStep")],
+    [
+        ("full", "GroupConv2d"),
+        ("g", "SeparableGroupConv2d"),
+        ("gc", "SeparableGroupConv2d"),
+        ("two-step", "DepthwiseSeparable"),
+    ],
 )
 def test_group_convolution(convolution, kind):
     layer = group_convolution(convolution, 2, 3, 3, "p4", stride=2, padding=1, bias=False)

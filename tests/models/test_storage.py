@@ -25,6 +25,7 @@ FILES = ["config.json", "model.safetensors"]
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("name", sepgconv.list_models())
+@pytest.mark.covering(1)
 def test_round_trip_bit_for_bit(stirred_model, tmp_path, name, dtype, assert_same_network):
     model = stirred_model(name).to(dtype)
     folder = sepgconv.save(model, str(tmp_path / "new" / "folder"))

@@ -253,6 +253,7 @@ def test_resnet44_runs_at_any_widths(widths, downsampling):
 
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("name", ["p4cnn", "g_p4cnn", "gc_p4cnn"])
+@pytest.mark.covering(1)
 def test_rotmnist_outputs_on_every_group(name, group):
     for in_channels, num_classes, size in [(1, 10, (28, 28)), (3, 7, (31, 28)), (2, 1, (28, 40)), (1, 2, (40, 40))]:
         model = sepgconv.create_model(name, width=2, group=group, in_channels=in_channels, num_classes=num_classes)
@@ -263,6 +264,7 @@ def test_rotmnist_outputs_on_every_group(name, group):
 
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("name", ["p4m_resnet44", "g_p4m_resnet44", "gc_p4m_resnet44"])
+@pytest.mark.covering(1)
 def test_resnet44_outputs_on_every_group(name, group):
     for options, size in [
         ({}, (32, 32)),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import sepgconv
 from sepgconv.testing import TOLERANCE
+from tests.covering import named
 
 from .conftest import CONVOLUTIONS, OTHERS
 
@@ -53,47 +54,50 @@ def refusal(module, x, kind):
     return sentence
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
 @pytest.mark.filterwarnings("ignore:.*quantize.*:UserWarning")
 @pytest.mark.filterwarnings("ignore:.*quantize.*:DeprecationWarning")
-def test_what_is_no_tensor_of_numbers_is_refused(layer, kind):
-    make, error, words = KINDS[kind]
-    module, x = layer.build("p4", 3), torch.randn_like(layer.input("p4"))
-    if kind == "rank 3":
-        x = x[:, :1].expand(-1, 3, *x.shape[2:])[:, :, :1] if not layer.image else x
-        assert "got (" in refusal(module, make(x), error)
-    else:
-        assert words in refusal(module, make(x), error)
+def test_what_is_no_tensor_of_numbers_is_refused(layer):
+    for kind in KINDS:
+        with named(kind=kind):
+            make, error, words = KINDS[kind]
+            module, x = layer.build("p4", 3), torch.randn_like(layer.input("p4"))
+            if kind == "rank 3":
+                x = x[:, :1].expand(-1, 3, *x.shape[2:])[:, :, :1] if not layer.image else x
+                assert "got (" in refusal(module, make(x), error)
+            else:
+                assert words in refusal(module, make(x), error)
 
 
-@pytest.mark.parametrize("kind", WITH_WEIGHTS)
-def test_what_does_not_go_with_the_weights_is_refused(layer, kind):
-    if not layer.state:
-        pytest.skip("a layer without weights")
-    make, words = WITH_WEIGHTS[kind]
-    for training in (True, False):
-        module, x = layer.build("p4", 3).train(training), layer.input("p4")
-        before = {name: value.clone() for name, value in module.state_dict().items()}
-        sentence = refusal(module, make(x), ValueError)
-        assert any(words.format(name) in sentence for name in ("weight", "pointwise", "running_mean"))
-        assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
-        module(x)  # and as it should be after that
+def test_what_does_not_go_with_the_weights_is_refused(layer):
+    for kind in WITH_WEIGHTS:
+        with named(kind=kind):
+            if not layer.state:
+                pytest.skip("a layer without weights")
+            make, words = WITH_WEIGHTS[kind]
+            for training in (True, False):
+                module, x = layer.build("p4", 3).train(training), layer.input("p4")
+                before = {name: value.clone() for name, value in module.state_dict().items()}
+                sentence = refusal(module, make(x), ValueError)
+                assert any(words.format(name) in sentence for name in ("weight", "pointwise", "running_mean"))
+                assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+                module(x)  # and as it should be after that
 
 
-@pytest.mark.parametrize("part", ["bias", "weight", "pointwise", "depthwise", "running_mean", "running_var"])
-def test_weights_of_a_call_that_do_not_fit_are_refused(layer, part):
-    module, x = layer.build("p4", 3), layer.input("p4")
-    state = dict(module.state_dict())
-    for name in [name for name in state if name.split(".")[-1] == part]:
-        for wrong, words in (
-            (state[name].double(), "torch.float64"),
-            (state[name].to("meta"), f"{part} on meta; give the weights memory and values"),
-            (state[name][:-1], "expected"),
-            (state[name].to_sparse(), "must be a dense tensor"),
-        ):
-            with pytest.raises(ValueError, match=words):
-                torch.func.functional_call(module, state | {name: wrong}, (x,))
+def test_weights_of_a_call_that_do_not_fit_are_refused(layer):
+    for part in ["bias", "weight", "pointwise", "depthwise", "running_mean", "running_var"]:
+        with named(part=part):
+            module, x = layer.build("p4", 3), layer.input("p4")
+            state = dict(module.state_dict())
+            for name in [name for name in state if name.split(".")[-1] == part]:
+                for wrong, words in (
+                    (state[name].double(), "torch.float64"),
+                    (state[name].to("meta"), f"{part} on meta; give the weights memory and values"),
+                    (state[name][:-1], "expected"),
+                    (state[name].to_sparse(), "must be a dense tensor"),
+                ):
+                    with pytest.raises(ValueError, match=words):
+                        torch.func.functional_call(module, state | {name: wrong}, (x,))
 
 
 def test_maps_without_a_pixel_are_refused_where_something_is_looked_for_in_them(layer):
@@ -135,36 +139,40 @@ def test_convolutions_take_complex_numbers_and_norms_do_not(layer):
         assert "got torch.complex128" in refusal(layer.build("p4"), x, ValueError)
 
 
-@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.float8_e4m3fn, "float32", float, np.float32], ids=str)
-def test_layers_are_built_in_floating_point_types(layer, dtype):
-    if not layer.state:
-        pytest.skip("a layer without weights")
-    build = getattr(sepgconv.nn, layer.class_name)
-    arguments = {} if not layer.filters else {"kernel_size": 3, "group": "p4"}
-    channels = {"channels": 3} if layer.class_name == "DepthwiseGroupConv2d" else {"in_channels": 3, "out_channels": 4}
-    arguments |= channels if layer.filters else {}
-    with pytest.raises(ValueError, match=r"dtype must be a floating point type of torch .*, got "):
-        build(**layer.options, **arguments, dtype=dtype)
+def test_layers_are_built_in_floating_point_types(layer):
+    for dtype in [torch.int64, torch.bool, torch.float8_e4m3fn, "float32", float, np.float32]:
+        with named(dtype=dtype):
+            if not layer.state:
+                pytest.skip("a layer without weights")
+            build = getattr(sepgconv.nn, layer.class_name)
+            arguments = {} if not layer.filters else {"kernel_size": 3, "group": "p4"}
+            channels = (
+                {"channels": 3} if layer.class_name == "DepthwiseGroupConv2d" else {"in_channels": 3, "out_channels": 4}
+            )
+            arguments |= channels if layer.filters else {}
+            with pytest.raises(ValueError, match=r"dtype must be a floating point type of torch .*, got "):
+                build(**layer.options, **arguments, dtype=dtype)
 
 
 @pytest.mark.parametrize("eps", [0, 0.0, -1e-5, float("nan"), float("inf"), None, "1e-5", True], ids=repr)
-@pytest.mark.parametrize("name", ["p1", "p4"])
-def test_batch_norm_needs_an_eps_in_training(name, eps):
-    x = torch.randn(2, 3, sepgconv.group(name).order, 4, 4)
-    if eps == 0 and eps is not True:
-        module = sepgconv.nn.GroupBatchNorm2d(3, eps=eps)
-        torch.testing.assert_close(module.eval()(x), x)
-        module.train()
-    else:
-        with pytest.raises(ValueError, match="eps must be a finite number of at least 0, got"):
-            sepgconv.nn.GroupBatchNorm2d(3, eps=eps)
-        with pytest.raises(ValueError, match="eps must be a finite number of at least 0, got"):
-            sepgconv.nn.GroupLayerNorm(3, eps=eps)
-        module = sepgconv.nn.GroupBatchNorm2d(3)
-        module.eps = eps
-    with pytest.raises(ValueError, match="GroupBatchNorm2d: eps must be greater than 0 when training, got"):
-        module(x)
-    assert module.num_batches_tracked == 0
+def test_batch_norm_needs_an_eps_in_training(eps):
+    for name in ["p1", "p4"]:
+        with named(name=name):
+            x = torch.randn(2, 3, sepgconv.group(name).order, 4, 4)
+            if eps == 0 and eps is not True:
+                module = sepgconv.nn.GroupBatchNorm2d(3, eps=eps)
+                torch.testing.assert_close(module.eval()(x), x)
+                module.train()
+            else:
+                with pytest.raises(ValueError, match="eps must be a finite number of at least 0, got"):
+                    sepgconv.nn.GroupBatchNorm2d(3, eps=eps)
+                with pytest.raises(ValueError, match="eps must be a finite number of at least 0, got"):
+                    sepgconv.nn.GroupLayerNorm(3, eps=eps)
+                module = sepgconv.nn.GroupBatchNorm2d(3)
+                module.eps = eps
+            with pytest.raises(ValueError, match="GroupBatchNorm2d: eps must be greater than 0 when training, got"):
+                module(x)
+            assert module.num_batches_tracked == 0
 
 
 @pytest.mark.parametrize(

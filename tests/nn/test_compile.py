@@ -87,6 +87,7 @@ def test_refusals_survive_compilation(as_installed):
 
 
 @pytest.mark.parametrize("name", ["p4", "p1"])
+@pytest.mark.covering(1)
 def test_export(layer, name, as_installed):
     module, x = layer.build(name, 3, package=as_installed).eval(), layer.input(name)
     exported = torch.export.export(module, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))

@@ -10,6 +10,7 @@ import sepgconv
 from sepgconv.analysis import equivariance_error
 from sepgconv.functional import act
 from sepgconv.testing import TOLERANCE, assert_equivariant
+from tests.covering import named
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -37,6 +38,7 @@ REFERENCE = [
 
 @torch.no_grad()
 @pytest.mark.parametrize(("options", "size"), REFERENCE, ids=str)
+@pytest.mark.covering(2)
 def test_is_the_loop_over_its_definition(convolution, group, options, size):
     module, x = randomised(convolution.build(group, **options)), convolution.input(group, *size, batch=1)
     planar = {name: value for name, value in options.items() if name != "kernel_size"}
@@ -62,39 +64,38 @@ def test_is_the_loop_for_whatever_arguments(convolution, data):
     torch.testing.assert_close(module(x), expected(convolution, module, x, group, **planar), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"stride": 2, "padding": 1}, {"padding": 2, "padding_mode": "reflect"}], ids=str
-)
-def test_on_p1_is_the_layer_of_torch(convolution, options):
+def test_on_p1_is_the_layer_of_torch(convolution):
     """One code path: with the trivial group, numbers and gradients are those of `torch.nn.Conv2d`."""
-    module, x = randomised(convolution.build("p1", 3, **options)), convolution.input("p1")
-    if convolution.name == "two-step":
-        plain = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3, groups=4, **options))
-        weights = {"0.weight": module[0].weight.squeeze(2), "1.weight": module[1].weight.unsqueeze(1)}
-        biases = {f"{i}.bias": module[i].bias for i in (0, 1)}
-    else:
-        channel_groups = {"groups": 3} if convolution.name == "depthwise" else {}
-        plain = nn.Conv2d(3, module.out_channels, 3, **channel_groups, **options)
-        if convolution.class_name == "SeparableGroupConv2d":
-            weight = module.compose().squeeze(2)
-        else:
-            weight = module.weight.unsqueeze(1) if channel_groups else module.weight.flatten(1, -3)
-        weights, biases = {"weight": weight}, {"bias": module.bias}
-    plain.load_state_dict(weights | biases)
-    # In channels_last, the layout that the library works in: the last bit depends on the order of summation.
-    plain_leaf = x.flatten(1, -3).clone(memory_format=torch.channels_last).requires_grad_()
-    leaf = x.clone().requires_grad_()
-    y, plain_y = module(leaf).squeeze(2), plain(plain_leaf)
-    if convolution.name.endswith(("separable", "fourier")):  # two convolutions, equal to one up to rounding
-        torch.testing.assert_close(y, plain_y, rtol=1e-12, atol=1e-12)
-    else:
-        assert torch.equal(y, plain_y)
-    y.square().sum().backward()
-    plain_y.square().sum().backward()
-    torch.testing.assert_close(leaf.grad.flatten(1, -3), plain_leaf.grad, rtol=1e-12, atol=1e-12)
-    for name, parameter in module.named_parameters():
-        if name.endswith("bias"):
-            torch.testing.assert_close(parameter.grad, plain.get_parameter(name).grad, rtol=1e-12, atol=1e-12)
+    for options in [{}, {"stride": 2, "padding": 1}, {"padding": 2, "padding_mode": "reflect"}]:
+        with named(options=options):
+            module, x = randomised(convolution.build("p1", 3, **options)), convolution.input("p1")
+            if convolution.name == "two-step":
+                plain = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3, groups=4, **options))
+                weights = {"0.weight": module[0].weight.squeeze(2), "1.weight": module[1].weight.unsqueeze(1)}
+                biases = {f"{i}.bias": module[i].bias for i in (0, 1)}
+            else:
+                channel_groups = {"groups": 3} if convolution.name == "depthwise" else {}
+                plain = nn.Conv2d(3, module.out_channels, 3, **channel_groups, **options)
+                if convolution.class_name == "SeparableGroupConv2d":
+                    weight = module.compose().squeeze(2)
+                else:
+                    weight = module.weight.unsqueeze(1) if channel_groups else module.weight.flatten(1, -3)
+                weights, biases = {"weight": weight}, {"bias": module.bias}
+            plain.load_state_dict(weights | biases)
+            # In channels_last, the layout that the library works in: the last bit depends on the order of summation.
+            plain_leaf = x.flatten(1, -3).clone(memory_format=torch.channels_last).requires_grad_()
+            leaf = x.clone().requires_grad_()
+            y, plain_y = module(leaf).squeeze(2), plain(plain_leaf)
+            if convolution.name.endswith(("separable", "fourier")):  # two convolutions, equal to one up to rounding
+                torch.testing.assert_close(y, plain_y, rtol=1e-12, atol=1e-12)
+            else:
+                assert torch.equal(y, plain_y)
+            y.square().sum().backward()
+            plain_y.square().sum().backward()
+            torch.testing.assert_close(leaf.grad.flatten(1, -3), plain_leaf.grad, rtol=1e-12, atol=1e-12)
+            for name, parameter in module.named_parameters():
+                if name.endswith("bias"):
+                    torch.testing.assert_close(parameter.grad, plain.get_parameter(name).grad, rtol=1e-12, atol=1e-12)
 
 
 # Options, and a size at which they are exact on both axes and which is not square.
@@ -112,12 +113,14 @@ EXACT = [
 
 
 @pytest.mark.parametrize(("options", "size"), EXACT, ids=str)
+@pytest.mark.covering(2)
 def test_is_equivariant_under_every_element(convolution, group, options, size):
     module = randomised(convolution.build(group, **options))
     for height, width in (size, (max(size), max(size)) if "stride" not in options else (size[0], size[0])):
         assert_equivariant(module, group, convolution.input(group, height, width))
 
 
+@pytest.mark.covering(1)
 def test_gradients_are_equivariant(convolution, group):
     """The gradient by the input moves with the input, those by the parameters stay as they are."""
     module, x = randomised(convolution.build(group, padding=1)), convolution.input(group)
@@ -144,6 +147,7 @@ def test_gradients_are_equivariant(convolution, group):
     ],
     ids=str,
 )
+@pytest.mark.covering(1)
 def test_unequal_sides_are_exact_where_the_axes_stay(convolution, name, options, size):
     assert_equivariant(randomised(convolution.build(name, **options)), name, convolution.input(name, *size))
 
@@ -160,6 +164,7 @@ class TestNegativeControls:
         with pytest.raises(AssertionError, match="Sequential is not equivariant to element"):
             assert_equivariant(folded, group, x)
 
+    @pytest.mark.covering(1)
     def test_a_stride_of_two_on_an_even_map_is_not_equivariant(self, convolution, name):
         group = sepgconv.group(name)
         module = convolution.build(name, 3, stride=2, padding=1)
@@ -169,6 +174,7 @@ class TestNegativeControls:
         assert min(errors[g] for g in reversing) > 0.05
         assert max((errors[g] for g in set(errors) - reversing), default=0) < TOLERANCE[torch.float64]
 
+    @pytest.mark.covering(1)
     def test_one_wrong_row_in_the_tables_is_noticed(self, convolution, name, tables_of):
         module = convolution.build(name, 3)
         x = convolution.input(name, 7, 7)
@@ -193,6 +199,7 @@ class TestNegativeControls:
             assert_equivariant(module, name, x)
 
     @pytest.mark.parametrize("size", [1e-3, 1e-9])
+    @pytest.mark.covering(1)
     def test_weights_that_differ_between_poses_are_noticed(self, convolution, name, size):
         order = sepgconv.group(name).order
         per_pose = 1 + size * torch.linspace(0, 1, order)[:, None, None]
@@ -202,6 +209,7 @@ class TestNegativeControls:
             assert_equivariant(module, name, convolution.input(name, 7, 7))
 
 
+@pytest.mark.covering(1)
 def test_tolerances_hold_in_lower_precision(convolution, group):
     for dtype in (torch.float32, torch.bfloat16):
         module = convolution.build(group, 3).to(dtype)

@@ -6,6 +6,7 @@ from torch import nn
 
 import sepgconv
 from sepgconv.functional import group_max_pool
+from tests.covering import named
 
 
 @pytest.fixture(params=["p1", "p2", "p4m"])
@@ -27,17 +28,19 @@ CHANGES = {
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("change", CHANGES)
-def test_results_may_be_changed_in_place(layer, group, change, training):
-    module, x = layer.build(group, 3).train(training), layer.input(group).requires_grad_()
-    results = []
-    for then in CHANGES[change]:
-        torch.manual_seed(1)
-        y = then(module(x))
-        results.append((y, *torch.autograd.grad(y.sin().sum(), [x, *module.parameters()])))
-    for found, expected in zip(*results, strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+@pytest.mark.covering(1)
+def test_results_may_be_changed_in_place(layer, group, change):
+    for training in [True, False]:
+        with named(training=training):
+            module, x = layer.build(group, 3).train(training), layer.input(group).requires_grad_()
+            results = []
+            for then in CHANGES[change]:
+                torch.manual_seed(1)
+                y = then(module(x))
+                results.append((y, *torch.autograd.grad(y.sin().sum(), [x, *module.parameters()])))
+            for found, expected in zip(*results, strict=True):
+                torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.usefixtures("float64")

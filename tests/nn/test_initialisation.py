@@ -34,12 +34,14 @@ def deviation(y, x, expected=2.0):
 
 
 @torch.no_grad()
+@pytest.mark.covering(1)
 def test_output_has_twice_the_mean_square_of_the_input(convolution, group):
     x = noise(convolution, group)
     assert deviation(build(convolution, group)(x), x) < 5
 
 
 @torch.no_grad()
+@pytest.mark.covering(1)
 def test_reset_draws_anew_from_the_same_distribution(convolution, group):
     module, x = build(convolution, group), noise(convolution, group)
     before = {name: parameter.clone() for name, parameter in module.named_parameters()}
@@ -53,6 +55,7 @@ def test_reset_draws_anew_from_the_same_distribution(convolution, group):
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["p2", "p4", "pm", "pmm", "p4m"])
+@pytest.mark.covering(1)
 def test_a_fan_in_without_the_group_is_noticed(convolution, name):
     """Negative control: the poses left out of the fan-in, as in the authors' code (theory.md, Initialisation)."""
     if convolution.name in ("lifting", "depthwise"):
@@ -66,6 +69,7 @@ def test_a_fan_in_without_the_group_is_noticed(convolution, name):
 
 @torch.no_grad()
 @pytest.mark.parametrize("sharing", ["gc", "g"])
+@pytest.mark.covering(1)
 def test_maps_between_the_factors_are_neither_small_nor_large(group, sharing):
     """The mixing alone doubles the mean square, the filtering then keeps it."""
     module = sepgconv.nn.SeparableGroupConv2d(IN, OUT, 3, group, sharing=sharing)
@@ -102,6 +106,7 @@ def test_weights_have_the_variance_that_is_documented(class_name, parameter, var
     assert abs(float(weight.mean())) < 5 * math.sqrt(variance / weight.numel())
 
 
+@pytest.mark.covering(1)
 def test_biases_are_zero(convolution, group):
     for module in build(convolution, group).modules():
         if isinstance(getattr(module, "bias", None), nn.Parameter):

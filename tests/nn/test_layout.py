@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 import sepgconv
 from sepgconv import nn as layers
+from tests.covering import named
 
 
 def transposed(x):
@@ -34,21 +35,24 @@ def is_ours(y):
     return y.permute(0, 3, 4, 2, 1).is_contiguous() if y.ndim == 5 else y.permute(0, 2, 3, 1).is_contiguous()
 
 
-@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layer_answers_in_the_layout_of_the_library(layer, layout, training):
-    module, x = layer.build("p4m", 3).train(training), layer.input("p4m")
-    arranged = LAYOUTS[layout](x)
-    torch.manual_seed(1)  # of dropout
-    y = module(arranged)
-    assert is_ours(y)
-    torch.manual_seed(1)
-    torch.testing.assert_close(y, module(arranged.clone(memory_format=torch.contiguous_format)))
+@pytest.mark.covering(1)
+def test_every_layer_answers_in_the_layout_of_the_library(layer, layout):
+    for training in [True, False]:
+        with named(training=training):
+            module, x = layer.build("p4m", 3).train(training), layer.input("p4m")
+            arranged = LAYOUTS[layout](x)
+            torch.manual_seed(1)  # of dropout
+            y = module(arranged)
+            assert is_ours(y)
+            torch.manual_seed(1)
+            torch.testing.assert_close(y, module(arranged.clone(memory_format=torch.contiguous_format)))
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("options", [{"execution": "fourier"}, {"execution": "separable"}, {"execution": "composed"}])
 @pytest.mark.parametrize(("inner", "outer"), [(1, 1), (1, 3), (3, 1)])
+@pytest.mark.covering(2)
 def test_one_channel_is_no_exception(options, inner, outer, training):
     """With one channel, torch takes an image for contiguous as well as for channels_last."""
     net = layers.Sequential(
@@ -71,6 +75,7 @@ def test_contiguous_maps_are_another_layout():
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.covering(1)
 def test_gradients_do_not_depend_on_the_layout(layer, layout):
     module, x = layer.build("p4m", 3), layer.input("p4m")
     arranged, found = LAYOUTS[layout](x), []

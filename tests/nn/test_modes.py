@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import sepgconv
 from sepgconv.testing import TOLERANCE
+from tests.covering import named
 
 
 @pytest.fixture(params=["p1", "pm", "p4m"])
@@ -35,21 +36,24 @@ def assert_close(got, expected, dtype):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
-def test_whole_module_in_another_dtype(layer, group, dtype, training):
-    module, x = ready(layer, group)
-    module.to(torch.bfloat16).float()  # what bfloat16 holds exactly, so that only arithmetic differs
-    x = x.bfloat16().float()
-    other = copy.deepcopy(module).to(dtype).train(training)
-    torch.manual_seed(1)
-    expected = module.train(training)(x)
-    torch.manual_seed(1)
-    got = other(x.to(dtype))
-    assert got.dtype == dtype
-    assert_close(got, expected, torch.float32 if dtype == torch.float64 else dtype)
+@pytest.mark.covering(1)
+def test_whole_module_in_another_dtype(layer, group, dtype):
+    for training in [True, False]:
+        with named(training=training):
+            module, x = ready(layer, group)
+            module.to(torch.bfloat16).float()  # what bfloat16 holds exactly, so that only arithmetic differs
+            x = x.bfloat16().float()
+            other = copy.deepcopy(module).to(dtype).train(training)
+            torch.manual_seed(1)
+            expected = module.train(training)(x)
+            torch.manual_seed(1)
+            got = other(x.to(dtype))
+            assert got.dtype == dtype
+            assert_close(got, expected, torch.float32 if dtype == torch.float64 else dtype)
 
 
+@pytest.mark.covering(1)
 def test_layer_built_in_a_dtype_is_trained_in_it(convolution, group):
     for dtype in (torch.float64, torch.bfloat16):
         module, x = convolution.build(group, 3, dtype=dtype), convolution.input(group, dtype=dtype)
@@ -57,23 +61,26 @@ def test_layer_built_in_a_dtype_is_trained_in_it(convolution, group):
         assert all(p.dtype == p.grad.dtype == dtype and p.grad.isfinite().all() for p in module.parameters())
 
 
-@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-def test_autocast(layer, group, training):
-    module, x = ready(layer, group)
-    module.train(training)
-    torch.manual_seed(1)
-    expected = module(x)
-    x.requires_grad_()
-    torch.manual_seed(1)
-    with torch.autocast("cpu", torch.bfloat16):
-        y = module(x)
-        if layer.filters:
-            assert y.dtype == torch.bfloat16
-    assert_close(y, expected, torch.bfloat16)
-    y.float().square().sum().backward()
-    assert all(p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in module.parameters())
+@pytest.mark.covering(1)
+def test_autocast(layer, group):
+    for training in [True, False]:
+        with named(training=training):
+            module, x = ready(layer, group)
+            module.train(training)
+            torch.manual_seed(1)
+            expected = module(x)
+            x.requires_grad_()
+            torch.manual_seed(1)
+            with torch.autocast("cpu", torch.bfloat16):
+                y = module(x)
+                if layer.filters:
+                    assert y.dtype == torch.bfloat16
+            assert_close(y, expected, torch.bfloat16)
+            y.float().square().sum().backward()
+            assert all(p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in module.parameters())
 
 
+@pytest.mark.covering(1)
 def test_autocast_layers_take_what_convolutions_give(layer, group):
     module, x = ready(layer, group)
     expected = module(x)
@@ -81,21 +88,23 @@ def test_autocast_layers_take_what_convolutions_give(layer, group):
         assert_close(module(x.bfloat16()), expected, torch.bfloat16)
 
 
-@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-def test_channels_last_inputs_and_layers(layer, group, training):
-    module, x = ready(layer, group)
-    module.train(training)
-    formats = (torch.channels_last,) if layer.image else (torch.channels_last_3d,)
-    torch.manual_seed(1)
-    expected = copy.deepcopy(module)(x)
-    for memory_format in (*formats, torch.contiguous_format):
-        for convert in (torch.channels_last, torch.channels_last_3d, None):
-            other = copy.deepcopy(module)
-            if convert is not None:
-                assert other.to(memory_format=convert) is other
+@pytest.mark.covering(1)
+def test_channels_last_inputs_and_layers(layer, group):
+    for training in [True, False]:
+        with named(training=training):
+            module, x = ready(layer, group)
+            module.train(training)
+            formats = (torch.channels_last,) if layer.image else (torch.channels_last_3d,)
             torch.manual_seed(1)
-            y = other(x.contiguous(memory_format=memory_format))
-            assert_close(y, expected, torch.float32)
+            expected = copy.deepcopy(module)(x)
+            for memory_format in (*formats, torch.contiguous_format):
+                for convert in (torch.channels_last, torch.channels_last_3d, None):
+                    other = copy.deepcopy(module)
+                    if convert is not None:
+                        assert other.to(memory_format=convert) is other
+                    torch.manual_seed(1)
+                    y = other(x.contiguous(memory_format=memory_format))
+                    assert_close(y, expected, torch.float32)
 
 
 def network(group):
@@ -138,6 +147,7 @@ def test_a_network_moves_to_channels_last_and_trains(group):
 @pytest.mark.parametrize(
     "copied", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))], ids=["deepcopy", "pickle"]
 )
+@pytest.mark.covering(1)
 def test_copies_give_the_same_and_share_nothing(layer, group, copied):
     module, x = ready(layer, group)
     expected = module(x)
@@ -149,6 +159,7 @@ def test_copies_give_the_same_and_share_nothing(layer, group, copied):
     assert torch.equal(module(x), expected)
 
 
+@pytest.mark.covering(1)
 def test_functional_call_takes_the_parameters_from_outside(layer, group):
     (module, x), (other, _) = ready(layer, group), ready(layer, group)
     state = {name: value.detach() for name, value in other.state_dict().items()}
@@ -186,10 +197,12 @@ class TestMetaDevice:
         assert all(value.is_meta for value in module.state_dict().values())
         return module.eval()
 
+    @pytest.mark.covering(1)
     def test_shapes_without_memory(self, layer, name):
         x = layer.input(name)
         assert self.meta(layer, name)(x.to("meta")).shape == layer.build(name, 3)(x).shape
 
+    @pytest.mark.covering(1)
     def test_to_empty_then_reset_parameters(self, layer, name):
         module, x = self.meta(layer, name).to_empty(device="cpu"), layer.input(name)
         for part in module.modules():
@@ -200,21 +213,17 @@ class TestMetaDevice:
         assert torch.equal(module(x), other(x))
         assert not [p for p in module.parameters() if not p.is_leaf or not p.isfinite().all()]
 
-    def test_to_empty_then_load_state_dict(self, layer, name):
+    @pytest.mark.covering(1)
+    def test_a_state_is_loaded_into_memory_or_assigned(self, layer, name):
         source, x = ready(layer, name)
-        module = self.meta(layer, name).to_empty(device="cpu")
-        module.load_state_dict(source.state_dict())
-        assert torch.equal(module(x), source(x))
-
-    def test_load_state_dict_by_assignment(self, layer, name):
-        source, x = ready(layer, name)
-        module = self.meta(layer, name)
-        module.load_state_dict(source.state_dict(), assign=True)
-        assert torch.equal(module(x), source(x))
+        for module, assign in ((self.meta(layer, name).to_empty(device="cpu"), False), (self.meta(layer, name), True)):
+            module.load_state_dict(source.state_dict(), assign=assign)
+            assert torch.equal(module(x), source(x)), f"assign={assign}"
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("decay", [0.9, 0.999])
+@pytest.mark.covering(1)
 def test_moving_averages_of_the_state(convolution, group, decay):
     """As kept by `torch.optim.swa_utils` and by Lightning, buffers included."""
     module, x = ready(convolution, group)
@@ -224,6 +233,7 @@ def test_moving_averages_of_the_state(convolution, group, decay):
     assert_close(average(x), module(x), torch.float32)
 
 
+@pytest.mark.covering(1)
 def test_a_layer_built_in_inference_mode_is_trained_later(convolution, group):
     with torch.inference_mode():
         module = convolution.build(group, 3)
@@ -233,6 +243,7 @@ def test_a_layer_built_in_inference_mode_is_trained_later(convolution, group):
     assert all(parameter.grad is not None for parameter in module.parameters())
 
 
+@pytest.mark.covering(1)
 def test_shared_memory(layer, group):
     module, x = ready(layer, group)
     expected = module(x)
@@ -242,6 +253,7 @@ def test_shared_memory(layer, group):
 
 
 @pytest.mark.parametrize("grad", [True, False])
+@pytest.mark.covering(1)
 def test_a_skeleton_without_memory_runs_on_the_state_of_a_call(layer, group, grad):
     """torch's recipe for ensembles: https://docs.pytorch.org/tutorials/intermediate/ensembling.html."""
     module, x = ready(layer, group)
@@ -301,6 +313,7 @@ class TestTablesAreMadeInTheMiddleOf:
         ],
         ids=["grad", "second grad", "functionalize", "vmap"],
     )
+    @pytest.mark.covering(1)
     def test_a_transform(self, convolution, run):
         module, x = ready(convolution, "p4")
         run(module, x)

@@ -35,6 +35,7 @@ class TestGroupBatchNorm2d:
     @pytest.mark.parametrize(
         "options", [{}, {"momentum": None}, {"affine": False}, {"track_running_stats": False}], ids=str
     )
+    @pytest.mark.covering(1)
     def test_is_batch_norm_with_the_poses_as_further_pictures(self, group, options):
         norm, plain = GroupBatchNorm2d(3, **options), nn.BatchNorm2d(3, **options)
         for step in range(3):
@@ -45,6 +46,7 @@ class TestGroupBatchNorm2d:
         expected = plain.eval()(x.movedim(2, 1).flatten(0, 1)).unflatten(0, (4, group.order)).movedim(1, 2)
         torch.testing.assert_close(norm.eval()(x), expected, rtol=1e-12, atol=1e-12)
 
+    @pytest.mark.parametrize("group", ["p1", "p4m"], indirect=True)
     def test_becomes_a_synchronised_batch_norm(self, group):
         """Outside of a process group, the synchronised one computes the same."""
         net = nn.Sequential(GroupBatchNorm2d(3))
@@ -78,6 +80,7 @@ class TestGroupLayerNorm:
         x = torch.randn(1, 3, 4, 2, 2)
         torch.testing.assert_close(norm(x).mean((1, 2)), torch.zeros(1, 2, 2), atol=1e-12, rtol=0)
 
+    @pytest.mark.parametrize("group", ["p1", "p4m"], indirect=True)
     def test_starts_as_the_plain_normalisation(self, group):
         x = maps(group)
         torch.testing.assert_close(GroupLayerNorm(3)(x), GroupLayerNorm(3, affine=False)(x))
@@ -85,6 +88,7 @@ class TestGroupLayerNorm:
 
 class TestGroupDropout:
     @pytest.mark.parametrize("p", [0.2, 0.7])
+    @pytest.mark.covering(1)
     def test_drops_whole_channels_with_all_poses_and_scales_the_others(self, group, p):
         x = torch.rand(40, 50, group.order, 2, 3) + 1
         y = GroupDropout(p)(x)
@@ -95,12 +99,14 @@ class TestGroupDropout:
         # Binomial with 2000 channels, five standard deviations.
         assert abs(float(kept.float().mean()) - (1 - p)) < 5 * math.sqrt(p * (1 - p) / kept.numel())
 
+    @pytest.mark.parametrize("group", ["p1", "p4m"], indirect=True)
     def test_evaluation_changes_nothing(self, group):
         x = maps(group)
         assert torch.equal(GroupDropout(0.5).eval()(x), x)
         assert torch.equal(GroupDropout(0.0)(x), x)
         assert not GroupDropout(1.0)(x).any()
 
+    @pytest.mark.parametrize("group", ["p1", "p4m"], indirect=True)
     def test_in_place(self, group):
         x = maps(group)
         y = GroupDropout(0.5, inplace=True)(x)
@@ -115,6 +121,7 @@ class TestGroupDropout:
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("size", [(4, 4), (5, 6)], ids=str)
 @pytest.mark.parametrize("layer", [GroupBatchNorm2d, GroupLayerNorm, lambda channels: GroupDropout()])
+@pytest.mark.covering(2)
 def test_is_equivariant_under_every_element(group, layer, size):
     module = layer(3)
     for name, value in module.state_dict().items():

@@ -9,8 +9,10 @@ import sepgconv
 from sepgconv import functional
 from sepgconv.nn import AdaptiveAvgPool2d, AvgPool2d, GroupMaxPool, GroupMeanPool, MaxPool2d
 from sepgconv.testing import assert_equivariant
+from tests.covering import named
 
 
+@pytest.mark.parametrize("group", ["p1", "p4m"], indirect=True)
 def test_modules_are_their_functions(group):
     x = torch.randn(2, 3, group.order, 7, 6)
     assert torch.equal(GroupMaxPool()(x), functional.group_max_pool(x))
@@ -23,14 +25,16 @@ def test_modules_are_their_functions(group):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("size", [(7, 5), (9, 9)], ids=str)
 @pytest.mark.parametrize(
     "pool",
     [MaxPool2d(3, 2), MaxPool2d(3, 1, 1), AvgPool2d(3, 2, 1), AvgPool2d(1, 2), AdaptiveAvgPool2d(2)],
     ids=repr,
 )
-def test_planar_pools_are_equivariant_where_the_windows_fit(group, pool, size):
-    assert_equivariant(pool, group, torch.randn(2, 3, group.order, *size))
+@pytest.mark.covering(1)
+def test_planar_pools_are_equivariant_where_the_windows_fit(group, pool):
+    for size in [(7, 5), (9, 9)]:
+        with named(size=size):
+            assert_equivariant(pool, group, torch.randn(2, 3, group.order, *size))
 
 
 @pytest.mark.usefixtures("float64")
@@ -60,6 +64,7 @@ def test_a_row_left_over_is_noticed(pool, name):
         (lambda group: AdaptiveAvgPool2d((2, 1), group=group), "output_size"),
     ],
 )
+@pytest.mark.parametrize("group", ["pmm", "p4m"], indirect=True)
 def test_unequal_sides_need_a_group_without_quarter_turns(build, name, group):
     if group.exchanges_axes:
         with pytest.raises(ValueError, match=rf"{name}=\(\d, \d\) breaks the equivariance to {group.name}"):

@@ -22,6 +22,7 @@ def most(group, sharing, kernel=3, channels=3):
 
 @pytest.mark.parametrize("sharing", ["gc", "g"])
 @pytest.mark.parametrize("kernel", [2, 3])
+@pytest.mark.covering(1)
 def test_parameters_have_an_axis_for_the_terms_above_rank_1(group, sharing, kernel):
     for rank in range(1, most(group, sharing, kernel) + 1):
         module = SeparableGroupConv2d(3, 4, kernel, group, sharing=sharing, rank=rank)
@@ -45,6 +46,7 @@ def test_ranks_that_there_are_not_are_refused(rank):
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(("sharing", "execution"), RUN)
+@pytest.mark.covering(1)
 def test_at_full_rank_it_is_the_group_convolution(group, sharing, execution):
     options = {"padding": 1, "stride": 2}
     full, x = GroupConv2d(3, 4, 2, group, **options), torch.randn(2, 3, group.order, 5, 6)
@@ -71,6 +73,7 @@ def test_at_full_rank_it_is_the_group_convolution(group, sharing, execution):
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(("sharing", "execution"), RUN)
+@pytest.mark.covering(1)
 def test_is_equivariant(group, sharing, execution):
     module = SeparableGroupConv2d(3, 4, 3, group, sharing=sharing, execution=execution, rank=most(group, sharing))
     nn.init.normal_(module.bias)
@@ -110,6 +113,7 @@ def test_outputs_keep_their_variance_at_every_rank(sharing, rank):
 
 @pytest.mark.parametrize(("sharing", "execution"), RUN)
 @pytest.mark.parametrize("carry", ["deepcopy", "pickle", "assign", "meta", "channels_last", "bfloat16"])
+@pytest.mark.covering(1)
 def test_ways_of_carrying_it_around(sharing, execution, carry):
     options = {"sharing": sharing, "execution": execution, "rank": 2, "padding": 1}
     module, x = SeparableGroupConv2d(3, 4, 3, "p4", **options), torch.randn(2, 3, 4, 5, 6)

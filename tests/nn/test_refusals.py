@@ -7,6 +7,7 @@ import torch
 
 import sepgconv
 from sepgconv import functional
+from tests.covering import named
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("unchecked")
     ],
     ids=lambda options: list(options)[-1],
 )
+@pytest.mark.covering(1)
 def test_unequal_sides_are_refused_under_quarter_turns_only(convolution, group, options):
     name = list(options)[-1]
     if group.exchanges_axes:
@@ -45,6 +47,7 @@ def test_unequal_sides_are_refused_under_quarter_turns_only(convolution, group, 
     ],
     ids=str,
 )
+@pytest.mark.covering(1)
 def test_arguments_that_cannot_be_meant_are_refused(convolution, options, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         convolution.build("p4", **options)
@@ -55,15 +58,16 @@ def test_unknown_groups_are_refused_with_the_nearest(convolution):
         convolution.build("P4M", 3)
 
 
-@pytest.mark.parametrize("channels", [0, -2, 2.5, "3", True], ids=repr)
 @pytest.mark.parametrize(
     "name", ["LiftingConv2d", "GroupConv2d", "SeparableGroupConv2d", "DepthwiseSeparableGroupConv2d"]
 )
-def test_channels_must_be_positive_integers(name, channels):
-    build = getattr(sepgconv.nn, name)
-    for arguments, which in (((channels, 2), "in_channels"), ((2, channels), "out_channels")):
-        with pytest.raises(ValueError, match=f"{which} must be a positive integer, got {channels!r}"):
-            build(*arguments, 3, "p4")
+def test_channels_must_be_positive_integers(name):
+    for channels in [0, -2, 2.5, "3", True]:
+        with named(channels=channels):
+            build = getattr(sepgconv.nn, name)
+            for arguments, which in (((channels, 2), "in_channels"), ((2, channels), "out_channels")):
+                with pytest.raises(ValueError, match=f"{which} must be a positive integer, got {channels!r}"):
+                    build(*arguments, 3, "p4")
 
 
 @pytest.mark.parametrize(
@@ -104,18 +108,20 @@ IMAGES = {
 
 
 @pytest.mark.parametrize("case", range(5))
+@pytest.mark.covering(1)
 def test_inputs_that_do_not_fit_are_refused_with_the_remedy(convolution, case):
     shape, remedy = list((IMAGES if convolution.image else MAPS).items())[case]
     with pytest.raises(ValueError, match=re.escape(remedy)):
         convolution.build("p4", 3)(torch.zeros(shape))
 
 
-@pytest.mark.parametrize("options", [{}, {"dilation": 2, "padding": 1}], ids=str)
-def test_the_smallest_size_named_is_taken(convolution, options):
-    module = convolution.build("p4", 3, **options)
-    with pytest.raises(ValueError, match="the smallest size is 3 x 3"):
-        module(convolution.input("p4", 2, 3))
-    assert module(convolution.input("p4", 3, 3)).shape[-2:] == (1, 1)
+def test_the_smallest_size_named_is_taken(convolution):
+    for options in [{}, {"dilation": 2, "padding": 1}]:
+        with named(options=options):
+            module = convolution.build("p4", 3, **options)
+            with pytest.raises(ValueError, match="the smallest size is 3 x 3"):
+                module(convolution.input("p4", 2, 3))
+            assert module(convolution.input("p4", 3, 3)).shape[-2:] == (1, 1)
 
 
 def test_depthwise_names_its_own_argument():

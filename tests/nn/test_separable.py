@@ -22,6 +22,7 @@ class TestBothSharings:
         [{}, {"stride": 2, "padding": 1}, {"dilation": 2, "padding": 2, "padding_mode": "replicate"}],
         ids=str,
     )
+    @pytest.mark.covering(1)
     def test_executions_agree_forward_and_backward(self, group, sharing, options):
         modules = [
             SeparableGroupConv2d(3, 4, 3, group, sharing=sharing, execution=execution, **options)
@@ -39,6 +40,7 @@ class TestBothSharings:
         for other in results[1:]:
             torch.testing.assert_close(results[0], other, rtol=1e-11, atol=1e-11)
 
+    @pytest.mark.covering(1)
     def test_compose_is_the_weight_of_the_equal_group_convolution(self, group, sharing):
         separable = SeparableGroupConv2d(3, 4, 3, group, sharing=sharing, padding=1, stride=2)
         full = GroupConv2d(3, 4, 3, group, padding=1, stride=2)
@@ -53,6 +55,7 @@ class TestBothSharings:
         assert module.pointwise.grad.abs().min() > 0
         assert module.depthwise.grad.abs().min() > 0
 
+    @pytest.mark.covering(1)
     def test_parameters_are_counted_as_in_the_paper(self, group, sharing):
         """theory.md, Cost: g C C' (|G| + k^2), gc C' (C |G| + k^2), and the bias."""
         module = SeparableGroupConv2d(3, 4, 5, group, sharing=sharing)

@@ -13,13 +13,20 @@ def sizes(layer, group):
     return {name: tuple(sides.get(side, side) for side in shape) for name, shape in layer.state.items()}
 
 
+@pytest.mark.covering(1)
 def test_state_dict_holds_parameters_and_running_statistics_only(layer, group):
     module, expected = layer.build(group, 3), sizes(layer, group)
     assert {name: tuple(value.shape) for name, value in module.state_dict().items()} == expected
     statistics = {"running_mean", "running_var", "num_batches_tracked"}
     assert {name for name, _ in module.named_parameters()} == set(expected) - statistics
+    # Moving averages, `to_empty` and distributed training would average, erase or send index tables in buffers.
+    assert {name for name, _ in module.named_buffers()} == statistics & set(expected)
+    # Other tensors would stay where they are when torch moves the state, or takes it from elsewhere.
+    parts = module.modules()
+    assert not [name for part in parts for name, value in vars(part).items() if isinstance(value, torch.Tensor)]
 
 
+@pytest.mark.covering(1)
 def test_state_dict_is_the_same_in_train_and_eval(layer, group):
     module, x = layer.build(group, 3), layer.input(group)
     keys = list(module.state_dict())
@@ -32,6 +39,7 @@ def test_state_dict_is_the_same_in_train_and_eval(layer, group):
     assert all(torch.equal(after[key], values[key]) for key in keys)
 
 
+@pytest.mark.covering(1)
 def test_state_makes_a_strict_round_trip_through_a_file(layer, group):
     module, other, x = layer.build(group, 3), layer.build(group, 3), layer.input(group)
     module.train()(x)
@@ -54,6 +62,7 @@ def test_other_states_are_refused(convolution):
         module.load_state_dict({})
 
 
+@pytest.mark.covering(1)
 def test_without_bias_there_is_none(convolution, group):
     module, x = convolution.build(group, 3, bias=False), convolution.input(group)
     assert not [name for name in module.state_dict() if name.endswith("bias")]
@@ -84,6 +93,7 @@ def test_repr_tells_what_differs_from_the_defaults(convolution):
         assert f"sharing='{sharing}', execution='{execution}'" in plain
 
 
+@pytest.mark.covering(1)
 def test_device_and_dtype_are_those_of_the_parameters(convolution, group, tables_of):
     module = convolution.build(group, 3, device="meta", dtype=torch.float64)
     assert all(parameter.is_meta and parameter.dtype == torch.float64 for parameter in module.parameters())
@@ -93,15 +103,3 @@ def test_device_and_dtype_are_those_of_the_parameters(convolution, group, tables
     # Indices, and the shares of weights in the blocks of irreps.
     assert {table.dtype for table in tables} <= {torch.int64, torch.float32}
     assert (torch.float32 in {table.dtype for table in tables}) == (convolution.name == "gc fourier")
-
-
-def test_a_layer_holds_no_tensors_but_its_state(layer, group):
-    """Those would stay where they are when torch moves the state, or takes it from elsewhere."""
-    modules = layer.build(group, 3).modules()
-    assert not [name for part in modules for name, value in vars(part).items() if isinstance(value, torch.Tensor)]
-
-
-def test_there_are_no_buffers_but_running_statistics(layer, group):
-    """Moving averages, `to_empty` and distributed training would average, erase or send index tables in buffers."""
-    statistics = {"running_mean", "running_var", "num_batches_tracked"} & set(layer.state)
-    assert {name for name, _ in layer.build(group, 3).named_buffers()} == statistics

@@ -226,7 +226,8 @@ def test_every_row_by_a_call(operator, call):
     if expected is None:
         pytest.skip("a batch norm runs in evaluation mode there")
     layer, x = layers()[operator]
-    with dispatch.recording() as choices:
+    choices = []
+    with dispatch.recording(choices.append):
         CALLS[call](layer, x)
     made = [choice for choice in choices if choice.operator == operator]
     assert made, f"{operator} was not asked for"

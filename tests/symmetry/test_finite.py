@@ -45,6 +45,7 @@ def test_the_former_name_of_exchanges_axes_still_answers():
         assert C4.has_quarter_turns
 
 
+@pytest.mark.parametrize("group", ["p4m"], indirect=True)
 def test_is_immutable(group):
     for name, value in (("name", "other"), ("table", ()), ("anything", 1), ("order", 3)):
         with pytest.raises(AttributeError):
@@ -52,6 +53,7 @@ def test_is_immutable(group):
 
 
 @pytest.mark.parametrize("make", [copy.copy, copy.deepcopy, lambda group: pickle.loads(pickle.dumps(group))])
+@pytest.mark.covering(1)
 def test_copies_are_equal_and_hash_alike(group, make):
     twin = make(group)
     assert twin == group
@@ -65,6 +67,7 @@ def test_groups_with_the_same_table_but_other_matrices_differ():
     assert C2 != D1
 
 
+@pytest.mark.parametrize("group", ["p4m"], indirect=True)
 def test_repr_names_the_group(group):
     assert repr(group) == f"FiniteGroup({group.name!r}, order={group.order})"
 

@@ -12,7 +12,7 @@ from sepgconv.analysis.certify import (
     rotation_curve,
     sizes,
 )
-from sepgconv.analysis.cost import CostReport, LayerCost, cost, macs
+from sepgconv.analysis.cost import CostReport, Explanation, LayerCost, LayerExplanation, cost, explain, macs
 from sepgconv.analysis.redundancy import (
     LayerRedundancy,
     PoseCorrelation,
@@ -38,8 +38,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Certificate",
     "CostReport",
+    "Explanation",
     "LayerCertificate",
     "LayerCost",
+    "LayerExplanation",
     "LayerRedundancy",
     "PoseCorrelation",
     "RedundancyReport",
@@ -52,6 +54,7 @@ __all__ = [
     "chance_invariance",
     "cost",
     "equivariance_error",
+    "explain",
     "kernel_invariance",
     "macs",
     "map_agreement",

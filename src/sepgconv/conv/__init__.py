@@ -9,15 +9,13 @@ from sepgconv.conv.kinds import (
     SEPARABLE,
     SHARINGS,
     ConvKind,
-    Lowered,
     Parameters,
-    Sharing,
-    Work,
     dense_filters,
     over_poses,
     pose_rows,
 )
 from sepgconv.conv.spec import ConvSpec, conv_spec
+from sepgconv.conv.steps import Lowered, Work
 
 __all__ = [
     "DEPTHWISE",
@@ -31,7 +29,6 @@ __all__ = [
     "Geometry",
     "Lowered",
     "Parameters",
-    "Sharing",
     "Work",
     "conv_geometry",
     "conv_spec",

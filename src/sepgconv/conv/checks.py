@@ -10,7 +10,7 @@ INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def check_channels(caller: str, **counts: int) -> None:
-    """Raise on numbers of channels that are none.
+    """Raise if a number of channels is none.
 
     Args:
         caller: named in the error.
@@ -32,7 +32,7 @@ def is_integer(value: object) -> TypeGuard[SupportsIndex]:
 
 
 def check_eps(eps: float, caller: str, *, training: bool = False) -> None:
-    """Raise on what cannot be added to a variance.
+    """Raise if a number cannot be added to a variance.
 
     Args:
         eps: what came.
@@ -51,7 +51,7 @@ def check_eps(eps: float, caller: str, *, training: bool = False) -> None:
 
 
 def check_momentum(momentum: float | None, caller: str) -> None:
-    """Raise on what is no weight of a batch in running statistics.
+    """Raise if a momentum cannot be the weight of a batch in running statistics.
 
     Raises:
         ValueError: neither a finite number nor None.
@@ -61,7 +61,7 @@ def check_momentum(momentum: float | None, caller: str) -> None:
 
 
 def check_probability(p: float, caller: str) -> None:
-    """Raise on what is no probability.
+    """Raise if a number is no probability.
 
     Raises:
         ValueError: no number from 0 to 1.

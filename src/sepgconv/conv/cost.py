@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sepgconv.conv.kinds import Work
+from sepgconv.conv.steps import Work
 
 # A grouped convolution touches each number a few times only and is bound by memory, a dense product by arithmetic. On
 # two CPU cores a multiplication of a depthwise or grouped convolution took 11 to 31 times as long as a dense one (p4

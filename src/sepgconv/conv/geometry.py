@@ -68,7 +68,23 @@ def check_equal_sides(group: FiniteGroup, **sides: Sides) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """The checked arguments of a convolution in space, each with an entry for every axis; `conv_geometry` builds it."""
+    """The checked arguments of a convolution in space, each with an entry for every axis; `conv_geometry` builds it.
+
+    Attributes:
+        kernel_size: sides of the kernel in pixels, as (height, width).
+        stride: steps in pixels.
+        padding: pixels on either side.
+        dilation: distances of kernel pixels.
+        padding_mode: how the padding is filled, "zeros", "circular", "reflect" or "replicate".
+        pads_first: whether the maps are padded in a step of their own, because torch's convolutions fill with zeros
+            only.
+
+    Example:
+        >>> import sepgconv
+        >>> geometry = conv_geometry(sepgconv.group("p4"), 3, stride=2, padding=1)
+        >>> geometry.output_size(29, 29), geometry.smallest_size
+        ((15, 15), (1, 1))
+    """
 
     kernel_size: Sides
     stride: Sides
@@ -159,9 +175,22 @@ def conv_geometry(
 ) -> Geometry:
     """Check the arguments of a convolution in the space of a group and write them out, an entry for each axis.
 
+    Args:
+        group: the group.
+        kernel_size: sides of the kernel in pixels.
+        stride: step in pixels.
+        padding: pixels on every side, "same" or "valid".
+        dilation: distance of kernel pixels.
+        padding_mode: "zeros", "circular", "reflect" or "replicate".
+
     Raises:
         ValueError: a value is out of range or of the wrong kind; sides differ under a group that exchanges the axes;
             "same" padding together with a stride, or with an even kernel, which could only be padded on one side.
+
+    Example:
+        >>> import sepgconv
+        >>> conv_geometry(sepgconv.group("p4"), 5, padding="same").padding
+        (2, 2)
     """
     axes = group.dimension
     kernel = as_sides(kernel_size, "kernel_size", least=1, dimension=axes)

@@ -7,12 +7,12 @@ and analysis know a convolution by its `ConvSpec`, which asks its kind; another 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
+from sepgconv.conv.steps import Lowered, Work
 from sepgconv.symmetry import GroupFFT
 from sepgconv.symmetry.basis import constant, fourier_tables, pose_action
 from sepgconv.symmetry.group_fft import IDENTITY
@@ -22,54 +22,7 @@ if TYPE_CHECKING:
 
 Sharing = Literal["gc", "g"]
 SHARINGS: tuple[Sharing, ...] = ("gc", "g")
-Steps = Literal["direct", "gc", "g"]
 Parameters = Mapping[str, Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What one image costs in an execution.
-
-    Attributes:
-        dense: multiplications of dense products.
-        grouped: multiplications of depthwise and grouped convolutions, which filter or mix few maps each.
-        additions: of the transforms to the irreps and back.
-    """
-
-    dense: int
-    grouped: int = 0
-    additions: int = 0
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates that run."""
-        return self.dense + self.grouped
-
-
-class Lowered(NamedTuple):
-    """A convolution on a group as plain steps on folded maps (batch, pose * channel, height, width).
-
-    With J channel groups the maps lie as (group, pose, channel of the group) within the steps.
-
-    Attributes:
-        steps: "direct", one planar convolution; "gc", a mixing of all maps and then a filter for each map; "g", a
-            mixing of the poses of each channel and then filters that sum over channels.
-        filters: of the planar convolution, (maps out, maps that a filter reads, *kernel).
-        bias: (maps out,) or None.
-        groups: torch's `groups` of the planar convolution; of steps "gc" the filters' first axis, with a filter for
-            each term on the second.
-        mixing: kernels of the 1x1 convolutions before, one for each size of block; none for "direct".
-        transform: the Fourier transform around the mixing, `IDENTITY` for none.
-        mixing_groups: torch's `groups` of each of those.
-    """
-
-    steps: Steps
-    filters: Tensor
-    bias: Tensor | None
-    groups: int
-    mixing: tuple[Tensor, ...] = ()
-    transform: GroupFFT = IDENTITY
-    mixing_groups: tuple[int, ...] = (1,)
 
 
 class ConvKind(ABC):
@@ -78,6 +31,12 @@ class ConvKind(ABC):
     Attributes:
         name: the word for it, as "gc".
         lifts: whether it takes images, without a pose axis.
+
+    Example:
+        >>> import sepgconv
+        >>> spec = sepgconv.nn.SeparableGroupConv2d(8, 16, 3, "p4").spec
+        >>> spec.kind.name, spec.kind.macs_per_output(spec)  # C |G| + k^2
+        ('gc', 41)
     """
 
     name: str
@@ -131,24 +90,24 @@ class Lifting(ConvKind):
         return {"weight": (spec.out_channels, spec.channels_per_group, *spec.basis.weight_shape)}
 
     def deviations(self, spec: "ConvSpec") -> dict[str, float]:
-        """Variance 2 / fan-in (He et al. 2015)."""
+        """Return the deviation of the variance 2 / fan-in (He et al. 2015)."""
         return {"weight": math.sqrt(2 / self.macs_per_output(spec))}
 
     def macs_per_output(self, spec: "ConvSpec") -> int:
-        """C k^2."""
+        """Return C k^2."""
         return spec.channels_per_group * spec.geometry.taps
 
     def work(self, spec: "ConvSpec", sides: tuple[int, ...]) -> dict[str, Work]:
-        """One planar convolution."""
+        """Return the cost of one planar convolution, "direct"."""
         return {"direct": Work(self.macs_per_output(spec) * spec.numbers_out(sides))}
 
     def lower(self, spec: "ConvSpec", parameters: Parameters, bias: Tensor | None, execution: str) -> Lowered:
-        """A filter for every channel and pose of the output."""
+        """Return a filter for every channel and pose of the output."""
         filters = pose_rows(spec.basis.expand(parameters["weight"]).movedim(2, 1), spec.groups)
         return Lowered("direct", filters, _bias(bias, spec), spec.groups)
 
     def bank(self, spec: "ConvSpec", parameters: Parameters) -> Tensor:
-        """F itself."""
+        """Return F itself."""
         return parameters["weight"]
 
 
@@ -162,23 +121,23 @@ class Full(ConvKind):
         return {"weight": (spec.out_channels, spec.channels_per_group, spec.order, *spec.basis.weight_shape)}
 
     def deviations(self, spec: "ConvSpec") -> dict[str, float]:
-        """Variance 2 / fan-in (He et al. 2015)."""
+        """Return the deviation of the variance 2 / fan-in (He et al. 2015)."""
         return {"weight": math.sqrt(2 / self.macs_per_output(spec))}
 
     def macs_per_output(self, spec: "ConvSpec") -> int:
-        """C |G| k^2."""
+        """Return C |G| k^2."""
         return spec.channels_per_group * spec.order * spec.geometry.taps
 
     def work(self, spec: "ConvSpec", sides: tuple[int, ...]) -> dict[str, Work]:
-        """One planar convolution."""
+        """Return the cost of one planar convolution, "direct"."""
         return {"direct": Work(self.macs_per_output(spec) * spec.numbers_out(sides))}
 
     def lower(self, spec: "ConvSpec", parameters: Parameters, bias: Tensor | None, execution: str) -> Lowered:
-        """A filter for every channel and pose of the output."""
+        """Return a filter for every channel and pose of the output."""
         return Lowered("direct", dense_filters(spec, parameters["weight"]), _bias(bias, spec), spec.groups)
 
     def bank(self, spec: "ConvSpec", parameters: Parameters) -> Tensor:
-        """F itself."""
+        """Return F itself."""
         return parameters["weight"]
 
 
@@ -199,28 +158,28 @@ class Depthwise(ConvKind):
         return {"weight": (spec.out_channels, *spec.basis.weight_shape)}
 
     def deviations(self, spec: "ConvSpec") -> dict[str, float]:
-        """Variance 2 / k^2, or 1 / k^2 after a mixing."""
+        """Return the deviation of the variance 2 / k^2, or 1 / k^2 after a mixing."""
         return {"weight": math.sqrt(self.gain / spec.geometry.taps)}
 
     def macs_per_output(self, spec: "ConvSpec") -> int:
-        """k^2."""
+        """Return k^2."""
         return spec.geometry.taps
 
     def work(self, spec: "ConvSpec", sides: tuple[int, ...]) -> dict[str, Work]:
-        """One depthwise planar convolution."""
+        """Return the cost of one depthwise planar convolution, "direct"."""
         return {"direct": Work(0, self.macs_per_output(spec) * spec.numbers_out(sides))}
 
     def lower(self, spec: "ConvSpec", parameters: Parameters, bias: Tensor | None, execution: str) -> Lowered:
-        """A filter for every map."""
+        """Return a filter for every map."""
         filters = pose_rows(spec.basis.expand(parameters["weight"])).unsqueeze(1)
         return Lowered("direct", filters, _bias(bias, spec), filters.shape[0])
 
     def bank(self, spec: "ConvSpec", parameters: Parameters) -> Tensor:
-        """K, as filters that read one channel: (channels, 1, *weight_shape)."""
+        """Return K, as filters that read one channel: (channels, 1, *weight_shape)."""
         return parameters["weight"].unsqueeze(1)
 
     def filter_channels(self, spec: "ConvSpec") -> int:
-        """One."""
+        """Return 1."""
         return 1
 
 
@@ -246,10 +205,9 @@ class Separable(ConvKind):
         return {"pointwise": (*lead, channels, spec.order), "depthwise": (*lead, *inner, *spec.basis.weight_shape)}
 
     def deviations(self, spec: "ConvSpec") -> dict[str, float]:
-        """Each factor keeps the variance; the filtering, which adds up terms (and channels for g), has them in its fan.
+        """Return deviations by which the composed filter has the variance 2 / (C |G| k^2) of He et al. (2015).
 
-        The composed filter then has the variance 2 / (C |G| k^2) of He et al. (2015), and the maps between the factors
-        are neither small nor large.
+        The maps between the factors are neither small nor large: the mixing alone keeps E[y^2] = 2 E[x^2].
         """
         channels = spec.channels_per_group
         mixed, filtered = (channels, 1) if self.sharing == "gc" else (1, channels)
@@ -259,12 +217,12 @@ class Separable(ConvKind):
         }
 
     def macs_per_output(self, spec: "ConvSpec") -> int:
-        """For gc C |G| + k^2, for g C (|G| + k^2), once for every term."""
+        """Return C |G| + k^2 for gc and C (|G| + k^2) for g, once for every term."""
         channels, taps = spec.channels_per_group, spec.geometry.taps
         return spec.rank * (channels * spec.order + (taps if self.sharing == "gc" else channels * taps))
 
     def work(self, spec: "ConvSpec", sides: tuple[int, ...]) -> dict[str, Work]:
-        """Mixing at *input* resolution and filtering at output resolution, or one dense convolution.
+        """Return the costs of mixing at *input* and filtering at output resolution, or of one dense convolution.
 
         Separable: the mixing as it is. Fourier (gc, one channel group): the mixing in the irreps of the group
         (theory.md, Mixing in irreps). Composed: the filter bank is built, then one dense convolution, whatever the
@@ -275,9 +233,10 @@ class Separable(ConvKind):
         terms = spec.rank * spec.out_channels
         mixing, filtering = terms * order * channels * order * pixels_in, terms * order * taps * pixels_out
         composed = Work(spec.out_channels * order * channels * order * taps * pixels_out)
+        if self.sharing == "g" and spec.groups == 1:
+            return {"separable": Work(0, mixing + channels * filtering), "composed": composed}
         if self.sharing == "g":
-            found = {"separable": Work(0, mixing + channels * filtering)} if spec.groups == 1 else {}
-            return {**found, "composed": composed}
+            return {"composed": composed}
         found = {"separable": Work(mixing, filtering)}
         if spec.groups == 1 and order > 1:
             fft = spec.group.fft
@@ -286,7 +245,7 @@ class Separable(ConvKind):
         return {**found, "composed": composed}
 
     def lower(self, spec: "ConvSpec", parameters: Parameters, bias: Tensor | None, execution: str) -> Lowered:
-        """The mixing and the filter of each map between; composed, one dense filter bank."""
+        """Return the mixing and the filter of each map between; composed, one dense filter bank."""
         biases = _bias(bias, spec)
         if execution == "composed":
             return Lowered("direct", dense_filters(spec, self.bank(spec, parameters)), biases, spec.groups)
@@ -305,7 +264,7 @@ class Separable(ConvKind):
         return Lowered("g", filters, biases, filters.shape[0], (per_channel,), IDENTITY, (channels,))
 
     def bank(self, spec: "ConvSpec", parameters: Parameters) -> Tensor:
-        """F, the factors multiplied out."""
+        """Return F, the factors multiplied out."""
         return compose(parameters["pointwise"], parameters["depthwise"], self.sharing)
 
 
@@ -337,11 +296,9 @@ def pose_rows(filters: Tensor, groups: int = 1) -> Tensor:
 
 def over_poses(values: Tensor, spec: "ConvSpec") -> Tensor:
     """Repeat values (out,) for every pose, as maps lie."""
-    return (
-        values.repeat(spec.order)
-        if spec.groups == 1
-        else pose_rows(values[:, None].expand(-1, spec.order), spec.groups)
-    )
+    if spec.groups == 1:
+        return values.repeat(spec.order)
+    return pose_rows(values[:, None].expand(-1, spec.order), spec.groups)
 
 
 def _bias(bias: Tensor | None, spec: "ConvSpec") -> Tensor | None:
@@ -352,7 +309,7 @@ def dense_filters(spec: "ConvSpec", bank: Tensor) -> Tensor:
     """Write F (out, in, |G|, *weight_shape) as filters of one planar convolution, (|G| * out, |G| * in, *size)."""
     moved = spec.basis.expand(bank, over_poses=True)  # (o, c, h, g, k, l)
     moved = moved.movedim(2, 1).transpose(2, 3)  # (o, h, g, c, k, l)
-    return pose_rows(moved.flatten(2, 3), spec.groups)
+    return pose_rows(moved, spec.groups).flatten(1, 2)
 
 
 def _beside(filters: Tensor, axes: int) -> Tensor:
@@ -373,27 +330,19 @@ def _mixing(spec: "ConvSpec", pointwise: Tensor, execution: str) -> tuple[tuple[
 
 
 def dense_weight(pointwise: Tensor, table: Tensor, groups: int = 1, axes: int = 2) -> Tensor:
-    """Return the mixing as the kernel (|G|*out, |G|*in, 1, 1) of a 1x1 convolution over poses and channels.
+    """Return the mixing w, (out, in, |G|), as the kernel (|G|*out, |G|*in, 1, 1) of a 1x1 convolution.
 
-    Args:
-        pointwise: w, (out, in, |G|).
-        table: `pose_action(group)`.
-        groups: channel groups; the rows of each lie together.
-        axes: of space.
+    `table` is `pose_action(group)`; the rows of each channel group lie together; `axes` are those of space.
     """
     poses = over_relative_poses(pointwise, table).transpose(2, 3)  # (o, h, g, c)
-    matrix = pose_rows(poses.flatten(2, 3), groups)
+    matrix = pose_rows(poses, groups).flatten(1, 2)
     return matrix.reshape(*matrix.shape, *(1,) * axes)
 
 
 def block_weights(pointwise: Tensor, tables: Sequence[Tensor], axes: int = 2) -> list[Tensor]:
     """Return the mixing in the irreps as kernels (copies*length*out, length*in, 1, 1) of grouped 1x1 convolutions.
 
-    Args:
-        pointwise: w, (out, in, |G|).
-        tables: `fourier_tables(group)`; their entries are multiples of powers of 2, exact in every
-            precision.
-        axes: of space.
+    `tables` are `fourier_tables(group)`; their entries are multiples of powers of 2, exact in every precision.
     """
     weights: list[Tensor] = []
     for table in tables:

@@ -28,7 +28,13 @@ class ConvSpec:
         order: |G|.
         channels_per_group: input channels that one channel group reads.
         shapes: name and shape of each weight, the bias left out.
-        choices: what `ops.dispatch` chose for sizes that it has seen.
+        choices: what `sepgconv.ops.dispatch` chose for sizes that it has seen.
+
+    Example:
+        >>> import sepgconv
+        >>> spec = sepgconv.nn.GroupConv2d(8, 16, 3, "p4", padding=1).spec
+        >>> spec.order, spec.channels_per_group, spec.nominal_macs((28, 28))
+        (4, 8, 14450688)
     """
 
     kind: ConvKind

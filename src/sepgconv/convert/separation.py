@@ -20,7 +20,8 @@ from sepgconv._numbers import count, percent
 from sepgconv._table import Printed, Table
 from sepgconv.analysis import Separability, separability
 from sepgconv.analysis.redundancy.separation import separation_options, within_budget
-from sepgconv.conv import SHARINGS, Sharing
+from sepgconv.conv import SHARINGS
+from sepgconv.conv.kinds import Sharing
 from sepgconv.functional import separate_kernel
 from sepgconv.inference.probes import default_shape, example_input
 from sepgconv.models import Network, create_model, separable_name

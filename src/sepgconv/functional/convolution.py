@@ -11,9 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sepgconv._messages import one_of
-from sepgconv.conv import DEPTHWISE, FULL, LIFTING, SEPARABLE, SHARINGS, ConvKind, ConvSpec, Sharing, conv_spec
+from sepgconv.conv import DEPTHWISE, FULL, LIFTING, SEPARABLE, SHARINGS, ConvKind, ConvSpec, conv_spec
 from sepgconv.conv.checks import check_channels
 from sepgconv.conv.geometry import Pair
+from sepgconv.conv.kinds import Sharing
 from sepgconv.ops.batch_norm import NormRelu, check_batch_norm
 from sepgconv.ops.checks import NUMBERS, check_feature_map, check_kind, check_tensor, check_weight, kernel_size_of
 from sepgconv.ops.convolution import convolve
@@ -130,7 +131,7 @@ def depthwise_group_conv2d(
     padding_mode: str = "zeros",
     action: Tensor | None = None,
 ) -> Float[Tensor, "b o g y2 x2"]:
-    """Filter every map in the plane with its own kernel, turned to its pose: `X'[n,h] = (T_h K[n]) * X[n,h]`.
+    """Filter every map in the plane with its own kernel, moved to its pose: `X'[n,h] = (T_h K[n]) * X[n,h]`.
 
     The second factor of a gc-separable convolution (theory.md, Convolutions).
 

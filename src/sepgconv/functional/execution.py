@@ -1,9 +1,10 @@
 """What a separable convolution costs in an execution, and which one execution="auto" takes."""
 
 from sepgconv._messages import one_of
-from sepgconv.conv import SEPARABLE, SHARINGS, ConvSpec, Geometry, Sharing
+from sepgconv.conv import SEPARABLE, SHARINGS, ConvSpec, Geometry
 from sepgconv.conv.checks import check_channels
 from sepgconv.conv.geometry import Pair, as_pair
+from sepgconv.conv.kinds import Sharing
 from sepgconv.ops.dispatch import EXECUTIONS, Execution, choose_execution, requested
 from sepgconv.symmetry import FiniteGroup, PixelBasis
 from sepgconv.symmetry import group as get_group
@@ -37,8 +38,8 @@ def executed_macs(
         ValueError: an unknown execution or sharing, "fourier" with sharing "g", or a size that is none.
 
     Example:
-        >>> from sepgconv.functional import conv_geometry
-        >>> geometry = conv_geometry(get_group("p4"), 3, padding=1)
+        >>> import sepgconv
+        >>> geometry = conv_geometry(sepgconv.group("p4"), 3, padding=1)
         >>> [executed_macs(way, "gc", 8, 8, "p4", geometry, (10, 10)) for way in ("separable", "fourier", "composed")]
         [131200, 67200, 921600]
     """
@@ -66,7 +67,7 @@ def select_execution(
 
     "auto" takes the execution with the smallest cost, the first of the three where they are equal: the number of dense
     multiplications, in which a multiplication of a depthwise or grouped convolution and an addition of a transform
-    count as `sepgconv.ops.dispatch.CostModel` says. It depends on the group, the shapes and the device alone. Arguments
+    count as `sepgconv.ops.CostModel` says. It depends on the group, the shapes and the device alone. Arguments
     are those of `executed_macs`.
 
     Raises:
@@ -74,8 +75,9 @@ def select_execution(
         ValueError: an unknown execution or sharing, "fourier" with sharing "g", or a size that is none.
 
     Example:
-        >>> from sepgconv.functional import conv_geometry
-        >>> select_execution("auto", "gc", 64, 64, "p4", conv_geometry(get_group("p4"), 3, padding=1), (28, 28))
+        >>> import sepgconv
+        >>> geometry = conv_geometry(sepgconv.group("p4"), 3, padding=1)
+        >>> select_execution("auto", "gc", 64, 64, "p4", geometry, (28, 28))
         'fourier'
     """
     spec = _spec("select_execution", sharing, in_channels, out_channels, group, geometry, size, rank)

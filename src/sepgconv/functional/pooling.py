@@ -19,7 +19,7 @@ from sepgconv.ops.pools import (
 
 
 def group_max_pool(x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c y x"]:
-    """Take the maximum over poses; the result turns with the image like an image (coset pooling).
+    """Take the maximum over poses (coset pooling); the result is an image that rotates with the input.
 
     Poses that tie share the gradient equally: with n of them, each gets 1 / n of it. So the backward pass is
     equivariant as well. The result may be changed in place.
@@ -37,7 +37,7 @@ def group_max_pool(x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c y x"]:
 
 
 def group_mean_pool(x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c y x"]:
-    """Take the mean over poses; the result turns with the image like an image.
+    """Take the mean over poses; the result is an image that rotates with the input.
 
     Raises:
         TypeError: x is no tensor.

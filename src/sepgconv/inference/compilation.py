@@ -1,4 +1,4 @@
-"""compile_for_inference: a copy of a network that gives the same answers with less work."""
+"""compile_for_inference: a copy of a network that gives the same outputs with less work."""
 
 import itertools
 from collections.abc import Iterator
@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from sepgconv._arguments import checked_input_shape
 from sepgconv._comparison import COARSE_ROUNDING, answer_of, coarse, explained, first_to_differ, largest_difference
 from sepgconv._foreign import foreign_behaviour, foreign_layers, layer_named, own_code, refuse_hooks_of_all
+from sepgconv._hooks import watch_calls
 from sepgconv._modules import copy_network, settled_copy
 from sepgconv.conv.geometry import Pair
 from sepgconv.inference.layers import FrozenConv2d, FrozenNorm2d
-from sepgconv.inference.probes import default_shape, example_input
+from sepgconv.inference.probes import default_shape, example_input, takes_feature_maps
 from sepgconv.nn import (
     ConvNormAct,
     ConvNormActSequential,
@@ -33,29 +35,37 @@ _CHAINS = (nn.Sequential, Sequential, DepthwiseSeparableGroupConv2d, ConvNormAct
 
 @torch.no_grad()
 def compile_for_inference(model: nn.Module, *, input_shape: tuple[int, ...] | None = None) -> nn.Module:
-    """Return a copy of a network for inference: the same answers, to rounding, with less work.
+    """Return a copy of a network for inference: the same outputs, to rounding, with less work.
 
     Filter banks are composed or laid out once instead of at every call; batch norm is folded into the convolution
     before it, where the two follow each other in a `Sequential`, and to a scale and a shift elsewhere; ReLU runs in
     place. Layers that are not of the library stay as they are, and so do those that do more than their class: with
-    hooks, with a `forward` that was put in its place, of a subclass that answers otherwise. Weights that are computed
+    hooks, with a `forward` that was put in its place, of a subclass with code of its own. Weights that are computed
     (pruned, normed, parametrised) are taken as the next call in evaluation mode would compute them. The model itself
     does not change; the copy is in evaluation mode and has no parameters to train. It works under `torch.compile` and
     `torch.export` as well. What `torch.compile`, `DistributedDataParallel`, `DataParallel` and `AveragedModel` wrap is
     taken out of them.
 
-    The copy is run on two random pictures beside the network, and must answer alike: on pictures of `input_shape`;
+    The copy and the network are run on two random images, and their outputs must agree: on images of `input_shape`;
     without it on 32 x 32, if the network takes these.
 
     Args:
         model: any module with layers of the library.
-        input_shape: (channels, height, width) of the pictures for which separable layers with execution "auto" choose
+        input_shape: (channels, height, width) of the images for which separable layers with execution "auto" choose
             how to run; without it they choose for maps of 32 x 32. Other sizes give the same numbers. Sharing "g"
             always runs composed.
 
     Raises:
         ValueError: batch norm without running statistics, which cannot be fixed; a network that cannot be copied; hooks
-            on all modules; code of the network that answers otherwise with the new layers.
+            on all modules; code of the network that gives other outputs with the new layers.
+
+    Example:
+        >>> import sepgconv, torch
+        >>> layer = sepgconv.nn.ConvNormAct(8, 16, 3, "p4").eval()
+        >>> fast = sepgconv.compile_for_inference(layer)
+        >>> x = torch.rand(2, 8, 4, 9, 9)
+        >>> torch.allclose(fast(x), layer(x), atol=1e-5), len(list(fast.parameters()))
+        (True, 0)
     """
     refuse_hooks_of_all(_CALLER)
     reference = copy_network(model, _CALLER).eval()  # weights computed at every call, as in the network itself
@@ -73,9 +83,11 @@ def compile_for_inference(model: nn.Module, *, input_shape: tuple[int, ...] | No
 
 
 def _answer(model: nn.Module, input_shape: tuple[int, ...] | None) -> tuple[Tensor, Any]:
-    """Return inputs and what the network answers: of a given shape; else of the one it may take, and None if not."""
+    """Return inputs and the network's outputs: of a given shape; else of the one that it may take, and None if not."""
     if input_shape is not None:
-        x = example_input(model, tuple(input_shape[-3:]))
+        maps = takes_feature_maps(model)
+        shape = checked_input_shape(input_shape, _CALLER, feature_maps=maps, batch=not maps)
+        x = example_input(model, shape)
         return x, answer_of(model, x)
     x = torch.empty(0)
     try:
@@ -86,10 +98,10 @@ def _answer(model: nn.Module, input_shape: tuple[int, ...] | None) -> tuple[Tens
 
 
 def _compare(frozen: nn.Module, model: nn.Module, x: Tensor, expected: Any) -> None:
-    """Refuse a copy that does not answer as the network.
+    """Raise if a copy does not give the outputs of the network.
 
     Raises:
-        ValueError: it does not run, or its answer differs by more than rounding explains.
+        ValueError: it does not run, or its outputs differ by more than rounding explains.
     """
     try:
         found = answer_of(frozen, x)
@@ -107,7 +119,7 @@ def _compare(frozen: nn.Module, model: nn.Module, x: Tensor, expected: Any) -> N
 
 
 def _reason(model: nn.Module, x: Tensor) -> str:
-    """Return why a network does not answer as before, as a half-sentence that names a layer where one is to blame."""
+    """Return why a network gives other outputs, as a half-sentence that names a layer where one is at fault."""
     suspects = foreign_layers(model, freeze.registry.keys())
     if suspects:
         return suspects
@@ -130,18 +142,15 @@ def _is_finite(answer: Any) -> bool:
 
 
 def _map_sizes(model: nn.Module, x: Tensor) -> dict[nn.Module, Pair]:
-    """Send pictures through a network and note (height, width) of what comes into each convolution."""
+    """Send images through a network and note (height, width) of what comes into each separable layer."""
     sizes: dict[nn.Module, Pair] = {}
 
-    def note(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        sizes[module] = (int(arguments[0].shape[-2]), int(arguments[0].shape[-1]))
+    def note(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        maps = arguments[0] if arguments else next(iter(keywords.values()))
+        sizes[module] = (int(maps.shape[-2]), int(maps.shape[-1]))
 
-    handles = [m.register_forward_pre_hook(note) for m in model.modules() if isinstance(m, GroupConvLayer)]
-    try:
+    with watch_calls(((m, m) for m in model.modules() if isinstance(m, GroupConvLayer)), before=note):
         answer_of(model, x)
-    finally:
-        for handle in handles:
-            handle.remove()
     return sizes
 
 
@@ -180,7 +189,7 @@ def _form(module: nn.Module, size: Pair) -> nn.Module:
 
 
 def _is_only(module: nn.Module, *kinds: type[nn.Module]) -> bool:
-    """Tell whether a module is of one of these classes itself, with no hook and nothing put in place of its code."""
+    """Return whether a module is of one of these classes itself, with no hook and nothing put in place of its code."""
     return type(module) in kinds and foreign_behaviour(module) is None
 
 
@@ -200,7 +209,7 @@ def _children(module: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def _is_step(module: nn.Module, chains: list[nn.Module]) -> bool:
-    """Tell whether a chain is itself a step of another one, which then goes through it."""
+    """Return whether a chain is itself a step of another one, which then goes through it."""
     return _is_only(module, *_CHAINS) and any(module is child for chain in chains for child in chain.children())
 
 

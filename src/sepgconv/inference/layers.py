@@ -4,8 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sepgconv.conv.kinds import Lowered, Steps, over_poses
+from sepgconv.conv.kinds import over_poses
 from sepgconv.conv.spec import ConvSpec
+from sepgconv.conv.steps import Lowered, Steps
 from sepgconv.ops.convolution import run_lowered
 from sepgconv.ops.layout import fold_poses, unfold_poses
 
@@ -23,6 +24,11 @@ class FrozenConv2d(nn.Module):
 
     Attributes:
         relu: whether a ReLU follows in the same step.
+
+    Example:
+        >>> import sepgconv
+        >>> sepgconv.compile_for_inference(sepgconv.nn.LiftingConv2d(3, 8, 3, "p4"))
+        FrozenConv2d(LiftingConv2d(3, 8, kernel_size=(3, 3), group='p4'))
     """
 
     filters: Tensor
@@ -36,13 +42,14 @@ class FrozenConv2d(nn.Module):
         self.mixing_groups = lowered.mixing_groups
         self.register_buffer("filters", lowered.filters.contiguous())
         self.register_buffer("bias", lowered.bias)
-        for index, weight in enumerate(lowered.mixing):
-            self.register_buffer(f"mixing{index}", weight.contiguous())
+        self._mixing_names = tuple(f"mixing{index}" for index in range(len(lowered.mixing)))
+        for name, weight in zip(self._mixing_names, lowered.mixing, strict=True):
+            self.register_buffer(name, weight.contiguous())
 
     @property
     def mixing(self) -> tuple[Tensor, ...]:
         """The kernels of the mixing, none where there is none."""
-        return tuple(buffer for name, buffer in self.named_buffers() if name.startswith("mixing"))
+        return tuple(getattr(self, name) for name in self._mixing_names)
 
     def scale_output(self, slope: Tensor, offset: Tensor) -> None:
         """Fold `slope * y + offset` per channel, each (out,), into filters and bias."""
@@ -74,6 +81,11 @@ class FrozenNorm2d(nn.Module):
 
     Attributes:
         relu: whether a ReLU follows in the same step.
+
+    Example:
+        >>> import sepgconv
+        >>> sepgconv.compile_for_inference(sepgconv.nn.GroupBatchNorm2d(8))
+        FrozenNorm2d(8)
     """
 
     slope: Tensor

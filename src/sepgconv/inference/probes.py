@@ -33,3 +33,9 @@ def default_shape(model: nn.Module) -> tuple[int, ...]:
         f"input_shape is needed: {type(model).__name__} has no convolution that says what comes in; give (channels, "
         "height, width)"
     )
+
+
+def takes_feature_maps(model: nn.Module) -> bool:
+    """Return whether the first layer of a model takes feature maps (batch, channels, poses, height, width)."""
+    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d | GroupConvLayer)), None)
+    return isinstance(first, GroupConvLayer) and not first.spec.kind.lifts

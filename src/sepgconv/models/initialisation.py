@@ -39,11 +39,19 @@ def initialise(network: nn.Module, name: str) -> None:
             ±1 / sqrt(c k^2), where c is the number of channels that a filter reads. So the paper's authors drew both
             factors (theory.md, Initialisation); of full convolutions the paper says nothing, and torch has the same
             rule. It ignores the group's order: the output of a separable layer of 32 channels is about 30 times too
-            small. Batch norm hides that, but smaller weights turn further with a step of Adam of the same size; and in
-            the ResNets, whose blocks add their last convolution unnormalised, separable blocks begin near the identity.
+            small. Batch norm hides that, but a step of Adam of the same size changes the direction of smaller weights
+            more; and in the ResNets, whose blocks add their last convolution unnormalised, separable blocks begin near
+            the identity.
 
     Raises:
         ValueError: an unknown name.
+
+    Example:
+        >>> import sepgconv
+        >>> network = sepgconv.create_model("gc_p4cnn", width=4)
+        >>> initialise(network, "published")
+        >>> bool((network.features[1].conv.depthwise.abs() <= 1 / 3).all())  # 1 / sqrt(k^2)
+        True
     """
     if name not in INITIALISATIONS:
         raise ValueError(unknown_name("initialisation", name, INITIALISATIONS))

@@ -125,7 +125,7 @@ class Network(nn.Module):
             x: images (batch, in_channels, height, width).
 
         Returns:
-            (batch, channel, pose, height', width'); they turn with the image wherever every stride is exact.
+            (batch, channel, pose, height', width'); they rotate with the image wherever every stride is exact.
 
         Raises:
             ValueError: no images of this network, or too small ones.

@@ -19,7 +19,20 @@ Build = TypeVar("Build", bound=Callable[[Any], Network])
 
 @dataclass(frozen=True)
 class Entry:
-    """How a name becomes a network: the class, its config class, what the name fixes and what it presets."""
+    """How a name becomes a network.
+
+    Attributes:
+        build: the network's class, or a function of the config.
+        config: the dataclass of its options.
+        fixed: options that the name fixes.
+        preset: options that the name presets and callers may change.
+        summary: a few words for `sepgconv models`.
+
+    Example:
+        >>> entry = model_entry("gc_p4cnn")
+        >>> entry.build.__name__, dict(entry.preset)
+        ('RotMNISTCNN', {'width': 30, 'group': 'p4'})
+    """
 
     build: Callable[[Any], Network]
     config: type

@@ -41,6 +41,10 @@ class ResNet44Config:
             the full network, whose weights such a network can therefore take over one by one.
         execution: of separable convolutions.
         recompute: whether separable convolutions keep only their input for backward; None: where that costs little.
+
+    Example:
+        >>> ResNet44Config(widths=(4, 8, 16), group="p4m", sharing="gc", downsampling="exact").head
+        'paper'
     """
 
     widths: tuple[int, int, int]
@@ -116,6 +120,12 @@ class ResNet44(Network):
     Raises:
         ValueError: an unknown downsampling or head, a rank out of range, or not 42; in `forward`, an input that is no
             image of `in_channels` channels, or smaller than 4 x 4.
+
+    Example:
+        >>> import torch
+        >>> config = ResNet44Config(widths=(1, 1, 1), group="p1", sharing="full")
+        >>> ResNet44(config)(torch.rand(2, 3, 8, 8)).shape
+        torch.Size([2, 10])
     """
 
     min_input_size, input_size = 4, 32

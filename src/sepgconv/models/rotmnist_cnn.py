@@ -29,6 +29,10 @@ class RotMNISTCNNConfig:
             in order, where 0 keeps it a full `GroupConv2d`.
         execution: of separable convolutions.
         recompute: whether separable convolutions keep only their input for backward; None: where that costs little.
+
+    Example:
+        >>> RotMNISTCNNConfig(width=8, group="p4", sharing="gc").num_classes
+        10
     """
 
     width: int
@@ -52,6 +56,12 @@ class RotMNISTCNN(Network):
     Raises:
         ValueError: a rank out of range, or not six; in `forward`, an input that is no image of `in_channels` channels
             or smaller than 28 x 28.
+
+    Example:
+        >>> import torch
+        >>> network = RotMNISTCNN(RotMNISTCNNConfig(width=4, group="p4", sharing="gc"))
+        >>> network(torch.rand(2, 1, 28, 28)).shape
+        torch.Size([2, 10])
     """
 
     min_input_size, input_size = 28, 28

@@ -26,9 +26,9 @@ def save(model: nn.Module, folder: str | Path) -> Path:
     """Write a network that `create_model` built into a folder, whole or not at all.
 
     Weights are all that the files keep besides the config: hooks that only look, as loggers register them, are not
-    kept, and whatever else would make the network that is read back answer otherwise is refused.
+    kept; whatever else would give the network that is read back other outputs raises an error.
 
-    Two files cannot be renamed at once: if the machine stops between the two, `load` refuses the pair instead of giving
+    Two files cannot be renamed at once: if the machine stops between the two, `load` raises an error instead of giving
     the wrong network.
 
     Args:

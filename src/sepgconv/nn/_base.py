@@ -19,7 +19,7 @@ from sepgconv.symmetry import group as get_group
 
 
 def check_dtype(dtype: torch.dtype | None, caller: str, allowed: tuple[torch.dtype, ...]) -> None:
-    """Raise on a dtype in which a layer does not work: integers, and complex numbers but for convolutions.
+    """Raise if a layer does not work in a dtype: integers, and complex numbers except in convolutions.
 
     Raises:
         ValueError: neither None nor one of those allowed.
@@ -94,6 +94,18 @@ class GroupConvLayer(ObservableModule):
 
     Raises:
         ValueError: an argument is out of range or breaks equivariance.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv.conv import FULL
+        >>> class MyConv2d(GroupConvLayer):
+        ...     def __init__(self, in_channels, out_channels, kernel_size, group, *args, **options):
+        ...         super().__init__(FULL, in_channels, out_channels, kernel_size, group, *args, **options)
+        >>> layer = MyConv2d(8, 16, 3, "p4", 1, 1)  # stride 1, padding 1
+        >>> layer(torch.rand(2, 8, 4, 9, 9)).shape
+        torch.Size([2, 16, 4, 9, 9])
+        >>> layer
+        MyConv2d(8, 16, kernel_size=(3, 3), group='p4', padding=(1, 1))
     """
 
     bias: nn.Parameter | None

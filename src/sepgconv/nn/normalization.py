@@ -33,6 +33,13 @@ class GroupBatchNorm2d(ObservableModule, nn.BatchNorm3d):
     Raises:
         ValueError: `num_features` is not positive, eps or momentum no number, or dtype no floating point type; in
             `forward`, no feature map of that many channels, or as `sepgconv.functional.group_batch_norm`.
+
+    Example:
+        >>> import torch
+        >>> norm = GroupBatchNorm2d(8)
+        >>> y = norm(torch.randn(16, 8, 4, 12, 12))  # in training: by the statistics of the batch
+        >>> bool(y.mean().abs() < 1e-5), norm.running_mean.shape
+        (True, torch.Size([8]))
     """
 
     def __init__(
@@ -106,6 +113,13 @@ class GroupLayerNorm(nn.Module):
 
     Raises:
         ValueError: in `forward`, an input that is no feature map of `num_channels` channels.
+
+    Example:
+        >>> import torch
+        >>> norm = GroupLayerNorm(8)
+        >>> y = norm(torch.randn(2, 8, 4, 12, 12))
+        >>> bool(y.mean((1, 2)).abs().max() < 1e-5)  # at every position
+        True
     """
 
     weight: nn.Parameter | None
@@ -158,6 +172,12 @@ class GroupDropout(nn.Dropout3d):
 
     Raises:
         ValueError: p is no probability; in `forward`, an input that is no feature map.
+
+    Example:
+        >>> import torch
+        >>> y = GroupDropout(0.5)(torch.ones(2, 8, 4, 12, 12))
+        >>> bool((y == y[:, :, :1, :1, :1]).all())  # whole channels, with all poses and positions
+        True
     """
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:

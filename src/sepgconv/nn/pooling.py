@@ -18,12 +18,17 @@ from sepgconv.symmetry import group as get_group
 
 
 class GroupMaxPool(nn.Module):
-    """Maximum over poses (coset pooling); the result turns with the picture like an image, and is not yet invariant.
+    """Maximum over poses (coset pooling); the result is an image that still rotates with the input, not yet invariant.
 
     Shapes: (batch, channels, |G|, height, width) -> (batch, channels, height, width).
 
     Raises:
         ValueError: in `forward`, an input that is no feature map.
+
+    Example:
+        >>> import torch
+        >>> GroupMaxPool()(torch.rand(2, 8, 4, 12, 12)).shape
+        torch.Size([2, 8, 12, 12])
     """
 
     def forward(self, x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c y x"]:
@@ -32,12 +37,17 @@ class GroupMaxPool(nn.Module):
 
 
 class GroupMeanPool(nn.Module):
-    """Mean over poses; the result turns with the picture like an image, and is not yet invariant.
+    """Mean over poses; the result is an image that still rotates with the input, not yet invariant.
 
     Shapes: (batch, channels, |G|, height, width) -> (batch, channels, height, width).
 
     Raises:
         ValueError: in `forward`, an input that is no feature map.
+
+    Example:
+        >>> import torch
+        >>> GroupMeanPool()(torch.rand(2, 8, 4, 12, 12)).shape
+        torch.Size([2, 8, 12, 12])
     """
 
     def forward(self, x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c y x"]:
@@ -74,6 +84,11 @@ class MaxPool2d(nn.Module):
     Raises:
         ValueError: an argument is out of range, or unequal sides without such a group; in `forward`, no feature map
             of real numbers, a map that is too small, or a window that lies in the padding whole.
+
+    Example:
+        >>> import torch
+        >>> MaxPool2d(2)(torch.rand(2, 8, 4, 12, 12)).shape
+        torch.Size([2, 8, 4, 6, 6])
     """
 
     def __init__(
@@ -116,6 +131,11 @@ class AvgPool2d(nn.Module):
 
     Raises:
         ValueError: an argument is out of range, or unequal sides without such a group; in `forward`, no feature map.
+
+    Example:
+        >>> import torch
+        >>> AvgPool2d(2)(torch.rand(2, 8, 4, 12, 12)).shape
+        torch.Size([2, 8, 4, 6, 6])
     """
 
     def __init__(
@@ -153,6 +173,11 @@ class AdaptiveAvgPool2d(nn.Module):
 
     Raises:
         ValueError: an argument is out of range, or unequal sides without such a group; in `forward`, no feature map.
+
+    Example:
+        >>> import torch
+        >>> AdaptiveAvgPool2d(3)(torch.rand(2, 8, 4, 12, 12)).shape
+        torch.Size([2, 8, 4, 3, 3])
     """
 
     def __init__(self, output_size: int | Pair, *, group: FiniteGroup | str | None = None) -> None:

@@ -5,9 +5,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sepgconv._messages import one_of
-from sepgconv.conv import SEPARABLE, SHARINGS, Sharing
+from sepgconv.conv import SEPARABLE, SHARINGS
 from sepgconv.conv.checks import check_channels, is_integer
 from sepgconv.conv.geometry import Sides, as_sides
+from sepgconv.conv.kinds import Sharing
 from sepgconv.nn import GroupConvLayer
 from sepgconv.ops.batch_norm import NormRelu
 from sepgconv.ops.convolution import convolve
@@ -41,7 +42,7 @@ class SeparableGroupConv2d(GroupConvLayer):
         dtype: of the parameters.
         sharing: what shares one spatial kernel: "gc" all poses and input channels, "g" all poses.
         rank: number of separable terms, 1 for the layer of the paper. At the full rank, the smaller one of k^2 and
-            in_channels |G| (gc) or |G| (g), every group convolution can be written so; more is refused.
+            in_channels |G| (gc) or |G| (g), every group convolution can be written so; more raises an error.
         execution: "separable" (mix, then filter), "fourier" (the same, mixing in the irreps of the group; gc only),
             "composed" (build the filter bank, then one dense convolution), or "auto", which takes the cheapest one for
             the size at hand (`sepgconv.functional.select_execution`). The numbers agree to rounding.

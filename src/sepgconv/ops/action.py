@@ -12,8 +12,8 @@ from sepgconv.symmetry import group as get_group
 def act(group: FiniteGroup | str, g: int, x: Tensor) -> Tensor:
     """Move an image or a feature map by a group element: `(g · f)(v, h) = f(g^-1 v, g^-1 h)`.
 
-    The pixels are permuted exactly, nothing is interpolated; sizes may be odd or even. A quarter turn of a map that is
-    not square exchanges its height and width.
+    The pixels are permuted exactly, nothing is interpolated; sizes may be odd or even. A rotation by 90 degrees of a
+    map that is not square exchanges its height and width.
 
     Args:
         group: the group or its name.
@@ -26,6 +26,12 @@ def act(group: FiniteGroup | str, g: int, x: Tensor) -> Tensor:
     Raises:
         TypeError: x is no tensor.
         ValueError: there is no element g, x is not dense, or x has another rank or number of poses.
+
+    Example:
+        >>> import torch
+        >>> x = torch.rand(1, 3, 6, 8)
+        >>> torch.equal(act("p4", 1, x), torch.rot90(x, 1, (-2, -1)))
+        True
     """
     group = get_group(group)
     if not is_integer(g) or not 0 <= g.__index__() < group.order:

@@ -45,6 +45,13 @@ class NormRelu:
         bias: shift (channel,), or None for 0.
         momentum: weight of this batch in the running statistics.
         eps: added to the variance.
+
+    Example:
+        >>> import torch
+        >>> x, w, k = torch.rand(2, 8, 4, 9, 9), torch.rand(16, 8, 4), torch.rand(16, 3, 3)
+        >>> step = NormRelu(None, None, None, None, momentum=0.1, eps=1e-5)
+        >>> separable_group_conv2d(x, w, k, "p4", pre_norm_act=step).shape
+        torch.Size([2, 16, 4, 7, 7])
     """
 
     running_mean: Tensor | None
@@ -71,7 +78,7 @@ def check_batch_norm(
     eps: float,
     caller: str,
 ) -> None:
-    """Raise on what `group_batch_norm` cannot work with, for feature maps that have been checked.
+    """Raise if `group_batch_norm` cannot work with its arguments, for feature maps that have been checked.
 
     Raises:
         TypeError: no tensor where one belongs.

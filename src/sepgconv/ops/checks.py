@@ -16,7 +16,7 @@ HALVES = (torch.float16, torch.bfloat16)
 
 
 def check_tensor(value: object, what: str, caller: str, dtypes: tuple[torch.dtype, ...] = FLOATS) -> None:
-    """Raise on anything but dense tensors of numbers that the operation can work with.
+    """Raise if a value is no dense tensor of numbers that the operation can work with.
 
     Args:
         value: what came.
@@ -45,7 +45,7 @@ def check_tensor(value: object, what: str, caller: str, dtypes: tuple[torch.dtyp
 
 
 def check_kind(value: object, kind: type, name: str, caller: str) -> None:
-    """Raise on an argument that is no object of a class; None is passed over.
+    """Raise if an argument is no object of a class; None is passed over.
 
     Raises:
         TypeError: another class.
@@ -71,7 +71,7 @@ def check_operands(
     mixes: bool = False,
     what: str = "the input",
 ) -> None:
-    """Raise on weights that an operation cannot take together with its input, which has been checked.
+    """Raise if an operation cannot take weights together with its input, which has been checked.
 
     Args:
         x: the input.
@@ -113,7 +113,7 @@ def _go_together(dtype: torch.dtype, of_weight: torch.dtype, device: torch.devic
 
 
 def check_image(x: Tensor, channels: int, caller: str) -> None:
-    """Raise on anything but images (batch, channels, height, width).
+    """Raise if a tensor is no batch of images (batch, channels, height, width).
 
     Raises:
         TypeError: no tensor.
@@ -141,7 +141,7 @@ def check_feature_map(
     caller: str,
     dtypes: tuple[torch.dtype, ...] = FLOATS,
 ) -> None:
-    """Raise on anything but feature maps (batch, channels, poses, height, width); None accepts any channels or poses.
+    """Raise if a tensor is no feature map (batch, channels, poses, height, width); None accepts any channels or poses.
 
     Raises:
         TypeError: no tensor.
@@ -172,7 +172,7 @@ def check_feature_map(
 def check_weight(
     name: str, weight: Tensor, shape: tuple[int | str, ...], caller: str, group: FiniteGroup | None = None
 ) -> None:
-    """Raise on a weight that is no dense tensor, or whose shape does not fit.
+    """Raise if a weight is no dense tensor, or its shape does not fit.
 
     Args:
         name: of the weight.
@@ -211,7 +211,7 @@ def kernel_size_of(weight: Tensor, name: str, caller: str) -> tuple[int, int]:
 
 
 def check_per_channel(caller: str, channels: int, **values: Tensor | None) -> None:
-    """Raise on anything but one value for each channel, as biases and the parameters of norms are; None is passed over.
+    """Raise if a tensor does not have one value for each channel, as biases and parameters of norms do; None is fine.
 
     Raises:
         ValueError: another shape.
@@ -222,7 +222,7 @@ def check_per_channel(caller: str, channels: int, **values: Tensor | None) -> No
 
 
 def check_count(x: Tensor, caller: str) -> None:
-    """Raise on feature maps that have no variance.
+    """Raise if feature maps have no variance.
 
     Raises:
         ValueError: one value per channel.

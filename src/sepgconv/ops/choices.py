@@ -19,6 +19,13 @@ class Context(NamedTuple):
         exporting: whether it is `torch.export`.
         transformed: whether the transforms of `torch.func` or forward-mode derivatives are active.
         large: whether the maps have at least `MIN_OPERATOR_NUMEL` numbers.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv.ops.dispatch import context
+        >>> found = context(torch.rand(1, 2, 4, 5, 5))
+        >>> found.device, found.plain, found.compiling
+        ('cpu', True, False)
     """
 
     device: str
@@ -55,6 +62,15 @@ class Choice(NamedTuple):
         costs: of each execution that was compared, in multiplications of a dense product.
         keeps_little: whether little is kept for the backward pass.
         context: what the choice depended on.
+
+    Example:
+        >>> import sepgconv, torch
+        >>> layer = sepgconv.nn.SeparableGroupConv2d(8, 16, 3, "p4", execution="separable").eval()
+        >>> choices = []
+        >>> with torch.no_grad(), recording(choices.append):
+        ...     _ = layer(torch.rand(1, 8, 4, 9, 9))
+        >>> choices[0].operator, choices[0].execution, choices[0].implementation
+        ('gc_conv', 'separable', 'chunks')
     """
 
     operator: str

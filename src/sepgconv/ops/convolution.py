@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from sepgconv.conv.kinds import Lowered, Parameters
+from sepgconv.conv.kinds import Parameters
 from sepgconv.conv.spec import ConvSpec
+from sepgconv.conv.steps import Lowered
 from sepgconv.ops import dispatch
 from sepgconv.ops.batch_norm import NormRelu, normalize_batch
 from sepgconv.ops.batch_statistics import update_running_statistics
@@ -48,7 +49,7 @@ def convolve(
         bias: (out,), shared over poses, or None.
         caller: named in errors.
         execution: see `dispatch.choose_execution`.
-        recompute: whether to keep only the input for the backward pass; None: see `dispatch.recomputes`.
+        recompute: whether to keep only the input for the backward pass; None: see `dispatch.decide_gc`.
         pre_norm_act: batch norm and ReLU to apply to x first.
 
     Returns:
@@ -58,6 +59,14 @@ def convolve(
         TypeError: no tensor where one belongs.
         ValueError: tensors of different dtypes or devices, or not dense; wrong shapes; maps too small; an execution
             that the convolution does not have.
+
+    Example:
+        >>> import sepgconv, torch
+        >>> from sepgconv.conv import FULL, conv_spec
+        >>> spec = conv_spec(FULL, 2, 3, 3, sepgconv.group("p4"), caller="example")
+        >>> weight = torch.rand(dict(spec.shapes)["weight"])
+        >>> convolve(spec, torch.rand(1, 2, 4, 9, 9), {"weight": weight}, None, "example").shape
+        torch.Size([1, 3, 4, 7, 7])
     """
     if not _fit(spec, x, parameters, bias):
         check_tensors(spec, x, parameters, bias, caller)

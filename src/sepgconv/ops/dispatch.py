@@ -11,7 +11,7 @@ recomputation around "torch").
 """
 
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -138,16 +138,25 @@ IMPLEMENTATIONS: dict[str, tuple[Rule, ...]] = {
 }
 
 
-_record: list[Choice] | None = None
+_record: Callable[[Choice], None] | None = None
 
 
 @contextmanager
-def recording() -> Generator[list[Choice]]:
-    """Within the block, note every choice in the list that is given."""
+def recording(report: Callable[[Choice], None]) -> Generator[None]:
+    """Within the block, report every choice when it is made.
+
+    Example:
+        >>> import torch, sepgconv
+        >>> choices = []
+        >>> with recording(choices.append):
+        ...     y = sepgconv.nn.LiftingConv2d(1, 4, 3, "p4")(torch.rand(1, 1, 9, 9))
+        >>> [(choice.operator, choice.implementation) for choice in choices]
+        [('planar_conv', 'torch')]
+    """
     global _record
-    before, _record = _record, []
+    before, _record = _record, report
     try:
-        yield _record
+        yield
     finally:
         _record = before
 
@@ -198,6 +207,7 @@ def implementation(
     *,
     execution: str = "",
     costs: dict[str, float] | None = None,
+    checkpoint: bool = False,
 ) -> str:
     """Return who runs an operator: the first row of `IMPLEMENTATIONS` that holds.
 
@@ -207,14 +217,17 @@ def implementation(
         keeps_little: what the table says beside the operator.
         execution: the algorithm that was chosen before, for the record.
         costs: of the executions that were compared, for the record.
+        checkpoint: whether torch's recomputation is put around "torch".
     """
     chosen = "torch"
     for rule in IMPLEMENTATIONS[operator]:
         if rule.holds(c, keeps_little):
             chosen = rule.implementation
             break
+    if checkpoint and chosen == "torch":
+        chosen = "checkpoint"
     if _record is not None:
-        _record.append(Choice(operator, execution, chosen, costs or {}, keeps_little, c))
+        _record(Choice(operator, execution, chosen, costs or {}, keeps_little, c))
     return chosen
 
 
@@ -330,9 +343,8 @@ def decide_gc(
         chosen = implementation("norm_act_gc_conv", c, little, execution=execution, costs=costs)
         if chosen == "chunks":
             return GcDecision(chosen, True, x.dtype, False)
-    chosen = implementation("gc_conv", c, little, execution=execution, costs=costs)
-    if chosen == "torch" and recomputes and not c.compiling:
-        chosen = "checkpoint"
+    around = recomputes and not c.compiling
+    chosen = implementation("gc_conv", c, little, execution=execution, costs=costs, checkpoint=around)
     # Sums of poses go with weights of one half precision only.
     half = x.dtype in (torch.float16, torch.bfloat16) and casts(c.device)
     dtype = torch.get_autocast_dtype(c.device) if half else x.dtype
@@ -348,7 +360,7 @@ def checkpoints(x: Tensor, recompute: bool | None) -> bool:
 def note(operator: str, execution: str, costs: dict[str, float], x: Tensor) -> None:
     """Note an operator of which torch has the only implementation, for the record."""
     if _record is not None:
-        _record.append(Choice(operator, execution, "torch", costs, True, context(x)))
+        _record(Choice(operator, execution, "torch", costs, True, context(x)))
 
 
 def differentiates_again(grad: Tensor) -> bool:

@@ -27,6 +27,13 @@ def separable_spectrum(weight: Float[Tensor, "o c g k l"], sharing: Sharing) -> 
     Raises:
         TypeError: the weight is no tensor.
         ValueError: an unknown sharing, or a weight that is not of rank 5, not real or not finite.
+
+    Example:
+        >>> import torch
+        >>> bank = compose_kernel(torch.rand(16, 8, 4), torch.rand(16, 3, 3), "gc")
+        >>> values = separable_spectrum(bank, "gc")
+        >>> values.shape, bool((values[:, 1:] < 1e-4 * values[:, :1]).all())  # one term holds all of it
+        (torch.Size([16, 9]), True)
     """
     return torch.linalg.svdvals(_matrices(weight, sharing, "separable_spectrum"))
 
@@ -52,6 +59,15 @@ def separate_kernel(
     Raises:
         TypeError: the weight is no tensor.
         ValueError: an unknown sharing, a weight that is not of rank 5, not real or not finite, or a rank out of range.
+
+    Example:
+        >>> import torch
+        >>> bank = torch.rand(16, 8, 4, 3, 3)
+        >>> pointwise, depthwise = separate_kernel(bank, "gc", rank=9)  # the full rank
+        >>> pointwise.shape, depthwise.shape
+        (torch.Size([16, 9, 8, 4]), torch.Size([16, 9, 3, 3]))
+        >>> torch.allclose(compose_kernel(pointwise, depthwise, "gc"), bank, atol=1e-4)
+        True
     """
     matrices = _matrices(weight, sharing, "separate_kernel")
     channels, order, *size = weight.shape[1:]
@@ -84,6 +100,10 @@ def full_rank(in_channels: int, order: int, size: tuple[int, int], sharing: Shar
 
     Raises:
         ValueError: an unknown sharing, or a size that is none.
+
+    Example:
+        >>> full_rank(8, 4, (3, 3), "gc"), full_rank(8, 4, (3, 3), "g")
+        (9, 4)
     """
     one_of("sharing", sharing, SHARINGS)
     check_channels("full_rank", in_channels=in_channels, order=order)

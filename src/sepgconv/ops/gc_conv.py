@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from sepgconv.conv.geometry import Geometry
-from sepgconv.conv.kinds import Lowered
+from sepgconv.conv.steps import Lowered
 from sepgconv.ops import dispatch
 from sepgconv.ops.autograd import gradients_again, one_by_one
 from sepgconv.ops.batch_statistics import (

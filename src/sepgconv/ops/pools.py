@@ -78,7 +78,7 @@ def pool_means(x: Tensor, window: Geometry, caller: str) -> Tensor:
 
 
 def check_output_size(output_size: int | Pair) -> None:
-    """Raise on what is no size; one side may be None as in torch, which leaves it as it is.
+    """Raise if an output size is none; one side may be None as in torch, which leaves it as it is.
 
     Raises:
         ValueError: neither an integer of at least 0 nor a pair, or more pixels than memory can hold.

@@ -27,6 +27,12 @@ class KernelBasis(Protocol):
 
     A basis is an immutable, hashable value. Layers, cost, export and analysis see nothing of it but this; another basis
     is another class with these members, and no other place asks whether a group keeps the pixel grid.
+
+    Example:
+        >>> import sepgconv
+        >>> layer = sepgconv.nn.GroupConv2d(8, 16, 3, "p4")
+        >>> isinstance(layer.spec.basis, KernelBasis), layer.spec.basis.weight_shape
+        (True, (3, 3))
     """
 
     @property

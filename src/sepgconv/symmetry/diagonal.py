@@ -1,4 +1,4 @@
-"""The point groups cm and cmm, whose mirrors exchange the two pixel axes: D1 and D2 turned by 45 degrees."""
+"""The point groups cm and cmm, whose mirrors exchange the two pixel axes: D1 and D2 rotated by 45 degrees."""
 
 from sepgconv.symmetry.finite import Matrix
 from sepgconv.symmetry.planar import planar_group

@@ -19,9 +19,10 @@ _NAMES: dict[Matrix, str] = {
 
 
 def element_names(group: FiniteGroup | str) -> tuple[str, ...]:
-    """Return what each element does to a picture, in the order of the elements.
+    """Return what each element does to an image, in the order of the elements.
 
-    Turns are counter-clockwise as seen on the screen; the diagonal is that from the upper left, as in a transposition.
+    Rotations are counter-clockwise as seen on the screen; the diagonal is that from the upper left, as in a
+    transposition.
 
     Args:
         group: the group or its name.

@@ -119,7 +119,7 @@ class FiniteGroup:
 
     @property
     def exchanges_axes(self) -> bool:
-        """Whether an element mixes the pixel axes, as quarter turns do, so that only square grids are kept."""
+        """Whether an element mixes the pixel axes, as a rotation by 90 degrees does, so that a grid must be square."""
         return any(abs(m[i][j]) > 1e-9 for m in self.matrices for i in range(len(m)) for j in range(len(m)) if i != j)
 
     @property

@@ -21,6 +21,12 @@ class GroupFFT:
         levels: for every level, whether the differences go on together with the sums; else they are finished there.
         blocks: (copies, length) of the finished segments: `copies` diagonal blocks of `length` x `length` each.
         copies: the first of each: torch's `groups` for the products with the blocks; (1,) without levels.
+
+    Example:
+        >>> import sepgconv
+        >>> fft = sepgconv.group("p4").fft
+        >>> fft.blocks, fft.products, fft.additions
+        (((1, 2), (2, 1)), 6, 6)
     """
 
     levels: tuple[bool, ...]
@@ -85,6 +91,12 @@ def block_tables(table: Table, transform: GroupFFT) -> tuple[NDArray[np.float64]
         Arrays (copies, length, length, |G|): entry `[s, i, j, u]` is the share of `w[u]` in row i and column j of block
         s. With the unnormalised butterflies before the blocks and their transposes after them, the result is exactly
         `out[h] = sum_g w[h^-1 g] x[g]`.
+
+    Example:
+        >>> import sepgconv
+        >>> p2 = sepgconv.group("p2")
+        >>> [table.tolist() for table in block_tables(p2.table, p2.fft)]  # blocks w[0] + w[1] and w[0] - w[1], halved
+        [[[[[0.5, 0.5]]], [[[0.5, -0.5]]]]]
     """
     relations, order = _relations(table), len(table)
     active = np.eye(order)[None]  # (segments, length, pose)
@@ -119,7 +131,7 @@ def _halves(segment: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.i
 
 
 def _splits(segments: Sequence[NDArray[np.int64]], relations: NDArray[np.int64]) -> bool:
-    """Tell whether the sums and differences of the halves never mix, in any of the segments."""
+    """Return whether the sums and differences of the halves never mix, in any of the segments."""
     if len(segments[0]) % 2:
         return False
     pairs = [_halves(segment) for segment in segments]

@@ -12,12 +12,17 @@ class Irrep:
     """A real irreducible representation.
 
     Attributes:
-        name: "A1", "A2", "B1", "B2" for the one-dimensional ones (A: a turn by one step acts as +1, B: as -1; 1: the
-            mirror acts as +1, 2: as -1; the digit is left out in a group without mirrors), "E" for the two-dimensional
-            one.
+        name: "A1", "A2", "B1", "B2" for the one-dimensional ones (A: a rotation by one step acts as +1, B: as -1; 1:
+            the mirror acts as +1, 2: as -1; the digit is left out in a group without mirrors), "E" for the
+            two-dimensional one.
         matrices: one orthogonal d x d matrix per group element, in element order.
         multiplicity: how often the irrep occurs in the regular representation: d, or d / 2 where the irrep commutes
             with more than the multiples of the identity (E of C4, whose commuting matrices form the complex numbers).
+
+    Example:
+        >>> import sepgconv
+        >>> [(irrep.name, irrep.dimension, irrep.multiplicity) for irrep in sepgconv.group("p4").irreps]
+        [('A', 1, 1), ('B', 1, 1), ('E', 2, 1)]
     """
 
     name: str
@@ -37,6 +42,15 @@ def fourier_matrix(irreps: tuple[Irrep, ...]) -> NDArray[np.float64]:
     `multiplicity` columns (Peter-Weyl over the real numbers). The rows of one irrep are neighbours. A correlation on
     the group, `out[h] = sum_g w[h^-1 g] x[g]`, never mixes irreps: written as d x d matrices of coefficients, up to the
     scale it is `out^ = x^ w^T`, of which an irrep of multiplicity d / 2 keeps half of the columns.
+
+    Args:
+        irreps: all irreps of one group, as `FiniteGroup.irreps`.
+
+    Example:
+        >>> import sepgconv
+        >>> fourier_matrix(sepgconv.group("p2").irreps).round(2)
+        array([[ 0.71,  0.71],
+               [ 0.71, -0.71]])
     """
     order = len(irreps[0].matrices)
     rows = [

@@ -45,8 +45,8 @@ def _irreps(
 def planar_group(name: str, *, turns: int, mirror: Matrix | None = None) -> FiniteGroup:
     """Build C_turns, or D_turns with a mirror.
 
-    Element number `m * turns + t` is mirror^m · turn^t: first t turns of 360 / turns degrees, counter-clockwise, then
-    the mirror if m = 1. Checkpoints depend on this order.
+    Element number `m * turns + t` is mirror^m · turn^t: first t rotations by 360 / turns degrees, counter-clockwise,
+    then the mirror if m = 1. Checkpoints depend on this order.
 
     Args:
         name: the name the group carries.
@@ -55,6 +55,10 @@ def planar_group(name: str, *, turns: int, mirror: Matrix | None = None) -> Fini
 
     Raises:
         ValueError: such a group does not keep the square grid, or the matrix is that of no mirror.
+
+    Example:
+        >>> planar_group("half turns", turns=2).matrices
+        (((1, 0), (0, 1)), ((-1, 0), (0, -1)))
     """
     if turns not in (1, 2, 4):
         raise ValueError(f"{name}: the square grid has 1, 2 or 4 turns, got {turns}")

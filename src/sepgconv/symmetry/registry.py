@@ -20,6 +20,14 @@ def register_group(group: FiniteGroup, *aliases: str) -> FiniteGroup:
 
     Raises:
         ValueError: a name is empty, or stands for another group already.
+
+    Example:
+        >>> import sepgconv
+        >>> top_bottom = planar_group("pm_top_bottom", turns=1, mirror=((-1, 0), (0, 1)))
+        >>> _ = register_group(top_bottom)
+        >>> sepgconv.nn.LiftingConv2d(1, 8, 3, "pm_top_bottom").group
+        FiniteGroup('pm_top_bottom', order=2)
+        >>> _ = GROUPS.pop("pm_top_bottom")  # so that this example leaves nothing behind
     """
     named = {name: dataclasses.replace(group, name=name) for name in (group.name, *aliases)}
     for name, one in named.items():
@@ -40,6 +48,13 @@ def group(name: str | FiniteGroup) -> FiniteGroup:
 
     Raises:
         ValueError: no group has that name; the nearest names are given.
+
+    Example:
+        >>> import sepgconv
+        >>> sepgconv.group("p4m")
+        FiniteGroup('p4m', order=8)
+        >>> sepgconv.group("p4m") == sepgconv.group("D4")
+        True
     """
     if isinstance(name, FiniteGroup):
         return name
@@ -49,5 +64,10 @@ def group(name: str | FiniteGroup) -> FiniteGroup:
 
 
 def list_groups() -> tuple[FiniteGroup, ...]:
-    """Return every group once, under the name that it was registered by first."""
+    """Return every group once, under the name that it was registered by first.
+
+    Example:
+        >>> [each.name for each in list_groups()][:4]
+        ['p1', 'p2', 'p4', 'pm']
+    """
     return tuple(dict.fromkeys(GROUPS.values()))

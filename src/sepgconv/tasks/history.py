@@ -24,6 +24,7 @@ def read_history(path: Path) -> list[MetricsRow]:
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder) / "metrics.csv"
         ...     _ = path.write_text("epoch,train_loss\n1,2.5\n2,1.25\n")

@@ -9,12 +9,15 @@ from torch import Tensor, nn
 
 from sepgconv._arguments import checked_input_shape
 from sepgconv._evaluation import evaluation
-from sepgconv._modules import unwrap
+from sepgconv._hooks import watch_calls
+from sepgconv._modules import reference_tensor, unwrap
 from sepgconv.analysis.cost.report import CostReport, LayerCost, Shape
+from sepgconv.conv.cost import BUILT_IN, CostModel
 from sepgconv.nn import DepthwiseSeparableGroupConv2d, GroupConvLayer
+from sepgconv.ops.dispatch import using
 
 
-def cost(model: nn.Module, input_shape: tuple[int, ...]) -> CostReport:
+def cost(model: nn.Module, input_shape: tuple[int, ...], *, cost_model: CostModel = BUILT_IN) -> CostReport:
     """Count parameters and multiply-accumulates of a network by running one empty image through it.
 
     Convolutions and linear layers are counted, of the library and of torch; normalisation, activation, pooling and
@@ -23,6 +26,8 @@ def cost(model: nn.Module, input_shape: tuple[int, ...]) -> CostReport:
     Args:
         model: the network; neither its mode nor its statistics change.
         input_shape: (channels, height, width), without a batch axis: the counts are for one image.
+        cost_model: by which `execution="auto"` chooses. Default: that of the library, so that the counts are the same
+            on every machine.
 
     Raises:
         ValueError: the shape is not that of an image.
@@ -38,7 +43,8 @@ def cost(model: nn.Module, input_shape: tuple[int, ...]) -> CostReport:
     rows: list[LayerCost] = []
     uncounted: list[str] = []
 
-    def record(name: str, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> None:
+    def record(key: tuple[str, nn.Module], arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> None:
+        name, module = key
         own = sum(p.numel() for p in module.parameters(recurse=_has_rule(module)))
         inputs = [value for value in (*arguments, *keywords.values()) if isinstance(value, Tensor)]
         output_shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
@@ -49,20 +55,11 @@ def cost(model: nn.Module, input_shape: tuple[int, ...]) -> CostReport:
             uncounted.append(name)
         rows.append(LayerCost(name, type(module).__name__, output_shape, own, *(counted or (0, 0))))
 
-    handles = [
-        module.register_forward_hook(
-            lambda module, arguments, keywords, output, name=name: record(name, module, arguments, keywords, output),
-            with_kwargs=True,
-        )
-        for name, module in _layers(model)
-    ]
-    try:
-        reference = next(_tensors(model), torch.empty(0))
-        with evaluation(model):
-            model(torch.zeros(1, *shape, device=reference.device, dtype=reference.dtype))
-    finally:
-        for handle in handles:
-            handle.remove()
+    layers = [((name, module), module) for name, module in _layers(model)]
+    reference = reference_tensor(model)
+    image = torch.zeros(1, *shape, device=reference.device, dtype=reference.dtype)
+    with using(cost_model), watch_calls(layers, after=record), evaluation(model):
+        model(image)
     return CostReport(sum(p.numel() for p in model.parameters()), tuple(rows), tuple(uncounted))
 
 
@@ -81,10 +78,6 @@ def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)  # pyright: ignore[reportPrivateUsage]
-
-
-def _tensors(model: nn.Module) -> Iterator[Tensor]:
-    return (p for p in model.parameters() if p.is_floating_point())
 
 
 @singledispatch

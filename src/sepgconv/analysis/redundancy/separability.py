@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sepgconv.conv import Sharing
+from sepgconv.conv.kinds import Sharing
 from sepgconv.functional import separable_spectrum
 
 

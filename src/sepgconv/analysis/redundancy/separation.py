@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from sepgconv.analysis.redundancy.separability import Separability
-from sepgconv.conv import SEPARABLE, Sharing
+from sepgconv.conv import SEPARABLE
+from sepgconv.conv.kinds import Sharing
 from sepgconv.nn import GroupConv2d
 
 

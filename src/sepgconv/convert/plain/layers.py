@@ -8,7 +8,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage] (what all of them are)
 
 from sepgconv._foreign import known_class, own_code
-from sepgconv.conv.kinds import Lowered
+from sepgconv.conv.steps import Lowered
 from sepgconv.convert.plain.maps import PlainGraph, Value
 from sepgconv.convert.plain.refusal import refuse
 from sepgconv.nn import (

@@ -14,7 +14,8 @@ from sepgconv._foreign import refuse_beside_the_code, refuse_hooks_of_all
 from sepgconv._messages import one_of
 from sepgconv._modules import copy_network, reference_tensor
 from sepgconv.analysis import cost
-from sepgconv.conv import SHARINGS, Sharing
+from sepgconv.conv import SHARINGS
+from sepgconv.conv.kinds import Sharing
 from sepgconv.convert.plain.refusal import first_line
 from sepgconv.convert.rebuild.planning import plan
 from sepgconv.convert.rebuild.rules import Target

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from sepgconv.conv import Sharing
 from sepgconv.conv.geometry import Pair
+from sepgconv.conv.kinds import Sharing
 from sepgconv.convert.operators import OperatorKind, layer_operator
 from sepgconv.convert.rebuild import windows
 from sepgconv.convert.rebuild.values import Kind, UnconvertibleError

@@ -1,0 +1,1 @@
+"""Programs of the developers that are no part of the package."""

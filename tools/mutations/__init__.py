@@ -1,0 +1,10 @@
+"""The ways in which `tools.broken_code` breaks the library, one fault each."""
+
+from tools.mutations.core import CONVOLUTION, SYMMETRY
+from tools.mutations.layers import LAYERS
+from tools.mutations.mutation import Mutation, Site
+from tools.mutations.tools import FILES_AND_TRAINING, TOOLS
+
+MUTATIONS: tuple[Mutation, ...] = (*SYMMETRY, *CONVOLUTION, *LAYERS, *TOOLS, *FILES_AND_TRAINING)
+
+__all__ = ["MUTATIONS", "Mutation", "Site"]

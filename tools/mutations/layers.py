@@ -1,0 +1,107 @@
+"""Faults of the other layers, and of what all layers have in common."""
+
+from tools.mutations.mutation import Site, mutation
+
+LAYERS = (
+    mutation(
+        "running-variance",
+        "the running variance is biased",
+        "running_var.lerp_(var * (count / (count - 1)), momentum)",
+        "running_var.lerp_(var, momentum)",
+        "functional/test_normalization.py",
+    ),
+    mutation(
+        "norm-gradient",
+        "the gradient of batch norm ignores that the variance depends on the input",
+        "tilt = -slope * invstd * self.weight / self._count",
+        "tilt = 0 * slope",
+        "functional/test_normalization.py",
+    ),
+    mutation(
+        "norm-rest",
+        "the variance between the bulk of the pixels and the rest is left out",
+        " + share * (1 - share) * way.square()",
+        "",
+        "functional/test_normalization.py",
+    ),
+    mutation(
+        "layer-norm-eps",
+        "layer norm ignores its eps",
+        "F.layer_norm(pixels, (poses, width), scale, shift, eps)",
+        "F.layer_norm(pixels, (poses, width), scale, shift, 1e-5)",
+        "functional/test_normalization.py",
+    ),
+    mutation(
+        "pool-mean",
+        "GroupMaxPool takes the mean",
+        "pooled = _over_poses(x, Tensor.amax)",
+        "pooled = _over_poses(x, Tensor.mean)",
+        "functional/test_pooling.py",
+    ),
+    mutation(
+        "pool-in-place",
+        "changing the result of GroupMaxPool in place spoils its gradient",
+        "return pooled.clone() if torch.is_grad_enabled() else pooled",
+        "return pooled",
+        "nn/test_in_place.py",
+    ),
+    mutation(
+        "pool-layout",
+        "pools over poses answer in another memory layout than the other layers",
+        "return fold_image(pool(pixels, 3).permute(0, 3, 1, 2))",
+        "return pool(pixels, 3).permute(0, 3, 1, 2).contiguous()",
+        "nn/test_layout.py",
+    ),
+    mutation(
+        "pool-window",
+        "a window that sees padding only is accepted",
+        "return any(-before % dilation >= side for before",
+        "return any(-before % dilation > side for before",
+        "functional/test_windows.py",
+    ),
+    mutation(
+        "dropout-channels",
+        "dropout zeroes single numbers instead of channels",
+        "F.dropout2d(fold_poses_into_width(input), self.p, self.training)",
+        "F.dropout(fold_poses_into_width(input), self.p, self.training)",
+        "nn/test_normalization.py",
+    ),
+    mutation(
+        "pose-count",
+        "feature maps of another group are accepted",
+        "(poses == x.shape[2] or (poses is None and x.shape[2] > 0))",
+        "x.shape[2] > 0",
+        "functional/test_convolution.py",
+        "nn/test_refusals.py",
+    ),
+    mutation(
+        "integer-weights",
+        "layers are built in types that are no floating point numbers",
+        "    check_dtype(dtype, caller, NUMBERS)\n    with memory_for",
+        "    with memory_for",
+        "nn/test_bad_inputs.py",
+    ),
+    mutation(
+        "initial-weights",
+        "the fan-in of the mixing forgets the group",
+        "fan_pointwise = self.group.order * (self.in_channels",
+        "fan_pointwise = (self.in_channels",
+        "nn/test_initialisation.py",
+        also=Site("math.sqrt(2 / (spec.order * mixed))", "math.sqrt(2 / mixed)"),
+    ),
+    mutation(
+        "published-weights",
+        "the published initialisation forgets the number of channels",
+        "bound = 1 / math.sqrt(channels * ",
+        "bound = 1 / math.sqrt(",
+        "models/test_initialisation.py",
+        also=Site("bound = 1 / math.sqrt(layer.spec.kind.filter_channels(layer.spec) * ", "bound = 1 / math.sqrt("),
+    ),
+    mutation(
+        "memory-format",
+        "layers cannot be moved to channels_last",
+        "return fn(t.flatten(2)).view(t.shape) if t.ndim > 3 else fn(t)",
+        "return fn(t)",
+        "nn/test_modes.py",
+    ),
+)
