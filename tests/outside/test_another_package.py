@@ -15,7 +15,8 @@ from sepgconv.data import list_datasets
 from sepgconv.tasks import list_tasks
 
 HERE = Path(__file__).parent
-STEPS = ("names", "counted", "certified", "compiled", "plain", "storage", "onnx", "trained", "commands")
+STEPS = ("names", "basis", "kinds", "published", "counted", "certified", "compiled", "plain", "storage", "onnx")
+STEPS += ("trained", "commands")
 
 
 def run(*arguments):

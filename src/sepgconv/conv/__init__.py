@@ -9,6 +9,10 @@ from sepgconv.conv.kinds import (
     SEPARABLE,
     SHARINGS,
     ConvKind,
+    Parameters,
+    dense_filters,
+    over_poses,
+    pose_rows,
 )
 from sepgconv.conv.spec import ConvSpec, conv_spec
 from sepgconv.conv.steps import Lowered, Work
@@ -24,7 +28,11 @@ __all__ = [
     "ConvSpec",
     "Geometry",
     "Lowered",
+    "Parameters",
     "Work",
     "conv_geometry",
     "conv_spec",
+    "dense_filters",
+    "over_poses",
+    "pose_rows",
 ]

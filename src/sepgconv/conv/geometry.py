@@ -121,9 +121,10 @@ class Geometry:
             ValueError: they have no pixel, or are smaller than the kernel or than the padding mode needs; the smallest
                 size is named.
         """
-        if min(sides) < 1:  # which padding could make large enough
+        # One side after the other: the smallest one would say which of two free sizes of a traced program is smaller.
+        if any(side < 1 for side in sides):  # which padding could make large enough
             raise ValueError(f"{caller}: maps of {by(sides)} have no pixel")
-        if min(self.output_size(*sides)) < 1:
+        if any(side < 1 for side in self.output_size(*sides)):
             least = self.smallest_size
             what = f"kernel_size={self.kernel_size}, dilation={self.dilation}, padding={self.padding}"
         elif self.padding_mode in ("reflect", "circular"):

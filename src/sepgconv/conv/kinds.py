@@ -103,7 +103,7 @@ class Lifting(ConvKind):
 
     def lower(self, spec: "ConvSpec", parameters: Parameters, bias: Tensor | None, execution: str) -> Lowered:
         """Return a filter for every channel and pose of the output."""
-        filters = rows(spec.basis.expand(parameters["weight"]).movedim(2, 1), spec.groups)
+        filters = pose_rows(spec.basis.expand(parameters["weight"]).movedim(2, 1), spec.groups)
         return Lowered("direct", filters, _bias(bias, spec), spec.groups)
 
     def bank(self, spec: "ConvSpec", parameters: Parameters) -> Tensor:
@@ -171,7 +171,7 @@ class Depthwise(ConvKind):
 
     def lower(self, spec: "ConvSpec", parameters: Parameters, bias: Tensor | None, execution: str) -> Lowered:
         """Return a filter for every map."""
-        filters = rows(spec.basis.expand(parameters["weight"])).unsqueeze(1)
+        filters = pose_rows(spec.basis.expand(parameters["weight"])).unsqueeze(1)
         return Lowered("direct", filters, _bias(bias, spec), filters.shape[0])
 
     def bank(self, spec: "ConvSpec", parameters: Parameters) -> Tensor:
@@ -251,7 +251,7 @@ class Separable(ConvKind):
             return Lowered("direct", dense_filters(spec, self.bank(spec, parameters)), biases, spec.groups)
         pointwise, depthwise = parameters["pointwise"], parameters["depthwise"]
         axes = len(spec.basis.size)
-        filters = rows(_beside(spec.basis.expand(depthwise), axes), spec.groups)
+        filters = pose_rows(_beside(spec.basis.expand(depthwise), axes), spec.groups)
         filters = filters.reshape(filters.shape[0], -1, *spec.basis.size).contiguous()  # terms and channels summed over
         if self.sharing == "gc":
             mixing, transform = _mixing(spec, pointwise, execution)
@@ -287,7 +287,7 @@ def over_relative_poses(weight: Tensor, table: Tensor) -> Tensor:
     return weight.index_select(-1, table.flatten()).unflatten(-1, table.shape).movedim(-2, 1)
 
 
-def rows(filters: Tensor, groups: int = 1) -> Tensor:
+def pose_rows(filters: Tensor, groups: int = 1) -> Tensor:
     """Put (out, pose, ...) into one axis as maps lie, (pose * out, ...); channel groups come before poses."""
     if groups == 1:
         return filters.transpose(0, 1).flatten(0, 1)
@@ -296,7 +296,9 @@ def rows(filters: Tensor, groups: int = 1) -> Tensor:
 
 def over_poses(values: Tensor, spec: "ConvSpec") -> Tensor:
     """Repeat values (out,) for every pose, as maps lie."""
-    return values.repeat(spec.order) if spec.groups == 1 else rows(values[:, None].expand(-1, spec.order), spec.groups)
+    if spec.groups == 1:
+        return values.repeat(spec.order)
+    return pose_rows(values[:, None].expand(-1, spec.order), spec.groups)
 
 
 def _bias(bias: Tensor | None, spec: "ConvSpec") -> Tensor | None:
@@ -307,7 +309,7 @@ def dense_filters(spec: "ConvSpec", bank: Tensor) -> Tensor:
     """Write F (out, in, |G|, *weight_shape) as filters of one planar convolution, (|G| * out, |G| * in, *size)."""
     moved = spec.basis.expand(bank, over_poses=True)  # (o, c, h, g, k, l)
     moved = moved.movedim(2, 1).transpose(2, 3)  # (o, h, g, c, k, l)
-    return rows(moved, spec.groups).flatten(1, 2)
+    return pose_rows(moved, spec.groups).flatten(1, 2)
 
 
 def _beside(filters: Tensor, axes: int) -> Tensor:
@@ -333,7 +335,7 @@ def dense_weight(pointwise: Tensor, table: Tensor, groups: int = 1, axes: int = 
     `table` is `pose_action(group)`; the rows of each channel group lie together; `axes` are those of space.
     """
     poses = over_relative_poses(pointwise, table).transpose(2, 3)  # (o, h, g, c)
-    matrix = rows(poses, groups).flatten(1, 2)
+    matrix = pose_rows(poses, groups).flatten(1, 2)
     return matrix.reshape(*matrix.shape, *(1,) * axes)
 
 

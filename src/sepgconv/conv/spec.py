@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sepgconv.conv.checks import check_channels, is_integer
-from sepgconv.conv.geometry import Geometry, Sides, conv_geometry
+from sepgconv.conv.geometry import Geometry, Sides, by, conv_geometry
 from sepgconv.conv.kinds import ConvKind
 from sepgconv.symmetry import FiniteGroup, KernelBasis, PixelBasis
 
@@ -60,6 +60,14 @@ class ConvSpec:
         keep("channels_per_group", self.in_channels // self.groups)
         keep("shapes", tuple(self.kind.parameter_shapes(self).items()))
 
+    def __deepcopy__(self, memo: dict[int, object]) -> "ConvSpec":
+        return self  # a value that never changes; what was chosen for it serves copies of a layer as well
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without what is derived, and what was chosen on this machine.
+        given = (self.kind, self.in_channels, self.out_channels, self.basis, self.geometry, self.groups, self.rank)
+        return ConvSpec, given
+
     def numbers_out(self, sides: Sides) -> int:
         """Return how many numbers the output has for one image of those sides."""
         return self.out_channels * self.order * math.prod(self.geometry.output_size(*sides))
@@ -90,6 +98,7 @@ def conv_spec(
     padding_mode: str = "zeros",
     groups: int = 1,
     rank: int = 1,
+    basis: KernelBasis | None = None,
     caller: str,
 ) -> ConvSpec:
     """Check the arguments of a convolution on a group and put them into one value.
@@ -106,10 +115,12 @@ def conv_spec(
         padding_mode: "zeros", "circular", "reflect" or "replicate".
         groups: channel groups that do not mix.
         rank: number of separable terms.
+        basis: how the weights become filters for every pose; None: one weight for each pixel (`PixelBasis`).
         caller: named in errors.
 
     Raises:
-        ValueError: an argument is out of range or breaks equivariance, or `groups` does not divide the channels.
+        ValueError: an argument is out of range or breaks equivariance, `groups` does not divide the channels, or the
+            basis is one of another group or size.
 
     Example:
         >>> import sepgconv
@@ -121,7 +132,13 @@ def conv_spec(
     check_channels(caller, in_channels=in_channels, out_channels=out_channels)
     geometry = conv_geometry(group, kernel_size, stride, padding, dilation, padding_mode)
     check_groups(groups, in_channels, out_channels, caller)
-    basis = PixelBasis(group, geometry.kernel_size)
+    if basis is None:
+        basis = PixelBasis(group, geometry.kernel_size)
+    elif (basis.group, tuple(basis.size)) != (group, geometry.kernel_size):
+        raise ValueError(
+            f"{caller}: the basis is that of {basis.group.name} and kernels of {by(tuple(basis.size))}, and the "
+            f"convolution one on {group.name} with kernels of {by(geometry.kernel_size)}; build the basis for these"
+        )
     return ConvSpec(kind, in_channels, out_channels, basis, geometry, groups, rank)
 
 

@@ -327,6 +327,7 @@ def _separated(layer: GroupConv2d, before: nn.Module, sharing: Sharing, rank: in
         stride=layer.stride,
         padding=layer.padding,
         dilation=layer.dilation,
+        groups=layer.groups,
         bias=layer.bias is not None,
         padding_mode=layer.padding_mode,
         device=weight.device,

@@ -14,7 +14,7 @@ from sepgconv.nn._hooks import ObservableModule
 from sepgconv.ops.checks import NUMBERS
 from sepgconv.ops.convolution import convolve
 from sepgconv.ops.dispatch import Execution, choose_execution
-from sepgconv.symmetry import FiniteGroup
+from sepgconv.symmetry import FiniteGroup, KernelBasis
 from sepgconv.symmetry import group as get_group
 
 
@@ -83,6 +83,8 @@ class GroupConvLayer(ObservableModule):
         device: of the parameters.
         dtype: of the parameters.
         rank: number of separable terms, for kinds that have them.
+        basis: how the weights become filters for every pose (`sepgconv.symmetry.KernelBasis`), of the same group and
+            kernel size; None: one weight for each pixel.
 
     Attributes:
         spec: everything about the convolution that is a matter of shapes (`sepgconv.conv.ConvSpec`).
@@ -127,6 +129,7 @@ class GroupConvLayer(ObservableModule):
         dtype: torch.dtype | None = None,
         *,
         rank: int = 1,
+        basis: KernelBasis | None = None,
     ) -> None:
         super().__init__()
         self.spec = conv_spec(
@@ -141,6 +144,7 @@ class GroupConvLayer(ObservableModule):
             padding_mode=padding_mode,
             groups=groups,
             rank=rank,
+            basis=basis,
             caller=type(self).__name__,
         )
         for name, shape in self.spec.shapes:
@@ -162,7 +166,9 @@ class GroupConvLayer(ObservableModule):
 
     def filter_bank(self) -> Tensor:
         """Return the filters before the group moves them, (out, in, [|G|,] *kernel_size); separable ones composed."""
-        return self.spec.kind.bank(self.spec, self.weights())
+        basis = self.spec.basis
+        # Element 0, the identity, leaves filters as they are.
+        return basis.expand(self.spec.kind.bank(self.spec, self.weights())).select(-len(basis.size) - 1, 0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve images or feature maps."""
@@ -186,7 +192,7 @@ class GroupConvLayer(ObservableModule):
             width: columns.
         """
         sides, device = self.spec.at_least((height, width)), next(iter(self.weights().values())).device
-        return choose_execution(self.spec, sides, self.execution, device.type)[0]
+        return choose_execution(self.spec, sides, self.execution, device)[0]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         # `.to(memory_format=torch.channels_last)` converts every parameter of rank 4 and 5 and fails on rank 5. A

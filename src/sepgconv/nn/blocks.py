@@ -17,7 +17,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, ClassVar, cast
 
-import torch
 from torch import Tensor, nn
 
 from sepgconv.conv.checks import check_probability
@@ -25,6 +24,7 @@ from sepgconv.nn._hooks import ObservableModule, all_modules_are_observed
 from sepgconv.nn.activation import ReLU
 from sepgconv.nn.normalization import GroupBatchNorm2d, GroupDropout
 from sepgconv.nn.separable import SeparableGroupConv2d
+from sepgconv.ops.dispatch import is_compiling
 from sepgconv.symmetry import FiniteGroup
 
 Layer = Callable[..., nn.Module]
@@ -34,7 +34,7 @@ def _runs_joint(norm: nn.Module, act: nn.Module) -> bool:
     """Return whether norm and activation may run as one step: in training, or for a compiler with its slow ReLU."""
     if type(norm) is not GroupBatchNorm2d or type(act) is not ReLU or norm.is_observed or act.is_observed:
         return False
-    return (norm.training or torch.compiler.is_compiling()) and not all_modules_are_observed()
+    return (norm.training or is_compiling()) and not all_modules_are_observed()
 
 
 def run_norm_act(norm: nn.Module, act: nn.Module, x: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ def run_norm_act(norm: nn.Module, act: nn.Module, x: Tensor) -> Tensor:
 
 def run_norm_act_conv(norm: nn.Module, act: nn.Module, conv: nn.Module, x: Tensor) -> Tensor:
     """Run a norm, an activation and a convolution, as one step where that keeps less for backward."""
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return conv(run_norm_act(norm, act, x))
     if type(conv) is SeparableGroupConv2d and not conv.is_observed and _runs_joint(norm, act):
         return conv(x, pre_norm_act=cast("GroupBatchNorm2d", norm).begin(x))

@@ -91,7 +91,7 @@ def check_operands(
             continue
         if not isinstance(weight, Tensor) or weight.layout != torch.strided or weight.is_nested:
             check_tensor(weight, name, caller, NUMBERS)
-        if weight.dtype != dtype and not _go_together(dtype, weight.dtype, device.type, mixes):
+        if weight.dtype != dtype and not _go_together(dtype, weight.dtype, device, mixes):
             check_tensor(weight, name, caller, NUMBERS)
             raise ValueError(
                 f"{caller}: {what} is {dtype} and {name} is {weight.dtype}; convert one of them, {what} with "
@@ -105,7 +105,7 @@ def check_operands(
             )
 
 
-def _go_together(dtype: torch.dtype, of_weight: torch.dtype, device: str, mixes: bool) -> bool:
+def _go_together(dtype: torch.dtype, of_weight: torch.dtype, device: torch.device, mixes: bool) -> bool:
     if mixes:
         return dtype in HALVES and of_weight == torch.float32
     # What autocast converts: everything but double precision.

@@ -11,7 +11,8 @@ class Context(NamedTuple):
 
     Attributes:
         device: the type of device, as "cpu".
-        plain: whether all tensors are of one real type, float32 or float64, outside of mixed precision, and not empty.
+        plain: whether all tensors are of one real type, float32 or float64, outside of mixed
+            precision, not empty, and of a known size.
         grad: whether gradients are recorded.
         needs_grad: whether the maps themselves need a gradient.
         compiling: whether `torch.compile` or `torch.export` traces the code.

@@ -70,8 +70,8 @@ def convolve(
     """
     if not _fit(spec, x, parameters, bias):
         check_tensors(spec, x, parameters, bias, caller)
-    sides = tuple(int(side) for side in x.shape[-len(spec.basis.size) :])
-    chosen, costs = dispatch.choose_execution(spec, sides, execution, x.device.type, caller=caller)
+    sides = tuple(x.shape[-len(spec.basis.size) :])
+    chosen, costs = dispatch.choose_execution(spec, sides, execution, x.device, caller=caller)
     lowered = spec.kind.lower(spec, parameters, bias, chosen)
     if lowered.steps == "gc":
         maps = _gc(spec, x, lowered, chosen, costs, recompute, pre_norm_act)
@@ -123,7 +123,7 @@ def run_lowered(spec: ConvSpec, x: Tensor, lowered: Lowered, caller: str) -> Ten
     Raises:
         ValueError: maps that are too small.
     """
-    spec.geometry.check_size(tuple(int(side) for side in x.shape[-len(spec.basis.size) :]), caller)
+    spec.geometry.check_size(tuple(x.shape[-len(spec.basis.size) :]), caller)
     if lowered.steps == "gc":
         maps = _gc(spec, x, lowered, "", {}, False, None)
     elif lowered.steps == "direct":

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from sepgconv._messages import one_of
 from sepgconv.conv.cost import BUILT_IN, CostModel
@@ -31,6 +32,10 @@ MIN_OPERATOR_NUMEL = 2**21
 # Bytes of the largest map of a chunk. Measured on two cores with 32 MiB of shared cache: at 1 MiB the many small
 # operations, from 4 MiB on the memory takes longer.
 CHUNK_BYTES = 2 * 2**20
+# Choices that a spec keeps.
+MAX_CHOICES = 1024
+# Pixels along each axis of maps whose size is not known when the execution is chosen.
+TYPICAL_SIDE = 32
 
 
 _cost_model = BUILT_IN
@@ -160,17 +165,24 @@ def context(x: Tensor, *others: Tensor | None) -> Context:
     """Return the context of an operator: maps first, then what goes with them."""
     compiling, grad, device, dtype = torch.compiler.is_compiling(), torch.is_grad_enabled(), x.device.type, x.dtype
     exporting = compiling and torch.compiler.is_exporting()
-    # Sizes are asked for where they count only: a program that is traced would be bound to the answer.
-    plain = dtype in (torch.float32, torch.float64) and not exporting and not casts(device) and x.numel() > 0
+    # What is cut into chunks has a size. Sizes are asked for where they count only: a program that is traced would be
+    # bound to the answer.
+    traced = exporting or (not compiling and isinstance(x, FakeTensor))
+    plain = dtype in (torch.float32, torch.float64) and not traced and not casts(device) and x.numel() > 0
     for other in others:
         plain = plain and (other is None or other.dtype == dtype)
     large = plain and compiling and not grad and x.numel() >= MIN_OPERATOR_NUMEL
     return Context(device, plain, grad, x.requires_grad, compiling, exporting, is_transformed(), large)
 
 
-def casts(device: str) -> bool:
-    """Return whether mixed precision (`torch.autocast`) is on for a type of device."""
+def casts(device: torch.device | str) -> bool:
+    """Return whether mixed precision (`torch.autocast`) is on for a device or a type of device."""
+    device = _type(device)
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
+def _type(device: torch.device | str) -> str:
+    return device if isinstance(device, str) else device.type
 
 
 def is_transformed(grad: Tensor | None = None) -> bool:
@@ -223,7 +235,7 @@ def choose_execution(
     spec: ConvSpec,
     sides: tuple[int, ...],
     execution: str = "auto",
-    device: str = "cpu",
+    device: torch.device | str = "cpu",
     *,
     model: CostModel | None = None,
     caller: str = "choose_execution",
@@ -240,12 +252,14 @@ def choose_execution(
     Raises:
         ValueError: maps that are too small; an unknown execution, or one that the spec does not have.
     """
-    model = _cost_model if model is None else model
-    if torch.compiler.is_compiling():
+    model, device = _cost_model if model is None else model, _type(device)
+    if torch.compiler.is_compiling() or not all(type(side) is int for side in sides):
         return _choose(spec, sides, execution, device, model, caller)
     key = (sides, execution, device, model)
     found = spec.choices.get(key)
     if found is None:
+        if len(spec.choices) >= MAX_CHOICES:  # images of ever other sizes
+            spec.choices.clear()
         found = spec.choices[key] = _choose(spec, sides, execution, device, model, caller)
     return found
 
@@ -258,13 +272,23 @@ def _choose(
         return requested(spec, execution), {}
     best, least = "", math.inf
     costs: dict[str, float] = {}
-    for name, work in spec.kind.work(spec, sides).items():
+    for name, work in spec.kind.work(spec, _known_sizes(spec, sides)).items():
         if name == "fourier" and device not in ("cpu", "meta"):
             continue
         costs[name] = model.cost(work)
         if costs[name] < least:
             best, least = name, costs[name]
     return best, costs
+
+
+def _known_sizes(spec: ConvSpec, sides: tuple[int, ...]) -> tuple[int, ...]:
+    """Return sizes as numbers: `TYPICAL_SIDE` where a program is traced for any size, which it then takes.
+
+    The compiler's own symbols stay: it notes for which sizes a choice holds, and asks again for others.
+    """
+    if torch.compiler.is_dynamo_compiling():
+        return sides
+    return spec.at_least(tuple(TYPICAL_SIDE if isinstance(side, torch.SymInt) else int(side) for side in sides))
 
 
 def requested(spec: ConvSpec, execution: str) -> str:
@@ -342,6 +366,11 @@ def note(operator: str, execution: str, costs: dict[str, float], x: Tensor) -> N
 def differentiates_again(grad: Tensor) -> bool:
     """Return whether a backward pass is itself differentiated, or batched, so that it needs torch's own operations."""
     return torch.is_grad_enabled() or is_transformed(grad)
+
+
+def is_compiling() -> bool:
+    """Return whether `torch.compile` or `torch.export` traces the code, and so makes one step of several by itself."""
+    return torch.compiler.is_compiling()
 
 
 def traces_layout() -> bool:

@@ -24,7 +24,7 @@ def max_pool(maps: Tensor, window: Geometry, caller: str) -> Tensor:
     Raises:
         ValueError: a window lies in the padding whole.
     """
-    window.check_windows((int(maps.shape[-2]), int(maps.shape[-1])), caller)
+    window.check_windows(tuple(maps.shape[-2:]), caller)
     chosen = dispatch.implementation("max_pool", dispatch.context(maps))
     if chosen == "chunks":
         return _MaxPool.apply(maps, window)[0]

@@ -53,7 +53,7 @@ def _planar(
     pool: Callable[[Tensor], Tensor], x: Tensor, caller: str, window: Geometry | None, dtypes: tuple[torch.dtype, ...]
 ) -> Tensor:
     check_feature_map(x, None, None, caller, dtypes)
-    height, width = int(x.shape[-2]), int(x.shape[-1])
+    height, width = x.shape[-2:]
     if window is not None:
         window.check_size((height, width), caller)
         if x.shape[1] < 1:

@@ -46,11 +46,7 @@ def pixel_permutation(group: FiniteGroup | str, *sides: int) -> NDArray[np.int64
         raise ValueError(
             f"{group.name} has elements that do not take pixels to pixels; its kernels need a basis that can be rotated"
         )
-    if len(sides) != group.dimension:
-        raise ValueError(f"{group.name} moves grids of {group.dimension} axes, got sides {sides}")
-    if len(set(sides)) > 1 and group.exchanges_axes:
-        size = " x ".join(map(str, sides))
-        raise ValueError(f"{group.name} exchanges the two axes, so it does not keep a grid of {size}; use a square one")
+    check_sides(group, sides)
     # Coordinates are doubled and counted from the middle, so that even sizes need no half pixels.
     pixels = np.stack(np.meshgrid(*(np.arange(1 - side, side, 2) for side in sides), indexing="ij"))
     inverse = np.array(group.matrices, dtype=np.int64).transpose(0, 2, 1)  # orthogonal: the inverse is the transpose
@@ -59,6 +55,19 @@ def pixel_permutation(group: FiniteGroup | str, *sides: int) -> NDArray[np.int64
     for coordinate, side in zip(source, sides, strict=True):
         flat = flat * side + (coordinate + side - 1) // 2
     return flat
+
+
+def check_sides(group: FiniteGroup, sides: tuple[int, ...]) -> None:
+    """Raise if a grid is not one that the group takes to itself.
+
+    Raises:
+        ValueError: it has another number of axes, or sides that differ under a group that exchanges the axes.
+    """
+    if len(sides) != group.dimension:
+        raise ValueError(f"{group.name} moves grids of {group.dimension} axes, got sides {sides}")
+    if len(set(sides)) > 1 and group.exchanges_axes:
+        size = " x ".join(map(str, sides))
+        raise ValueError(f"{group.name} exchanges the two axes, so it does not keep a grid of {size}; use a square one")
 
 
 def filter_permutation(group: FiniteGroup | str, *sides: int) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import _disable_current_modes  # pyright: ignore[reportPrivateUsage]
 
-from sepgconv.symmetry.actions import filter_permutation, pixel_permutation, pose_division
+from sepgconv.symmetry.actions import check_sides, filter_permutation, pixel_permutation, pose_division
 from sepgconv.symmetry.finite import FiniteGroup
 from sepgconv.symmetry.group_fft import block_tables
 
@@ -74,7 +74,8 @@ class PixelBasis:
         size: sides of the kernel in pixels, as (height, width).
 
     Raises:
-        ValueError: the group takes pixels between pixels, or exchanges axes along which the sides differ.
+        ValueError: the group takes pixels between pixels, exchanges axes along which the sides differ, or has another
+            number of axes.
 
     Example:
         >>> import torch, sepgconv
@@ -95,6 +96,7 @@ class PixelBasis:
                 f"{self.group.name} has elements that do not take pixels to pixels, so a kernel of pixels cannot "
                 f"follow them; use a group that keeps the pixel grid (p4, p4m, ...) or a basis that can be rotated"
             )
+        check_sides(self.group, self.size)
 
     @property
     def weight_shape(self) -> tuple[int, ...]:

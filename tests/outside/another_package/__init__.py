@@ -1,8 +1,8 @@
-"""A package that is not ours: importing it registers a group, a layer, a model family, a data set and a task.
+"""A package that is not ours: it adds a group, a kernel basis, layers, a model family, a data set and a task.
 
 It uses public names of the library only, and changes nothing in it.
 """
 
-from another_package import data, family, group, layer, task
+from another_package import basis, convolution, data, family, group, layer, task
 
-__all__ = ["data", "family", "group", "layer", "task"]
+__all__ = ["basis", "convolution", "data", "family", "group", "layer", "task"]

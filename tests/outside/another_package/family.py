@@ -1,12 +1,14 @@
-"""A family of networks with that layer in it."""
+"""A family of networks with those layers in it."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
+import sepgconv
+from another_package.convolution import EvenSeparableConv2d, PosewiseConv2d
 from another_package.layer import RingConv2d
-from sepgconv.models import MODELS, Entry, Network
+from sepgconv.models import Network, initialise, register_model
 from sepgconv.nn import GroupBatchNorm2d, GroupMaxPool, LiftingConv2d, SeparableGroupConv2d
 
 
@@ -18,12 +20,14 @@ class RingNetConfig:
     group: str
     in_channels: int = 1
     num_classes: int = 10
+    initialisation: str = "sepgconv"
 
 
+@register_model("ring_net", config=RingNetConfig, preset={"width": 4, "group": "updown"}, summary="rings on a mirror")
 class RingNet(Network):
-    """A lifting convolution, rings, a gc-separable convolution, then the mean over positions and the largest pose."""
+    """A lifting convolution, one of each new layer, a gc-separable one, the mean over positions, the largest pose."""
 
-    smallest, typical = 8, 16
+    min_input_size, input_size = 8, 16
 
     def __init__(self, config: RingNetConfig) -> None:
         super().__init__()
@@ -34,6 +38,10 @@ class RingNet(Network):
             GroupBatchNorm2d(width),
             nn.ReLU(),
             RingConv2d(width),
+            EvenSeparableConv2d(width, 2 * width, 3, sepgconv.group(group)),
+            GroupBatchNorm2d(2 * width),
+            nn.ReLU(),
+            PosewiseConv2d(2 * width, width, 3, group, padding=1, groups=2),
             SeparableGroupConv2d(width, width, 3, group, padding=1),
             GroupBatchNorm2d(width),
             nn.ReLU(),
@@ -41,6 +49,7 @@ class RingNet(Network):
         self.pool = GroupMaxPool()
         self.num_features = width
         self._build_classifier(config.num_classes)
+        initialise(self, config.initialisation)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the last feature maps."""
@@ -49,9 +58,3 @@ class RingNet(Network):
     def pool_features(self, maps: Tensor) -> Tensor:
         """Return what the classifier reads."""
         return self.pool(maps).mean((-2, -1))
-
-
-# The table itself, until there is a function that adds to it.
-MODELS["ring_net"] = Entry(
-    RingNet, RingNetConfig, fixed={}, preset={"width": 4, "group": "updown"}, summary="rings on a mirror"
-)

@@ -3,6 +3,3 @@
 from sepgconv.symmetry import planar_group, register_group
 
 UPDOWN = register_group(planar_group("updown", turns=1, mirror=((-1, 0), (0, 1))))
-
-# Kernel bases from outside (another way in which weights become filters for every pose) belong here, once there are
-# kernel bases.

@@ -1,13 +1,15 @@
-"""A layer on feature maps whose kernels no symmetry of the square changes, with its rules for the library's tools."""
+"""A layer that is no `GroupConvLayer`, with a rule for each of the library's tools: the second way to add one.
+
+No symmetry of the square changes its kernels. For most layers a kind is shorter, see `another_package.convolution`.
+"""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sepgconv.analysis.cost.counting import macs
-from sepgconv.convert.plain.layers import Plain, plain
-from sepgconv.convert.plain.maps import Value
-from sepgconv.inference.compilation import freeze
+from sepgconv.analysis import macs
+from sepgconv.convert.plain import Plain, Value, plain
+from sepgconv.inference import freeze
 
 RING = ((2, 1, 2), (1, 0, 1), (2, 1, 2))  # which of the three weights a pixel of the kernel has
 TAPS = 9
@@ -26,8 +28,6 @@ class RingConv2d(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(channels, 3))
-        # The layer draws its weights itself; a rule for `initialisation="published"` belongs here, once layers can have
-        # such rules.
         nn.init.normal_(self.weight, std=TAPS**-0.5)
 
     @property
@@ -76,6 +76,3 @@ def _(module: RingConv2d, to: Plain, example: Tensor) -> Value:
         return layer
 
     return Value(example, folded=to.build.module(to.name, build, to.folded))
-
-
-# A kind of `ConvSpec`, which needs no rules at all, belongs here, once convolutions are described by one.

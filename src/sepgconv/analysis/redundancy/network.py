@@ -20,9 +20,9 @@ from sepgconv.analysis.redundancy.pose_correlation import pose_correlation
 from sepgconv.analysis.redundancy.separability import separability
 from sepgconv.analysis.redundancy.separation import SeparationOption, rank_options, separation_options, within_budget
 from sepgconv.analysis.redundancy.table import ranked_table
-from sepgconv.conv import SHARINGS
+from sepgconv.conv import SEPARABLE, SHARINGS
 from sepgconv.conv.geometry import planar_size
-from sepgconv.nn import GroupConv2d, GroupConvLayer, SeparableGroupConv2d
+from sepgconv.nn import GroupConv2d, GroupConvLayer
 from sepgconv.symmetry import FiniteGroup, element_names
 from sepgconv.symmetry import group as find_group
 
@@ -217,7 +217,7 @@ def _look(
     return LayerRedundancy(
         name=name,
         kind=next(each.__name__ for each in type(layer).__mro__ if not each.__name__.startswith("_")),
-        role="planar" if not poses else "separable" if isinstance(layer, SeparableGroupConv2d) else "group",
+        role="planar" if not poses else "separable" if _is_separable(layer) else "group",
         group=None if by is None else by.name,
         elements=() if by is None else element_names(by),
         bank=bank,
@@ -238,6 +238,10 @@ def _convolutions(model: nn.Module) -> Iterator[tuple[str, Convolution]]:
     for name, module in model.named_modules():
         if isinstance(module, Convolution):
             yield name, module
+
+
+def _is_separable(layer: Convolution) -> bool:
+    return isinstance(layer, GroupConvLayer) and layer.spec.kind in SEPARABLE.values()
 
 
 def _filters(layer: Convolution) -> Tensor:
