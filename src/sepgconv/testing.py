@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from sepgconv._arguments import accept_old_order
 from sepgconv.analysis import equivariance_error
 from sepgconv.symmetry import FiniteGroup
-from sepgconv.symmetry import group as find_group
+from sepgconv.symmetry import group as get_group
 
 __all__ = ["TOLERANCE", "assert_equivariant"]
 
@@ -50,7 +50,7 @@ def assert_equivariant(module: nn.Module, group: FiniteGroup | str, x: Tensor, t
         raise ValueError(
             f"assert_equivariant: there is no tolerance for {x.dtype}, only for {known}; give one with tolerance="
         )
-    allowed, group = TOLERANCE[x.dtype] if tolerance is None else tolerance, find_group(group)
+    allowed, group = TOLERANCE[x.dtype] if tolerance is None else tolerance, get_group(group)
     errors = equivariance_error(module, group, x)
     # nan compares false with everything, so it is asked for: neither small nor the largest.
     worst = max(errors, key=lambda g: math.inf if math.isnan(errors[g]) else errors[g], default=0)

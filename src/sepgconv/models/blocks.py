@@ -11,7 +11,7 @@ from sepgconv.functional import full_rank
 from sepgconv.models.renaming import takes_old_options
 from sepgconv.nn import DepthwiseSeparableGroupConv2d, GroupConv2d, SeparableGroupConv2d
 from sepgconv.ops.dispatch import Execution
-from sepgconv.symmetry import group as find_group
+from sepgconv.symmetry import group as get_group
 
 NetworkSharing = Literal["full", "g", "gc", "two-step"]
 NETWORK_SHARINGS: tuple[NetworkSharing, ...] = ("full", "g", "gc", "two-step")
@@ -105,7 +105,7 @@ def convolution_ranks(
             f"{caller}: rank must be one number, or one for each of the {len(channels)} convolutions that can be "
             f"separable, got {len(ranks)}"
         )
-    least, order = 0 if isinstance(rank, tuple) else 1, find_group(group).order
+    least, order = 0 if isinstance(rank, tuple) else 1, get_group(group).order
     for index, (terms, inner, side) in enumerate(zip(ranks, channels, kernel_sizes, strict=True)):
         most = full_rank(inner, order, (side, side), sharing)
         if not isinstance(terms, int) or isinstance(terms, bool) or not least <= terms <= most:

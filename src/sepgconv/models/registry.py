@@ -12,7 +12,7 @@ from sepgconv.conv import SHARINGS
 from sepgconv.models.network import Network, check_classes, plain_config
 from sepgconv.models.renaming import current_options
 from sepgconv.symmetry import FiniteGroup
-from sepgconv.symmetry import group as find_group
+from sepgconv.symmetry import group as get_group
 
 Build = TypeVar("Build", bound=Callable[[Any], Network])
 
@@ -210,7 +210,7 @@ def _is_count(value: object) -> bool:
 
 def _group_name(group: str | FiniteGroup) -> str:
     """Return the name that a config can hold for a group."""
-    known = find_group(group.name if isinstance(group, FiniteGroup) else group)
+    known = get_group(group.name if isinstance(group, FiniteGroup) else group)
     if isinstance(group, FiniteGroup) and group != known:
         raise ValueError(
             f"the group {group.name!r} is not the one that this name stands for, so a config could not hold it; "

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sepgconv.symmetry.finite import FiniteGroup
-from sepgconv.symmetry.registry import group as find_group
+from sepgconv.symmetry.registry import group as get_group
 
 
 def pose_division(group: FiniteGroup | str) -> NDArray[np.int64]:
@@ -17,7 +17,7 @@ def pose_division(group: FiniteGroup | str) -> NDArray[np.int64]:
         >>> pose_division("p4")[1]
         array([3, 0, 1, 2])
     """
-    group = find_group(group)
+    group = get_group(group)
     table = np.array(group.table)
     return table[np.array(group.inverses)]
 
@@ -41,7 +41,7 @@ def pixel_permutation(group: FiniteGroup | str, *sides: int) -> NDArray[np.int64
         array([[1, 3],
                [0, 2]])
     """
-    group = find_group(group)
+    group = get_group(group)
     if not group.keeps_grid:
         raise ValueError(
             f"{group.name} has elements that do not take pixels to pixels; its kernels need a basis that can be rotated"

@@ -3,7 +3,7 @@
 import math
 
 from sepgconv.symmetry.finite import FiniteGroup, Matrix
-from sepgconv.symmetry.registry import group as find_group
+from sepgconv.symmetry.registry import group as get_group
 
 # By what the element does to a pixel (y, x), y pointing down; the eight symmetries of the square grid.
 _NAMES: dict[Matrix, str] = {
@@ -34,7 +34,7 @@ def element_names(group: FiniteGroup | str) -> tuple[str, ...]:
         >>> element_names("pm")
         ('identity', 'mirror left-right')
     """
-    return tuple(_NAMES.get(matrix) or _between(matrix) for matrix in find_group(group).matrices)
+    return tuple(_NAMES.get(matrix) or _between(matrix) for matrix in get_group(group).matrices)
 
 
 def _between(matrix: Matrix) -> str:

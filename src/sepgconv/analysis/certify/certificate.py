@@ -18,7 +18,7 @@ from sepgconv.analysis.certify.sizes import UNFIT, sizes
 from sepgconv.analysis.certify.table import certificate_table, verdict
 from sepgconv.analysis.certify.tracing import Call, merge, trace
 from sepgconv.symmetry import FiniteGroup
-from sepgconv.symmetry import group as find_group
+from sepgconv.symmetry import group as get_group
 
 # Relative. Rounding in float64 is far below, faults far above; between them are filters that were made in float32 and
 # are as symmetric as that allows, as those of e2cnn and those of exported networks.
@@ -172,7 +172,7 @@ def certify(
         >>> sepgconv.analysis.certify(ordinary, "p4", (1, 28, 28)).first_fault
         '1'
     """
-    group = find_group(group)
+    group = get_group(group)
     shape = checked_input_shape(input_shape, "certify", feature_maps=True)
     if samples < 2:
         raise ValueError(f"certify: samples must be at least 2, got {samples}")

@@ -9,7 +9,7 @@ from sepgconv._arguments import accept_old_order
 from sepgconv._evaluation import evaluation
 from sepgconv.functional import act
 from sepgconv.symmetry import FiniteGroup
-from sepgconv.symmetry import group as find_group
+from sepgconv.symmetry import group as get_group
 
 
 @accept_old_order("module", "x", "group")
@@ -37,7 +37,7 @@ def equivariance_error(module: nn.Module, group: FiniteGroup | str, x: Tensor) -
         >>> min(errors.values()) > 1e-3
         True
     """
-    group, errors = find_group(group), dict[int, float]()
+    group, errors = get_group(group), dict[int, float]()
     with evaluation(module):
         y = module(x)
         for g in range(1, group.order):
@@ -88,7 +88,7 @@ def answer_changes(
     """
     if len(images) == 0:
         raise ValueError("answer_changes: expected at least one image, got none")
-    group, changed = find_group(group), 0
+    group, changed = get_group(group), 0
     with evaluation(model):
         for batch in images.split(batch_size):
             answers = [model(act(group, g, batch)).argmax(1) for g in range(group.order)]

@@ -12,7 +12,7 @@ from sepgconv.analysis.certify.fields import is_field, wrap
 from sepgconv.analysis.certify.float64_copy import float64_copy
 from sepgconv.analysis.certify.windows import Window, strided_windows
 from sepgconv.symmetry import FiniteGroup
-from sepgconv.symmetry import group as find_group
+from sepgconv.symmetry import group as get_group
 
 # What networks raise on a size that they cannot take.
 UNFIT = (ValueError, RuntimeError, AssertionError, IndexError)
@@ -56,7 +56,7 @@ def sizes(
     """
     if not 1 <= smallest <= largest:
         raise ValueError(f"sizes: expected 1 <= smallest <= largest, got {smallest} and {largest}")
-    group = find_group(group) if group is not None else own_group(model) or find_group("p4")
+    group = get_group(group) if group is not None else own_group(model) or get_group("p4")
     channels = channels or _channels(model)
     twin = float64_copy(model, "sizes").float()  # only the sizes of maps are looked at, so the fastest will do
     exact: list[int] = []

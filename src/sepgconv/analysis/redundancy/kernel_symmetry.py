@@ -6,7 +6,7 @@ from torch import Tensor
 from sepgconv.conv.geometry import planar_size
 from sepgconv.functional import filter_action, pixel_action, transform_kernel
 from sepgconv.symmetry import FiniteGroup, pixel_permutation
-from sepgconv.symmetry import group as find_group
+from sepgconv.symmetry import group as get_group
 
 
 def kernel_invariance(weight: Tensor, group: FiniteGroup | str) -> Tensor:
@@ -37,7 +37,7 @@ def kernel_invariance(weight: Tensor, group: FiniteGroup | str) -> Tensor:
             f"kernel_invariance: expected kernels (out, in, k, k) or (out, in, |G|, k, k), got {tuple(weight.shape)}"
         )
     kernels = weight.detach().double()
-    moved = transform_kernel(kernels, pixel_action(find_group(group), planar_size(weight), device=weight.device))
+    moved = transform_kernel(kernels, pixel_action(get_group(group), planar_size(weight), device=weight.device))
     return _alike(kernels.unsqueeze(1), moved, kept=3).transpose(1, 2)
 
 
@@ -59,7 +59,7 @@ def chance_invariance(group: FiniteGroup | str, size: tuple[int, int]) -> Tensor
         >>> [round(value, 3) for value in expected.tolist()]
         [1.0, 0.111, 0.111, 0.111]
     """
-    pixels = torch.from_numpy(pixel_permutation(find_group(group), *size)).flatten(1)  # (|G|, k * k)
+    pixels = torch.from_numpy(pixel_permutation(get_group(group), *size)).flatten(1)  # (|G|, k * k)
     return (pixels == torch.arange(pixels.shape[1])).double().mean(1)
 
 
@@ -87,7 +87,7 @@ def map_agreement(weight: Tensor, group: FiniteGroup | str) -> Tensor:
         >>> map_agreement(torch.ones(2, 1, 4, 3, 3), "p4").tolist()
         [[1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]]
     """
-    group = find_group(group)
+    group = get_group(group)
     if weight.ndim not in (4, 5) or (weight.ndim == 5 and weight.shape[2] != group.order):
         raise ValueError(
             f"map_agreement: expected filters (out, in, {group.order}, k, k) or (out, in, k, k) for {group.name}, "

@@ -24,7 +24,7 @@ from sepgconv.conv import SEPARABLE, SHARINGS
 from sepgconv.conv.geometry import planar_size
 from sepgconv.nn import GroupConv2d, GroupConvLayer
 from sepgconv.symmetry import FiniteGroup, element_names
-from sepgconv.symmetry import group as find_group
+from sepgconv.symmetry import group as get_group
 
 Convolution = GroupConvLayer | nn.Conv2d
 
@@ -177,8 +177,8 @@ def redundancy(
     settled = settled_copy(model, "redundancy")  # its weights are those that the network answers with
     found = dict(_convolutions(settled))
     groups = {name: layer.group for name, layer in found.items() if not isinstance(layer, nn.Conv2d)}
-    largest = max(groups.values(), key=lambda each: each.order, default=find_group("p1"))
-    planar = find_group(group) if group is not None else largest if largest.order > 1 else find_group("p4m")
+    largest = max(groups.values(), key=lambda each: each.order, default=get_group("p1"))
+    planar = get_group(group) if group is not None else largest if largest.order > 1 else get_group("p4m")
     with_poses = {name: each for name, each in groups.items() if each.order > 1}
     measured = {} if inputs is None else measured_agreement(settled, with_poses, inputs)
     shape = input_shape if input_shape is not None or inputs is None else tuple(inputs.shape[1:])

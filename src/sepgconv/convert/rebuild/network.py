@@ -25,7 +25,7 @@ from sepgconv.convert.rebuild.writing import Plan
 from sepgconv.convert.tracing import Recording
 from sepgconv.nn import Sequential
 from sepgconv.symmetry import FiniteGroup
-from sepgconv.symmetry import group as find_group
+from sepgconv.symmetry import group as get_group
 
 
 @accept_old_order("model", "group", "sharing")
@@ -110,7 +110,7 @@ def equivariant(
     model = copy_network(model, "equivariant")
     refuse_beside_the_code("equivariant", model)
     like = reference_tensor(model)
-    target = Target(find_group(group), sharing, like.device, like.dtype)
+    target = Target(get_group(group), sharing, like.device, like.dtype)
     recording = trace(model, (channels, height, width))
     rewritten = plan(recording, target, global_pool=global_pool)
     if limit is None:
