@@ -288,14 +288,28 @@ def over_relative_poses(weight: Tensor, table: Tensor) -> Tensor:
 
 
 def pose_rows(filters: Tensor, groups: int = 1) -> Tensor:
-    """Put (out, pose, ...) into one axis as maps lie, (pose * out, ...); channel groups come before poses."""
+    """Put (out, pose, ...) into one axis as maps lie, (pose * out, ...); channel groups come before poses.
+
+    Example:
+        >>> import torch
+        >>> filters = torch.arange(4).view(2, 2, 1)  # (out, pose, ...)
+        >>> pose_rows(filters).flatten().tolist()
+        [0, 2, 1, 3]
+    """
     if groups == 1:
         return filters.transpose(0, 1).flatten(0, 1)
     return filters.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 2)
 
 
 def over_poses(values: Tensor, spec: "ConvSpec") -> Tensor:
-    """Repeat values (out,) for every pose, as maps lie."""
+    """Repeat values (out,) for every pose, as maps lie.
+
+    Example:
+        >>> import torch
+        >>> from sepgconv.nn import LiftingConv2d
+        >>> over_poses(torch.arange(3), LiftingConv2d(1, 3, 3, "p2").spec).tolist()
+        [0, 1, 2, 0, 1, 2]
+    """
     if spec.groups == 1:
         return values.repeat(spec.order)
     return pose_rows(values[:, None].expand(-1, spec.order), spec.groups)
@@ -306,7 +320,14 @@ def _bias(bias: Tensor | None, spec: "ConvSpec") -> Tensor | None:
 
 
 def dense_filters(spec: "ConvSpec", bank: Tensor) -> Tensor:
-    """Write F (out, in, |G|, *weight_shape) as filters of one planar convolution, (|G| * out, |G| * in, *size)."""
+    """Write F (out, in, |G|, *weight_shape) as filters of one planar convolution, (|G| * out, |G| * in, *size).
+
+    Example:
+        >>> from sepgconv.nn import GroupConv2d
+        >>> layer = GroupConv2d(2, 3, 3, "p4")
+        >>> dense_filters(layer.spec, layer.weight).shape
+        torch.Size([12, 8, 3, 3])
+    """
     moved = spec.basis.expand(bank, over_poses=True)  # (o, c, h, g, k, l)
     moved = moved.movedim(2, 1).transpose(2, 3)  # (o, h, g, c, k, l)
     return pose_rows(moved, spec.groups).flatten(1, 2)
