@@ -9,6 +9,16 @@ from sepgconv.tasks import RECIPES, TrainingConfig
 SOME = {"model": "gc_p4cnn", "data": "rotmnist"}
 
 
+def test_the_defaults_are_those_of_the_docstring():
+    """Records hold what differs from them: another default would make another run of an old config."""
+    defaults = {f.name: f.default for f in dataclasses.fields(TrainingConfig) if f.default is not dataclasses.MISSING}
+    assert defaults == {
+        "task": "classification", "recipe": "default", "initialisation": "sepgconv", "optimizer": "adam", "lr": 0.01,
+        "momentum": 0.9, "weight_decay": 1e-4, "batch_size": 64, "epochs": 40, "schedule": "cosine", "milestones": (),
+        "gamma": 0.1, "augmentation": "none", "seed": 1, "hold_out": True,
+    }  # fmt: skip
+
+
 def test_the_paper_recipe_is_that_of_table_1():
     config = TrainingConfig.from_recipe("paper", **SOME)
     assert (config.optimizer, config.lr, config.weight_decay, config.batch_size) == ("adam", 0.01, 1e-5, 256)
