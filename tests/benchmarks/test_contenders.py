@@ -52,7 +52,6 @@ def test_reference_resnets_equal_ours(name):
 
 @each("sharing", ["gc", "g"])
 @each("stride", [1, 2])
-@pytest.mark.covering(2)
 def test_the_oracle_equals_the_loops(group, sharing, stride):
     layer = paper.PaperSeparable(2, 3, 3, group.name, sharing=sharing, stride=stride, padding=1).double()
     x = torch.randn(2, 2, group.order, 5, 6, dtype=torch.float64)

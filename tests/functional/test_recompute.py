@@ -90,7 +90,6 @@ def test_without_a_bias(options):
 
 
 @each("wanted", list(itertools.product([False, True], repeat=4)))
-@pytest.mark.covering(1)
 def test_any_of_the_inputs_may_be_frozen(options, wanted):
     leaves = problem("p4", options)
     everything = gradients(convolve("p4", options, *leaves, recompute=True), leaves)
