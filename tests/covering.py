@@ -4,14 +4,21 @@ Most faults show for a value of one parameter or for two values together (D. R. 
 Software Engineering 30, 2004). So a test over layers x groups x options need not run on all of them: with
 `covering(1)` every value of every parameter occurs, with `covering(2)` every pair of values of two parameters does.
 Which cases run is the same every time; `pytest --products` runs all.
+
+Where the cases of a test are many and short, `@each(...)` in place of `@pytest.mark.parametrize(...)` makes one test of
+them: all run, and every one that fails is named.
 """
 
+import functools
+import inspect
 import itertools
 from collections import Counter
-from collections.abc import Generator, Hashable, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
+import torch
 
 Case = Mapping[str, Hashable]  # parameter -> its value
 
@@ -24,6 +31,48 @@ def named(**case: object) -> Generator[None]:
     except BaseException as error:
         error.add_note(f"in the case {', '.join(f'{name}={value!r}' for name, value in case.items())}")
         raise
+
+
+def each(names: str | Sequence[str], rows: Iterable[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Run a test on every row of values, with the same seed; raise what failed, with its row, when all have run.
+
+    The rows share the fixtures of the test.
+
+    Args:
+        names: of the parameters, as for `pytest.mark.parametrize`.
+        rows: a value for one name, a tuple of values for several.
+
+    Raises:
+        ValueError: if there is no row, so that nothing would be tested, or if the test has no such parameter.
+    """
+    names = [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
+    cases = [dict(zip(names, row if len(names) > 1 else (row,), strict=True)) for row in rows]
+
+    def decorate(test: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(test)
+        if not cases or not set(names) <= set(signature.parameters):
+            raise ValueError(f"{test.__name__} needs a row of values, and parameters {names} to take it")
+
+        @functools.wraps(test)
+        def loop(*args: object, **fixtures: object) -> None:
+            failures = list[BaseException]()
+            for case in cases:
+                torch.manual_seed(0)
+                try:
+                    with named(**case):
+                        test(*args, **fixtures, **case)
+                except (Exception, pytest.fail.Exception) as failure:  # noqa: BLE001 (raised when all have run)
+                    failures.append(failure)
+            if len(failures) == 1:
+                raise failures[0]
+            if failures:
+                raise BaseExceptionGroup(f"{len(failures)} of {len(cases)} cases failed", failures)
+
+        kept = [parameter for name, parameter in signature.parameters.items() if name not in names]
+        loop.__dict__["__signature__"] = signature.replace(parameters=kept)  # pytest looks here for fixtures
+        return loop
+
+    return decorate
 
 
 def covering(cases: Sequence[Case], strength: int) -> list[int]:

@@ -14,6 +14,7 @@ from torch import nn
 import sepgconv
 from sepgconv import analysis, convert, testing
 from sepgconv._arguments import accept_old_order, checked_input_shape
+from tests.covering import each
 
 SHAPE = (1, 8, 8)
 X = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(0))
@@ -71,7 +72,7 @@ MOVED = {
 }
 
 
-@pytest.mark.parametrize("name", MOVED)
+@each("name", MOVED)
 def test_the_old_order_works_and_warns(name):
     old, new = MOVED[name]
     with warnings.catch_warnings():
@@ -143,7 +144,7 @@ def test_a_shape_is_that_of_one_input():
     assert checked_input_shape((3, 4, 8, 9), "f", feature_maps=True) == (3, 4, 8, 9)
 
 
-@pytest.mark.parametrize("shape", [(), (8,), (8, 9), (0, 8, 9), (3, 8, -1), (1, 3, 8, 9), (1, 1, 3, 8, 9)])
+@each("shape", [(), (8,), (8, 9), (0, 8, 9), (3, 8, -1), (1, 3, 8, 9), (1, 1, 3, 8, 9)])
 def test_another_shape_is_one_clear_sentence(shape):
     with pytest.raises(ValueError, match=re.escape("f: input_shape must be (channels, height, width), positive")) as e:
         checked_input_shape(shape, "f")
@@ -168,8 +169,8 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (1, 1, 1, 8, 8)])
-@pytest.mark.parametrize("name", CALLS)
+@each("shape", [(8, 8), (1, 1, 1, 8, 8)])
+@each("name", CALLS)
 def test_every_function_checks_the_shape(name, shape, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=rf"^{name}: input_shape must be \(channels, height, width\)"):

@@ -1,12 +1,14 @@
 """Thinned products keep every value and every pair of values, and no more cases than that takes."""
 
+import inspect
 import itertools
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from tests.conftest import pytest_collection_modifyitems
-from tests.covering import covering, named, parameters
+from tests.covering import covering, each, named, parameters
 
 SIZES = [(17, 8), (9, 8, 9), (8, 8, 4, 3), (2, 2, 2, 2, 2)]
 
@@ -54,6 +56,58 @@ def test_a_failure_names_its_case():
     with pytest.raises(AssertionError) as failure, named(kind="a", size=3):
         raise AssertionError
     assert failure.value.__notes__ == ["in the case kind='a', size=3"]
+
+
+class TestEach:
+    def test_all_rows_run_with_one_seed_and_every_failure_names_its_row(self):
+        seen = list[tuple[int, str, float]]()
+
+        @each(("a", "b"), [(1, "x"), (2, "y"), (3, "z")])
+        def fails_on_odd(fixture, a, b):
+            seen.append((a, b, float(torch.rand(()))))
+            if a == 1:
+                pytest.fail(fixture)
+            assert a == 2
+
+        assert list(inspect.signature(fails_on_odd).parameters) == ["fixture"]
+        with pytest.raises(BaseExceptionGroup, match="2 of 3 cases failed") as failure:
+            fails_on_odd(fixture="that")
+        assert [(a, b) for a, b, _ in seen] == [(1, "x"), (2, "y"), (3, "z")]
+        assert len({number for _, _, number in seen}) == 1
+        notes = [raised.__notes__ for raised in failure.value.exceptions]
+        assert notes == [["in the case a=1, b='x'"], ["in the case a=3, b='z'"]]
+
+    def test_one_failure_is_raised_as_it_is(self):
+        @each("a", range(5))
+        def fails_on_four(a):
+            assert a < 4
+
+        with pytest.raises(AssertionError) as failure:
+            fails_on_four()
+        assert failure.value.__notes__ == ["in the case a=4"]
+
+    @each("a", [1, 2])
+    @each("b", (b for b in "xy"))
+    def test_rows_are_multiplied_and_may_be_iterated_again(self, request, a, b):
+        ran = request.node.__dict__.setdefault("ran", [])
+        ran.append((a, b))
+        assert len(ran) < 4 or ran == [(1, "x"), (1, "y"), (2, "x"), (2, "y")]
+
+    def test_a_skip_or_an_interruption_is_that_of_the_whole_test(self):
+        for stop in (pytest.skip.Exception, KeyboardInterrupt):
+
+            @each("a", [1])
+            def stops(a, stop=stop):
+                raise stop
+
+            with pytest.raises(stop):
+                stops()
+
+    @each(("names", "rows"), [("a", []), ("other", [1])])
+    def test_what_would_test_nothing_is_refused(self, names, rows):
+        """Negative control."""
+        with pytest.raises(ValueError, match="needs a row of values, and parameters"):
+            each(names, rows)(lambda a: None)
 
 
 class Item:

@@ -18,6 +18,7 @@ import benchmarks.command
 import experiments.command
 import sepgconv.cli.app
 from experiments import EXPERIMENTS
+from tests.covering import each
 
 ROOT = Path(__file__).parents[1]
 # Those in docs/results are rendered from records, and tested there.
@@ -158,7 +159,7 @@ def test_commands_parse(page):
     assert wrong == {}
 
 
-@pytest.mark.parametrize(
+@each(
     "line",
     [
         "sepgconv train gc_p4cnn --widht 3", "sepgconv train gc_p5cnn", "sepgconv trian", "sepgconv models all",

@@ -1,9 +1,10 @@
 import pytest
 
 from sepgconv._numbers import count, error_percent, hundredths, large, percent, plural
+from tests.covering import each
 
 
-@pytest.mark.parametrize(
+@each(
     ("share", "sentence", "column"),
     [
         (0, "0 %", "0.0 %"), (1e-9, "0 %", "0.0 %"), (0.0002, "< 0.1 %", "< 0.1 %"), (0.0123, "1.2 %", "1.2 %"),
@@ -33,7 +34,7 @@ def test_counts():
     assert [plural(number, "class", "classes") for number in (1, 2)] == ["1 class", "2 classes"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("error", "written"),
     [(None, "-"), (0.0, "0.00 %"), (2.345, "2.35 %"), (0.125, "0.12 %"), (12.5, "12.50 %"), (100.0, "100.00 %"),
      (0.002, "< 0.01 %")],

@@ -4,16 +4,16 @@ import html
 import string
 import unicodedata
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sepgconv._text import Markdown, markdown, shortened, visible
+from tests.covering import each
 
 LITERAL = st.text(st.characters(codec=None))  # every character there is, lone surrogates too
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "shown"),
     [
         ("[red]tag[/x] $x_$ \\alpha :smile:", "[red]tag[/x] $x_$ \\alpha :smile:"),
@@ -54,7 +54,7 @@ def test_markdown_that_is_meant_stays():
     assert markdown(Markdown("**a** [b](c)")) == "**a** [b](c)"
 
 
-@pytest.mark.parametrize("text", ["gc-P4CNN, w 30", "2.43 ± 0.150", "< 0.1 %", "[0.1, 0.2]", "gc_p4cnn", "a & b"])
+@each("text", ["gc-P4CNN, w 30", "2.43 ± 0.150", "< 0.1 %", "[0.1, 0.2]", "gc_p4cnn", "a & b"])
 def test_ordinary_words_are_the_same_in_markdown(text):
     assert markdown(text) == text
 

@@ -10,6 +10,7 @@ from torch import nn
 
 import sepgconv.nn as snn
 from sepgconv.analysis import certify, equivariance_error
+from tests.covering import each
 
 
 class Function(nn.Module):
@@ -58,6 +59,7 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.covering(1)
 def test_every_layer_is_exact_under_every_group(name, group):
     model = network(LAYERS[name](group.name), group=group.name).train()
     certificate = faults(model, group=group, samples=2)
@@ -68,7 +70,7 @@ def test_every_layer_is_exact_under_every_group(name, group):
     assert model.training
 
 
-@pytest.mark.parametrize("pool", [snn.GroupMaxPool, snn.GroupMeanPool])
+@each("pool", [snn.GroupMaxPool, snn.GroupMeanPool])
 def test_maps_and_images_as_output(pool, group):
     lift = snn.LiftingConv2d(3, 4, 3, group)
     for model in (lift, nn.Sequential(lift, pool())):
@@ -300,6 +302,7 @@ SATURATING = {
 
 
 @pytest.mark.parametrize("name", SATURATING)
+@pytest.mark.covering(1)
 def test_large_pixels_are_no_false_alarm(name, group):
     model = network(copy.deepcopy(SATURATING[name]), snn.GroupConv2d(4, 4, 3, group, padding=1), group=group.name)
     certificate = faults(model, group=group, samples=2)
@@ -405,7 +408,7 @@ def infinite():
     return model
 
 
-@pytest.mark.parametrize(
+@each(
     ("model", "options", "sentence"),
     [
         (with_nan, {}, r"1\.running_mean holds values that are not finite"),

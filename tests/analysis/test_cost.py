@@ -14,6 +14,7 @@ from sepgconv.nn import (
     LiftingConv2d,
     SeparableGroupConv2d,
 )
+from tests.covering import each
 
 # theory.md, Rotated MNIST: name, width, parameters, nominal MACs in millions.
 TABLE_1 = [
@@ -42,7 +43,7 @@ def building_blocks(model):
     return sum(layer.pointwise.numel() * layer.group.fft.products for layer in layers if layer.execution == "fourier")
 
 
-@pytest.mark.parametrize(("name", "width", "parameters", "millions"), TABLE_1)
+@each(("name", "width", "parameters", "millions"), TABLE_1)
 def test_figures_of_table_1(name, width, parameters, millions):
     report = cost(sepgconv.create_model(name, width=width), (1, 28, 28))
     assert report.parameters == parameters
@@ -51,7 +52,7 @@ def test_figures_of_table_1(name, width, parameters, millions):
     assert report.uncounted == ()
 
 
-@pytest.mark.parametrize(("name", "width", "parameters", "millions"), TABLE_1)
+@each(("name", "width", "parameters", "millions"), TABLE_1)
 def test_nominal_is_the_sum_of_the_papers_formulas(name, width, parameters, millions):
     c, order = width, 1 if "z2" in name else 4
     total = 26 * 26 * 9 * c * order + 10 * c  # lifting and linear layer
@@ -139,7 +140,7 @@ def row(layer, channels, group):
 
 
 @pytest.mark.parametrize("group", ["p1", "p4", "p4m"])
-@pytest.mark.parametrize("arguments", LAYERS, ids=str)
+@each("arguments", LAYERS)
 @pytest.mark.parametrize("kind", ["full", "g", "gc", "two-step", "depthwise"])
 def test_single_layers(kind, arguments, group):
     c, n, order, k = 3, 5, sepgconv.group(group).order, arguments["kernel_size"]
@@ -271,7 +272,7 @@ def test_a_network_without_parameters():
     assert cost(nn.Sequential(nn.ReLU(), nn.Flatten()), (1, 4, 4)) == CostReport(0, (), ())
 
 
-@pytest.mark.parametrize("shape", [(), (28,), (28, 28), (2, 1, 1, 28, 28), (1, 0, 28), (1, -28, 28)])
+@each("shape", [(), (28,), (28, 28), (2, 1, 1, 28, 28), (1, 0, 28), (1, -28, 28)])
 def test_shapes_that_are_no_pictures_are_refused(shape):
     with pytest.raises(ValueError, match=r"\(channels, height, width\)"):
         cost(sepgconv.create_model("z2cnn", width=2), shape)

@@ -9,6 +9,7 @@ import torch
 from sepgconv.analysis import chance_invariance, kernel_invariance, map_agreement
 from sepgconv.functional import act, group_conv2d, lift_conv2d
 from sepgconv.symmetry import pixel_permutation, pose_division
+from tests.covering import each
 
 
 def cosine(a, b):
@@ -22,7 +23,7 @@ def symmetric(kernels, group):
     return torch.stack([act(group, g, flat) for g in range(group.order)]).mean(0).view_as(kernels)
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 4])
+@each("size", [1, 2, 3, 4])
 def test_invariance_is_that_of_the_loop(group, size, float64):
     weight = torch.randn(2, 3, group.order, size, size)
     found = kernel_invariance(weight, group)

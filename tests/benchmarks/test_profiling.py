@@ -2,12 +2,12 @@
 
 import time
 
-import pytest
 import torch
 from torch.nn import functional as F
 
 from benchmarks import profiling
 from benchmarks.profiling import profile_step, work_of
+from tests.covering import each
 
 DENSE, DEPTHWISE, POINTWISE, PASS, SMALL = (
     "convolutions k x k, dense",
@@ -18,7 +18,7 @@ DENSE, DEPTHWISE, POINTWISE, PASS, SMALL = (
 )
 
 
-@pytest.mark.parametrize(
+@each(
     ("operator", "shapes", "work"),
     [
         ("convolution", [[2, 8, 9, 9], [4, 8, 3, 3]], DENSE),

@@ -10,6 +10,7 @@ from PIL import Image
 
 import sepgconv
 from sepgconv.cli import main
+from tests.covering import each
 
 
 @pytest.fixture
@@ -119,7 +120,7 @@ def test_a_curve_without_real_pictures(certify, tmp_path):
     assert (tmp_path / "new" / "curve.png").stat().st_size > 5000
 
 
-@pytest.mark.parametrize(
+@each(
     ("words", "sentence"),
     [
         (("p4cn",), "did you mean 'p4cnn'"),

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from sepgconv.cli import main
+from tests.covering import each
 
 
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
@@ -129,7 +130,7 @@ def test_version(monkeypatch, capsys):
     assert run(monkeypatch, capsys, "--version")[:2] == (0, f"sepgconv {sepgconv.__version__}\n")
 
 
-@pytest.mark.parametrize(
+@each(
     ("words", "sentence"),
     [
         (("info", "gc_p4cn"), "did you mean 'gc_p4cnn'"),

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import json
 import shutil
 import sys
@@ -10,6 +11,8 @@ import unicodedata
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.covering import each
 
 pytestmark = pytest.mark.usefixtures("as_installed")  # conversion cannot read through checks of annotations
 
@@ -155,39 +158,36 @@ def test_a_run_in_a_folder_whose_name_is_no_utf8(trained, folder, data):
         check(run(*command, path, *more), "r\\udcff/below")
 
 
-@pytest.mark.parametrize("name", [NAME, ENDING, "\udcff"])
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("train", "{}"),
-        ("train", "p4cnn", "--data", "{}"),
-        ("train", "p4cnn", "--recipe", "{}"),
-        ("train", "p4cnn", "--augmentation", "{}"),
-        ("train", "p4cnn", "--initialisation", "{}"),
-        ("train", "p4cnn", "--devices", "{}"),
-        ("evaluate", "{}"),
-        ("predict", "{}", "a.png"),
-        ("analyse", "{}"),
-        ("separate", "{}", "--rank", "1"),
-        ("certify", "{}"),
-        ("certify", "p4cnn", "--width", "2", "--group", "{}"),
-        ("export", "{}", "--to", "conv", "--out", "a.pt2"),
-        ("info", "{}"),
-        ("info", "p4cnn", "--group", "{}"),
-        ("info", "p4cnn", "-o", "{}=1"),
-        ("paper", "{}"),
-        ("experiments", "{}"),
-        ("experiments", "table1", "--only", "{}"),
-        ("experiments", "table1", "--seeds", "{}"),
-        ("experiments", "render", "--results", "{}"),
-        ("models", "{}"),
-        ("data", "{}"),
-        ("demo", "{}"),
-        ("{}",),
-    ],
-    ids=" ".join,
-)
-@pytest.mark.covering(1)
+WRONG = [
+    ("train", "{}"),
+    ("train", "p4cnn", "--data", "{}"),
+    ("train", "p4cnn", "--recipe", "{}"),
+    ("train", "p4cnn", "--augmentation", "{}"),
+    ("train", "p4cnn", "--initialisation", "{}"),
+    ("train", "p4cnn", "--devices", "{}"),
+    ("evaluate", "{}"),
+    ("predict", "{}", "a.png"),
+    ("analyse", "{}"),
+    ("separate", "{}", "--rank", "1"),
+    ("certify", "{}"),
+    ("certify", "p4cnn", "--width", "2", "--group", "{}"),
+    ("export", "{}", "--to", "conv", "--out", "a.pt2"),
+    ("info", "{}"),
+    ("info", "p4cnn", "--group", "{}"),
+    ("info", "p4cnn", "-o", "{}=1"),
+    ("paper", "{}"),
+    ("experiments", "{}"),
+    ("experiments", "table1", "--only", "{}"),
+    ("experiments", "table1", "--seeds", "{}"),
+    ("experiments", "render", "--results", "{}"),
+    ("models", "{}"),
+    ("data", "{}"),
+    ("demo", "{}"),
+    ("{}",),
+]
+
+
+@each(("words", "name"), zip(WRONG, itertools.cycle([NAME, ENDING, "\udcff"])))
 def test_a_word_that_is_wrong_is_shown_as_it_was_typed(words, name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     result = run(*(word.replace("{}", name) for word in words))

@@ -9,6 +9,7 @@ import pytest
 import sepgconv
 from sepgconv.cli import main
 from sepgconv.tasks import RunRecord, TrainingConfig, load_run, train
+from tests.covering import each
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +141,7 @@ def test_a_budget_leaves_layers_as_they_are(separate, trained, tmp_path):
     assert max(ranks) > 0
 
 
-@pytest.mark.parametrize(
+@each(
     ("words", "sentence"),
     [
         (["{run}"], "give a rank, a budget, or both"),

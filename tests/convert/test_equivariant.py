@@ -13,6 +13,7 @@ from sepgconv import nn as snn
 from sepgconv.analysis import cost
 from sepgconv.convert import equivariant
 from sepgconv.testing import assert_equivariant
+from tests.covering import each
 
 
 def lenet():
@@ -350,7 +351,7 @@ REFUSED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@each("name", REFUSED)
 def test_what_cannot_be_converted_is_named(name):
     model, words = REFUSED[name]
     with pytest.raises(ValueError, match=rf"^equivariant: cannot convert {words}"):
@@ -377,7 +378,7 @@ class Depends(nn.Module):
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize(
+@each(
     ("model", "arguments", "words"),
     [
         (

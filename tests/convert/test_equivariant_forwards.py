@@ -8,6 +8,7 @@ from sepgconv.analysis import cost
 from sepgconv.convert import equivariant, to_plain
 from sepgconv.testing import assert_equivariant
 from tests.convert.foreign_forwards import CONVERTED, REFUSED, UNet
+from tests.covering import each
 
 SHAPE = (3, 9, 9)
 
@@ -39,21 +40,12 @@ def take_over(rebuilt, model):
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("name", CONVERTED)
-def test_on_the_trivial_group_it_is_the_network_itself(name):
-    """The oracle of what a rebuilt forward computes: with one element, nothing may change."""
+def test_itself_on_the_trivial_group_and_exact_within_the_budget_and_plain_on_another(name):
     torch.manual_seed(0)
-    model = stir(CONVERTED[name]())
-    rebuilt = equivariant(model, "p1", input_shape=SHAPE)
-    take_over(rebuilt, model)
-    x = torch.randn(3, *SHAPE)
-    torch.testing.assert_close(rebuilt(x), model(x), rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("name", CONVERTED)
-def test_exact_within_the_budget_and_plain(name):
-    torch.manual_seed(0)
-    model, x = CONVERTED[name]().eval(), torch.randn(2, *SHAPE)
+    model, x = stir(CONVERTED[name]()), torch.randn(2, *SHAPE)
+    same = equivariant(model, "p1", input_shape=SHAPE)
+    take_over(same, model)  # the oracle of what a rebuilt forward computes: with one element, nothing may change
+    torch.testing.assert_close(same(x), model(x), rtol=1e-9, atol=1e-9)
     rebuilt = equivariant(model, "p4", sharing="gc", input_shape=SHAPE)
     stir(rebuilt)
     assert rebuilt(x).shape == model(x).shape
@@ -80,7 +72,7 @@ def test_a_u_net_with_padded_resized_and_cropped_skips():
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad:UserWarning")  # of torch, on checkpoints
-@pytest.mark.parametrize("name", REFUSED)
+@each("name", REFUSED)
 def test_what_cannot_be_right_is_refused(name):
     build, words = REFUSED[name]
     with pytest.raises(ValueError, match=words) as caught:

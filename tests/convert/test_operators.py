@@ -17,6 +17,7 @@ from sepgconv.convert.operators import (
     out_of_place,
 )
 from sepgconv.nn import GroupMaxPool, LiftingConv2d, Sequential
+from tests.covering import each
 
 pytestmark = pytest.mark.usefixtures("float64", "unchecked")
 
@@ -57,7 +58,7 @@ def acts_elementwise(name):
     )
 
 
-@pytest.mark.parametrize("name", [row.name for row in OPERATORS if row.kind in ELEMENTWISE_KINDS])
+@each("name", [row.name for row in OPERATORS if row.kind in ELEMENTWISE_KINDS])
 def test_operators_of_numbers_are_so(name):
     assert acts_elementwise(name)
 
@@ -69,7 +70,7 @@ def test_others_are_not(name, monkeypatch):
     assert not acts_elementwise(name)
 
 
-@pytest.mark.parametrize("row", [row for row in OPERATORS if row.layer is not None], ids=lambda row: row.name)
+@each("row", [row for row in OPERATORS if row.layer is not None])
 def test_layers_do_what_their_functions_do(row):
     rank = {"dropout1d": 3, "dropout3d": 5}.get(row.name, 4)
     x = torch.linspace(-3, 3, 64).view(2, 2, *[1] * (rank - 3), 16)
@@ -94,7 +95,7 @@ def test_each_name_and_layer_stands_once():
     assert len(layers) == len(set(layers))
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "targets"),
     [
         ("relu", (F.relu, torch.relu, torch.relu_, "relu", "relu_")),
@@ -108,7 +109,7 @@ def test_all_ways_to_write_an_operator_are_one(name, targets):
     assert {find_operator(target).name for target in targets} == {name}
 
 
-@pytest.mark.parametrize("target", [operator.and_, operator.not_, "zero_", torch.linalg.svd, "__add__", None])
+@each("target", [operator.and_, operator.not_, "zero_", torch.linalg.svd, "__add__", None])
 def test_other_targets_have_no_row(target):
     assert find_operator(target) is None
 

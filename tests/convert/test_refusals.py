@@ -12,6 +12,7 @@ from sepgconv._comparison import largest_difference
 from sepgconv.convert import to_plain
 from sepgconv.convert.plain import layers
 from sepgconv.nn import GroupBatchNorm2d, GroupConv2d, GroupMaxPool, LiftingConv2d, SeparableGroupConv2d, Sequential
+from tests.covering import each
 
 pytestmark = pytest.mark.usefixtures("float64", "unchecked")
 
@@ -41,7 +42,7 @@ def forgets_the_batch(x):
     return x.reshape(int(x.shape[0]), 2, 4, -1).unsqueeze(-1)
 
 
-@pytest.mark.parametrize(
+@each(
     ("code", "sentence"),
     [
         (

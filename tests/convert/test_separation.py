@@ -10,6 +10,7 @@ import sepgconv
 from sepgconv.convert import separate
 from sepgconv.functional import separable_spectrum
 from sepgconv.nn import GroupConv2d, GroupMaxPool, LiftingConv2d, SeparableGroupConv2d
+from tests.covering import each
 
 
 def trained(name="p4cnn", **config):
@@ -125,7 +126,7 @@ def test_any_module_works_and_its_other_parts_stay():
     assert isinstance(alone, SeparableGroupConv2d)
 
 
-@pytest.mark.parametrize(
+@each(
     ("make", "options", "message"),
     [
         (trained, {}, "give a rank, a budget, or both"),

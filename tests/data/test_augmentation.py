@@ -6,10 +6,11 @@ import torch
 
 from sepgconv._rotation import rotate_images
 from sepgconv.data import augmentation, list_augmentations
+from tests.covering import each
 
 
-@pytest.mark.parametrize("name", list_augmentations())
-@pytest.mark.parametrize("shape", [(6, 1, 28, 28), (5, 3, 32, 32), (1, 2, 9, 9)])
+@each("name", list_augmentations())
+@each("shape", [(6, 1, 28, 28), (5, 3, 32, 32), (1, 2, 9, 9)])
 def test_shape_and_dtype_stay_and_the_input_is_not_touched(name: str, shape: tuple[int, ...]):
     images = torch.rand(shape)
     before = images.clone()

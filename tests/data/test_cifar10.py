@@ -28,6 +28,7 @@ from sepgconv.data.cifar10 import (
 )
 from sepgconv.data.download import RemoteFile
 from sepgconv.data.preprocessing import GcnZca, fit_gcn_zca
+from tests.covering import each
 
 Publish = Callable[..., RemoteFile]
 COUNT = 4
@@ -189,7 +190,7 @@ def test_no_other_name_is_admitted(name: str):
         read_batch(f"c{module}\n{attribute}\n.".encode(), "batch", COUNT)
 
 
-@pytest.mark.parametrize(
+@each(
     ("content", "message"),
     [
         (b"", "batch: not a batch of CIFAR-10"),

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from sepgconv.data import Dataset, Split
+from tests.covering import each
 
 
 def split(n: int = 2, classes: int = 2, shape: tuple[int, int, int] = (1, 4, 5)) -> Split:
@@ -16,7 +17,7 @@ def test_length_and_image_shape():
     assert dataset.skipped == ()
 
 
-@pytest.mark.parametrize(
+@each(
     ("images", "labels", "message"),
     [
         (torch.zeros(2, 4, 5), torch.zeros(2, dtype=torch.int64), "expected float32 images of shape"),

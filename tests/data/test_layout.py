@@ -8,6 +8,7 @@ import pytest
 
 from sepgconv.data import Dataset, load_dataset
 from sepgconv.data.part_names import part_of
+from tests.covering import each
 from tests.data.builders import folders, images
 
 
@@ -34,7 +35,7 @@ def test_parts_are_known_by_any_usual_name(tmp_path: Path, train: str, test: str
     assert sizes(load_dataset(str(root))) == [12, 12, 12]
 
 
-@pytest.mark.parametrize("name", ["trained", "contest", "evaluation", "a", "set", "images", ""])
+@each("name", ["trained", "contest", "evaluation", "a", "set", "images", ""])
 def test_other_names_are_no_parts(name: str):
     assert part_of(name) is None
 

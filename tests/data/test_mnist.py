@@ -8,6 +8,7 @@ import pytest
 from numpy import ndarray
 
 from sepgconv.data.mnist import MNIST_FILES, read_idx, read_mnist
+from tests.covering import each
 
 Idx = Callable[[ndarray], bytes]
 
@@ -20,7 +21,7 @@ def test_a_file_is_read_as_it_was_written(tmp_path: Path, idx: Idx):
     assert read_idx(tmp_path / "labels.gz", dimensions=1).tolist() == [7, 1]
 
 
-@pytest.mark.parametrize(
+@each(
     ("content", "message"),
     [
         (b"no gzip", "not a complete gzip file"),

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from sepgconv.data import load_dataset
+from tests.covering import each
 
 
 def arrays_of(**change: object) -> dict[str, object]:
@@ -77,7 +78,7 @@ def test_images_are_scaled_on_demand(tmp_path: Path):
     torch.testing.assert_close(dataset.train.images, torch.full_like(dataset.train.images, 0.2))
 
 
-@pytest.mark.parametrize(
+@each(
     ("change", "message"),
     [
         (

@@ -11,6 +11,7 @@ import torch
 from numpy import ndarray
 
 from sepgconv.data import Dataset, load_dataset
+from tests.covering import each
 
 Arrays = dict[str, object]
 
@@ -147,7 +148,7 @@ def test_arrays_that_look_like_images_are_not_passed_over_in_silence(tmp_path: P
     load(tmp_path, **PLAIN, train_index=np.arange(40))  # no images
 
 
-@pytest.mark.parametrize(
+@each(
     ("change", "message"),
     [
         ({"x_val": x(6)}, "missing the labels that belong to x_val"),

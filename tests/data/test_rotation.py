@@ -8,10 +8,11 @@ from scipy import ndimage
 from sepgconv import _rotation
 from sepgconv._rotation import rotate_images
 from sepgconv.data.rotation import random_angles
+from tests.covering import each
 
 
-@pytest.mark.parametrize("side", [5, 8])
-@pytest.mark.parametrize("turns", [-1, 0, 1, 2, 3])
+@each("side", [5, 8])
+@each("turns", [-1, 0, 1, 2, 3])
 def test_quarter_turns_are_those_of_torch(side: int, turns: int):
     images = torch.rand(3, 2, side, side, dtype=torch.float64)
     turned = rotate_images(images, torch.full((3,), turns * math.pi / 2, dtype=torch.float64))

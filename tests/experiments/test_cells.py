@@ -1,15 +1,14 @@
 import dataclasses
 import json
 
-import pytest
-
 from experiments import Cell
 from experiments.cells import fingerprint, row_fingerprint, with_seed
+from tests.covering import each
 
 CELL = Cell(model="gc_p4cnn", model_config={"width": 30})
 
 
-@pytest.mark.parametrize(
+@each(
     "change",
     [
         {"model": "g_p4cnn"},
@@ -22,7 +21,6 @@ CELL = Cell(model="gc_p4cnn", model_config={"width": 30})
         {"initialisation": "sepgconv"},
         {"initialisation": "separated"},
     ],
-    ids=str,
 )
 def test_whatever_changes_the_numbers_changes_cell_and_row(change):
     other = dataclasses.replace(CELL, **change)

@@ -7,6 +7,7 @@ import pytest
 from experiments import EXPERIMENTS, append_record, read_records
 from experiments.__main__ import main
 from experiments.command import parse_seeds
+from tests.covering import each
 
 TRIAL = ("--data", "rotated_digits", "--images", 60, "--epochs", 1, "--seeds", 1, "--only", "gc_p4cnn-w10")
 
@@ -155,7 +156,7 @@ def test_long_cells_can_be_left_out(paper):
     assert 5 < int(sentence.split()[0]) < 20
 
 
-@pytest.mark.parametrize(
+@each(
     ("words", "sentence"),
     [
         (("tabel1",), "did you mean 'table1'"),
@@ -197,7 +198,7 @@ def test_seeds(text, found):
     assert parse_seeds(text) == found
 
 
-@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "3-1", "1.5"])
+@each("text", ["", "a", "1-", "-1", "3-1", "1.5"])
 def test_what_are_no_seeds(text):
     with pytest.raises(ValueError, match="--seeds"):
         parse_seeds(text)

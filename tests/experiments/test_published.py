@@ -5,6 +5,7 @@ import pytest
 from experiments import EXPERIMENTS, find_experiment
 from experiments.figure3 import IMAGES, IMAGES_ROWS, NETWORKS, WIDTH_ROWS
 from sepgconv import create_model
+from tests.covering import each
 
 PARAMETERS = {
     ("z2cnn", 20): 25_210,
@@ -78,13 +79,13 @@ def test_table_2_has_both_augmentations():
     assert {cell.config.epochs for cell in cells} == {300}
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@each("name", EXPERIMENTS)
 def test_every_cell_can_be_told_from_the_others_by_its_label(name):
     cells = EXPERIMENTS[name].cells()
     assert len({cell.label for cell in cells}) == len({cell.fingerprint for cell in cells}) == len(cells)
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@each("name", EXPERIMENTS)
 def test_at_least_three_seeds(name):
     assert len(EXPERIMENTS[name].seeds) >= 3
 

@@ -13,6 +13,7 @@ from experiments import store as store_module
 from experiments.cells import with_seed
 from experiments.runner import damage
 from sepgconv._files import values_digest
+from tests.covering import each
 
 CELL = Cell(model="gc_p4cnn", model_config={"width": 30})
 
@@ -89,8 +90,9 @@ DAMAGES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("reason", DAMAGES)
+@each("reason", DAMAGES)
 def test_a_damaged_line_is_named_and_left_out_and_its_cell_runs_again(reason, file, record):
+    file.unlink(missing_ok=True)
     for seed in (1, 2, 3):
         append_record(file, record(with_seed(CELL, seed)))
     lines = file.read_bytes().splitlines()

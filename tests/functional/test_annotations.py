@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from sepgconv import functional
+from tests.covering import each
 
 X, IMAGE = torch.zeros(1, 2, 4, 5, 5), torch.zeros(1, 2, 5, 5)
 POINTWISE, GC = torch.zeros(3, 2, 4), torch.zeros(3, 3, 3)
 
 
-@pytest.mark.parametrize(
+@each(
     "call",
     [
         lambda: functional.lift_conv2d(X, torch.zeros(3, 2, 3, 3), "p4"),

@@ -14,7 +14,7 @@ from sepgconv.functional import (
     lift_conv2d,
     separable_group_conv2d,
 )
-from tests.covering import named
+from tests.covering import each, named
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -260,7 +260,7 @@ MISFITS = [
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize(("kind", "which", "shape"), MISFITS, ids=str)
+@each(("kind", "which", "shape"), MISFITS)
 def test_weights_that_do_not_fit_are_refused(kind, which, shape):
     problem = Problem(kind, "p4", (5, 5), (2, 2))
     problem.weights[which] = torch.randn(shape)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import sepgconv
 from sepgconv.functional import Geometry, conv_geometry
 from sepgconv.symmetry import D2
-from tests.covering import named
+from tests.covering import each, named
 
 FOUR_TURNS = sepgconv.group("p4")
 
@@ -72,7 +72,7 @@ def test_unequal_sides_are_refused_under_quarter_turns_only(group):
                 conv_geometry(group, **arguments)
 
 
-@pytest.mark.parametrize(
+@each(
     ("arguments", "message"),
     [
         ({"kernel_size": 2, "padding": "same"}, "padding='same' with the even kernel (2, 2) would pad one side more"),
@@ -91,7 +91,6 @@ def test_unequal_sides_are_refused_under_quarter_turns_only(group):
         ({"kernel_size": 3, "padding_mode": "zero"}, "unknown padding_mode 'zero'; did you mean 'zeros'?"),
         ({"kernel_size": 3, "padding_mode": "reflection"}, "did you mean 'reflect'?"),
     ],
-    ids=str,
 )
 @pytest.mark.usefixtures("unchecked")
 def test_refusals(arguments, message):

@@ -23,7 +23,7 @@ from sepgconv.functional import (
 from sepgconv.ops import gc_conv
 from sepgconv.ops.rank import add_terms, gather_bias, gather_filters, repeat_terms, spread_bias, spread_filters
 from sepgconv.ops.reference import group_conv2d_reference, separable_group_conv2d_reference
-from tests.covering import named
+from tests.covering import each, named
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -243,7 +243,7 @@ MISFITS = [
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize(("sharing", "pointwise", "depthwise", "which"), MISFITS, ids=str)
+@each(("sharing", "pointwise", "depthwise", "which"), MISFITS)
 def test_factors_that_do_not_fit_are_refused(sharing, pointwise, depthwise, which):
     with pytest.raises(ValueError, match=f"separable_group_conv2d: expected {which} .*, got"):
         separable_group_conv2d(

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 import sepgconv
 from sepgconv.functional import NormRelu, group_batch_norm, separable_group_conv2d
-from tests.covering import named
+from tests.covering import each, named
 
 pytestmark = [
     pytest.mark.usefixtures("float64"),
@@ -89,8 +89,7 @@ def test_without_a_bias(options):
     torch.testing.assert_close(*found, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("wanted", list(itertools.product([False, True], repeat=4)), ids=str)
-@pytest.mark.covering(1)
+@each("wanted", list(itertools.product([False, True], repeat=4)))
 def test_any_of_the_inputs_may_be_frozen(options, wanted):
     leaves = problem("p4", options)
     everything = gradients(convolve("p4", options, *leaves, recompute=True), leaves)
@@ -317,7 +316,7 @@ class TestDerivativesOfEveryKind:
             torch.testing.assert_close(found[i], torch.func.grad(loss)(others[0], picture), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+@each("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_other_precisions_are_close_to_double(options, dtype):
     leaves = problem("p4m", options)
     expected = gradients(convolve("p4m", options, *leaves), leaves)
@@ -387,7 +386,7 @@ class TestNormAndReluBefore:
         torch.testing.assert_close([found, *ours], [expected, *theirs], rtol=1e-11, atol=1e-11)
         torch.testing.assert_close(gradients(found, leaves), gradients(expected, leaves), rtol=1e-9, atol=1e-9)
 
-    @pytest.mark.parametrize("given", [(True, False), (False, True), (False, False)], ids=str)
+    @each("given", [(True, False), (False, True), (False, False)])
     def test_scale_and_shift_may_be_missing(self, options, given):
         x, *others = problem("p4", options)
         affine = [p if there else None for p, there in zip(self.parameters()[0], given, strict=True)]

@@ -16,6 +16,7 @@ from sepgconv.functional import act
 from sepgconv.interop.e2cnn.dropout import FieldDropout
 from sepgconv.interop.e2cnn.layers import RULES
 from sepgconv.testing import assert_equivariant
+from tests.covering import each
 
 # e2cnn 0.2.3 indexes with bytes where it builds a basis.
 pytestmark = pytest.mark.filterwarnings("ignore:indexing with dtype torch.uint8:UserWarning:e2cnn")
@@ -419,7 +420,7 @@ def problem(e2cnn, name):
     }[name]()  # fmt: skip
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "words"),
     [
         ("C8", r"0 \(R2Conv\) is of the space 8-Rotations, which has a rotation by less than 90 degrees or a slanted"),

@@ -9,6 +9,7 @@ import sepgconv
 from sepgconv._gspaces import ElementMatching, match_elements, match_group
 from sepgconv.analysis.certify.fields import field_action
 from sepgconv.functional import act
+from tests.covering import each
 
 # e2cnn 0.2.3 indexes with bytes where it builds a basis.
 pytestmark = pytest.mark.filterwarnings("ignore:indexing with dtype torch.uint8:UserWarning:e2cnn")
@@ -39,7 +40,7 @@ LARGER = {
 
 
 @pytest.mark.parametrize("name", ["p2", "p4", "pm", "p4m"])
-@pytest.mark.parametrize("larger", LARGER)
+@each("larger", LARGER)
 def test_elements_of_larger_spaces(e2cnn, name, larger):
     space, group = LARGER[larger](e2cnn[0]), sepgconv.group(name)
     matching = match_elements(space, group)

@@ -12,6 +12,7 @@ from sepgconv.analysis import cost
 from sepgconv.functional import separate_kernel
 from sepgconv.models import RotMNISTCNN, RotMNISTCNNConfig, separable_name
 from sepgconv.nn import GroupConv2d, SeparableGroupConv2d
+from tests.covering import each
 
 SEPARABLE = ("g_p4cnn", "gc_p4cnn", "g_p4m_resnet44", "gc_p4m_resnet44")
 MIXED = (0, 2, 1, 3, 0, 4)
@@ -155,7 +156,7 @@ def test_compiled_for_inference(stirred_model, name):
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize(
+@each(
     ("rank", "message"),
     [
         (0, r"convolution 1 of 6 must be an integer from 1 to 9, its full rank, got 0"),
@@ -174,7 +175,6 @@ def test_compiled_for_inference(stirred_model, name):
         ([1, 1, 1, 1, True, 1], "convolution 5 of 6 .*got True"),
         ([1, 1, 1, "1", 1, 1], "convolution 4 of 6 .*got '1'"),
     ],
-    ids=repr,
 )
 def test_ranks_that_there_are_not_are_refused(rank, message):
     with pytest.raises(ValueError, match=f"RotMNISTCNN: .*{message}"):

@@ -11,6 +11,7 @@ from torch import nn
 import sepgconv
 from sepgconv import nn as layers
 from sepgconv.models import MODELS, Network, list_models, model_entry, rebuild_model, register_model
+from tests.covering import each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +108,7 @@ def test_the_command_line_knows_it(monkeypatch, capsys):
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize(
+@each(
     ("name", "options", "message"),
     [
         ("p4cnn", {}, "the name 'p4cnn' is taken .group CNN."),

@@ -11,7 +11,7 @@ import sepgconv
 from sepgconv.models import MODELS, Network, group_convolution, model_entry
 from sepgconv.symmetry import GROUPS, planar_group
 from sepgconv.symmetry.planar import LEFT_RIGHT
-from tests.covering import named
+from tests.covering import each, named
 
 NAMES = (
     "z2cnn",
@@ -103,7 +103,7 @@ def test_weights_are_random_and_follow_the_seed():
     assert not torch.equal(weights(0), weights(1))
 
 
-@pytest.mark.parametrize("group", sorted(GROUPS))
+@each("group", sorted(GROUPS))
 def test_a_group_or_its_name(group):
     by_name = sepgconv.create_model("gc_p4cnn", width=2, group=group)
     by_value = sepgconv.create_model("gc_p4cnn", width=2, group=sepgconv.group(group))
@@ -145,7 +145,7 @@ def test_an_unknown_name_lists_all():
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize(
+@each(
     ("name", "config", "message"),
     [
         ("gc_p4cnn", {"widht": 3}, "option.*'widht'.*'width'"),
@@ -183,10 +183,9 @@ def test_sizes_are_positive_integers(option):
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize(
+@each(
     "value",
     [3, None, (1, 2), (1, 2, 3, 4), (1, 2, 0), (1, 2, -3), (1, 2, 2.5), (True, 2, 3), (1, None, 3), "123", ("1", "2")],
-    ids=str,
 )
 def test_widths_are_three_positive_integers(value):
     with pytest.raises(ValueError, match="widths"):

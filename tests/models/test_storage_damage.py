@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import sepgconv
+from tests.covering import each
 
 FILES = ["config.json", "model.safetensors"]
 
@@ -30,7 +31,7 @@ def test_a_missing_folder_is_named(tmp_path):
         sepgconv.load(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize(
+@each(
     "content",
     [
         b"",
@@ -45,7 +46,6 @@ def test_a_missing_folder_is_named(tmp_path):
         b"[" * 100_000,
         pickle.dumps({"name": "gc_p4cnn"}),
     ],
-    ids=["empty", "cut", "list", "text", "null", "no keys", "no config", "config 3", "no text", "nested", "pickle"],
 )
 def test_a_damaged_config_is_named(saved, content):
     _, folder = saved
@@ -144,7 +144,7 @@ def test_weights_that_do_not_fit_the_config_are_refused(saved, stirred_model, ch
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize(
+@each(
     ("config", "message"),
     [
         ({"format": 2, "name": "gc_p4cnn", "config": {}}, "format 2.*update"),

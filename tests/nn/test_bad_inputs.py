@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import sepgconv
 from sepgconv.testing import TOLERANCE
-from tests.covering import named
+from tests.covering import each, named
 
 from .conftest import CONVOLUTIONS, OTHERS
 
@@ -154,7 +154,7 @@ def test_layers_are_built_in_floating_point_types(layer):
                 build(**layer.options, **arguments, dtype=dtype)
 
 
-@pytest.mark.parametrize("eps", [0, 0.0, -1e-5, float("nan"), float("inf"), None, "1e-5", True], ids=repr)
+@each("eps", [0, 0.0, -1e-5, float("nan"), float("inf"), None, "1e-5", True])
 def test_batch_norm_needs_an_eps_in_training(eps):
     for name in ["p1", "p4"]:
         with named(name=name):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sepgconv.symmetry import C2, C4, D1, FiniteGroup
+from tests.covering import each
 
 
 def elements(group):
@@ -81,7 +82,7 @@ IDENTITY, TURN, HALF, BACK = C4.matrices
 LOOP = ((0, 1, 2, 3, 4), (1, 0, 3, 4, 2), (2, 4, 0, 1, 3), (3, 2, 4, 0, 1), (4, 3, 1, 2, 0))
 
 
-@pytest.mark.parametrize(
+@each(
     ("changes", "message"),
     [
         ({"table": ((0, 1, 2, 3), (1, 1, 3, 0), (2, 3, 0, 1), (3, 0, 1, 2))}, "row of the Cayley table must permute"),
@@ -97,7 +98,6 @@ LOOP = ((0, 1, 2, 3, 4), (1, 0, 3, 4, 2), (2, 4, 0, 1, 3), (3, 2, 4, 0, 1), (4, 
         ({"irreps": ()}, "irreps"),
         ({"table": (), "matrices": (), "irreps": ()}, "Cayley table"),
     ],
-    ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
 )
 def test_refuses_what_is_no_group(changes, message):
     with pytest.raises(ValueError, match=message):

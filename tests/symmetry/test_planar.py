@@ -6,6 +6,7 @@ import torch
 import sepgconv
 from sepgconv.functional import act
 from sepgconv.symmetry import C1, C2, C4, CM, CMM, D1, D2, D4, GROUPS, list_groups, planar_group, register_group
+from tests.covering import each
 
 POINT_GROUPS = {"p1": C1, "p2": C2, "p4": C4, "pm": D1, "pmm": D2, "p4m": D4}
 ORDERS = {"p1": 1, "p2": 2, "p4": 4, "pm": 2, "pmm": 4, "p4m": 8}
@@ -35,7 +36,7 @@ def test_a_group_comes_back_as_it_is(group):
     assert sepgconv.group(group) is group
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "nearest"),
     [
         ("P4", "p4"),

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from sepgconv.tasks import RECIPES, TrainingConfig
+from tests.covering import each
 
 SOME = {"model": "gc_p4cnn", "data": "rotmnist"}
 
@@ -110,7 +111,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in BAD.items() for value in values])
+@each(("key", "value"), [(key, value) for key, values in BAD.items() for value in values])
 def test_a_bad_value_is_refused_in_one_sentence(key, value):
     with pytest.raises(ValueError, match=rf"^{key} must be .+, got ") as caught:
         TrainingConfig.from_dict({**SOME, key: value})

@@ -13,6 +13,7 @@ from sepgconv._files import write_json
 from sepgconv.tasks import RunRecord, load_run, read_history, train
 from sepgconv.tasks.checkpoint import AtomicCheckpointIO
 from sepgconv.tasks.folder import RunFolder
+from tests.covering import each
 
 RESULTS = ["metrics.csv", "curves.png", "preprocessing.safetensors", "model/config.json", "model/model.safetensors"]
 READ = ["config.json", "record.json", "checkpoints/last.ckpt", *(name for name in RESULTS if name != "curves.png")]
@@ -130,7 +131,7 @@ def test_a_checkpoint_of_another_structure_is_one_sentence(run, config, bars, ke
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "value"),
     [
         ("classes", [1, 2, 3]),
@@ -158,10 +159,10 @@ def test_a_checkpoint_of_another_structure_is_one_sentence(run, config, bars, ke
         ("unheard", 1),
     ],
 )
-@pytest.mark.parametrize("sealed", [True, False])
-def test_a_record_of_other_types_is_one_sentence(run, name, value, sealed):
+@each("sealed", [True, False])
+def test_a_record_of_other_types_is_one_sentence(run, undisturbed, name, value, sealed):
     path = run / "record.json"
-    values = {**json.loads(path.read_text()), name: value}
+    values = {**json.loads((undisturbed.folder / "record.json").read_text()), name: value}
     del values["sha256"]
     write_json(path, values) if sealed else path.write_text(json.dumps(values))
     with pytest.raises(ValueError, match=rf"record\.json is not a run's record: .*{name if name != 'unheard' else ''}"):

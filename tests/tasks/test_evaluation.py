@@ -6,6 +6,7 @@ from torch import nn
 
 from sepgconv.data import Split
 from sepgconv.tasks import evaluate, load_run
+from tests.covering import each
 
 
 class Brightest(nn.Module):
@@ -25,8 +26,8 @@ def pixels(labels, brightest):
     return Split(images, torch.tensor(labels))
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 100])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@each("batch_size", [1, 3, 100])
+@each("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_the_error_is_the_share_of_wrong_classes_in_percent(batch_size, dtype):
     assert evaluate(Brightest(dtype), pixels([0, 1, 2, 3, 3], [0, 1, 2, 3, 0]), batch_size=batch_size) == 20.0
 

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from sepgconv.tasks import LostProcessError, devices, is_main_process, read_history, train
 from sepgconv.tasks.processes import together
+from tests.covering import each
 
 NUMBERS = {"RANK": "3", "LOCAL_RANK": "1", "SLURM_PROCID": "1", "SLURM_NTASKS": "8", "JSM_NAMESPACE_RANK": "1"}
 TIME = 90  # seconds for processes to begin on a busy machine
@@ -75,7 +76,7 @@ def test_half_of_what_a_launcher_sets_is_refused(tmp_path, config, bars, monkeyp
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("wanted", [9999999, "9999999", 5, 0, -1, "-1", "0", "abc", "1.5", "0,1", "", "4x", [0, 1]])
+@each("wanted", [9999999, "9999999", 5, 0, -1, "-1", "0", "abc", "1.5", "0,1", "", "4x", [0, 1]])
 def test_devices_that_there_are_not_are_refused_before_anything_starts(wanted, monkeypatch):
     monkeypatch.setattr(devices, "_cores", lambda: 4)
     with pytest.raises(ValueError, match=r"^cannot train with devices=.* a number of processes from 1 to 4 \(this"):
