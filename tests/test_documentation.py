@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import importlib.util
 import io
 import re
 import shlex
@@ -110,6 +111,8 @@ def complaint(line, mention=False):
         return complaint_of_typer(experiments.command.app, words[3:])
     if words[:3] == ["python", "-m", "benchmarks"]:
         return complaint_of_typer(benchmarks.command.app, words[3:])
+    if words[:2] == ["python", "-m"] and words[2:] and words[2].startswith("tools."):
+        return complaint_of_argparse(words[2], words[3:])
     if words[0] == "python":
         return None if (ROOT / words[1]).is_file() else f"there is no file {words[1]}"
     if words[:2] == ["pip", "install"]:
@@ -119,6 +122,18 @@ def complaint(line, mention=False):
         unknown = [word for word in words[1:] if "=" not in word and word not in targets_of_make()]
         return f"make has no target {', '.join(unknown)}" if unknown or len(words) == 1 else None
     return f"no rule for {words[0]!r} in this test"
+
+
+def complaint_of_argparse(module, words):
+    if importlib.util.find_spec(module) is None:
+        return f"there is no module {module}"
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            importlib.import_module(module).command_line().parse_args(words)
+    except SystemExit:
+        return said.getvalue()
+    return None
 
 
 def complaint_of_typer(app, words):
@@ -165,6 +180,7 @@ def test_commands_parse(page):
         "sepgconv train gc_p4cnn --widht 3", "sepgconv train gc_p5cnn", "sepgconv trian", "sepgconv models all",
         "sepgconv export RUN --to jpeg --out x", "sepgconv evaluate", "make dmeo", "pip install '.[trian]'",
         "python -m experiments table9", "python -m benchmarks --qick", "python docs/nothing.py", "ls",
+        "python -m tools.broken_code --onyl bias-once",
     ],
 )  # fmt: skip
 def test_a_command_that_is_wrong_is_seen(line):

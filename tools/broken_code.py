@@ -208,13 +208,19 @@ def chosen(names: Sequence[str]) -> list[Mutation]:
     return [known[name] for name in names] or list(MUTATIONS)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0 where every mutation that was asked for is caught."""
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.broken_code", description=str(__doc__).split("\n")[0])
     parser.add_argument("--list", action="store_true", help="show the mutations and where they are, and run nothing")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="this mutation; may be repeated")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the verdicts here; those that it has are kept")
     parser.add_argument("--likely", action="store_true", help="run the tests only that are likely to catch a fault")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 where every mutation that was asked for is caught."""
+    parser = command_line()
     given = parser.parse_args(arguments)
     try:
         mutations = chosen(given.only)

@@ -157,14 +157,20 @@ def _commit(checkout: Path) -> str:
     return done.stdout.strip()
 
 
-def main() -> None:
-    """Run the command line."""
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.paired_bench", description=__doc__)
     parser.add_argument("old", type=Path, nargs="?", help="checkout of the version before")
     parser.add_argument("--new", type=Path, default=ROOT, help="checkout of the version after; this one by default")
     parser.add_argument("--seconds", type=float, default=12.0, help="for each case")
     parser.add_argument("--json", type=Path, help="where to keep the figures")
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = command_line()
     options = parser.parse_args()
     if options.work:
         work()

@@ -74,8 +74,8 @@ CONVOLUTION = (
         "    return None if bias is None else torch.cat([bias, bias.new_zeros((order - 1) * len(bias))])",
         "nn/test_convolution.py",
         also=Site(
-            "return values.repeat(spec.order) if spec.groups == 1",
-            "return torch.cat([values, values.new_zeros((spec.order - 1) * len(values))]) if spec.groups == 1",
+            "        return values.repeat(spec.order)\n",
+            "        return torch.cat([values, values.new_zeros((spec.order - 1) * len(values))])\n",
         ),
     ),
     mutation(
@@ -165,7 +165,7 @@ CONVOLUTION = (
         "",
         "functional/test_recompute.py",
         "nn/test_modes.py",
-        also=Site("not exporting and not casts(device) and x.numel() > 0", "not exporting and x.numel() > 0"),
+        also=Site("not traced and not casts(device) and x.numel() > 0", "not traced and x.numel() > 0"),
     ),
     mutation(
         "half-in-autocast",

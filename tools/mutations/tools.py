@@ -166,7 +166,7 @@ FILES_AND_TRAINING = (
         "the errors of a record are numbers of images, not percent",
         'return {"error": 100 * wrong / images}',
         'return {"error": wrong / images}',
-        "tasks/test_train.py",
+        "tasks/test_tasks.py",
     ),
     mutation(
         "deviation",
