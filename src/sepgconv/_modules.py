@@ -119,6 +119,8 @@ def copy_network(model: nn.Module, caller: str, *, instead: Mapping[int, Any] | 
             if _wrapper(part) is not None:
                 memo[id(part)] = copy.deepcopy(unwrap(part, caller), memo)
         twin = copy.deepcopy(model, memo)
+    # What `copy.deepcopy` raises: torch of tensors that are no leaves, Python of what cannot be pickled, a module of
+    # users in a `__deepcopy__` that is not written yet.
     except (RuntimeError, TypeError, AttributeError, NotImplementedError) as error:
         raise ValueError(f"{caller}: {type(model).__name__} cannot be copied with copy.deepcopy ({error})") from error
     for path, part in twin.named_modules():

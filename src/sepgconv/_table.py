@@ -94,7 +94,7 @@ class Printed:
 
     def _printed_parts(self) -> Sequence[Table | str]:
         """Return what is printed, in order: tables, and sentences between them."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: what is printed is all that a subclass adds
 
     def __str__(self) -> str:
         parts = (table_as_text(part) if isinstance(part, Table) else visible(part) for part in self._printed_parts())

@@ -2,7 +2,7 @@
 
 import warnings
 
-from sepgconv.symmetry import *  # noqa: F403
+from sepgconv.symmetry import *  # noqa: F403 (the old name hands on every public name of the new one)
 from sepgconv.symmetry import __all__ as __all__
 
 warnings.warn(

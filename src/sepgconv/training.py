@@ -2,7 +2,7 @@
 
 import warnings
 
-from sepgconv.tasks import *  # noqa: F403
+from sepgconv.tasks import *  # noqa: F403 (the old name hands on every public name of the new one)
 from sepgconv.tasks import __all__ as __all__
 
 warnings.warn(

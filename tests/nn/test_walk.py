@@ -5,8 +5,6 @@ from pathlib import Path
 
 import torch
 
-ROOT_NAME = "sepgconv"
-
 
 def walk(run, root):
     """Run something and return the files of the package in the order in which calls entered them from another one."""

@@ -4,8 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
 import sepgconv
+from sepgconv.functional import lift_conv2d
 from sepgconv.symmetry import element_names, filter_permutation, pixel_permutation, pose_division
 
 SQUARES = [(1, 1), (2, 2), (3, 3), (4, 4), (7, 7)]
@@ -71,3 +73,14 @@ def test_what_is_no_group_is_refused(name):
     for call in (pose_division, element_names, lambda group: filter_permutation(group, 3, 3)):
         with pytest.raises(ValueError, match="unknown group"):
             call(name)
+
+
+def test_a_kernel_too_large_for_a_table_is_one_sentence():
+    """Also on the way of a call, whose tensors take no memory here; one pixel has its table."""
+    side = 2**14
+    with pytest.raises(ValueError, match=f"a kernel of {side} x {side} pixels is too large for a table"):
+        pixel_permutation("p4", side, side)
+    large = torch.zeros(1, 1, 1, 1).expand(1, 1, side, side)
+    with pytest.raises(ValueError, match=f"a kernel of {side} x {side} pixels is too large for a table"):
+        lift_conv2d(large, large, "p4")
+    assert pixel_permutation("p4", 1, 1).shape == (4, 1, 1)

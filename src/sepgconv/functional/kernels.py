@@ -12,8 +12,6 @@ from sepgconv.ops.checks import NUMBERS, check_operands, check_tensor, check_wei
 from sepgconv.symmetry import FiniteGroup, basis
 from sepgconv.symmetry import group as get_group
 
-MOST_PIXELS = 2**26  # of a planar kernel; far more than one that learns
-
 
 def pose_action(group: FiniteGroup | str, *, device: torch.device | str | None = None) -> Int[Tensor, "g g"]:
     """Return the table by which `transform_kernel` moves weights over poses (..., pose).
@@ -35,7 +33,7 @@ def pixel_action(
         >>> pixel_action("p2", (1, 3))[1]  # a half turn
         tensor([[2, 1, 0]])
     """
-    return basis.pixel_action(get_group(group), _grid(size), device=device)
+    return basis.pixel_action(get_group(group), as_pair(size, "size", least=1), device=device)
 
 
 def filter_action(
@@ -47,14 +45,7 @@ def filter_action(
         >>> filter_action("p4", (3, 3)).shape
         torch.Size([4, 4, 3, 3])
     """
-    return basis.filter_action(get_group(group), _grid(size), device=device)
-
-
-def _grid(size: tuple[int, int]) -> tuple[int, int]:
-    height, width = as_pair(size, "size", least=1)
-    if height * width > MOST_PIXELS:
-        raise ValueError(f"a kernel of {height} x {width} pixels is too large for a table of its pixels")
-    return height, width
+    return basis.filter_action(get_group(group), as_pair(size, "size", least=1), device=device)
 
 
 def transform_kernel(weight: Float[Tensor, "o ..."], action: Int[Tensor, "g ..."]) -> Float[Tensor, "o g ..."]:

@@ -130,11 +130,11 @@ class Network(nn.Module):
         Raises:
             ValueError: no images of this network, or too small ones.
         """
-        raise NotImplementedError  # abstract
+        raise NotImplementedError  # abstract: each family has its own; `forward` and the heads are shared
 
     def pool_features(self, maps: Tensor) -> Tensor:
         """Return what the classifier reads of the maps of `forward_features`: (batch, num_features)."""
-        raise NotImplementedError  # abstract
+        raise NotImplementedError  # abstract: each family has its own; `forward` and the heads are shared
 
     def forward_head(self, maps: Tensor, pre_logits: bool = False) -> Tensor:
         """Return the logits, or what the classifier reads.

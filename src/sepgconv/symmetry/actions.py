@@ -1,10 +1,14 @@
 """Integer tables of how a group moves poses, pixels and filters; derived from its matrices and Cayley table."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from sepgconv.symmetry.finite import FiniteGroup
 from sepgconv.symmetry.registry import group as get_group
+
+MOST_PIXELS = 2**26  # of a kernel; far more than one that learns
 
 
 def pose_division(group: FiniteGroup | str) -> NDArray[np.int64]:
@@ -33,8 +37,8 @@ def pixel_permutation(group: FiniteGroup | str, *sides: int) -> NDArray[np.int64
         Integers of shape (|G|, *sides), a permutation of 0 .. height * width - 1 for every g.
 
     Raises:
-        ValueError: no group has that name; an element takes pixels between pixels; the number of sides is not the
-            dimension of the group; or the sides differ and the group exchanges the axes.
+        ValueError: no group has that name; an element takes pixels between pixels; more than 2^26 pixels; the number of
+            sides is not the dimension of the group; or the sides differ and the group exchanges the axes.
 
     Example:
         >>> pixel_permutation("p4", 2, 2)[1]  # a quarter turn, counter-clockwise
@@ -63,6 +67,8 @@ def check_sides(group: FiniteGroup, sides: tuple[int, ...]) -> None:
     Raises:
         ValueError: it has another number of axes, or sides that differ under a group that exchanges the axes.
     """
+    if math.prod(sides) > MOST_PIXELS:
+        raise ValueError(f"a kernel of {' x '.join(map(str, sides))} pixels is too large for a table of its pixels")
     if len(sides) != group.dimension:
         raise ValueError(f"{group.name} moves grids of {group.dimension} axes, got sides {sides}")
     if len(set(sides)) > 1 and group.exchanges_axes:
