@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from sepgconv.conv.checks import is_integer
 from sepgconv.conv.steps import Lowered, Work
 from sepgconv.symmetry import GroupFFT
 from sepgconv.symmetry.basis import constant, fourier_tables, pose_action
@@ -79,6 +80,10 @@ class ConvKind(ABC):
         """Return how many channels one filter reads."""
         return spec.channels_per_group
 
+    def check(self, spec: "ConvSpec", caller: str) -> None:
+        """Raise if the kind has an objection to a spec; layers ask before they get parameters. By default there is none."""
+        return
+
 
 class Lifting(ConvKind):
     """From images to feature maps: `X'[n,h] = sum_c (T_h F[n,c]) * X[c]` (theory.md, Convolutions)."""
@@ -91,7 +96,7 @@ class Lifting(ConvKind):
 
     def deviations(self, spec: "ConvSpec") -> dict[str, float]:
         """Return the deviation of the variance 2 / fan-in (He et al. 2015)."""
-        return {"weight": math.sqrt(2 / self.macs_per_output(spec))}
+        return {"weight": math.sqrt(2 / (spec.channels_per_group * spec.kernel_energy))}
 
     def macs_per_output(self, spec: "ConvSpec") -> int:
         """Return C k^2."""
@@ -122,7 +127,7 @@ class Full(ConvKind):
 
     def deviations(self, spec: "ConvSpec") -> dict[str, float]:
         """Return the deviation of the variance 2 / fan-in (He et al. 2015)."""
-        return {"weight": math.sqrt(2 / self.macs_per_output(spec))}
+        return {"weight": math.sqrt(2 / (spec.channels_per_group * spec.order * spec.kernel_energy))}
 
     def macs_per_output(self, spec: "ConvSpec") -> int:
         """Return C |G| k^2."""
@@ -159,7 +164,7 @@ class Depthwise(ConvKind):
 
     def deviations(self, spec: "ConvSpec") -> dict[str, float]:
         """Return the deviation of the variance 2 / k^2, or 1 / k^2 after a mixing."""
-        return {"weight": math.sqrt(self.gain / spec.geometry.taps)}
+        return {"weight": math.sqrt(self.gain / spec.kernel_energy)}
 
     def macs_per_output(self, spec: "ConvSpec") -> int:
         """Return k^2."""
@@ -213,7 +218,7 @@ class Separable(ConvKind):
         mixed, filtered = (channels, 1) if self.sharing == "gc" else (1, channels)
         return {
             "pointwise": math.sqrt(2 / (spec.order * mixed)),
-            "depthwise": math.sqrt(1 / (spec.rank * filtered * spec.geometry.taps)),
+            "depthwise": math.sqrt(1 / (spec.rank * filtered * spec.kernel_energy)),
         }
 
     def macs_per_output(self, spec: "ConvSpec") -> int:
@@ -240,7 +245,7 @@ class Separable(ConvKind):
         found = {"separable": Work(mixing, filtering)}
         if spec.groups == 1 and order > 1:
             fft = spec.group.fft
-            additions = fft.additions * (channels + terms) * pixels_in
+            additions = (fft.additions + fft.turn_macs // 2) * (channels + terms) * pixels_in
             found["fourier"] = Work(fft.products * channels * terms * pixels_in, filtering, additions)
         return {**found, "composed": composed}
 
@@ -262,6 +267,19 @@ class Separable(ConvKind):
         channels, order = joined.shape[-2:]
         per_channel = poses.permute(2, 1, 0, 3).reshape(-1, order, *(1,) * axes)  # (c*h*o*r, g, 1, 1)
         return Lowered("g", filters, biases, filters.shape[0], (per_channel,), IDENTITY, (channels,))
+
+    def check(self, spec: "ConvSpec", caller: str) -> None:
+        """Raise if there are no terms, or more than any filters need.
+
+        Raises:
+            ValueError: the rank is no integer from 1 to the full rank.
+        """
+        weights = math.prod(spec.basis.weight_shape)
+        most = min(weights, spec.order * (spec.channels_per_group if self.sharing == "gc" else 1))
+        if not is_integer(spec.rank) or not 1 <= spec.rank <= most:
+            raise ValueError(
+                f"{caller}: rank must be an integer from 1 to {most}, the full rank of these filters, got {spec.rank!r}"
+            )
 
     def bank(self, spec: "ConvSpec", parameters: Parameters) -> Tensor:
         """Return F, the factors multiplied out."""
@@ -363,7 +381,8 @@ def dense_weight(pointwise: Tensor, table: Tensor, groups: int = 1, axes: int = 
 def block_weights(pointwise: Tensor, tables: Sequence[Tensor], axes: int = 2) -> list[Tensor]:
     """Return the mixing in the irreps as kernels (copies*length*out, length*in, 1, 1) of grouped 1x1 convolutions.
 
-    `tables` are `fourier_tables(group)`; their entries are multiples of powers of 2, exact in every precision.
+    `tables` are `fourier_tables(group)`; for groups whose rotations are by 90 degrees their entries are multiples of
+    powers of 2, exact in every precision.
     """
     weights: list[Tensor] = []
     for table in tables:

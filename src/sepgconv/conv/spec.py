@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sepgconv.conv.checks import check_channels, is_integer
-from sepgconv.conv.geometry import Geometry, Sides, by, conv_geometry
+from sepgconv.conv.geometry import Geometry, Sides, conv_geometry
 from sepgconv.conv.kinds import ConvKind
-from sepgconv.symmetry import FiniteGroup, KernelBasis, PixelBasis
+from sepgconv.symmetry import FiniteGroup, KernelBasis
+from sepgconv.symmetry.basis import kernel_energy
+from sepgconv.symmetry.kernels import Kernel, kernel_basis
+from sepgconv.symmetry.steerable import FilterFamily
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,11 @@ class ConvSpec:
         """
         return self.kind.macs_per_output(self) * self.numbers_out(sides)
 
+    @property
+    def kernel_energy(self) -> float:
+        """What counts as the number of pixels of a kernel where its weights are drawn; see `kernel_energy`."""
+        return kernel_energy(self.basis)
+
     def at_least(self, sides: Sides) -> Sides:
         """Return sides, those that are too small for the kernel as the smallest that are not."""
         return tuple(max(side, least) for side, least in zip(sides, self.geometry.smallest_size, strict=True))
@@ -98,7 +106,8 @@ def conv_spec(
     padding_mode: str = "zeros",
     groups: int = 1,
     rank: int = 1,
-    basis: KernelBasis | None = None,
+    kernel: Kernel = "auto",
+    basis: KernelBasis | FilterFamily | None = None,
     caller: str,
 ) -> ConvSpec:
     """Check the arguments of a convolution on a group and put them into one value.
@@ -115,7 +124,8 @@ def conv_spec(
         padding_mode: "zeros", "circular", "reflect" or "replicate".
         groups: channel groups that do not mix.
         rank: number of separable terms.
-        basis: how the weights become filters for every pose; None: one weight for each pixel (`PixelBasis`).
+        kernel: "auto", "pixel" or "steerable", see `sepgconv.symmetry.kernel_basis`.
+        basis: how the weights become filters for every pose, as a basis or the name of a family of steerable filters.
         caller: named in errors.
 
     Raises:
@@ -132,14 +142,9 @@ def conv_spec(
     check_channels(caller, in_channels=in_channels, out_channels=out_channels)
     geometry = conv_geometry(group, kernel_size, stride, padding, dilation, padding_mode)
     check_groups(groups, in_channels, out_channels, caller)
-    if basis is None:
-        basis = PixelBasis(group, geometry.kernel_size)
-    elif (basis.group, tuple(basis.size)) != (group, geometry.kernel_size):
-        raise ValueError(
-            f"{caller}: the basis is that of {basis.group.name} and kernels of {by(tuple(basis.size))}, and the "
-            f"convolution one on {group.name} with kernels of {by(geometry.kernel_size)}; build the basis for these"
-        )
-    return ConvSpec(kind, in_channels, out_channels, basis, geometry, groups, rank)
+    found = kernel_basis(group, geometry.kernel_size, kernel, basis, caller=caller)
+    rank = rank.__index__() if is_integer(rank) else rank
+    return ConvSpec(kind, in_channels, out_channels, found, geometry, groups, rank)
 
 
 def check_groups(groups: int, in_channels: int, out_channels: int, caller: str) -> None:

@@ -6,7 +6,7 @@ from sepgconv.conv.checks import check_channels
 from sepgconv.conv.geometry import Pair, as_pair
 from sepgconv.conv.kinds import Sharing
 from sepgconv.ops.dispatch import EXECUTIONS, Execution, choose_execution, requested
-from sepgconv.symmetry import FiniteGroup, PixelBasis
+from sepgconv.symmetry import FiniteGroup, kernel_basis
 from sepgconv.symmetry import group as get_group
 
 
@@ -99,5 +99,6 @@ def _spec(
     if not isinstance(geometry, Geometry):
         raise TypeError(f"{caller}: geometry must come from conv_geometry, got {geometry!r}")
     as_pair(size, "size", least=1)
-    kind, basis = SEPARABLE[one_of("sharing", sharing, SHARINGS)], PixelBasis(get_group(group), geometry.kernel_size)
+    kind = SEPARABLE[one_of("sharing", sharing, SHARINGS)]
+    basis = kernel_basis(get_group(group), geometry.kernel_size, caller=caller)
     return ConvSpec(kind, in_channels, out_channels, basis, geometry, rank=rank)

@@ -12,6 +12,8 @@ from sepgconv.models.renaming import takes_old_options
 from sepgconv.nn import DepthwiseSeparableGroupConv2d, GroupConv2d, SeparableGroupConv2d
 from sepgconv.ops.dispatch import Execution
 from sepgconv.symmetry import group as get_group
+from sepgconv.symmetry import kernel_basis
+from sepgconv.symmetry.kernels import Kernel
 
 NetworkSharing = Literal["full", "g", "gc", "two-step"]
 NETWORK_SHARINGS: tuple[NetworkSharing, ...] = ("full", "g", "gc", "two-step")
@@ -32,6 +34,7 @@ def group_convolution(
     rank: int = 1,
     execution: Execution = "auto",
     recompute: bool | None = None,
+    kernel: Kernel = "auto",
 ) -> nn.Module:
     """Build a group convolution.
 
@@ -48,6 +51,7 @@ def group_convolution(
         rank: of a separable convolution, the number of its terms; 0 keeps it full, a `GroupConv2d`.
         execution: of a separable convolution.
         recompute: whether a separable convolution keeps only its input for backward; None: where that costs little.
+        kernel: "auto", "pixel" or "steerable", as in the layers.
 
     Raises:
         ValueError: an unknown sharing.
@@ -59,10 +63,10 @@ def group_convolution(
     """
     kind: NetworkSharing = one_of("sharing", sharing, NETWORK_SHARINGS)
     if kind == "full" or (kind != "two-step" and rank == 0):
-        return GroupConv2d(in_channels, out_channels, kernel_size, group, stride=stride, padding=padding, bias=bias)
+        return GroupConv2d(in_channels, out_channels, kernel_size, group, stride, padding, bias=bias, kernel=kernel)
     if kind == "two-step":
         return DepthwiseSeparableGroupConv2d(
-            in_channels, out_channels, kernel_size, group, stride=stride, padding=padding, bias=bias
+            in_channels, out_channels, kernel_size, group, stride, padding, bias=bias, kernel=kernel
         )
     return SeparableGroupConv2d(
         in_channels,
@@ -76,11 +80,18 @@ def group_convolution(
         stride=stride,
         padding=padding,
         bias=bias,
+        kernel=kernel,
     )
 
 
 def convolution_ranks(
-    rank: Rank, sharing: str, group: str, channels: Sequence[int], kernel_sizes: Sequence[int], caller: str
+    rank: Rank,
+    sharing: str,
+    group: str,
+    channels: Sequence[int],
+    kernel_sizes: Sequence[int],
+    caller: str,
+    kernel: Kernel = "auto",
 ) -> tuple[int, ...]:
     """Return the rank of every convolution of a network, as `group_convolution` takes it.
 
@@ -91,6 +102,7 @@ def convolution_ranks(
         channels: that come into each convolution.
         kernel_sizes: of each convolution.
         caller: named in the error.
+        kernel: "auto", "pixel" or "steerable", as in the layers.
 
     Raises:
         ValueError: no such number or list of numbers, too few or too many of them, or one above the full rank.
@@ -105,9 +117,10 @@ def convolution_ranks(
             f"{caller}: rank must be one number, or one for each of the {len(channels)} convolutions that can be "
             f"separable, got {len(ranks)}"
         )
-    least, order = 0 if isinstance(rank, tuple) else 1, get_group(group).order
+    least, found = 0 if isinstance(rank, tuple) else 1, get_group(group)
     for index, (terms, inner, side) in enumerate(zip(ranks, channels, kernel_sizes, strict=True)):
-        most = full_rank(inner, order, (side, side), sharing)
+        weights = kernel_basis(found, (side, side), kernel, caller=caller).weight_shape
+        most = full_rank(inner, found.order, weights, sharing)
         if not isinstance(terms, int) or isinstance(terms, bool) or not least <= terms <= most:
             lowest = "0 (which keeps it full)" if least == 0 else "1"
             raise ValueError(

@@ -18,7 +18,7 @@ def _as_published(network: nn.Module) -> None:
     # Of the full convolutions the paper says nothing; torch draws its own by the same rule.
     for layer in network.modules():
         if isinstance(layer, GroupConvLayer):
-            bound = 1 / math.sqrt(layer.spec.kind.filter_channels(layer.spec) * layer.geometry.taps)
+            bound = 1 / math.sqrt(layer.spec.kind.filter_channels(layer.spec) * layer.spec.kernel_energy)
             for name in layer.weights():
                 nn.init.uniform_(getattr(layer, name), -bound, bound)
 

@@ -15,6 +15,7 @@ from sepgconv.models.registry import register_model
 from sepgconv.models.renaming import takes_old_options
 from sepgconv.nn import AvgPool2d, GroupBatchNorm2d, GroupConv2d, GroupMaxPool, LiftingConv2d, NormActConv
 from sepgconv.ops.dispatch import Execution
+from sepgconv.symmetry.kernels import Kernel
 
 Downsampling = Literal["paper", "exact"]
 Head = Literal["paper", "invariant"]
@@ -41,6 +42,7 @@ class ResNet44Config:
             the full network, whose weights such a network can therefore take over one by one.
         execution: of separable convolutions.
         recompute: whether separable convolutions keep only their input for backward; None: where that costs little.
+        kernel: "pixel", "steerable", or "auto", pixels where the group keeps the pixel grid.
 
     Example:
         >>> ResNet44Config(widths=(4, 8, 16), group="p4m", sharing="gc", downsampling="exact").head
@@ -57,6 +59,7 @@ class ResNet44Config:
     rank: Rank = 1
     execution: Execution = "auto"
     recompute: bool | None = None
+    kernel: Kernel = "auto"
 
 
 class PreActivationBlock(nn.Module):
@@ -94,6 +97,7 @@ class PreActivationBlock(nn.Module):
                 rank=rank,
                 execution=config.execution,
                 recompute=config.recompute,
+                kernel=config.kernel,
             )
 
         self.residual = nn.Sequential(half_block(in_channels, stride, ranks[0]))
@@ -140,11 +144,11 @@ class ResNet44(Network):
             )
         self.config, self.in_channels = plain_config(config), config.in_channels
         widths = [width for width in config.widths for _ in range(BLOCKS_PER_STAGE)]
-        self.stem = LiftingConv2d(config.in_channels, widths[0], 3, config.group, padding=1)
+        self.stem = LiftingConv2d(config.in_channels, widths[0], 3, config.group, padding=1, kernel=config.kernel)
         pairs = list(itertools.pairwise([widths[0], *widths]))
         channels = [width for pair in pairs for width in pair]  # a block's convolutions take those before and after
         sizes = [3] * len(channels)
-        ranks = convolution_ranks(config.rank, config.sharing, config.group, channels, sizes, "ResNet44")
+        ranks = convolution_ranks(config.rank, config.sharing, config.group, channels, sizes, "ResNet44", config.kernel)
         self.blocks = nn.Sequential(
             *(
                 PreActivationBlock(

@@ -12,6 +12,7 @@ from sepgconv.models.registry import register_model
 from sepgconv.models.renaming import takes_old_options
 from sepgconv.nn import ConvNormAct, ConvNormActSequential, GroupMaxPool, LiftingConv2d, MaxPool2d
 from sepgconv.ops.dispatch import Execution
+from sepgconv.symmetry.kernels import Kernel
 
 
 @takes_old_options
@@ -29,6 +30,7 @@ class RotMNISTCNNConfig:
             in order, where 0 keeps it a full `GroupConv2d`.
         execution: of separable convolutions.
         recompute: whether separable convolutions keep only their input for backward; None: where that costs little.
+        kernel: "pixel", "steerable", or "auto", pixels where the group keeps the pixel grid.
 
     Example:
         >>> RotMNISTCNNConfig(width=8, group="p4", sharing="gc").num_classes
@@ -43,6 +45,7 @@ class RotMNISTCNNConfig:
     rank: Rank = 1
     execution: Execution = "auto"
     recompute: bool | None = None
+    kernel: Kernel = "auto"
 
 
 class RotMNISTCNN(Network):
@@ -71,10 +74,18 @@ class RotMNISTCNN(Network):
         self.config, self.in_channels = plain_config(config), config.in_channels
         width, group = config.width, config.group
         sizes = (3, 3, 3, 3, 3, 4)
-        ranks = convolution_ranks(config.rank, config.sharing, group, [width] * len(sizes), sizes, "RotMNISTCNN")
-        convolution = partial(group_convolution, config.sharing, execution=config.execution, recompute=config.recompute)
+        ranks = convolution_ranks(
+            config.rank, config.sharing, group, [width] * len(sizes), sizes, "RotMNISTCNN", config.kernel
+        )
+        convolution = partial(
+            group_convolution,
+            config.sharing,
+            execution=config.execution,
+            recompute=config.recompute,
+            kernel=config.kernel,
+        )
         blocks = [
-            ConvNormAct(config.in_channels, width, 3, group, conv_layer=LiftingConv2d),
+            ConvNormAct(config.in_channels, width, 3, group, conv_layer=LiftingConv2d, kernel=config.kernel),
             *(
                 ConvNormAct(width, width, kernel_size, group, conv_layer=convolution, rank=rank)
                 for kernel_size, rank in zip(sizes, ranks, strict=True)

@@ -16,6 +16,8 @@ from sepgconv.ops.convolution import convolve
 from sepgconv.ops.dispatch import Execution, choose_execution
 from sepgconv.symmetry import FiniteGroup, KernelBasis
 from sepgconv.symmetry import group as get_group
+from sepgconv.symmetry.kernels import Kernel
+from sepgconv.symmetry.steerable import FilterFamily, SteerableBasis
 
 
 def check_dtype(dtype: torch.dtype | None, caller: str, allowed: tuple[torch.dtype, ...]) -> None:
@@ -83,8 +85,10 @@ class GroupConvLayer(ObservableModule):
         device: of the parameters.
         dtype: of the parameters.
         rank: number of separable terms, for kinds that have them.
-        basis: how the weights become filters for every pose (`sepgconv.symmetry.KernelBasis`), of the same group and
-            kernel size; None: one weight for each pixel.
+        kernel: "pixel", a weight for each pixel, for groups that keep the pixel grid; "steerable", a weight for each
+            filter of one angular frequency, which turns by any angle; "auto", the first where it is possible.
+        basis: of steerable kernels, "optimal" (the default) or "rings"; or a basis (`sepgconv.symmetry.KernelBasis`) of
+            the same group and kernel size, as `SteerableBasis` with another tolerance.
 
     Attributes:
         spec: everything about the convolution that is a matter of shapes (`sepgconv.conv.ConvSpec`).
@@ -129,7 +133,8 @@ class GroupConvLayer(ObservableModule):
         dtype: torch.dtype | None = None,
         *,
         rank: int = 1,
-        basis: KernelBasis | None = None,
+        kernel: Kernel = "auto",
+        basis: KernelBasis | FilterFamily | None = None,
     ) -> None:
         super().__init__()
         self.spec = conv_spec(
@@ -144,9 +149,11 @@ class GroupConvLayer(ObservableModule):
             padding_mode=padding_mode,
             groups=groups,
             rank=rank,
+            kernel=kernel,
             basis=basis,
             caller=type(self).__name__,
         )
+        kind.check(self.spec, type(self).__name__)
         for name, shape in self.spec.shapes:
             self.register_parameter(name, empty_parameter(self, name, shape, device, dtype))
         shape = (self.out_channels,)
@@ -265,4 +272,7 @@ class GroupConvLayer(ObservableModule):
             "padding_mode": "zeros",
         }
         parts += [f"{name}={getattr(self, name)!r}" for name, value in defaults.items() if getattr(self, name) != value]
+        basis = self.spec.basis
+        if isinstance(basis, SteerableBasis):
+            parts.append("kernel='steerable'" if basis.family == "optimal" else f"basis={basis.family!r}")
         return ", ".join(parts + (["bias=False"] if self.bias is None else []))

@@ -9,7 +9,9 @@ from sepgconv.conv.checks import check_channels
 from sepgconv.conv.geometry import Sides
 from sepgconv.nn import GroupConvLayer
 from sepgconv.nn.group_conv import GroupConv2d
-from sepgconv.symmetry import FiniteGroup
+from sepgconv.symmetry import FiniteGroup, KernelBasis
+from sepgconv.symmetry.kernels import Kernel
+from sepgconv.symmetry.steerable import FilterFamily
 
 
 class DepthwiseGroupConv2d(GroupConvLayer):
@@ -29,6 +31,10 @@ class DepthwiseGroupConv2d(GroupConvLayer):
         padding_mode: "zeros", "circular", "reflect" or "replicate".
         device: of the parameters.
         dtype: of the parameters.
+        kernel: "pixel", a weight for each pixel, for groups that keep the pixel grid; "steerable", a weight for each
+            filter of one angular frequency, which turns by any angle; "auto", the first where it is possible.
+        basis: of steerable kernels, "optimal" (the default) or "rings"; or a basis (`sepgconv.symmetry.KernelBasis`) of
+            the same group and kernel size, as `SteerableBasis` with another tolerance.
         gain: of the variance with which the weight is drawn, gain / k^2: 2 before a ReLU, 1 after a mixing whose
             weights have the 2 already.
 
@@ -62,6 +68,8 @@ class DepthwiseGroupConv2d(GroupConvLayer):
         dtype: torch.dtype | None = None,
         *,
         gain: int = 2,
+        kernel: Kernel = "auto",
+        basis: KernelBasis | FilterFamily | None = None,
     ) -> None:
         check_channels(type(self).__name__, channels=channels)
         super().__init__(
@@ -78,6 +86,8 @@ class DepthwiseGroupConv2d(GroupConvLayer):
             padding_mode,
             device,
             dtype,
+            kernel=kernel,
+            basis=basis,
         )
 
     def forward(self, x: Float[Tensor, "b o g y x"]) -> Float[Tensor, "b o g y2 x2"]:
@@ -104,6 +114,10 @@ class DepthwiseSeparableGroupConv2d(nn.Sequential):
         padding_mode: of the second step.
         device: of the parameters.
         dtype: of the parameters.
+        kernel: "pixel", a weight for each pixel, for groups that keep the pixel grid; "steerable", a weight for each
+            filter of one angular frequency, which turns by any angle; "auto", the first where it is possible.
+        basis: of steerable kernels, "optimal" (the default) or "rings"; or a basis (`sepgconv.symmetry.KernelBasis`) of
+            the same group and kernel size, as `SteerableBasis` with another tolerance.
 
     Raises:
         ValueError: as `GroupConv2d`.
@@ -129,9 +143,12 @@ class DepthwiseSeparableGroupConv2d(nn.Sequential):
         padding_mode: str = "zeros",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        *,
+        kernel: Kernel = "auto",
+        basis: KernelBasis | FilterFamily | None = None,
     ) -> None:
+        # A kernel of one pixel is the same in every basis.
         mixing = GroupConv2d(in_channels, out_channels, 1, group, groups=groups, bias=bias, device=device, dtype=dtype)
-        filtering = DepthwiseGroupConv2d(
-            out_channels, kernel_size, group, stride, padding, dilation, bias, padding_mode, device, dtype, gain=1
-        )
+        planar = (stride, padding, dilation, bias, padding_mode, device, dtype)
+        filtering = DepthwiseGroupConv2d(out_channels, kernel_size, group, *planar, gain=1, kernel=kernel, basis=basis)
         super().__init__(mixing, filtering)

@@ -7,7 +7,9 @@ from torch import Tensor, nn
 from sepgconv.conv import LIFTING
 from sepgconv.conv.geometry import Sides
 from sepgconv.nn import GroupConvLayer
-from sepgconv.symmetry import FiniteGroup
+from sepgconv.symmetry import FiniteGroup, KernelBasis
+from sepgconv.symmetry.kernels import Kernel
+from sepgconv.symmetry.steerable import FilterFamily
 
 
 class LiftingConv2d(GroupConvLayer):
@@ -30,6 +32,10 @@ class LiftingConv2d(GroupConvLayer):
         padding_mode: "zeros", "circular", "reflect" or "replicate".
         device: of the parameters.
         dtype: of the parameters.
+        kernel: "pixel", a weight for each pixel, for groups that keep the pixel grid; "steerable", a weight for each
+            filter of one angular frequency, which turns by any angle; "auto", the first where it is possible.
+        basis: of steerable kernels, "optimal" (the default) or "rings"; or a basis (`sepgconv.symmetry.KernelBasis`) of
+            the same group and kernel size, as `SteerableBasis` with another tolerance.
 
     Attributes:
         weight: F, (out_channels, in_channels / groups, k, k), drawn with variance 2 / (in_channels k^2)
@@ -63,6 +69,9 @@ class LiftingConv2d(GroupConvLayer):
         padding_mode: str = "zeros",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        *,
+        kernel: Kernel = "auto",
+        basis: KernelBasis | FilterFamily | None = None,
     ) -> None:
         super().__init__(
             LIFTING,
@@ -78,6 +87,8 @@ class LiftingConv2d(GroupConvLayer):
             padding_mode,
             device,
             dtype,
+            kernel=kernel,
+            basis=basis,
         )
 
     def forward(self, x: Float[Tensor, "b c y x"]) -> Float[Tensor, "b o g y2 x2"]:

@@ -6,16 +6,15 @@ from torch import Tensor, nn
 
 from sepgconv._messages import one_of
 from sepgconv.conv import SEPARABLE, SHARINGS
-from sepgconv.conv.checks import check_channels, is_integer
-from sepgconv.conv.geometry import Sides, as_sides
+from sepgconv.conv.geometry import Sides
 from sepgconv.conv.kinds import Sharing
 from sepgconv.nn import GroupConvLayer
 from sepgconv.ops.batch_norm import NormRelu
 from sepgconv.ops.convolution import convolve
 from sepgconv.ops.dispatch import EXECUTIONS, Execution, requested
-from sepgconv.ops.factorisation import full_rank
-from sepgconv.symmetry import FiniteGroup
-from sepgconv.symmetry import group as get_group
+from sepgconv.symmetry import FiniteGroup, KernelBasis
+from sepgconv.symmetry.kernels import Kernel
+from sepgconv.symmetry.steerable import FilterFamily
 
 
 class SeparableGroupConv2d(GroupConvLayer):
@@ -41,13 +40,18 @@ class SeparableGroupConv2d(GroupConvLayer):
         device: of the parameters.
         dtype: of the parameters.
         sharing: what shares one spatial kernel: "gc" all poses and input channels, "g" all poses.
-        rank: number of separable terms, 1 for the layer of the paper. At the full rank, the smaller one of k^2 and
+        rank: number of separable terms, 1 for the layer of the paper. At the full rank, the smaller one of k^2 (or the
+            number of steerable filters) and
             in_channels |G| (gc) or |G| (g), every group convolution can be written so; more raises an error.
         execution: "separable" (mix, then filter), "fourier" (the same, mixing in the irreps of the group; gc only),
             "composed" (build the filter bank, then one dense convolution), or "auto", which takes the cheapest one for
             the size at hand (`sepgconv.functional.select_execution`). The numbers agree to rounding.
         recompute: whether to keep only the input for the backward pass, which then mixes once more (theory.md,
             Recomputation); None: where that costs little, in execution "fourier".
+        kernel: "pixel", a weight for each pixel, for groups that keep the pixel grid; "steerable", a weight for each
+            filter of one angular frequency, which turns by any angle; "auto", the first where it is possible.
+        basis: of steerable kernels, "optimal" (the default) or "rings"; or a basis (`sepgconv.symmetry.KernelBasis`) of
+            the same group and kernel size, as `SteerableBasis` with another tolerance.
 
     Attributes:
         pointwise: w, (out_channels, in_channels / groups, |G|); with rank > 1
@@ -92,10 +96,10 @@ class SeparableGroupConv2d(GroupConvLayer):
         rank: int = 1,
         execution: Execution = "auto",
         recompute: bool | None = None,
+        kernel: Kernel = "auto",
+        basis: KernelBasis | FilterFamily | None = None,
     ) -> None:
-        caller, group = type(self).__name__, get_group(group)
         kind = SEPARABLE[one_of("sharing", sharing, SHARINGS)]
-        rank = _checked_rank(rank, in_channels, groups, kernel_size, group, sharing, caller)
         super().__init__(
             kind,
             in_channels,
@@ -111,6 +115,8 @@ class SeparableGroupConv2d(GroupConvLayer):
             device,
             dtype,
             rank=rank,
+            kernel=kernel,
+            basis=basis,
         )
         self.execution = one_of("execution", execution, EXECUTIONS)
         if self.execution != "auto":
@@ -151,22 +157,3 @@ class SeparableGroupConv2d(GroupConvLayer):
         kept = "" if self.recompute is None else f", recompute={self.recompute}"
         rank = "" if self.rank == 1 else f", rank={self.rank}"
         return f"{super().extra_repr()}, sharing={self.sharing!r}{rank}, execution={self.execution!r}{kept}"
-
-
-def _checked_rank(
-    rank: int,
-    in_channels: int,
-    groups: int,
-    kernel_size: int | Sides,
-    group: FiniteGroup,
-    sharing: Sharing,
-    caller: str,
-) -> int:
-    check_channels(caller, in_channels=in_channels, groups=groups)
-    size = as_sides(kernel_size, "kernel_size", least=1)
-    most = full_rank(max(1, in_channels // groups), group.order, (size[0], size[1]), sharing)
-    if not is_integer(rank) or not 1 <= rank.__index__() <= most:
-        raise ValueError(
-            f"{caller}: rank must be an integer from 1 to {most}, the full rank of these filters, got {rank!r}"
-        )
-    return rank.__index__()

@@ -1,12 +1,14 @@
 """Filter banks as sums of separable terms: how much of a bank the first terms hold, and the terms themselves."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from sepgconv._messages import one_of
 from sepgconv.conv.checks import check_channels, is_integer
-from sepgconv.conv.geometry import as_pair
+from sepgconv.conv.geometry import as_sides
 from sepgconv.conv.kinds import SHARINGS, Sharing
 from sepgconv.ops.checks import check_tensor
 
@@ -89,13 +91,13 @@ def separate_kernel(
     return mixing.contiguous().to(weight.dtype), planar.contiguous().to(weight.dtype)
 
 
-def full_rank(in_channels: int, order: int, size: tuple[int, int], sharing: Sharing) -> int:
+def full_rank(in_channels: int, order: int, size: tuple[int, ...], sharing: Sharing) -> int:
     """Return the number of separable terms with which every filter bank can be written.
 
     Args:
         in_channels: C.
         order: |G|.
-        size: (height, width) of the planar kernels.
+        size: (height, width) of the planar kernels, or the number of weights of steerable ones, (n,).
         sharing: "gc" or "g".
 
     Raises:
@@ -107,8 +109,8 @@ def full_rank(in_channels: int, order: int, size: tuple[int, int], sharing: Shar
     """
     one_of("sharing", sharing, SHARINGS)
     check_channels("full_rank", in_channels=in_channels, order=order)
-    size = as_pair(size, "size", least=1)
-    return min(in_channels * order if sharing == "gc" else order, size[0] * size[1])
+    size = as_sides(size, "size", least=1, dimension=1 if isinstance(size, tuple) and len(size) == 1 else 2)
+    return min(in_channels * order if sharing == "gc" else order, math.prod(size))
 
 
 def _matrices(weight: Tensor, sharing: Sharing, caller: str) -> Tensor:

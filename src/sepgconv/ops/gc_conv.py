@@ -32,6 +32,7 @@ from sepgconv.ops.mixing import group_fft, inverse_group_fft, mix, multiply, mul
 from sepgconv.ops.planar_conv import correlate, flat_geometry, geometry_of, planar_backward, planar_conv2d
 from sepgconv.ops.rank import add_terms, gather_bias, gather_filters, repeat_terms, spread_bias, spread_filters
 from sepgconv.symmetry import GroupFFT
+from sepgconv.symmetry.group_fft import Rows
 
 
 @dataclass(frozen=True)
@@ -261,35 +262,64 @@ def _filter_backward(
     return by_mixed, gather_filters(by_filters, order, terms), by_bias
 
 
-def flat_plan(plan: GcPlan) -> tuple[list[int], str]:
+def flat_plan(plan: GcPlan) -> tuple[list[int], list[float], str]:
     """Write a plan without batch norm as numbers and a word, which is what an operator can take."""
     transform, sides = plan.transform, flat_geometry(plan.geometry)
-    blocks = [size for block in transform.blocks for size in block]
-    head = [plan.order, plan.groups, len(transform.levels)]
-    return [*head, *map(int, transform.levels), *sides, *blocks], plan.geometry.padding_mode
+    numbers = [plan.order, plan.groups, len(transform.levels), *map(int, transform.levels), *sides]
+    entries: list[float] = []
+    for (copies, length), parts, turns in zip(transform.segments, transform.parts, transform.turns, strict=True):
+        numbers += [copies, length, len(parts), *parts]
+        for turn in turns:
+            for row in turn:
+                entries += row
+    return numbers, entries, plan.geometry.padding_mode
 
 
-def _plan(numbers: Sequence[int], mode: str) -> GcPlan:
+def _plan(numbers: Sequence[int], entries: Sequence[float], mode: str) -> GcPlan:
     order, groups, depth, *rest = numbers
-    levels, sides, blocks = rest[:depth], rest[depth : depth + 8], rest[depth + 8 :]
-    transform = GroupFFT(tuple(map(bool, levels)), tuple(zip(blocks[::2], blocks[1::2], strict=True)))
+    levels, sides, rest = rest[:depth], rest[depth : depth + 8], rest[depth + 8 :]
+    left = list(entries)
+    segments: list[tuple[int, int]] = []
+    parts: list[tuple[int, ...]] = []
+    turns: list[tuple[Rows, ...]] = []
+    while rest:
+        copies, length, count, *rest = rest
+        segments.append((copies, length))
+        parts.append(tuple(rest[:count]))
+        rest, size = rest[count:], copies * length * length if count else 0
+        taken, left = left[:size], left[size:]
+        rows = [tuple(taken[i : i + length]) for i in range(0, size, length)]
+        turns.append(tuple(tuple(rows[i : i + length]) for i in range(0, len(rows), length)))
+    transform = GroupFFT(tuple(map(bool, levels)), tuple(segments), tuple(parts), tuple(turns))
     products = transform.copies if groups == 1 else (groups,)
     return GcPlan(transform, order, geometry_of(sides, mode), groups, products)
 
 
 @torch.library.custom_op("sepgconv::gc_conv", mutates_args=())
 def gc_conv_operator(
-    x: Tensor, filters: Tensor, bias: Tensor | None, weights: Sequence[Tensor], numbers: Sequence[int], mode: str
+    x: Tensor,
+    filters: Tensor,
+    bias: Tensor | None,
+    weights: Sequence[Tensor],
+    numbers: Sequence[int],
+    entries: Sequence[float],
+    mode: str,
 ) -> Tensor:
     """Run `gc_forward` without batch norm."""
-    return gc_forward(x, None, None, filters, bias, weights, _plan(numbers, mode))[0]
+    return gc_forward(x, None, None, filters, bias, weights, _plan(numbers, entries, mode))[0]
 
 
 @gc_conv_operator.register_fake
 def _(
-    x: Tensor, filters: Tensor, bias: Tensor | None, weights: Sequence[Tensor], numbers: Sequence[int], mode: str
+    x: Tensor,
+    filters: Tensor,
+    bias: Tensor | None,
+    weights: Sequence[Tensor],
+    numbers: Sequence[int],
+    entries: Sequence[float],
+    mode: str,
 ) -> Tensor:
-    height, width = _plan(numbers, mode).geometry.output_size(x.shape[2], x.shape[3])
+    height, width = _plan(numbers, entries, mode).geometry.output_size(x.shape[2], x.shape[3])
     return x.new_empty((x.shape[0], height, width, filters.shape[0])).permute(0, 3, 1, 2)
 
 
@@ -301,10 +331,11 @@ def gc_conv_backward(
     bias: Tensor | None,
     weights: Sequence[Tensor],
     numbers: Sequence[int],
+    entries: Sequence[float],
     mode: str,
 ) -> list[Tensor]:
     """Run `gc_backward` without batch norm: gradients of x, filters, the weights, and the bias where there is one."""
-    plan = _plan(numbers, mode)
+    plan = _plan(numbers, entries, mode)
     found = gc_backward(grad, x, None, None, filters, bias, None, None, weights, plan)
     return [part for part in (found[0], found[3], *found[5:], found[4]) if part is not None]
 
@@ -317,6 +348,7 @@ def _(
     bias: Tensor | None,
     weights: Sequence[Tensor],
     numbers: Sequence[int],
+    entries: Sequence[float],
     mode: str,
 ) -> list[Tensor]:
     parts = [torch.empty_like(part) for part in (filters, *weights, *([] if bias is None else [bias]))]
@@ -324,7 +356,7 @@ def _(
 
 
 def _save_convolution(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, filters, bias, weights, ctx.numbers, ctx.mode = inputs
+    x, filters, bias, weights, ctx.numbers, ctx.entries, ctx.mode = inputs
     ctx.has_bias = bias is not None
     ctx.save_for_backward(x, filters, *([bias] if ctx.has_bias else []), *weights)
 
@@ -332,8 +364,8 @@ def _save_convolution(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None
 def _convolution_gradient(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     x, filters, *rest = ctx.saved_tensors
     bias, weights = (rest[0], rest[1:]) if ctx.has_bias else (None, rest)
-    by_x, by_filters, *parts = gc_conv_backward(grad, x, filters, bias, weights, ctx.numbers, ctx.mode)
-    return by_x, by_filters, parts[len(weights)] if ctx.has_bias else None, parts[: len(weights)], None, None
+    by_x, by_filters, *parts = gc_conv_backward(grad, x, filters, bias, weights, ctx.numbers, ctx.entries, ctx.mode)
+    return by_x, by_filters, parts[len(weights)] if ctx.has_bias else None, parts[: len(weights)], None, None, None
 
 
 gc_conv_operator.register_autograd(_convolution_gradient, setup_context=_save_convolution)

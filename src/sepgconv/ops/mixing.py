@@ -1,8 +1,9 @@
 """The mixing of a gc-separable convolution, `out[n,h] = sum_c sum_g w[n,c,h^-1 g] x[c,g]` at every position.
 
 It is a convolution on the group. Dense, it is one matrix product; in the irreps of the group it falls apart into blocks
-(theory.md, Mixing in irreps), between two transforms that are sums and differences of poses. Both are the same code
-here: with the transform `IDENTITY` there is one block, the whole.
+(theory.md, Mixing in irreps), between two transforms: sums and differences of poses, and small dense matrices where
+these leave several irreps together. Both are the same code here: with the transform `IDENTITY` there is one block, the
+whole.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sepgconv.symmetry import GroupFFT
+from sepgconv.symmetry.basis import constant
+from sepgconv.symmetry.group_fft import Rows, runs
 
 
 def group_fft(x: Tensor, transform: GroupFFT, order: int, *, in_place: bool) -> list[Tensor]:
@@ -33,7 +36,19 @@ def group_fft(x: Tensor, transform: GroupFFT, order: int, *, in_place: bool) -> 
             finished.append(first - second)
             rows = first + second
         own = True
-    return [_image(part, x) for part in (*finished, rows)]
+    finished.append(rows)
+    if not any(transform.parts):
+        return [_image(part, x) for part in finished]
+    blocks: list[Tensor] = []
+    for part, lengths, turns in zip(finished, transform.parts, transform.turns, strict=True):
+        if not lengths:
+            blocks.append(part)
+            continue
+        turned, start = _turn(part, constant(turn_table, turns, x.dtype, like=x)), 0
+        for length, count in runs(lengths):
+            blocks.append(turned[:, :, start : start + length * count])
+            start += length * count
+    return [_image(block, x) for block in blocks]
 
 
 def inverse_group_fft(parts: list[Tensor], transform: GroupFFT, *, in_place: bool) -> Tensor:
@@ -42,9 +57,12 @@ def inverse_group_fft(parts: list[Tensor], transform: GroupFFT, *, in_place: boo
     The coefficients are used up: the list is emptied, and with `in_place` its memory written over.
     """
     like = parts[0]
-    if not transform.levels:
+    if not transform.levels and not any(transform.parts):
         return parts.pop()
-    rest = [_rows(part, copies, length) for part, (copies, length) in zip(parts, transform.blocks, strict=True)]
+    if any(transform.parts):
+        rest = _segments(parts, transform)
+    else:
+        rest = [_rows(part, copies, length) for part, (copies, length) in zip(parts, transform.blocks, strict=True)]
     parts.clear()
     rows = rest.pop()
     for further in reversed(transform.levels):
@@ -89,6 +107,31 @@ def mix(
     """
     products = multiply(group_fft(x, transform, order, in_place=in_place), weights, groups)
     return inverse_group_fft(products, transform, in_place=in_place)
+
+
+def turn_table(turns: tuple[Rows, ...], dtype: torch.dtype, *, device: torch.device | str | None = None) -> Tensor:
+    """Return the matrices that take the copies of a segment apart, (copies, length, length)."""
+    return torch.tensor(turns, dtype=torch.float64).to(device=device, dtype=dtype)
+
+
+def _turn(rows: Tensor, matrices: Tensor) -> Tensor:
+    """Multiply each segment of (position, segment, pose, channel) by its matrix."""
+    # A matrix for every position, without a copy of it: matmul would make one, or transpose the rows.
+    each = [torch.bmm(matrix.expand(len(rows), -1, -1), rows[:, s]) for s, matrix in enumerate(matrices)]
+    return each[0].unsqueeze(1) if len(each) == 1 else torch.stack(each, 1)
+
+
+def _segments(parts: list[Tensor], transform: GroupFFT) -> list[Tensor]:
+    """Put blocks back into segments (position, segment, pose, channel); the transpose of taking them apart."""
+    images, segments = iter(parts), list[Tensor]()
+    for (copies, length), lengths, turns in zip(transform.segments, transform.parts, transform.turns, strict=True):
+        if not lengths:
+            segments.append(_rows(next(images), copies, length))
+            continue
+        pieces = [_rows(next(images), copies, part * count) for part, count in runs(lengths)]
+        rows = pieces[0] if len(pieces) == 1 else torch.cat(pieces, 2)
+        segments.append(_turn(rows, constant(turn_table, turns, rows.dtype, like=rows).mT))
+    return segments
 
 
 def _rows(x: Tensor, segments: int, length: int) -> Tensor:

@@ -7,8 +7,10 @@ from sepgconv.symmetry.elements import element_names
 from sepgconv.symmetry.finite import FiniteGroup
 from sepgconv.symmetry.group_fft import GroupFFT, block_tables
 from sepgconv.symmetry.irreps import Irrep, fourier_matrix
+from sepgconv.symmetry.kernels import kernel_basis
 from sepgconv.symmetry.planar import C1, C2, C4, D1, D2, D4, planar_group
-from sepgconv.symmetry.registry import GROUPS, group, list_groups, register_group
+from sepgconv.symmetry.registry import GROUPS, group, list_groups, register_group, register_group_family
+from sepgconv.symmetry.steerable import SteerableBasis
 
 __all__ = [
     "C1",
@@ -25,14 +27,17 @@ __all__ = [
     "Irrep",
     "KernelBasis",
     "PixelBasis",
+    "SteerableBasis",
     "block_tables",
     "element_names",
     "filter_permutation",
     "fourier_matrix",
     "group",
+    "kernel_basis",
     "list_groups",
     "pixel_permutation",
     "planar_group",
     "pose_division",
     "register_group",
+    "register_group_family",
 ]

@@ -5,6 +5,8 @@ those of a module's own would be where its parameters were last moved to, while 
 elsewhere (`torch.func.functional_call` on a skeleton without memory, replicas of `DataParallel`).
 """
 
+import functools
+import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -94,7 +96,7 @@ class PixelBasis:
         if not self.group.keeps_grid:
             raise ValueError(
                 f"{self.group.name} has elements that do not take pixels to pixels, so a kernel of pixels cannot "
-                f"follow them; use a group that keeps the pixel grid (p4, p4m, ...) or a basis that can be rotated"
+                f'follow them; use kernel="steerable", or a group that keeps the pixel grid (p4, p4m, ...)'
             )
         check_sides(self.group, self.size)
 
@@ -118,6 +120,31 @@ class PixelBasis:
         return pixels.unflatten(-1, table.shape)
 
 
+def kernel_energy(basis: KernelBasis) -> float:
+    """Return the sum of the squared filters of a basis, averaged over poses.
+
+    It counts as the number of pixels where weights are drawn: with weights of variance s, pixels of variance 1 that
+    do not depend on each other give a response of variance `s * kernel_energy`. For single pixels it is their number.
+
+    Example:
+        >>> import sepgconv
+        >>> kernel_energy(PixelBasis(sepgconv.group("p4"), (3, 3)))
+        9.0
+    """
+    if isinstance(basis, PixelBasis):
+        return float(math.prod(basis.size))
+    return _kernel_energy(basis)
+
+
+@functools.lru_cache(maxsize=256)
+def _kernel_energy(basis: KernelBasis) -> float:
+    weights = math.prod(basis.weight_shape)
+    each = _ordinary(lambda device: torch.eye(weights, dtype=torch.float64), "cpu", [])
+    with torch.no_grad():
+        filters = basis.expand(each.unflatten(-1, basis.weight_shape))
+    return float((filters**2).sum()) / basis.group.order
+
+
 def pose_action(group: FiniteGroup, *, device: torch.device | str | None = None) -> Tensor:
     """Return the table of relative poses, `[h, g]` = index of h^-1 g, (|G|, |G|)."""
     return torch.tensor(pose_division(group), device=device)
@@ -133,14 +160,24 @@ def filter_action(group: FiniteGroup, size: tuple[int, ...], *, device: torch.de
     return torch.tensor(filter_permutation(group, *size), device=device)
 
 
-def fourier_table(group: FiniteGroup, block: int, *, device: torch.device | str | None = None) -> Tensor:
+def fourier_table(group: FiniteGroup, block: int, double: bool, *, device: torch.device | str | None = None) -> Tensor:
     """Return how weights make up one size of block of the mixing in irreps; see `group_fft.block_tables`."""
-    return torch.tensor(block_tables(group.table, group.fft)[block], dtype=torch.float32, device=device)
+    table = torch.tensor(_block_tables(group)[block], dtype=torch.float64 if double else torch.float32)
+    return table.to(device)
+
+
+@functools.lru_cache(maxsize=8)  # one call for all blocks of a group
+def _block_tables(group: FiniteGroup) -> tuple[NDArray[np.float64], ...]:
+    return block_tables(group.table, group.fft)
 
 
 def fourier_tables(group: FiniteGroup, *, like: Tensor) -> list[Tensor]:
-    """Return `fourier_table` of every size of block, where a tensor is."""
-    return [constant(fourier_table, group, block, like=like) for block in range(len(group.fft.blocks))]
+    """Return `fourier_table` of every size of block, where a tensor is.
+
+    In double precision where the tensor has it, and in single else, from which half precision is rounded.
+    """
+    double = like.dtype == torch.float64
+    return [constant(fourier_table, group, block, double, like=like) for block in range(len(group.fft.blocks))]
 
 
 class _Kept:

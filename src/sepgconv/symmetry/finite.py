@@ -47,6 +47,7 @@ class FiniteGroup:
     matrices: tuple[Matrix, ...]
     irreps: tuple[Irrep, ...]
     fft: GroupFFT = field(init=False, compare=False)
+    _hash: int = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         elements = list(range(len(self.table)))
@@ -68,7 +69,9 @@ class FiniteGroup:
         fourier = self.fourier
         if fourier.shape != (self.order, self.order) or not np.allclose(fourier @ fourier.T, np.eye(self.order)):
             raise ValueError(f"{self.name}: the irreps do not span the functions on the group")
-        object.__setattr__(self, "fft", find_group_fft(self.table))  # frozen for everybody else
+        # Frozen for everybody else. A group is a key of many tables, and large ones are long tuples.
+        object.__setattr__(self, "_hash", hash((self.table, self.matrices, self.irreps)))
+        object.__setattr__(self, "fft", find_group_fft(self.table, self.irreps))
 
     def _check_matrices(self) -> None:
         shapes = {np.shape(matrix) for matrix in self.matrices}
@@ -77,6 +80,12 @@ class FiniteGroup:
         matrices = np.array(self.matrices, dtype=np.float64)
         if not np.allclose(matrices @ matrices.transpose(0, 2, 1), np.eye(self.dimension), atol=1e-9):
             raise ValueError(f"{self.name}: the matrices must be orthogonal, those of rotations and reflections")
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> tuple[type["FiniteGroup"], tuple[object, ...]]:
+        return FiniteGroup, (self.name, self.table, self.matrices, self.irreps)  # without what is derived
 
     def __repr__(self) -> str:
         return f"FiniteGroup({self.name!r}, order={self.order})"

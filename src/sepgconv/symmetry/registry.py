@@ -1,11 +1,30 @@
 """Groups by name: one place where a group is registered, and from which everything else finds it."""
 
 import dataclasses
+from collections.abc import Callable
 
 from sepgconv._messages import unknown_name
 from sepgconv.symmetry.finite import FiniteGroup
 
 GROUPS: dict[str, FiniteGroup] = {}  # every name, in the order of registration
+# What the names of a family look like, and how one of them becomes a group.
+FAMILIES: dict[str, Callable[[str], FiniteGroup | None]] = {}
+
+
+def register_group_family(names: str, build: Callable[[str], FiniteGroup | None]) -> None:
+    """Make known a family of groups that are built when one is asked for, because there are many.
+
+    Args:
+        names: what its names look like, for the error that lists valid names.
+        build: from a name to its group, the same one each time; None for a name of another family. It raises ValueError
+            for a name of this family that stands for no group.
+
+    Example:
+        >>> import sepgconv
+        >>> sepgconv.group("C12").order  # of the family that the library brings
+        12
+    """
+    FAMILIES[names] = build
 
 
 def register_group(group: FiniteGroup, *aliases: str) -> FiniteGroup:
@@ -43,8 +62,9 @@ def group(name: str | FiniteGroup) -> FiniteGroup:
     """Return the group of that name; a `FiniteGroup` comes back as it is.
 
     Args:
-        name: p1, p2, p4, pm, pmm, p4m or, equally, C1, C2, C4, D1, D2, D4; cm, cmm; or a name that `register_group`
-            added. pm and D1 hold the left-right mirror, cm that at the diagonal, cmm those at both diagonals.
+        name: C{n}, the rotations by 360 / n degrees, or D{n}, with the left-right mirror as well, n from 1 to 64; p1,
+            p2, p4, pm, pmm, p4m, other names of C1, C2, C4, D1, D2, D4; cm and cmm, with mirrors at the diagonals; or a
+            name that was registered.
 
     Raises:
         ValueError: no group has that name; the nearest names are given.
@@ -58,13 +78,21 @@ def group(name: str | FiniteGroup) -> FiniteGroup:
     """
     if isinstance(name, FiniteGroup):
         return name
-    if not isinstance(name, str) or name not in GROUPS:
-        raise ValueError(unknown_name("group", name, GROUPS))
-    return GROUPS[name]
+    if isinstance(name, str):
+        found = GROUPS.get(name)
+        if found is not None:
+            return found
+        for build in FAMILIES.values():
+            found = build(name)
+            if found is not None:
+                return found
+    raise ValueError(unknown_name("group", name, [*GROUPS, *FAMILIES]))
 
 
 def list_groups() -> tuple[FiniteGroup, ...]:
-    """Return every group once, under the name that it was registered by first.
+    """Return every registered group once, under the name that it was registered by first.
+
+    The groups of a family, as C3 and D16, are not listed.
 
     Example:
         >>> [each.name for each in list_groups()][:4]
