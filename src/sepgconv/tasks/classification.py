@@ -57,6 +57,10 @@ class Classification(Task):
         """Return the cross entropy, summed over the images."""
         return F.cross_entropy(outputs, targets, reduction="sum")
 
+    def training_loss(self, outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+        """Return the cross entropy with smoothed labels, summed over the images (Szegedy et al., CVPR 2016)."""
+        return F.cross_entropy(outputs, targets, reduction="sum", label_smoothing=label_smoothing)
+
     def count(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return how many images are given another class than theirs, and how many there are: int64 (2,)."""
         wrong = outputs.argmax(1) != targets

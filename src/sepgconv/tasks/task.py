@@ -117,6 +117,21 @@ class Task(ABC):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of a batch, a scalar: the *sum* over the images of what each of them loses."""
 
+    def training_loss(self, outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+        """Return the loss that a training step lowers, a scalar summed over the images. Default: `loss`.
+
+        Args:
+            outputs: (batch, ...), of the network.
+            targets: (batch, ...).
+            label_smoothing: of the run's config.
+
+        Raises:
+            ValueError: label smoothing is asked for, and the task has none.
+        """
+        if label_smoothing:
+            raise ValueError(f"the task {self.name!r} has no label smoothing; leave label_smoothing at 0")
+        return self.loss(outputs, targets)
+
     @abstractmethod
     def count(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return what the metrics of a batch are made of, as one tensor on the device of the outputs.
