@@ -40,8 +40,8 @@ def _ablation(title: str, model: str = "gc_c8cnn", config: dict[str, object] | N
 ABLATION_ROWS = (
     _ablation("gc-C8CNN, w 21, 5 x 5"),
     _ablation("group C16", config={"width": 15, "group": "C16"}),
-    _ablation("group C4, kernels of pixels", config={"width": 28, "group": "C4"}),
-    _ablation("group C4, steerable kernels", config={"width": 30, "group": "C4", "kernel": "steerable"}),
+    _ablation("group C4, kernels of pixels", config={"width": 27, "group": "C4"}),
+    _ablation("group C4, steerable kernels", config={"width": 29, "group": "C4", "kernel": "steerable"}),
     _ablation("kernels of 3 x 3", config={"width": 21, "kernel_size": 3}),
     _ablation("kernels of 7 x 7", config={"width": 20, "kernel_size": 7}),
     _ablation("no augmentation", augmentation="none"),
