@@ -17,15 +17,14 @@ from torch.nn import functional as F
 import sepgconv
 
 GROUPS = {"p4": 24, "C8": 16, "C16": 12}  # and their widths
-STEP = 3
-IMAGE = 12
+STEP = 5
+IMAGE = 6
 
 
 def read_image(folder: Path) -> Tensor:
     """Return an image of nuclei, (1, 1, 256, 256), in [0, 1], dark outside of a disc with a soft edge."""
     with np.load(folder / "dsb2018_fluorescence.npz", allow_pickle=False) as archive:
-        name = next(key for key in archive.files if archive[key].ndim == 3 and archive[key].shape[1] == 256)
-        pixels = archive[name][IMAGE].astype(np.float64)
+        pixels = archive["images"][IMAGE].astype(np.float64)
     image = torch.from_numpy(pixels / pixels.max())[None, None]
     along = torch.linspace(-1, 1, 256, dtype=torch.float64)
     radius = torch.hypot(along[:, None], along[None])
@@ -60,10 +59,12 @@ def main(folder: Path) -> None:
     image = read_image(folder)
     degrees = list(range(0, 361, STEP))
     images = torch.cat([rotated(image, angle) for angle in degrees])
+    along = torch.arange(64, dtype=torch.float64) - 31.5
+    inside = (torch.hypot(along[:, None], along[None]) < 30).double()
     figure = Figure(figsize=(12, 8.5), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subfigures(1, 2, width_ratios=[1, 1.6])
-    top, bottom = left.subfigures(2, 1, height_ratios=[1, 1.5])
+    top, bottom = left.subfigures(2, 1, height_ratios=[1, 1.9])
     for axis, angle in zip(top.subplots(1, 3), (0, 30, 60), strict=True):
         axis.imshow(images[angle // STEP, 0].numpy(), cmap="gray")
         axis.set_title(f"{angle}°", fontsize=10)
@@ -73,9 +74,8 @@ def main(folder: Path) -> None:
     for axis, (group, width) in zip(heat, GROUPS.items(), strict=True):
         with torch.no_grad():
             maps = network(group, width)(images)  # (angle, channel, pose, y, x)
-        maps = maps[..., 16:48, 16:48]
-        responses = maps.relu().mean((-2, -1))  # (angle, channel, pose)
-        pooled = maps.amax(2).mean((-2, -1))
+        responses = (maps.relu() * inside).sum((-2, -1))  # (angle, channel, pose)
+        pooled = (maps.amax(2) * inside).sum((-2, -1))
         relative = (pooled - pooled[:1]).norm(dim=1) / pooled[:1].norm()
         change.plot(degrees, 100 * relative, label=f"{group}, {width} channels")
         spread = responses.std((0, 2)) / responses.mean((0, 2))
@@ -85,13 +85,14 @@ def main(folder: Path) -> None:
         )
         axis.set_title(f"{group}: response of one channel, by pose", fontsize=10)
         axis.set_ylabel("pose")
+        axis.set_yticks(range(0, maps.shape[2], max(1, maps.shape[2] // 4)))
         axis.set_xticks(range(0, 361, 45))
     heat[-1].set_xlabel("rotation of the image in degrees, counter-clockwise")
     change.set_xlabel("rotation of the image in degrees")
     change.set_ylabel("change of the invariant features in %")
     change.set_xticks(range(0, 361, 90))
     change.set_ylim(bottom=0)
-    change.legend(fontsize=9)
+    change.legend(fontsize=9, loc="upper center", ncols=3, bbox_to_anchor=(0.5, 1.12))
     change.grid(alpha=0.3)
     figure.savefig(Path(__file__).with_name("any-angle.png"), dpi=80)
 
