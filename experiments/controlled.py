@@ -126,8 +126,8 @@ def train_controlled(
     )
     now = conditions_of(trainer, data)
     if resume:
-        files.refuse_other(setup)
-        files.note_resume(keeper.epoch, files.refuse_changes(now, force=True), now)
+        files.check_same_setup(setup)
+        files.note_resume(keeper.epoch, files.check_conditions(now, force=True), now)
     else:
         files.begin({**setup, "conditions": now})
     torch.manual_seed(config.seed)

@@ -20,7 +20,7 @@ COARSE_ROUNDING = ROUNDING[torch.bfloat16]  # where half precision is mixed in, 
 TF32_ROUNDING = 0.01  # what convolutions on a GPU round single precision to, where torch lets them
 
 
-def answer_of(model: Callable[[Tensor], Any], x: Tensor) -> Any:
+def output_of(model: Callable[[Tensor], Any], x: Tensor) -> Any:
     """Return the output of a model on a copy of x, without gradients.
 
     Its random numbers are the same every time, and those of the process go on as if nothing had run.
@@ -96,10 +96,10 @@ def first_to_differ(paths: Iterable[str], made: Callable[[str], nn.Module], x: T
         x: what the network takes.
         allowed: the largest difference that counts as none.
     """
-    expected = answer_of(made(""), x)
+    expected = output_of(made(""), x)
     for path in paths:
         try:
-            difference = largest_difference(answer_of(made(path), x), expected)
+            difference = largest_difference(output_of(made(path), x), expected)
         except Exception:  # noqa: BLE001 (the user's code may raise anything)
             return path
         if not difference <= allowed:
@@ -140,9 +140,9 @@ class _Dtypes(TorchDispatchMode):
 
 
 def coarse(network: nn.Module, x: Tensor) -> bool:
-    """Return whether a network computes in half precision on x, whatever the dtype of its weights, as in autocast."""
+    """Return whether a network computes in half precision on x, for any dtype of its weights, as under autocast."""
     with _Dtypes() as dtypes:
-        answer_of(network, x)
+        output_of(network, x)
     return not dtypes.seen.isdisjoint({torch.float16, torch.bfloat16})
 
 

@@ -105,7 +105,7 @@ class _Part:
 @contextlib.contextmanager
 def _part(path: Path) -> Generator[_Part, None, None]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    _refuse_what_is_no_file(path)
+    _check_replaceable(path)
     _remove_leftovers(path)
     part = _Part(path)
     try:
@@ -146,7 +146,7 @@ def _prefix(path: Path) -> str:
     return f".{path.name[:50]}."  # a name may have 255 bytes, a letter four
 
 
-def _refuse_what_is_no_file(path: Path) -> None:
+def _check_replaceable(path: Path) -> None:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "it is a folder, a file must have another name", str(path))
     if path.exists() and not path.is_file():  # as /dev/null, which would become a file

@@ -129,7 +129,7 @@ def copy_network(model: nn.Module, caller: str, *, instead: Mapping[int, Any] | 
         if _is_unsettled(part, _renew(part)):
             raise ValueError(
                 f"{caller}: layer {path!r} ({plain_class(part).__name__}) computes its weight from one that is "
-                f"computed after it, so that the next call still answers with the old one; run the network once first"
+                f"computed after it, so that the next call still uses the old one; run the network once first"
             )
     rebind_functions(twin, memo, HOOKS)
     return twin

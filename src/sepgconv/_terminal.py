@@ -1,8 +1,8 @@
 """What is printed: one place that writes text from outside so that a screen shows it and does not obey it.
 
-Standard error is for people who may not be there: it can be closed, a full disk or a reader that has gone, and that
-stops nothing. Standard output is the answer: a reader that has gone is let go, any other failure is an OSError. Imports
-`_text` alone.
+Standard error is for people, who may not be there: nothing stops if it is closed, its disk is full or its reader has
+gone. Standard output carries the result: there only a reader that has gone is no error; any other failure is an
+OSError. Imports `_text` alone.
 """
 
 import contextlib

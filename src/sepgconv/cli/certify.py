@@ -126,7 +126,7 @@ def _real_images(run: str, found: FoundNetwork, images: int, data_dir: Path | No
 
 def _draw(found: FoundNetwork, certificate: "Certificate", images: "Tensor | None", path: Path, seed: int) -> None:
     from sepgconv.analysis import rotation_curve
-    from sepgconv.cli.rotation_picture import draw_rotation_curve, smooth_images
+    from sepgconv.cli.rotation_plot import draw_rotation_curve, smooth_images
 
     shape = certificate.input_shape
     if images is None:

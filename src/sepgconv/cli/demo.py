@@ -54,7 +54,7 @@ def demo(
         ("network", "parameters", "MACs", "test error", "answers changed by quarter turns", "training"),
         rows,
     )
-    image = out / "turned_digit.png"
+    image = out / "rotated_digit.png"
     draw_rotated_digit({name: load_run(folder).model for name, folder in runs.items()}, digits.test.images[0], image)
     show(f"A digit and the same digit rotated, with their feature maps: {image}")
 

@@ -1,4 +1,4 @@
-"""How a command can end that is no answer: NoAnswerError, StoppedError."""
+"""Errors that end a command without a result: NoAnswerError, StoppedError."""
 
 
 class NoAnswerError(ValueError):

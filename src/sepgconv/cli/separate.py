@@ -73,7 +73,7 @@ def separate(
     folder = out or run.resolve().with_name(f"{run.resolve().name}-{sharing}")
     begun = RunFolder(folder).setup.is_file()
     if finetune and not (resume and begun):
-        RunFolder(folder).refuse_existing()
+        RunFolder(folder).check_unused()
     elif not finetune and folder.exists():
         raise FileExistsError(f"{folder} exists; choose another folder with --out")
     data = load_data_of(run, loaded.record, data_dir)

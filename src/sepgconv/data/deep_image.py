@@ -42,7 +42,7 @@ def deep_levels(file: "ImageFile") -> Levels | None:
     """
     if file.mode == "F":
         raise DeepImageError("floating-point images have no defined range; save it with 8 or 16 bits")
-    _refuse_misread(file)
+    _check_layout_of_tiff(file)
     if file.mode.startswith("I"):
         levels = np.asarray(file)
         if levels.min() < 0:
@@ -100,7 +100,7 @@ def _reread(file: "ImageFile", raw_mode: Callable[[str], str]) -> Levels:
         return np.asarray(again)
 
 
-def _refuse_misread(file: "ImageFile") -> None:
+def _check_layout_of_tiff(file: "ImageFile") -> None:
     """Raise an error for the 16-bit TIFFs of which Pillow gives other values than they hold."""
     tags: Any = getattr(file, "tag_v2", {})
     if tags.get(_PLANES) == 2 and 16 in np.atleast_1d(tags.get(_BITS, 8)) and file.mode != "I;16":

@@ -113,7 +113,7 @@ class LabelledParts:
         Raises:
             ValueError: no training or no test part, a class in one of the others only, or too few images.
         """
-        refuse_missing_parts(self.parts, self.title)
+        check_parts(self.parts, self.title)
         whole = self._learnable()
         learned = whole.parts["all" if "all" in whole.parts else "train"]
         missing = [part for part in PARTS[1:] if part not in whole.parts]
@@ -174,8 +174,8 @@ class LabelledParts:
         return order[labels]
 
     def _learnable(self) -> "LabelledParts":
-        """Leave out classes without images, unless they are fixed; refuse what no network can learn."""
-        refuse_unlearned({part: self._present(part) for part in self.parts}, self.title)
+        """Leave out classes without images, unless they are fixed; raise if the rest cannot be learned."""
+        check_class_names({part: self._present(part) for part in self.parts}, self.title)
         learned = self._present("all" if "all" in self.parts else "train")
         if len(learned) < 2:
             raise ValueError(f"{self.title}: {_only(learned)}; expected readable images of two or more classes")
@@ -210,7 +210,7 @@ def part_to_judge(parts: Collection[PartOrAll], wanted: Part | None, title: str)
     raise ValueError(f"{title} has no {wanted or 'test'} part, only {' and '.join(parts)}; name one of them")
 
 
-def refuse_missing_parts(parts: Mapping[PartOrAll, object], title: str) -> None:
+def check_parts(parts: Mapping[PartOrAll, object], title: str) -> None:
     """Raise an error for what has parts but lacks the one to train on or the one to test on.
 
     Raises:
@@ -224,7 +224,7 @@ def refuse_missing_parts(parts: Mapping[PartOrAll, object], title: str) -> None:
         )
 
 
-def refuse_unlearned(present: Mapping[PartOrAll, Sequence[str]], title: str) -> None:
+def check_class_names(present: Mapping[PartOrAll, Sequence[str]], title: str) -> None:
     """Raise an error for classes that other parts have and the training part does not.
 
     Raises:

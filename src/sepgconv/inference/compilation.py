@@ -10,8 +10,14 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from sepgconv._arguments import checked_input_shape
-from sepgconv._comparison import COARSE_ROUNDING, answer_of, coarse, explained, first_to_differ, largest_difference
-from sepgconv._foreign import foreign_behaviour, foreign_layers, layer_named, own_code, refuse_hooks_of_all
+from sepgconv._comparison import COARSE_ROUNDING, coarse, explained, first_to_differ, largest_difference, output_of
+from sepgconv._customised import (
+    custom_behaviour,
+    customised_layers,
+    layer_named,
+    overridden_code,
+    raise_if_global_hooks,
+)
 from sepgconv._hooks import watch_calls
 from sepgconv._modules import copy_network, settled_copy
 from sepgconv.conv.geometry import Pair
@@ -67,7 +73,7 @@ def compile_for_inference(model: nn.Module, *, input_shape: tuple[int, ...] | No
         >>> torch.allclose(fast(x), layer(x), atol=1e-5), len(list(fast.parameters()))
         (True, 0)
     """
-    refuse_hooks_of_all(_CALLER)
+    raise_if_global_hooks(_CALLER)
     reference = copy_network(model, _CALLER).eval()  # weights computed at every call, as in the network itself
     frozen = settled_copy(reference, _CALLER)
     x, expected = _answer(reference, input_shape)
@@ -88,11 +94,11 @@ def _answer(model: nn.Module, input_shape: tuple[int, ...] | None) -> tuple[Tens
         maps = takes_feature_maps(model)
         shape = checked_input_shape(input_shape, _CALLER, feature_maps=maps, batch=not maps)
         x = example_input(model, shape)
-        return x, answer_of(model, x)
+        return x, output_of(model, x)
     x = torch.empty(0)
     try:
         x = example_input(model, default_shape(model))
-        return x, answer_of(model, x)
+        return x, output_of(model, x)
     except Exception:  # noqa: BLE001 (whatever the user's code raises: it takes other inputs)
         return x, None
 
@@ -104,7 +110,7 @@ def _compare(frozen: nn.Module, model: nn.Module, x: Tensor, expected: Any) -> N
         ValueError: it does not run, or its outputs differ by more than rounding explains.
     """
     try:
-        found = answer_of(frozen, x)
+        found = output_of(frozen, x)
     except Exception as error:
         raise ValueError(
             f"{_CALLER}: the compiled network would not run ({type(error).__name__}: {error}); {_reason(model, x)}"
@@ -120,7 +126,7 @@ def _compare(frozen: nn.Module, model: nn.Module, x: Tensor, expected: Any) -> N
 
 def _reason(model: nn.Module, x: Tensor) -> str:
     """Return why a network gives other outputs, as a half-sentence that names a layer where one is at fault."""
-    suspects = foreign_layers(model, freeze.registry.keys())
+    suspects = customised_layers(model, freeze.registry.keys())
     if suspects:
         return suspects
 
@@ -134,7 +140,7 @@ def _reason(model: nn.Module, x: Tensor) -> str:
     paths = [path for path, module in model.named_modules() if path and _has_rule(module)]
     path = first_to_differ(paths, made, x, explained(model, x))
     layer = "its layers" if path is None else layer_named(path, model.get_submodule(path))
-    return f"its code asks {layer} for more than an answer"
+    return f"its code uses {layer} for more than its output"
 
 
 def _is_finite(answer: Any) -> bool:
@@ -150,7 +156,7 @@ def _map_sizes(model: nn.Module, x: Tensor) -> dict[nn.Module, Pair]:
         sizes[module] = (int(maps.shape[-2]), int(maps.shape[-1]))
 
     with watch_calls(((m, m) for m in model.modules() if isinstance(m, GroupConvLayer)), before=note):
-        answer_of(model, x)
+        output_of(model, x)
     return sizes
 
 
@@ -183,19 +189,19 @@ def _has_rule(module: nn.Module) -> bool:
 def _form(module: nn.Module, size: Pair) -> nn.Module:
     """Return the frozen form of a layer; the layer itself where it does more than the class that has the rule."""
     # What stays in training mode after `eval()`, as some adapt a batch norm to its inputs, cannot be fixed.
-    if _has_rule(module) and not module.training and foreign_behaviour(module, freeze.registry.keys()) is None:
+    if _has_rule(module) and not module.training and custom_behaviour(module, freeze.registry.keys()) is None:
         return freeze(module, size)
     return module
 
 
 def _is_only(module: nn.Module, *kinds: type[nn.Module]) -> bool:
     """Return whether a module is of one of these classes itself, with no hook and nothing put in place of its code."""
-    return type(module) in kinds and foreign_behaviour(module) is None
+    return type(module) in kinds and custom_behaviour(module) is None
 
 
 def _neighbours(root: nn.Module) -> list[tuple[_Step, _Step]]:
     """Return the pairs of steps that follow each other in a chain, but for those that do nothing; each once."""
-    chains = [module for module in root.modules() if type(module) in _CHAINS and own_code(module) is None]
+    chains = [module for module in root.modules() if type(module) in _CHAINS and overridden_code(module) is None]
     pairs: list[tuple[_Step, _Step]] = []
     for chain in chains:
         if not _is_step(chain, chains):

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sepgconv._comparison import answer_of
+from sepgconv._comparison import output_of
+from sepgconv._customised import changed_since_built, modifying_hooks
 from sepgconv._files import write_together
-from sepgconv._foreign import acting_hooks, changed_since_built
 from sepgconv._modules import copy_network, unwrap
 from sepgconv.models.network import Network
 from sepgconv.models.registry import rebuild_model
@@ -26,7 +26,7 @@ def save(model: nn.Module, folder: str | Path) -> Path:
     """Write a network that `create_model` built into a folder, whole or not at all.
 
     Weights are all that the files keep besides the config: hooks that only look, as loggers register them, are not
-    kept; whatever else would give the network that is read back other outputs raises an error.
+    kept; anything else that would change the outputs of the network that is read back raises an error.
 
     Two files cannot be renamed at once: if the machine stops between the two, `load` raises an error instead of giving
     the wrong network.
@@ -157,7 +157,7 @@ def _acting_hooks(model: Network) -> Mapping[nn.Module, str]:
     twin = copy_network(model, "save").eval()
     like = next(parameter for parameter in twin.parameters())
     x = torch.zeros(1, model.in_channels, model.input_size, model.input_size, device=like.device, dtype=like.dtype)
-    found = acting_hooks(twin, lambda: answer_of(twin, x))
+    found = modifying_hooks(twin, lambda: output_of(twin, x))
     paths = {module: path for path, module in twin.named_modules()}
     return {model.get_submodule(paths[module]): words for module, words in found.items()}
 

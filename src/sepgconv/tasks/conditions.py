@@ -10,7 +10,7 @@ import torch
 from sepgconv.data import Dataset
 from sepgconv.tasks.environment import PACKAGE, device_name, versions
 
-# The parts of this package that no number of a training comes from. Whatever is not named here counts.
+# The parts of this package that no number of a training depends on. All other parts count.
 APART = ("analysis", "cli", "convert", "inference", "interop")
 _VERSIONS = ("sepgconv", "torch")  # of what else a training's numbers come from
 

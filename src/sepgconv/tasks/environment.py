@@ -29,7 +29,7 @@ def is_main_process() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
-def refuse_damaged_ranks() -> None:
+def check_rank_variables() -> None:
     """Raise an error unless Lightning can be imported, which reads the number of its process in the environment.
 
     Raises:

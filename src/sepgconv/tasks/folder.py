@@ -87,7 +87,7 @@ class RunFolder:
             BlockingIOError: another training is at work in the folder.
             NotADirectoryError: it is a file.
         """
-        self._refuse_file()
+        self._check_is_folder()
         made = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
         self.root.mkdir(parents=True, exist_ok=True)
         try:
@@ -105,18 +105,18 @@ class RunFolder:
                 with contextlib.suppress(OSError):  # it holds something
                     folder.rmdir()
 
-    def _refuse_file(self) -> None:
+    def _check_is_folder(self) -> None:
         if self.root.exists() and not self.root.is_dir():
             raise NotADirectoryError(f"{self.root} is a file; a run needs a folder of its own")
 
-    def refuse_existing(self) -> None:
+    def check_unused(self) -> None:
         """Raise an error unless a new run would write over nothing.
 
         Raises:
             FileExistsError: the folder holds a run, or files of the same names.
             NotADirectoryError: it is a file.
         """
-        self._refuse_file()
+        self._check_is_folder()
         own = (self.setup, self.checkpoint.parent, self.history, self.tensorboard, self.curves, self.model)
         there = [path.name for path in (*own, self.preprocessing, self.record) if path.exists()]
         if there:
@@ -178,7 +178,7 @@ class RunFolder:
         """
         return known_data(self.read_setup())
 
-    def refuse_other(self, setup: Mapping[str, Any]) -> None:
+    def check_same_setup(self, setup: Mapping[str, Any]) -> None:
         """Raise an error unless what is to be resumed is the run that was begun.
 
         Args:
@@ -196,7 +196,7 @@ class RunFolder:
                 "or train in another folder"
             )
 
-    def refuse_other_beginning(self, *, prepared: bool) -> None:
+    def check_same_beginning(self, *, prepared: bool) -> None:
         """Raise an error unless a run without a checkpoint begins with the weights that it was to begin with.
 
         Args:
@@ -212,7 +212,7 @@ class RunFolder:
                 "separate` gives it); resume it as it was started, or train in another folder"
             )
 
-    def refuse_changes(self, now: Conditions, *, force: bool) -> list[str]:
+    def check_conditions(self, now: Conditions, *, force: bool) -> list[str]:
         """Raise an error unless nothing else changed that may change the numbers of the run that is to be resumed.
 
         What an older version did not note cannot be compared, which a warning says.
@@ -248,7 +248,7 @@ class RunFolder:
 
         Args:
             epoch: the last one as before, counted from 1; 0 for none.
-            found: what `refuse_changes` returned.
+            found: what `check_conditions` returned.
             now: of this process.
 
         Raises:

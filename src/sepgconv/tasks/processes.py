@@ -54,7 +54,7 @@ def together(trainer: Trainer, left: Callable[[], str]) -> Generator[None, None,
         watch.join()
 
 
-def refuse_half_a_launch(trainer: Trainer) -> None:
+def check_launcher_variables(trainer: Trainer) -> None:
     """Raise an error unless a process that others are said to have started can find them.
 
     Raises:

@@ -106,8 +106,8 @@ def explain(model: nn.Module, x: Tensor, *arguments: Any, **keywords: Any) -> Ex
         if module is None or _is_a_detail(choice, module):
             return
         why = "; ".join(filter(None, (_why_execution(choice), _why_implementation(choice))))
-        told = (choice.operator, choice.execution, choice.implementation, why, _change(choice))
-        rows.append(LayerExplanation(names[module], type(module).__name__, *told))
+        cells = (choice.operator, choice.execution, choice.implementation, why, _change(choice))
+        rows.append(LayerExplanation(names[module], type(module).__name__, *cells))
 
     devices = [x.device] if x.device.type == "cuda" else []
     with dispatch.recording(report), torch.random.fork_rng(devices):
@@ -154,7 +154,7 @@ def _why_implementation(choice: Choice) -> str:
 
 
 def _change(choice: Choice) -> str:
-    """Return what keeps the implementation by hand from running, in the facts of the call."""
+    """Return what about the call keeps the faster implementation from running."""
     rules, c = dispatch.IMPLEMENTATIONS[choice.operator], choice.context
     if (
         choice.implementation not in ("torch", "checkpoint")

@@ -49,7 +49,7 @@ def spread(values: Tensor) -> Spread | None:
     known = known[~known.isnan()]
     if len(known) == 0:
         return None
-    # By sorting: torch.quantile refuses more than 16 million values.
+    # By sorting: torch.quantile takes at most 16 million values.
     ordered, last = known.sort().values, len(known) - 1
     places = [share * last for share in (0.25, 0.5, 0.75)]
     lower, median, upper = (

@@ -86,7 +86,7 @@ class _Planner:
         held = self.to.problem_of_tensors()
         if held and not self.problems:
             self.problems.add(held, "a buffer with a number for every channel, whose number changes with the width")
-        self.problems.refuse()
+        self.problems.raise_if_any()
         return self.to.plan
 
     def _found(self) -> list[Value]:
@@ -328,7 +328,7 @@ def _is_maps(value: Any) -> bool:
 
 
 def _ended(given: Any, end: Callable[[Value], Any]) -> Any:
-    """Return the outputs of a network, in whatever they are held."""
+    """Return the outputs of a network, in the same nesting of lists, tuples and dicts."""
     if isinstance(given, Value):
         return end(given)
     if isinstance(given, tuple | list):

@@ -44,7 +44,7 @@ def known_class(module: nn.Module, known: Collection[type] = ()) -> type[nn.Modu
     return next(kind for kind in kinds if issubclass(kind, nn.Module) and (home(kind) in LIBRARIES or kind in known))
 
 
-def own_code(
+def overridden_code(
     module: nn.Module, known: Collection[type] = (), *, training: bool = False, patched: bool = True
 ) -> str | None:
     """Return what code a module has besides that of its known class, in words after "has"; None for none.
@@ -101,7 +101,7 @@ def own_hooks(module: nn.Module, *, backward: bool = True) -> str | None:
     return None
 
 
-def acting_hooks(model: nn.Module, run: Callable[[], Any]) -> dict[nn.Module, str]:
+def modifying_hooks(model: nn.Module, run: Callable[[], Any]) -> dict[nn.Module, str]:
     """Return the modules with hooks that change what goes through, and what hooks, in words after "has".
 
     A hook that only looks, which is left out, returns nothing and writes into no tensor that it is given.
@@ -143,7 +143,7 @@ def _hook_name(hook: Any) -> str:
     return str(getattr(hook, "__qualname__", type(hook).__name__))
 
 
-def foreign_behaviour(module: nn.Module, known: Collection[type] = (), *, training: bool = False) -> str | None:
+def custom_behaviour(module: nn.Module, known: Collection[type] = (), *, training: bool = False) -> str | None:
     """Return what a tool that replaces a module by its class would lose, in words after "has"; None for nothing.
 
     Args:
@@ -151,10 +151,10 @@ def foreign_behaviour(module: nn.Module, known: Collection[type] = (), *, traini
         known: further classes that the tool has rules for, as those that users registered.
         training: whether what takes part in training and in `state_dict` counts too.
     """
-    return own_code(module, known, training=training) or own_hooks(module)
+    return overridden_code(module, known, training=training) or own_hooks(module)
 
 
-def refuse_foreign(
+def raise_if_customised(
     caller: str, layers: Iterable[tuple[str, nn.Module]], advice: str, known: Collection[type] = ()
 ) -> None:
     """Raise if a layer that would be replaced does more than its class.
@@ -169,12 +169,12 @@ def refuse_foreign(
         ValueError: there is one; it and what it does are named.
     """
     for path, module in layers:
-        found = foreign_behaviour(module, known, training=True)
+        found = custom_behaviour(module, known, training=True)
         if found is not None:
             raise ValueError(f"{caller}: {layer_named(path, module)} has {found}, which would be lost; {advice}")
 
 
-def foreign_layers(model: nn.Module, known: Collection[type] = ()) -> str:
+def customised_layers(model: nn.Module, known: Collection[type] = ()) -> str:
     """Return a clause on the layers of torch and this package that do more than their class; "" for none.
 
     For messages on a wrong result: these layers are the first to look at.
@@ -182,7 +182,7 @@ def foreign_layers(model: nn.Module, known: Collection[type] = ()) -> str:
     found = [
         f"{layer_named(path, module)} has {what}"
         for path, module in model.named_modules()
-        if known_class(module, known) is not nn.Module and (what := foreign_behaviour(module, known)) is not None
+        if known_class(module, known) is not nn.Module and (what := custom_behaviour(module, known)) is not None
     ] + [
         f"{layer_named(path, module)} has {what}"
         for path, module in model.named_modules()
@@ -192,7 +192,7 @@ def foreign_layers(model: nn.Module, known: Collection[type] = ()) -> str:
     return f"{'; '.join(found[:3])}{rest}" if found else ""
 
 
-def refuse_beside_the_code(caller: str, model: nn.Module) -> None:
+def raise_if_lost_in_tracing(caller: str, model: nn.Module) -> None:
     """Raise if reading the code of a network and building its layers anew would lose something.
 
     These are hooks, replaced methods of layers of torch and of this package, and computed weights.
@@ -223,7 +223,7 @@ def changed_since_built(
     Args:
         model: the network.
         built: as it comes from its constructor.
-        acting: returns the modules with hooks that count, as `acting_hooks` does; by default all hooks count. It is
+        acting: returns the modules with hooks that count, as `modifying_hooks` does; by default all hooks count. It is
             called only if there are hooks.
     """
     hooks: Mapping[nn.Module, str] = {}
@@ -245,14 +245,14 @@ def changed_since_built(
             found, wanted = type(expected).extra_repr(module), expected.extra_repr()
             if found.replace("inplace=True", "") != wanted.replace("inplace=True", ""):
                 return f"{layer_named(path, module)} has other settings, {found} instead of {wanted}"
-        what = own_code(module, (type(expected),), training=True, patched=False)
+        what = overridden_code(module, (type(expected),), training=True, patched=False)
         what = what or (own_hooks(module) if acting is None else hooks.get(module))
         if what is not None:
             return f"{layer_named(path, module)} has {what}"
     return ""
 
 
-def refuse_hooks_of_all(caller: str) -> None:
+def raise_if_global_hooks(caller: str) -> None:
     """Raise if torch runs a hook on every module: it would not run on layers that are replaced.
 
     Raises:
