@@ -54,7 +54,7 @@ def precisions(network: nn.Module) -> set[torch.dtype]:
 def widened(network: nn.Module) -> nn.Module:
     """Return a network with weights in half precision as a copy in float32; others as they are.
 
-    Half precision rounds so much that a fault hides in it; its copy computes the same to seven digits.
+    Half precision rounds so much that faults cannot be seen; the copy computes the same function to seven digits.
     """
     if precisions(network) <= WIDE:
         return network
@@ -150,8 +150,8 @@ def coarse(network: nn.Module, x: Tensor) -> bool:
 def explained(network: nn.Module, x: Tensor) -> float:
     """Return the largest difference from a network's output on x that rounding explains.
 
-    In half precision a deep network may be further than `ROUNDING` from its output without rounding: another one may
-    then be as far, or twice as far, on the other side.
+    In half precision, rounding may change the output of a deep network by more than `ROUNDING`. A second network may be
+    off by as much in the other direction, so three times the measured change is allowed.
 
     Raises:
         ValueError: how much the dtype of x rounds is not known.

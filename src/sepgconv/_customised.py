@@ -1,6 +1,6 @@
-"""What a module does that its class of the library does not: hooks, replaced methods, methods of a subclass.
+"""What a module does beyond its class in torch or this package: hooks, replaced and overridden methods.
 
-A tool that replaces a layer by what its class does would lose the rest. So it asks here first.
+A tool that replaces a layer according to its class would lose this behaviour, so it checks for it here first.
 """
 
 import inspect
@@ -47,7 +47,7 @@ def known_class(module: nn.Module, known: Collection[type] = ()) -> type[nn.Modu
 def overridden_code(
     module: nn.Module, known: Collection[type] = (), *, training: bool = False, patched: bool = True
 ) -> str | None:
-    """Return what code a module has besides that of its known class, in words after "has"; None for none.
+    """Return the code of a module that its known class does not have, as words to follow "has"; None if there is none.
 
     It may be replaced on the instance (as accelerate and PEFT do), or overridden by a subclass: `forward`, and all
     other parts of the class that an output may go through. Constructors, initialisation, printing and new names do not
@@ -72,7 +72,7 @@ def overridden_code(
 
 
 def patched_class(kind: type[nn.Module]) -> str | None:
-    """Return, in words after "has", that another forward was assigned to a class of torch or this package, or None."""
+    """Return the forward that was assigned to a class of torch or this package, as words to follow "has", or None."""
     forward: Any = inspect.getattr_static(kind, "forward", None)
     if home(kind) not in LIBRARIES or not isinstance(forward, FunctionType):
         return None
@@ -82,14 +82,14 @@ def patched_class(kind: type[nn.Module]) -> str | None:
 
 
 def replaced_code(module: nn.Module) -> str | None:
-    """Return the method that was replaced on an instance, as accelerate and PEFT do, in words after "has", or None."""
+    """Return the method that was replaced on an instance, as accelerate does, as words to follow "has", or None."""
     kind = plain_class(module)
     replaced = sorted(name for name in vars(module) if inspect.isroutine(inspect.getattr_static(kind, name, None)))
     return f"a {replaced[0]} that was put in its place" if replaced else None
 
 
 def own_hooks(module: nn.Module, *, backward: bool = True) -> str | None:
-    """Return the first hook of a module in words after "has"; None where it has none.
+    """Return the first hook of a module, as words to follow "has"; None if it has none.
 
     Args:
         module: the module.
@@ -102,9 +102,9 @@ def own_hooks(module: nn.Module, *, backward: bool = True) -> str | None:
 
 
 def modifying_hooks(model: nn.Module, run: Callable[[], Any]) -> dict[nn.Module, str]:
-    """Return the modules with hooks that change what goes through, and what hooks, in words after "has".
+    """Return the modules whose hooks change their inputs or outputs, each with the hook as words to follow "has".
 
-    A hook that only looks, which is left out, returns nothing and writes into no tensor that it is given.
+    Hooks that only look are left out: they return nothing and write into none of the tensors that they get.
 
     Args:
         model: a network; its hooks are watched and put back.
@@ -144,7 +144,7 @@ def _hook_name(hook: Any) -> str:
 
 
 def custom_behaviour(module: nn.Module, known: Collection[type] = (), *, training: bool = False) -> str | None:
-    """Return what a tool that replaces a module by its class would lose, in words after "has"; None for nothing.
+    """Return what a tool that replaces a module would lose, as words to follow "has"; None if nothing.
 
     Args:
         module: the module.
@@ -166,7 +166,7 @@ def raise_if_customised(
         known: further classes that the tool has rules for.
 
     Raises:
-        ValueError: there is one; it and what it does are named.
+        ValueError: a layer does more; the message names it and what it does.
     """
     for path, module in layers:
         found = custom_behaviour(module, known, training=True)
@@ -175,9 +175,9 @@ def raise_if_customised(
 
 
 def customised_layers(model: nn.Module, known: Collection[type] = ()) -> str:
-    """Return a clause on the layers of torch and this package that do more than their class; "" for none.
+    """Return a clause on the layers of torch and this package that do more than their class; "" if none does.
 
-    For messages on a wrong result: these layers are the first to look at.
+    Errors about a wrong result use it, because these layers are the likely cause.
     """
     found = [
         f"{layer_named(path, module)} has {what}"
@@ -193,9 +193,9 @@ def customised_layers(model: nn.Module, known: Collection[type] = ()) -> str:
 
 
 def raise_if_lost_in_tracing(caller: str, model: nn.Module) -> None:
-    """Raise if reading the code of a network and building its layers anew would lose something.
+    """Raise if tracing a network and building its layers anew would lose something.
 
-    These are hooks, replaced methods of layers of torch and of this package, and computed weights.
+    Hooks, replaced methods of layers of torch and of this package, and computed weights would be lost.
 
     Raises:
         ValueError: the first such module is named.
@@ -216,9 +216,10 @@ def raise_if_lost_in_tracing(caller: str, model: nn.Module) -> None:
 def changed_since_built(
     model: nn.Module, built: nn.Module, acting: Callable[[], Mapping[nn.Module, str]] | None = None
 ) -> str:
-    """Return what a network has that it did not have when it was built, as a sentence; "" for nothing.
+    """Return in one sentence how a network differs from a newly built one; "" if it does not differ.
 
-    Other modules or settings, hooks, code and computed weights count. Weights do not, nor do separable convolutions.
+    Other modules or settings, hooks, code and computed weights count. The values of weights do not, nor do the settings
+    of separable convolutions.
 
     Args:
         model: the network.
@@ -253,10 +254,10 @@ def changed_since_built(
 
 
 def raise_if_global_hooks(caller: str) -> None:
-    """Raise if torch runs a hook on every module: it would not run on layers that are replaced.
+    """Raise if torch runs a hook on every module, because it would not run on layers that are replaced.
 
     Raises:
-        ValueError: there is one.
+        ValueError: a hook is registered for all modules.
     """
     module: Any = torch.nn.modules.module
     for direction in ("forward_pre", "forward", "backward_pre", "backward"):
@@ -264,5 +265,5 @@ def raise_if_global_hooks(caller: str) -> None:
             raise ValueError(
                 f"{caller}: a hook on all modules is registered (torch.nn.modules.module.register_module_"
                 f"{'full_' if direction.startswith('backward') else ''}{direction}_hook), which the layers that are "
-                f"put in place of others would answer otherwise; remove it first"
+                f"replace others would not run as before; remove it first"
             )

@@ -293,6 +293,6 @@ def _settle_parametrizations(module: nn.Module) -> None:
 
 
 def plain_class(module: nn.Module) -> type[nn.Module]:
-    """Return the class of a module; where torch put one of its own over it for parametrisations, that below."""
+    """Return the class of a module; of a parametrised one, the class from which torch derived its own."""
     made_by_torch = "torch.nn.utils.parametrize"
     return next(kind for kind in type(module).__mro__ if kind.__module__ != made_by_torch)

@@ -1,4 +1,4 @@
-"""`sepgconv demo`: an ordinary network and one that knows about rotations, side by side on rotated digits."""
+"""`sepgconv demo`: an ordinary and a group-equivariant network, side by side on rotated digits."""
 
 import shutil
 from pathlib import Path

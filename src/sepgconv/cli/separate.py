@@ -1,4 +1,4 @@
-"""`sepgconv separate`: a trained network with separable convolutions, trained on, beside what it was."""
+"""`sepgconv separate`: separate the convolutions of a trained network, train it further, compare both."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -57,7 +57,7 @@ def separate(
     ] = False,
     progress: Annotated[bool, typer.Option(help="Show a line for every epoch.")] = True,
 ) -> None:
-    """Replace the group convolutions of a trained network by separable ones, train on, print what it saved and cost."""
+    """Replace the group convolutions of a trained network by separable ones, train it further, print the result."""
     import dataclasses
 
     from sepgconv import save

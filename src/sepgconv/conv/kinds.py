@@ -81,7 +81,7 @@ class ConvKind(ABC):
         return spec.channels_per_group
 
     def check(self, spec: "ConvSpec", caller: str) -> None:
-        """Raise if the kind cannot run a spec; layers call this before they make parameters. The default checks nothing."""
+        """Raise if the kind cannot run a spec; layers call it before they make parameters. The default never raises."""
         return
 
 

@@ -72,10 +72,10 @@ def record(
 
 @contextlib.contextmanager
 def _functions_of_autograd(*, through: bool) -> Generator[None]:
-    """Name functions of autograd that are given a recorded value: torch takes it for a tensor, and crashes.
+    """Raise for functions of autograd that get a recorded value, which torch would take for a tensor and crash.
 
     Args:
-        through: whether activation checkpointing, which changes no number, is passed over; else it is named, too.
+        through: whether activation checkpointing, which changes no number, is skipped; otherwise it raises, too.
     """
     apply, entry = torch.autograd.Function.__dict__["apply"], "_checkpoint_without_reentrant_generator"
 
@@ -231,7 +231,7 @@ def _short(error: Exception) -> str:
 
 
 class _Traced(fx.Proxy):
-    """A recorded value that knows what it is on the example, for what torch.fx leaves open."""
+    """A recorded value with its value on the example, for code that torch.fx alone cannot record."""
 
     @property
     def _value(self) -> Any:

@@ -1,4 +1,4 @@
-"""`.npz` files, opened without trust: sizes are known before anything is allocated, nothing in them is executed."""
+"""`.npz` files are not trusted: sizes are read before anything is allocated, and nothing in them is executed."""
 
 import zipfile
 from collections.abc import Generator, Mapping, Sequence
@@ -96,10 +96,10 @@ def read_arrays(path: Path, required: Sequence[str] = (), *, keys: Sequence[str]
 
 
 def require_keys(found: Mapping[str, object], keys: Sequence[str], path: Path) -> None:
-    """Raise an error for a file that lacks a key.
+    """Raise if a file lacks a key.
 
     Raises:
-        ValueError: which are missing, which are there.
+        ValueError: the message says which keys are missing and which are there.
     """
     if missing := [key for key in keys if key not in found]:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Images of 16 bits a value, whole: of deep colours Pillow keeps the high byte, black where only 8 bits are used."""
+"""Images of 16 bits a value, read in full; of 16-bit colours Pillow keeps only the high byte."""
 
 import re
 import sys
@@ -101,7 +101,7 @@ def _reread(file: "ImageFile", raw_mode: Callable[[str], str]) -> Levels:
 
 
 def _check_layout_of_tiff(file: "ImageFile") -> None:
-    """Raise an error for the 16-bit TIFFs of which Pillow gives other values than they hold."""
+    """Raise if a file is one of the 16-bit TIFFs that Pillow reads wrongly."""
     tags: Any = getattr(file, "tag_v2", {})
     if tags.get(_PLANES) == 2 and 16 in np.atleast_1d(tags.get(_BITS, 8)) and file.mode != "I;16":
         raise DeepImageError("16-bit colours lie in planes of their own; save it with the colours of a pixel together")

@@ -155,7 +155,7 @@ def _opened(path: Path) -> Generator["ImageFile", None, None]:
             warnings.filterwarnings("ignore", module=r"PIL\.")
             with Image.open(path, formats=known) as file:
                 _check_one_page(file, path)
-                _tell_size(file, path)
+                _warn_if_large(file, path)
                 yield file
     except UnreadableImageError:
         raise
@@ -184,7 +184,7 @@ def _check_one_page(file: "ImageFile", path: Path) -> None:
         raise UnreadableImageError(path, f"it has {pages} {what}; save each as a file of its own")
 
 
-def _tell_size(file: "ImageFile", path: Path) -> None:
+def _warn_if_large(file: "ImageFile", path: Path) -> None:
     from PIL import Image
 
     pixels = file.width * file.height

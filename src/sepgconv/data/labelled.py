@@ -132,7 +132,7 @@ class LabelledParts:
             if absent:
                 names = ", ".join(whole.classes[label] for label in sorted(absent))
                 warnings.warn(f"{self.title}: the {part} part has no images of {names}", stacklevel=3)
-        _tell_dark(parts, self.title)
+        _warn_if_dark(parts, self.title)
         train, validation, test = (found.split() for found in parts)
         return Dataset(
             self.name, whole.classes, train, validation, test, Identity(), self.skipped, bit_depth=self.bit_depth
@@ -162,7 +162,7 @@ class LabelledParts:
             )
         if not self.fixed and (empty := [name for name in self.classes if name not in present]):
             warnings.warn(f"{self.title}: no images of {', '.join(empty)} to judge by", stacklevel=2)
-        _tell_dark([labelled], self.title)
+        _warn_if_dark([labelled], self.title)
         split = Labelled(labelled.images, self._relabelled(labelled.labels, classes)).split()
         return LabelledImages(self.name, found, split, self.skipped)
 
@@ -211,10 +211,10 @@ def part_to_judge(parts: Collection[PartOrAll], wanted: Part | None, title: str)
 
 
 def check_parts(parts: Mapping[PartOrAll, object], title: str) -> None:
-    """Raise an error for what has parts but lacks the one to train on or the one to test on.
+    """Raise if a divided data set lacks its training part or its test part.
 
     Raises:
-        ValueError: which is missing.
+        ValueError: the message says which part is missing.
     """
     missing = [part for part in ("train", "test") if part not in parts and "all" not in parts]
     if missing:
@@ -225,10 +225,10 @@ def check_parts(parts: Mapping[PartOrAll, object], title: str) -> None:
 
 
 def check_class_names(present: Mapping[PartOrAll, Sequence[str]], title: str) -> None:
-    """Raise an error for classes that other parts have and the training part does not.
+    """Raise if another part has classes that the training part does not have.
 
     Raises:
-        ValueError: which, and where.
+        ValueError: the message names the classes and the part.
     """
     for part, names in present.items():
         if unknown := [name for name in names if name not in present.get("train", names)]:
@@ -239,7 +239,7 @@ def _only(names: Sequence[str]) -> str:
     return f"only one class, {names[0]}" if names else "no images to train on"
 
 
-def _tell_dark(parts: Iterable[Labelled], title: str) -> None:
+def _warn_if_dark(parts: Iterable[Labelled], title: str) -> None:
     """Warn of images that are nearly black, as those of 12 bits in a file of 16 are."""
     brightest = max(float(found.images.max()) / (1 if found.images.is_floating_point() else 255) for found in parts)
     if 0 < brightest < DARK:

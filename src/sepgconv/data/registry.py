@@ -231,7 +231,7 @@ def is_own(name: str) -> bool:
 
 
 def check_name(name: str) -> None:
-    """Raise an error for what is neither a data set's name nor a path; whether its files are there is not looked at.
+    """Raise if a name is neither that of a data set nor a path; whether its files exist is not checked.
 
     Raises:
         ValueError: an unknown name.

@@ -1,4 +1,4 @@
-"""What lies in a folder of images: found once, following links, opening nothing."""
+"""The files in a folder of images, listed once; links are followed and no file is opened."""
 
 import os
 from collections import Counter

@@ -43,14 +43,13 @@ _CHAINS = (nn.Sequential, Sequential, DepthwiseSeparableGroupConv2d, ConvNormAct
 def compile_for_inference(model: nn.Module, *, input_shape: tuple[int, ...] | None = None) -> nn.Module:
     """Return a copy of a network for inference: the same outputs, to rounding, with less work.
 
-    Filter banks are composed or laid out once instead of at every call; batch norm is folded into the convolution
-    before it, where the two follow each other in a `Sequential`, and to a scale and a shift elsewhere; ReLU runs in
-    place. Layers that are not of the library stay as they are, and so do those that do more than their class: with
-    hooks, with a `forward` that was put in its place, of a subclass with code of its own. Weights that are computed
-    (pruned, normed, parametrised) are taken as the next call in evaluation mode would compute them. The model itself
-    does not change; the copy is in evaluation mode and has no parameters to train. It works under `torch.compile` and
-    `torch.export` as well. What `torch.compile`, `DistributedDataParallel`, `DataParallel` and `AveragedModel` wrap is
-    taken out of them.
+    Filters are computed once instead of at every call; batch norm is folded into the convolution before it, where the
+    two follow each other in a `Sequential`, and to a scale and a shift elsewhere; ReLU runs in place. Layers that are
+    not of the library stay as they are, and so do those that do more than their class: with hooks, with a `forward`
+    that was put in its place, of a subclass with code of its own. Weights that are computed (pruned, normed,
+    parametrised) are taken as the next call in evaluation mode would compute them. The model itself does not change;
+    the copy is in evaluation mode and has no parameters to train. It works under `torch.compile` and `torch.export` as
+    well. What `torch.compile`, `DistributedDataParallel`, `DataParallel` and `AveragedModel` wrap is taken out of them.
 
     The copy and the network are run on two random images, and their outputs must agree: on images of `input_shape`;
     without it on 32 x 32, if the network takes these.
@@ -76,7 +75,7 @@ def compile_for_inference(model: nn.Module, *, input_shape: tuple[int, ...] | No
     raise_if_global_hooks(_CALLER)
     reference = copy_network(model, _CALLER).eval()  # weights computed at every call, as in the network itself
     frozen = settled_copy(reference, _CALLER)
-    x, expected = _answer(reference, input_shape)
+    x, expected = _output(reference, input_shape)
     sizes = {} if input_shape is None else _map_sizes(frozen, x)
     uses: dict[nn.Module, int] = {}
     for _, module in frozen.named_modules(remove_duplicate=False):
@@ -88,7 +87,7 @@ def compile_for_inference(model: nn.Module, *, input_shape: tuple[int, ...] | No
     return frozen
 
 
-def _answer(model: nn.Module, input_shape: tuple[int, ...] | None) -> tuple[Tensor, Any]:
+def _output(model: nn.Module, input_shape: tuple[int, ...] | None) -> tuple[Tensor, Any]:
     """Return inputs and the network's outputs: of a given shape; else of the one that it may take, and None if not."""
     if input_shape is not None:
         maps = takes_feature_maps(model)
@@ -119,7 +118,7 @@ def _compare(frozen: nn.Module, model: nn.Module, x: Tensor, expected: Any) -> N
     within = difference <= explained(model, x) or (difference <= COARSE_ROUNDING and coarse(model, x))
     if not within and _is_finite(expected):
         raise ValueError(
-            f"{_CALLER}: the compiled network would differ by {difference:.1e} of the largest answer from the network; "
+            f"{_CALLER}: the compiled network would differ by {difference:.1e} of the largest output from the network; "
             f"{_reason(model, x)}"
         )
 
@@ -143,8 +142,8 @@ def _reason(model: nn.Module, x: Tensor) -> str:
     return f"its code uses {layer} for more than its output"
 
 
-def _is_finite(answer: Any) -> bool:
-    return all(bool(part.isfinite().all()) for part in tree_leaves(answer) if isinstance(part, Tensor))
+def _is_finite(output: Any) -> bool:
+    return all(bool(part.isfinite().all()) for part in tree_leaves(output) if isinstance(part, Tensor))
 
 
 def _map_sizes(model: nn.Module, x: Tensor) -> dict[nn.Module, Pair]:
@@ -195,7 +194,7 @@ def _form(module: nn.Module, size: Pair) -> nn.Module:
 
 
 def _is_only(module: nn.Module, *kinds: type[nn.Module]) -> bool:
-    """Return whether a module is of one of these classes itself, with no hook and nothing put in place of its code."""
+    """Return whether a module is of one of these classes itself, without hooks and replaced methods."""
     return type(module) in kinds and custom_behaviour(module) is None
 
 
@@ -210,7 +209,7 @@ def _neighbours(root: nn.Module) -> list[tuple[_Step, _Step]]:
 
 
 def _children(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return the direct children, one that is there twice twice, which `named_children` does not."""
+    """Return the direct children; unlike in `named_children`, one that is there twice comes twice."""
     return [(name, child) for name, child in module._modules.items() if child is not None]  # pyright: ignore[reportPrivateUsage]
 
 

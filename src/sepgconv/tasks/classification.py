@@ -28,7 +28,7 @@ class Classification(Task):
     metrics = (Metric(name="error", unit="%", most=100.0),)
 
     def check(self, targets: Tensor, outputs: int) -> None:
-        """Raise an error unless targets are labels, int64 (n,), of classes that the network has.
+        """Raise if targets are not labels, int64 (n,), of classes that the network has.
 
         Raises:
             ValueError: they are not.

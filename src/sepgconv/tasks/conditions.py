@@ -1,4 +1,4 @@
-"""What a run was begun with beside its config, and what of that is otherwise when it is resumed."""
+"""The conditions of a run besides its config, and how they have changed when it is resumed."""
 
 import functools
 import hashlib

@@ -30,7 +30,7 @@ def is_main_process() -> bool:
 
 
 def check_rank_variables() -> None:
-    """Raise an error unless Lightning can be imported, which reads the number of its process in the environment.
+    """Raise if a variable with the number of this process, which Lightning reads at import, is no number.
 
     Raises:
         ValueError: a variable is no whole number.

@@ -1,4 +1,4 @@
-"""Lightning's part of a run: the trainer as this package sets it up, and how its ways of stopping are passed on."""
+"""Lightning's part of a run: the trainer as this package sets it up, and what its ways of stopping raise."""
 
 import atexit
 import contextlib

@@ -110,7 +110,7 @@ class RunFolder:
             raise NotADirectoryError(f"{self.root} is a file; a run needs a folder of its own")
 
     def check_unused(self) -> None:
-        """Raise an error unless a new run would write over nothing.
+        """Raise if a new run would overwrite something.
 
         Raises:
             FileExistsError: the folder holds a run, or files of the same names.
@@ -179,14 +179,14 @@ class RunFolder:
         return known_data(self.read_setup())
 
     def check_same_setup(self, setup: Mapping[str, Any]) -> None:
-        """Raise an error unless what is to be resumed is the run that was begun.
+        """Raise if the run to resume is not the run that was begun.
 
         Args:
             setup: "config", "precision" and "data" as in `begin`, or a part of it.
 
         Raises:
             FileNotFoundError: no run was begun here.
-            ValueError: it was another; the message names every difference.
+            ValueError: another run was begun; the message names every difference.
         """
         begun, wanted = _said(self.read_setup()), _said(setup)
         differences = [line for part in wanted for line in _differences(part, begun.get(part), wanted[part])]
@@ -197,13 +197,13 @@ class RunFolder:
             )
 
     def check_same_beginning(self, *, prepared: bool) -> None:
-        """Raise an error unless a run without a checkpoint begins with the weights that it was to begin with.
+        """Raise if a run without a checkpoint was to begin with other weights.
 
         Args:
             prepared: whether they are other than its seed draws.
 
         Raises:
-            ValueError: it was otherwise.
+            ValueError: it was to begin with other weights.
         """
         if self.prepared not in (None, prepared):
             was = "weights of its own, given by" if self.prepared else "the weights that its seed draws, without"
@@ -213,7 +213,7 @@ class RunFolder:
             )
 
     def check_conditions(self, now: Conditions, *, force: bool) -> list[str]:
-        """Raise an error unless nothing else changed that may change the numbers of the run that is to be resumed.
+        """Raise if anything else changed that may change the numbers of the run to resume.
 
         What an older version did not note cannot be compared, which a warning says.
 
@@ -244,7 +244,7 @@ class RunFolder:
         return found
 
     def note_resume(self, epoch: int, found: Sequence[str], now: Conditions) -> None:
-        """Write down what is otherwise from an epoch on; nothing where all is as it was.
+        """Note what has changed from an epoch on; nothing is written if nothing has.
 
         Args:
             epoch: the last one as before, counted from 1; 0 for none.

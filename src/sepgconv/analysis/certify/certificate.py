@@ -37,8 +37,8 @@ class LayerCertificate:
     Attributes:
         name: path of the module in the network; its class for the network itself.
         kind: its class.
-        error: the worst relative error of what it gives, over all elements and images, under the action that suits
-            it best (see `certify`). Behind a fault, this is what the fault leaves.
+        error: the worst relative error of its output, over all elements and images, under the action that suits it best
+            (see `certify`). After a fault, it includes the error that the fault leaves.
         output_shape: of one image, without the batch axis.
         exact: whether the error is within the tolerance.
         carries: what the output holds: an image, a feature map, poses along its channels, a vector that does not move.
@@ -262,13 +262,13 @@ def _faults_of_another_scale(
         if error <= max(tolerance, LOUD_TOLERANCE):
             return None
         wiggled = images * (1 + WIGGLE * torch.randn(images.shape, dtype=torch.float64, generator=generator))
-        steepness = relative_error(_answer(twin, wiggled), _answer(twin, images)) / WIGGLE
+        steepness = relative_error(_output(twin, wiggled), _output(twin, images)) / WIGGLE
     except UNFIT:
         return None
     return calls if error > steepness * TOLERANCE else None
 
 
-def _answer(twin: nn.Module, images: Tensor) -> Tensor:
+def _output(twin: nn.Module, images: Tensor) -> Tensor:
     with torch.no_grad():
         output = twin(wrap(twin, images.clone()))
     return (output.tensor if is_field(output) else output).double()

@@ -1,4 +1,4 @@
-"""Spread: how values lie, in five numbers."""
+"""Spread: count, mean, median and quartiles of values."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How values lie.
+    """Count, mean, median and quartiles of values.
 
     Attributes:
         count: how many there are; values that are not defined (NaN) are left out.

@@ -154,7 +154,7 @@ def _check_rebuilt(rebuilt: nn.Module, plan: Plan, recording: Recording, shape: 
 
 
 class _Placed(fx.Interpreter):
-    """Runs a rebuilt network; what fails is named by its place in the original."""
+    """Runs a rebuilt network; errors name the place in the original network."""
 
     def __init__(self, module: fx.GraphModule, plan: Plan) -> None:
         super().__init__(module)

@@ -291,7 +291,7 @@ class _Planner:
         return False
 
     def _computed(self, example: Any, why: str) -> Any:
-        """Return what stands for something that is computed from tensors of the network in a way unknown here."""
+        """Return a stand-in for a value that is computed from tensors of the network in an unknown way."""
         if isinstance(example, tuple | list):
             return tuple(self._computed(part, why) for part in example)
         if not isinstance(example, Tensor):
@@ -300,7 +300,7 @@ class _Planner:
         return Value(image, Kind.VECTOR, example, axes=axes, waits=why)
 
     def _would_be(self, node: fx.Node, example: Any) -> Any:
-        """Return what a step that cannot be converted would have given, so that its users are judged by themselves."""
+        """Return a stand-in for the result of a step that cannot be converted, so that later steps are checked."""
         image = next(iter(self.to.plan.graph.nodes))
         if isinstance(example, tuple | list) and not isinstance(example, torch.Size):
             return tuple(self._would_be(node, part) for part in example)

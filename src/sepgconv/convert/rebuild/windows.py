@@ -1,4 +1,4 @@
-"""Pools, padding and resampling: what of them treats both sides of a map alike, and what it becomes.
+"""Pools, padding and resampling: which of them treat both sides of a map alike, and what they become.
 
 Settings of torch that no layer here has (`count_include_pad`, `divisor_override`, resampling) run for each pose by
 itself, which is exact where windows and steps lie the same way from either side. On sizes where a setting changes

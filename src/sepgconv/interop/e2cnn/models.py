@@ -107,7 +107,7 @@ class _Conversion:
         is_whole = self._is_convertible(module)
         parts = [("", module)] if is_whole else list(self._outermost(module, ""))
         for path, part in parts:
-            self._name_foreign(part, path)
+            self._note_custom_behaviour(part, path)
         whole = module
         if not self.problems:
             whole = self._convert(module, "") if is_whole else self._keep(module)
@@ -117,8 +117,8 @@ class _Conversion:
             compare(caller, _named(path, part), part, self.converted[part])
         return whole
 
-    def _name_foreign(self, part: nn.Module, path: str) -> None:
-        """Note what a part does besides what its classes do; the layers that take its place would not do it."""
+    def _note_custom_behaviour(self, part: nn.Module, path: str) -> None:
+        """Note what a part does beyond its class, because the layers that replace it would not do it."""
         for name, module in part.named_modules(prefix=path):
             what = custom_behaviour(module, (type(module),))  # subclasses are named by the conversion itself
             if what is not None:
@@ -198,7 +198,7 @@ def _runs_as(module: nn.Module, base: type) -> bool:
 
 
 def _children(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return the direct children, one that is there twice twice, which `named_children` does not."""
+    """Return the direct children; unlike in `named_children`, one that is there twice comes twice."""
     return [(name, child) for name, child in module._modules.items() if child is not None]  # pyright: ignore[reportPrivateUsage]
 
 
