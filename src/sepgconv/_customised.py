@@ -264,6 +264,6 @@ def raise_if_global_hooks(caller: str) -> None:
         if getattr(module, f"_global_{direction}_hooks", None):
             raise ValueError(
                 f"{caller}: a hook on all modules is registered (torch.nn.modules.module.register_module_"
-                f"{'full_' if direction.startswith('backward') else ''}{direction}_hook), which the layers that are "
+                f"{'full_' if direction.startswith('backward') else ''}{direction}_hook), which the layers that "
                 f"replace others would not run as before; remove it first"
             )

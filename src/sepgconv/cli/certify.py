@@ -63,7 +63,7 @@ def certify(
         certificate = _certificate(found, size, group, inputs, samples, tolerance, seed)
         if certificate.exact and not certificate.varies:
             raise ValueError(
-                f"{found.title} answers all images alike, so whether it is equivariant cannot be measured; "
+                f"{found.title} gives the same output for all images, so its equivariance cannot be measured; "
                 "certify trained weights, or other images"
             )
         if curve is not None:

@@ -51,7 +51,7 @@ def demo(
         )
     print_table(
         f"{len(digits.test):,} test digits at random angles, seed {seed}",
-        ("network", "parameters", "MACs", "test error", "answers changed by quarter turns", "training"),
+        ("network", "parameters", "MACs", "test error", "predictions changed by quarter turns", "training"),
         rows,
     )
     image = out / "rotated_digit.png"

@@ -230,8 +230,8 @@ class Separable(ConvKind):
         """Return the costs of mixing at *input* and filtering at output resolution, or of one dense convolution.
 
         Separable: the mixing as it is. Fourier (gc, one channel group): the mixing in the irreps of the group
-        (theory.md, Mixing in irreps). Composed: the filter bank is built, then one dense convolution, whatever the
-        rank. Building filters is left out: it does not grow with the image.
+        (theory.md, Mixing in irreps). Composed: the filter bank is built, then one dense convolution, for any rank.
+        Building filters is left out: it does not grow with the image.
         """
         order, channels, taps = spec.order, spec.channels_per_group, spec.geometry.taps
         pixels_in, pixels_out = math.prod(sides), math.prod(spec.geometry.output_size(*sides))

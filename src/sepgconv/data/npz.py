@@ -225,7 +225,7 @@ def _channels_last(shape: tuple[int, ...], title: str) -> bool:
     if (first == middle) != (middle == last):
         return first == middle
     raise ValueError(
-        f"{title}: cannot tell the channels of shape {shape}; save it as (n, c, h, w) with 1 or 3 channels"
+        f"{title}: cannot find the channels in shape {shape}; save it as (n, c, h, w) with 1 or 3 channels"
     )
 
 

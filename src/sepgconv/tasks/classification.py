@@ -1,4 +1,4 @@
-"""Classification: one class for each image, learned with cross entropy and judged by the share of wrong answers."""
+"""Classification: one class for each image, learned with cross entropy and judged by the share of wrong predictions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -76,8 +76,8 @@ class Classification(Task):
         return rows
 
     def findings(self, model: nn.Module, images: Tensor) -> Mapping[str, str]:
-        """Return how many answers change when the image is rotated."""
+        """Return how many predictions change when the image is rotated."""
         from sepgconv.analysis import answer_changes
 
-        title = "answers that change when the image is rotated by 90, 180 or 270 degrees"
+        title = "predictions that change when the image is rotated by 90, 180 or 270 degrees"
         return {title: f"{answer_changes(model, images):.2f} %"}

@@ -20,7 +20,7 @@ from sepgconv.tasks.environment import check_rank_variables, device_name, git_co
 from sepgconv.tasks.errors import CheckpointError
 from sepgconv.tasks.evaluation import count_answers
 from sepgconv.tasks.folder import PREPARED, RunFolder
-from sepgconv.tasks.record import WITHOUT_DIGEST, RunRecord, figure_kinds, read_record
+from sepgconv.tasks.record import WITHOUT_DIGEST, RunRecord, figure_kinds, read_record, width_of
 from sepgconv.tasks.registry import get_task
 from sepgconv.tasks.results import faults, mend, write_results
 from sepgconv.tasks.task import Task
@@ -334,7 +334,7 @@ def _record(
     model_config = cast("dict[str, Any]", model.config)  # create_model put it there
     return RunRecord(
         model=config["model"],
-        width=model_config.get("width", model_config.get("widths")),
+        width=width_of(model_config),
         seed=config["seed"],
         epochs=config["epochs"],
         parameters=costs.parameters,
