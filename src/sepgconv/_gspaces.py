@@ -1,7 +1,8 @@
 """Spaces of e2cnn and escnn: which of their group elements is which of ours.
 
-An element is known by what it does to the plane: the element of ours with the same matrix is the same element. That is
-the only way in which this package matches elements. Neither library is imported; their objects are asked.
+An element is known by what it does to the plane: the element of ours with the same matrix is the same element. This is
+the only way in which this package matches elements. Neither library is imported; only attributes of their objects are
+read.
 """
 
 import itertools

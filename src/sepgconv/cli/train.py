@@ -78,7 +78,7 @@ def train(
 ) -> None:
     """Train a network; leave its config, checkpoint, curves, record and weights in a run folder.
 
-    The validation part picks nothing; the test part is read once, at the end, with the last epoch's weights.
+    No epoch is picked by the validation part; the test part is read once, at the end, with the last epoch's weights.
     """
     from sepgconv.data import load_dataset
     from sepgconv.models import model_entry

@@ -63,7 +63,7 @@ def max_pool2d(
     Raises:
         TypeError: x is no tensor.
         ValueError: x is not a feature map of real numbers, or too small; an argument is out of range; or a window lies
-            in the padding whole, which with a dilation of more than the side of the map it can.
+            wholly in the padding, which is possible if the dilation is larger than the side of the map.
 
     Example:
         >>> import torch

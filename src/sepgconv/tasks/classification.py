@@ -1,4 +1,4 @@
-"""Classification: one class for each image, learned with cross entropy and judged by the share of wrong answers."""
+"""Classification: one class for each image, learned with cross entropy and judged by the share of wrong predictions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,7 +28,7 @@ class Classification(Task):
     metrics = (Metric(name="error", unit="%", most=100.0),)
 
     def check(self, targets: Tensor, outputs: int) -> None:
-        """Raise an error unless targets are labels, int64 (n,), of classes that the network has.
+        """Raise if targets are not labels, int64 (n,), of classes that the network has.
 
         Raises:
             ValueError: they are not.
@@ -80,8 +80,8 @@ class Classification(Task):
         return rows
 
     def findings(self, model: nn.Module, images: Tensor) -> Mapping[str, str]:
-        """Return how many answers change when the image is rotated."""
+        """Return how many predictions change when the image is rotated."""
         from sepgconv.analysis import answer_changes
 
-        title = "answers that change when the image is rotated by 90, 180 or 270 degrees"
+        title = "predictions that change when the image is rotated by 90, 180 or 270 degrees"
         return {title: f"{answer_changes(model, images):.2f} %"}

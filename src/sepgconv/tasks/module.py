@@ -97,7 +97,7 @@ class TrainingModule(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add up loss and counts of this process's share of a batch.
 
-        There is no autocast, as nowhere that the saved network is judged: one number stands under one name.
+        It runs without autocast, like every evaluation of the saved network, so that one metric has one value.
         """
         images, targets, _ = batch
         with torch.autocast(images.device.type, enabled=False):
@@ -108,8 +108,8 @@ class TrainingModule(LightningModule):
     def figures(self) -> dict[str, float]:
         """Return the epoch's mean loss and its metrics, over the images of all processes, which all call this.
 
-        Those of "train" are of the weights as they changed, on the augmented images. What is printed calls them running
-        ones, since those of the record are of the last weights on the images as they are.
+        Those of "train" are measured while the weights change, on augmented images, and are printed as "running". Those
+        of the record are measured with the last weights, on images without augmentation.
         """
         found: dict[str, float] = {}
         for part, tally in self._tallies.items():

@@ -92,7 +92,7 @@ class Task(ABC):
 
     @abstractmethod
     def check(self, targets: Tensor, outputs: int) -> None:
-        """Raise an error unless targets are what this task learns from.
+        """Raise if targets are not what this task learns from.
 
         Args:
             targets: (n, ...), of a whole part of a data set.

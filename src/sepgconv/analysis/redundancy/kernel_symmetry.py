@@ -66,7 +66,7 @@ def chance_invariance(group: FiniteGroup | str, size: tuple[int, int]) -> Tensor
 def map_agreement(weight: Tensor, group: FiniteGroup | str) -> Tensor:
     """Return how alike the feature maps of a channel are over the poses, as its filter says it.
 
-    The map at pose h is made by the filter moved by h, so it is identical to that at pose 0, whatever comes in, where h
+    The map at pose h is made by the filter moved by h, so it is identical to that at pose 0, for every input, where h
     leaves the filter as it is: pixels and poses (arXiv:2106.04914, section 3.2 and figure 1). The number is
     `<F, T_h F> / |F|^2` over all input channels; -1 stands for a map that is the negative of the other. For white noise
     it is the correlation of the maps.

@@ -174,7 +174,7 @@ def redundancy(
     """
     model = unwrap(model, "redundancy")
     raise_if_not_finite(model, "redundancy")
-    settled = settled_copy(model, "redundancy")  # its weights are those that the network answers with
+    settled = settled_copy(model, "redundancy")  # with the weights that the network computes with
     found = dict(_convolutions(settled))
     groups = {name: layer.group for name, layer in found.items() if not isinstance(layer, nn.Conv2d)}
     largest = max(groups.values(), key=lambda each: each.order, default=get_group("p1"))

@@ -1,4 +1,4 @@
-"""The layers of the library as ordinary layers on folded maps."""
+"""Rules that turn each layer of the library into ordinary layers of torch, on folded maps."""
 
 import operator
 from functools import singledispatch
@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage] (what all of them are)
 
-from sepgconv._foreign import known_class, own_code
+from sepgconv._customised import known_class, overridden_code
 from sepgconv.conv.steps import Lowered
+from sepgconv.convert.plain.errors import raise_unconvertible
 from sepgconv.convert.plain.maps import PlainGraph, Value
-from sepgconv.convert.plain.refusal import refuse
 from sepgconv.nn import (
     AdaptiveAvgPool2d,
     AvgPool2d,
@@ -24,7 +24,7 @@ from sepgconv.nn import (
 
 
 class Plain:
-    """One layer on its way to ordinary ones.
+    """A layer that is being converted to ordinary ones.
 
     Attributes:
         build: the network that is written.
@@ -58,20 +58,23 @@ def plain(module: nn.Module, to: Plain, example: Tensor) -> Value | None:
 
 
 def is_layer(module: nn.Module, place: str) -> bool:
-    """Tell whether a module is one that `plain` has a rule for.
+    """Return whether `plain` has a rule for a module.
 
     Raises:
-        ValueError: it does more than the class that has the rule: by a subclass, or by what was put into it.
+        ValueError: the module does more than the class that the rule is for, by a subclass or a replaced method; or it
+            stays in training mode.
     """
     if plain.dispatch(type(module)) is plain.dispatch(object):
         return False
-    what = own_code(module, plain.registry.keys())
+    what = overridden_code(module, plain.registry.keys())
     kind = known_class(module, plain.registry.keys()).__name__
     where = f"{place} ({type(module).__name__})" if place else type(module).__name__
     if what is not None:
-        refuse(where, f"it is a {kind} with {what}; put what it adds into a module around it")
+        raise_unconvertible(where, f"it is a {kind} with {what}; put what it adds into a module around it")
     if module.training:
-        refuse(where, f"this {kind} stays in training mode after eval(), so that its answers have no fixed form")
+        raise_unconvertible(
+            where, f"this {kind} stays in training mode after eval(), so its outputs depend on the batch"
+        )
     return True
 
 
@@ -162,7 +165,7 @@ def _parameter(values: Tensor) -> nn.Parameter:
 @plain.register
 def _(module: _BatchNorm, to: Plain, example: Tensor) -> Value:
     if module.running_mean is None or module.running_var is None:
-        refuse(
+        raise_unconvertible(
             to.name,
             f"a {type(module).__name__} without running statistics normalises by each batch; build it with "
             "track_running_stats=True",
@@ -219,10 +222,10 @@ def _(module: MaxPool2d, to: Plain, example: Tensor) -> Value:
 
 
 def _keep_windows_on_maps(module: MaxPool2d, to: Plain) -> None:
-    """Write the check that no window lies in the padding whole: there torch's pool reads beside the maps.
+    """Write a check that no window lies wholly in the padding, where torch's pool would read outside the maps.
 
-    It asks for a little more than the layer of the library, whose check depends on the stride: that no step of the
-    dilation is longer than the map.
+    It is a little stricter than the check of the library's layer, which depends on the stride: no step of the dilation
+    may be longer than the map.
     """
     graph = to.build.graph
     for axis, padding, dilation in zip((2, 3), module.padding, module.dilation, strict=True):

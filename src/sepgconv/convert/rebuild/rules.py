@@ -1,4 +1,4 @@
-"""What becomes of each ordinary layer, by its class and by what its input is."""
+"""What each ordinary layer is converted to, by its class and by the kind of its input."""
 
 import copy
 from collections.abc import Callable

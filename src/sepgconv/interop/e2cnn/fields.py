@@ -3,7 +3,7 @@
 Both libraries let g act by `(g · f)(x) = rho(g) f(g^-1 x)`. In a regular representation rho(g) permutes the components
 of a field, simply transitively, so choosing component 0 as pose 0 settles all others: component j is the pose of the g
 for which rho(g) takes component 0 to j. Any other choice differs by a multiplication from the right, which commutes
-with the action. Nothing is imported from either library; their objects are asked.
+with the action. Neither library is imported; only attributes of their objects are read.
 """
 
 from dataclasses import dataclass

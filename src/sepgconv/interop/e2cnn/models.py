@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from sepgconv._foreign import foreign_behaviour, refuse_hooks_of_all
+from sepgconv._customised import custom_behaviour, raise_if_global_hooks
 from sepgconv._modules import copy_network, home, unwrap
 from sepgconv.interop.e2cnn.bridge import FieldBridge
 from sepgconv.interop.e2cnn.comparison import compare
@@ -101,13 +101,13 @@ class _Conversion:
     def run(self, module: nn.Module) -> nn.Module:
         caller = f"from_{self.library}"
         module = unwrap(module, caller)
-        refuse_hooks_of_all(caller)
+        raise_if_global_hooks(caller)
         if not any(map(self._is_theirs, module.modules())):
             raise ValueError(f"{caller}: there is no module of {self.library} in this {type(module).__name__}")
         is_whole = self._is_convertible(module)
         parts = [("", module)] if is_whole else list(self._outermost(module, ""))
         for path, part in parts:
-            self._name_foreign(part, path)
+            self._note_custom_behaviour(part, path)
         whole = module
         if not self.problems:
             whole = self._convert(module, "") if is_whole else self._keep(module)
@@ -117,10 +117,10 @@ class _Conversion:
             compare(caller, _named(path, part), part, self.converted[part])
         return whole
 
-    def _name_foreign(self, part: nn.Module, path: str) -> None:
-        """Note what a part does besides what its classes do; the layers that take its place would not do it."""
+    def _note_custom_behaviour(self, part: nn.Module, path: str) -> None:
+        """Note what a part does beyond its class, because the layers that replace it would not do it."""
         for name, module in part.named_modules(prefix=path):
-            what = foreign_behaviour(module, (type(module),))  # subclasses are named by the conversion itself
+            what = custom_behaviour(module, (type(module),))  # subclasses are named by the conversion itself
             if what is not None:
                 self.problems.append(f"{_named(name, module)} has {what}, which would be lost; remove it")
 
@@ -198,7 +198,7 @@ def _runs_as(module: nn.Module, base: type) -> bool:
 
 
 def _children(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return the direct children, one that is there twice twice, which `named_children` does not."""
+    """Return the direct children; unlike in `named_children`, one that is there twice comes twice."""
     return [(name, child) for name, child in module._modules.items() if child is not None]  # pyright: ignore[reportPrivateUsage]
 
 
