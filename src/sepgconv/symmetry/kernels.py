@@ -42,6 +42,9 @@ def kernel_basis(
     """
     kernel = one_of("kernel", kernel, KERNELS)
     if basis is not None and not isinstance(basis, str):
+        if not isinstance(basis, KernelBasis):
+            names = " or ".join(map(repr, FAMILIES))
+            raise ValueError(f"{caller}: basis must be {names} or a KernelBasis, got {basis!r}")
         if (basis.group, tuple(basis.size)) != (group, tuple(size)):
             raise ValueError(
                 f"{caller}: the basis is that of {basis.group.name} and kernels of {_by(tuple(basis.size))}, and the "
