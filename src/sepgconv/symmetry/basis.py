@@ -144,7 +144,7 @@ def _kernel_energy(basis: KernelBasis) -> float:
 def unit_filters(basis: KernelBasis) -> NDArray[np.float64]:
     """Return the filters of each weight alone, for every pose: (n, |G|, *size), M of a basis of any kind."""
     weights = math.prod(basis.weight_shape)
-    each = _ordinary(lambda device: torch.eye(weights, dtype=torch.float64, device=device), torch.device("cpu"), [])
+    each = _ordinary(functools.partial(torch.eye, dtype=torch.float64), torch.device("cpu"), [weights])
     with torch.no_grad():
         return basis.expand(each.unflatten(-1, basis.weight_shape)).numpy()
 

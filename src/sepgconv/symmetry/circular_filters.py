@@ -47,7 +47,7 @@ class CircularFilters:
     def expansion(self, matrix: tuple[tuple[int | float, ...], ...]) -> Real:
         """Return the filters after a rotation or reflection as (k * k, dimension): columns for the real weights.
 
-        Weights (a, b) of a pair stand for `Re((a - i b) K)`, the sum of a times its real and b times its imaginary part.
+        Weights (a, b) of a pair stand for `Re((a - i b) K)`, a times the real part and b times the imaginary part.
 
         Args:
             matrix: by which it moves a pixel (y, x), y pointing down.

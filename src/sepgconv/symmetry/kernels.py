@@ -57,7 +57,7 @@ def kernel_basis(
         raise ValueError(f'{caller}: basis={basis!r} is one of steerable kernels; leave it out with kernel="pixel"')
     if basis is None and (kernel == "pixel" or (kernel == "auto" and (group.keeps_grid or group.dimension != 2))):
         return PixelBasis(group, size)
-    family = one_of("basis", "optimal" if basis is None else basis, FAMILIES)
+    family: FilterFamily = one_of("basis", basis or "optimal", FAMILIES)
     try:
         return SteerableBasis(group, size, family)
     except ValueError as error:

@@ -1,7 +1,7 @@
-"""Plane waves in a disc, and the responses of planar kernels to them: by these kernels are compared off the pixel grid.
+"""Plane waves in a disc, and the responses of planar kernels to them, by which kernels are compared off the pixel grid.
 
-The response of a kernel K to a wave w is `K^(w) = sum_v K[v] exp(i w.v)`, with pixels v = (y, x) counted from the middle
-of the kernel, y pointing down, and waves in radians per pixel.
+The response of a kernel K to a wave w is `K^(w) = sum_v K[v] exp(i w.v)`, with pixels v = (y, x) counted from the
+middle of the kernel, y pointing down, and waves in radians per pixel.
 """
 
 import functools
@@ -77,7 +77,7 @@ def disc_of_waves(side: int, band: float, spectrum: Spectrum = "natural") -> Wav
 
 
 def pixel_positions(side: int) -> tuple[Real, Real]:
-    """Return the coordinates y (downwards) and x of the pixels of a square kernel from its middle, each (side, side)."""
-    along = np.arange(side) - (side - 1) / 2
+    """Return y (downwards) and x of the pixels of a square kernel, from its middle, each (side, side)."""
+    along = np.arange(side, dtype=np.float64) - (side - 1) / 2
     y, x = np.meshgrid(along, along, indexing="ij")
     return y, x
