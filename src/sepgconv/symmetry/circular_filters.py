@@ -95,11 +95,10 @@ def optimal_filters(side: int, tolerance: float, band: float) -> CircularFilters
         tolerance: the largest share of energy of another angular frequency.
         band: the radius of the disc of waves, in units of pi per pixel.
     """
-    orbits = {residue: _orbits(side, residue) for residue in range(4)}
-    spaces = {residue: _Residue(basis, band) for residue, basis in orbits.items() if len(basis)}
+    spaces = _spaces(side, band)
     candidates: list[tuple[float, int, int]] = []  # (outside, m, rank within m)
     kernels: dict[tuple[int, int], Complex] = {}
-    for m in (m for m in range(2 * side + 1) if m % 4 in spaces):
+    for m in (m for space in spaces.values() for m in space.inside):
         outside, found = spaces[m % 4].solve(m)
         for rank in np.flatnonzero(outside < tolerance):
             candidates.append((float(outside[rank]), m, int(rank)))
@@ -140,23 +139,22 @@ class _Residue:
     over the real numbers; its basis are the orbits of pixels under the rotations and the mirror, all entries exact.
     """
 
-    def __init__(self, basis: Complex, band: float) -> None:
+    def __init__(self, basis: Complex, residue: int, band: float) -> None:
         self.basis = basis  # (n, side, side), orthonormal
         y, x = pixel_positions(basis.shape[-1])
         self.squared_radius = x**2 + y**2
-        self.waves = disc_of_waves(basis.shape[-1], band)
-        self.responses = self.waves.responses(basis)
-        self.gram = self.waves.energy(self.responses).real  # real, as the coefficients in the basis are
-
-    def inside(self, m: int) -> Real:
-        """Return the energy of the responses of frequency m, as a form on the space."""
-        return self.waves.energy(self.waves.component(self.responses, m)).real
+        waves = disc_of_waves(basis.shape[-1], band)
+        responses = waves.responses(basis)
+        # Forms on the space, real as the coefficients are: the energy of all of the response, and that of frequency m.
+        self.gram = waves.energy(responses).real
+        frequencies = range(residue, 2 * basis.shape[-1] + 1, 4)
+        self.inside = {m: waves.energy(waves.component(responses, m)).real for m in frequencies}
 
     def solve(self, m: int) -> tuple[Real, Complex]:
         """Return the share of energy that is noise or not of frequency m, ascending, and the kernels."""
         whole = self.gram + NOISE * np.eye(len(self.gram))
         root = np.linalg.inv(np.linalg.cholesky(whole))
-        outside, vectors = np.linalg.eigh(root @ (whole - self.inside(m)) @ root.T)
+        outside, vectors = np.linalg.eigh(root @ (whole - self.inside[m]) @ root.T)
         coefficients = (root.T @ vectors).T
         return outside, np.einsum("qn,nyx->qyx", coefficients, self.basis)
 
@@ -170,10 +168,16 @@ class _Residue:
         chosen = vectors.T @ span
         filters = np.einsum("qn,nyx->qyx", chosen, self.basis)
         signs = np.array([_sign(kernel) for kernel in filters])
-        inside = self.inside(m)
-        shares = [float(1 - (c @ inside @ c) / (c @ self.gram @ c)) for c in chosen]
+        shares = [float(1 - (c @ self.inside[m] @ c) / (c @ self.gram @ c)) for c in chosen]
         # Both parts of a pair have the norm 1 on average.
         return filters * signs[:, None, None] * (1 if m == 0 else math.sqrt(2)), shares
+
+
+@functools.lru_cache(maxsize=16)
+def _spaces(side: int, band: float) -> dict[int, _Residue]:
+    """Return the kernels of each residue; a single pixel has those of 0 alone."""
+    orbits = {residue: _orbits(side, residue) for residue in range(4)}
+    return {residue: _Residue(basis, residue, band) for residue, basis in orbits.items() if len(basis)}
 
 
 def _sign(kernel: Complex) -> int:
