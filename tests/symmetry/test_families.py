@@ -142,7 +142,7 @@ def test_every_name_is_a_group_of_its_own_and_one_value():
     ("name", "sentence"),
     [("C65", "C65: a group of the plane has 1 to 64 rotations, got 65"), ("D100", "D100: .* got 100"),
      *((name, "unknown group .*C{n}, D{n} with n from 1 to 64")
-       for name in ("C0", "D0", "c8", "d8", "C08", "C8 ", " C8", "C8\n", "C-1", "C8.0", "C", "E8", "C٨", "C8²", "", 8, None))],
+       for name in ("C0", "D0", "c8", "d8", "C08", "C8 ", " C8", "C8\n", "C-1", "C8.0", "C", "C٨", "", 8, None))],
 )  # fmt: skip
 def test_other_names_are_refused(name, sentence):
     with pytest.raises(ValueError, match=sentence):
