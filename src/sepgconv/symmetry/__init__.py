@@ -4,6 +4,7 @@ from sepgconv.symmetry.actions import filter_permutation, pixel_permutation, pos
 from sepgconv.symmetry.basis import KernelBasis, PixelBasis
 from sepgconv.symmetry.diagonal import CM, CMM
 from sepgconv.symmetry.elements import element_names
+from sepgconv.symmetry.filter_error import filter_error, worst_filter_error
 from sepgconv.symmetry.finite import FiniteGroup
 from sepgconv.symmetry.group_fft import GroupFFT, block_tables
 from sepgconv.symmetry.irreps import Irrep, fourier_matrix
@@ -30,6 +31,7 @@ __all__ = [
     "SteerableBasis",
     "block_tables",
     "element_names",
+    "filter_error",
     "filter_permutation",
     "fourier_matrix",
     "group",
@@ -40,4 +42,5 @@ __all__ = [
     "pose_division",
     "register_group",
     "register_group_family",
+    "worst_filter_error",
 ]

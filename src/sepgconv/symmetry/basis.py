@@ -138,11 +138,15 @@ def kernel_energy(basis: KernelBasis) -> float:
 
 @functools.lru_cache(maxsize=256)
 def _kernel_energy(basis: KernelBasis) -> float:
+    return float((unit_filters(basis) ** 2).sum()) / basis.group.order
+
+
+def unit_filters(basis: KernelBasis) -> NDArray[np.float64]:
+    """Return the filters of each weight alone, for every pose: (n, |G|, *size), M of a basis of any kind."""
     weights = math.prod(basis.weight_shape)
-    each = _ordinary(lambda device: torch.eye(weights, dtype=torch.float64), "cpu", [])
+    each = _ordinary(functools.partial(torch.eye, dtype=torch.float64), torch.device("cpu"), [weights])
     with torch.no_grad():
-        filters = basis.expand(each.unflatten(-1, basis.weight_shape))
-    return float((filters**2).sum()) / basis.group.order
+        return basis.expand(each.unflatten(-1, basis.weight_shape)).numpy()
 
 
 def pose_action(group: FiniteGroup, *, device: torch.device | str | None = None) -> Tensor:

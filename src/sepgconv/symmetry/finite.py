@@ -151,6 +151,6 @@ class FiniteGroup:
 
 def _represents(matrices: NDArray[np.float64], table: NDArray[np.int64]) -> bool:
     """Return whether matrices (|G|, d, d) multiply as the table says; integers exactly, others to rounding."""
-    products = np.einsum("aij,bjk->abik", matrices, matrices)
+    products = matrices[:, None] @ matrices
     whole = bool((matrices == matrices.round()).all())
     return bool(np.allclose(products, matrices[table], rtol=0, atol=0 if whole else 1e-9))

@@ -1,6 +1,7 @@
 """SteerableBasis: kernels as sums of filters of one angular frequency, which rotate exactly by any angle."""
 
 import functools
+import operator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,7 +63,8 @@ class SteerableBasis:
         one_of("basis", self.family, FAMILIES)
         if self.group.dimension != 2:
             raise ValueError(f"steerable kernels are those of the plane, and {self.group.name} moves space")
-        if len(self.size) != 2 or self.size[0] != self.size[1] or not 1 <= self.size[0] <= LARGEST_SIDE:
+        object.__setattr__(self, "size", tuple(operator.index(side) for side in self.size))
+        if len(self.size) != 2 or self.size[0] != self.size[1] or self.size[0] not in range(1, LARGEST_SIDE + 1):
             raise ValueError(
                 f"a steerable kernel is square, with sides of 1 to {LARGEST_SIDE} pixels, got "
                 f"{' x '.join(map(str, self.size))}"
@@ -117,6 +119,9 @@ class SteerableBasis:
         Returns:
             (..., n).
 
+        Raises:
+            ValueError: the kernels have other sides.
+
         Example:
             >>> import torch, sepgconv
             >>> basis = SteerableBasis(sepgconv.group("C8"), (5, 5))
@@ -124,8 +129,14 @@ class SteerableBasis:
             >>> torch.allclose(basis.project(basis.expand(weight)[:, 0]), weight)
             True
         """
-        first = torch.from_numpy(np.linalg.pinv(self.matrix[0])).to(kernels)  # (n, taps)
-        return kernels.flatten(-2) @ first.T
+        if tuple(kernels.shape[-2:]) != self.size:
+            raise ValueError(
+                f"project: expected kernels of shape (..., {self.size[0]}, {self.size[1]}), got {tuple(kernels.shape)}"
+            )
+        # As `expand`, not in half precision.
+        precision = torch.float64 if kernels.dtype == torch.float64 else torch.float32
+        first = torch.from_numpy(np.linalg.pinv(self.matrix[0])).to(kernels.device, precision)  # (n, taps)
+        return (kernels.flatten(-2).to(precision) @ first.T).to(kernels.dtype)
 
 
 @functools.lru_cache(maxsize=128)
