@@ -117,13 +117,14 @@ def turn_table(turns: tuple[Rows, ...], dtype: torch.dtype, *, device: torch.dev
 def _turn(rows: Tensor, matrices: Tensor) -> Tensor:
     """Multiply each segment of (position, segment, pose, channel) by its matrix."""
     # A matrix for every position, without a copy of it: matmul would make one, or transpose the rows.
-    each = [torch.bmm(matrix.expand(len(rows), -1, -1), rows[:, s]) for s, matrix in enumerate(matrices)]
+    each = [torch.bmm(matrix.expand(rows.shape[0], -1, -1), rows[:, s]) for s, matrix in enumerate(matrices)]
     return each[0].unsqueeze(1) if len(each) == 1 else torch.stack(each, 1)
 
 
 def _segments(parts: list[Tensor], transform: GroupFFT) -> list[Tensor]:
     """Put blocks back into segments (position, segment, pose, channel); the transpose of taking them apart."""
-    images, segments = iter(parts), list[Tensor]()
+    images = iter(parts)
+    segments: list[Tensor] = []
     for (copies, length), lengths, turns in zip(transform.segments, transform.parts, transform.turns, strict=True):
         if not lengths:
             segments.append(_rows(next(images), copies, length))
