@@ -11,6 +11,7 @@ from sepgconv.symmetry.kernels import kernel_basis
 from sepgconv.symmetry.planar import C1, C2, C4, D1, D2, D4, planar_group
 from sepgconv.symmetry.registry import GROUPS, group, list_groups, register_group, register_group_family
 from sepgconv.symmetry.steerable import SteerableBasis
+from sepgconv.symmetry.subgroups import coset_table, subgroup_elements
 
 __all__ = [
     "C1",
@@ -29,6 +30,7 @@ __all__ = [
     "PixelBasis",
     "SteerableBasis",
     "block_tables",
+    "coset_table",
     "element_names",
     "filter_permutation",
     "fourier_matrix",
@@ -40,4 +42,5 @@ __all__ = [
     "pose_division",
     "register_group",
     "register_group_family",
+    "subgroup_elements",
 ]
