@@ -111,7 +111,7 @@ def element_error(
     if backwards:
         matrix = matrix.T
     middle = found.shape[-1] // 2
-    near = {(middle + y, middle + x) for y, x in ((0, 0), (0, 1), (-2, 1), (2, -1), (1, 2))}
+    near = {(middle + y, middle + x) for y, x in ((0, 0), (-2, 1), (1, 2))}
     pixels = [(y, x) for y, x in sorted(near) if max(y, x) < found.shape[-1] and min(y, x) >= 0]
     places = pixel_grid(found.shape[-1], step)
     squares, total = 0.0, 0.0

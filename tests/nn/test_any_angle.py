@@ -58,10 +58,10 @@ LAYERS = {
     "g": _conv("SeparableGroupConv2d", sharing="g"),
     "depthwise": Row(lambda g, odd: snn.DepthwiseGroupConv2d(C, 5 if odd else 4, g), "kernel"),
     "two-step": _conv("DepthwiseSeparableGroupConv2d"),
-    "conv, norm, act": _conv("ConvNormAct", factor=1.5),
-    "norm, act, conv": _conv("NormActConv", factor=4.0),
-    "chain": Row(lambda g, odd: snn.ConvNormActSequential(snn.ConvNormAct(C, C, 5, g)), "kernel", 1.5),
-    "sequential": Row(lambda g, odd: snn.Sequential(snn.GroupConv2d(C, C, 5, g), snn.GroupMaxPool()), "kernel", 1.5),
+    "conv, norm, act": _conv("ConvNormAct"),
+    "norm, act, conv": _conv("NormActConv", factor=4.0),  # the ReLU makes finer waves than the kernels are for
+    "chain": Row(lambda g, odd: snn.ConvNormActSequential(snn.ConvNormAct(C, C, 5, g)), "kernel"),
+    "sequential": Row(lambda g, odd: snn.Sequential(snn.GroupConv2d(C, C, 5, g), snn.GroupMaxPool()), "kernel"),
     "batch norm": Row(lambda g, odd: snn.GroupBatchNorm2d(C)),
     "batch norm, training": Row(lambda g, odd: snn.GroupBatchNorm2d(C).train(), "sums"),
     "layer norm": Row(lambda g, odd: snn.GroupLayerNorm(C)),
@@ -80,7 +80,7 @@ LAYERS = {
     "restriction": Row(lambda g, odd: snn.RestrictGroup(g, SUBGROUP[g])),
 }
 # Off the grid, on waves of up to half the finest: a little above what `python -m tools.pool_equivariance` prints.
-POOLS = {"max pool": 0.2, "average pool": 0.1, "antialiased pool": 0.1}
+POOLS = {"max pool": 0.2, "average pool": 0.04, "antialiased pool": 0.12}
 
 
 def build(row, name, odd):
@@ -185,9 +185,9 @@ def test_off_the_grid_as_exact_as_the_kernels(row):
                         assert error <= FLUCTUATION * kind.factor * explained
                         ratios.append(error / explained)
                     else:
-                        assert error <= {"nothing": 1e-11, "sums": 1e-3, "pool": POOLS.get(row)}[kind.loss]
+                        assert error <= {"nothing": 1e-11, "sums": 1e-4, "pool": POOLS.get(row)}[kind.loss]
     if ratios:  # and what is measured is this error: not less than it
-        assert np.mean(ratios) > 0.5
+        assert np.mean(ratios) > 0.4
 
 
 class Interpolated:
@@ -226,7 +226,7 @@ def test_interpolated_kernels_and_wrong_elements_are_noticed():
             assert 0.5 < error / explained < FLUCTUATION  # and what it is off by is computed rightly
         for row in ("lifting", "gc", "norm, act, conv", "layer norm", "max pool", "restriction"):
             wrong = errors_off_the_grid(row, name, True, backwards=True)
-            assert wrong[min(wrong)][0] > 0.5, (name, row)
+            assert not wrong or wrong[min(wrong)][0] > 0.5, (name, row)  # all of C4 in C8 is on the grid
 
 
 @each("name", GROUPS)
@@ -244,9 +244,9 @@ def test_functions_take_steerable_kernels(name):
             torch.testing.assert_close(found, expected)
 
         build = {"basis": basis, **options}
-        lifting, full = snn.LiftingConv2d(C, 4, k, name, **build), snn.GroupConv2d(C, 4, k, name, groups=2, **build)
+        lifting, full = snn.LiftingConv2d(C, 4, k, name, **build), snn.GroupConv2d(C, 4, k, name, **build)
         compare(lifting, functional.lift_conv2d, image, lifting.weight)
-        compare(full, functional.group_conv2d, maps, full.weight, groups=2)
+        compare(full, functional.group_conv2d, maps, full.weight)
         depthwise = snn.DepthwiseGroupConv2d(C, k, name, **build)
         compare(depthwise, functional.depthwise_group_conv2d, maps, depthwise.weight)
         for more in ({}, {"rank": 2}, {"sharing": "g"}):
@@ -276,7 +276,7 @@ PAIRS = [("C8", "C4"), ("D8", "C8"), ("D8", "D4"), ("D4", "C4"), ("C16", "C8"), 
 def test_restriction_keeps_every_number_and_commutes_with_the_subgroup(large, small):
     group, subgroup = sepgconv.group(large), sepgconv.group(small)
     matrices = torch.tensor(subgroup.matrices, dtype=torch.float64)
-    assert [group.matrices[g] for g in subgroup_elements(large, small)] == pytest.approx(list(subgroup.matrices))
+    assert np.allclose([group.matrices[g] for g in subgroup_elements(large, small)], matrices)
     x = torch.randn(2, 3, group.order, 2, 2)
     y = functional.restrict_group(x, large, small)
     assert y.shape == (2, 3 * group.order // subgroup.order, subgroup.order, 2, 2)
@@ -316,8 +316,9 @@ def test_a_network_goes_on_with_a_subgroup():
     """D8 first, then C8, then C4, exactly under the quarter turns, and not under the mirror of D8."""
     net = nn.Sequential(
         snn.LiftingConv2d(1, 3, 5, "D8"), nn.ReLU(), snn.RestrictGroup("D8", "C8"),
-        snn.SeparableGroupConv2d(6, 4, 3, "C8"), nn.ReLU(), snn.RestrictGroup("C8", "C4"), snn.GroupConv2d(8, 3, 3, "C4"), snn.GroupMaxPool(),
-    )  # fmt: skip
+        snn.SeparableGroupConv2d(6, 4, 3, "C8"), nn.ReLU(), snn.RestrictGroup("C8", "C4"),
+        snn.GroupConv2d(8, 3, 3, "C4"), snn.GroupMaxPool(),
+    ).requires_grad_(False)  # fmt: skip
     x, group = torch.randn(2, 1, 11, 11), sepgconv.group("D8")
     for g in group.grid_elements:
         matrix = torch.tensor(group.matrices[g], dtype=torch.float64)
