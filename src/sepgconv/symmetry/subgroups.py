@@ -34,7 +34,7 @@ def subgroup_elements(group: FiniteGroup | str, subgroup: FiniteGroup | str) -> 
 
     Example:
         >>> subgroup_elements("C8", "p4"), subgroup_elements("p4m", "cm")
-        ((0, 2, 4, 6), (0, 5))
+        ((0, 2, 4, 6), (0, 7))
     """
     group, subgroup = get_group(group), get_group(subgroup)
     found = _elements(group, subgroup)
