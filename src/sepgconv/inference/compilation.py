@@ -29,6 +29,7 @@ from sepgconv.nn import (
     DepthwiseSeparableGroupConv2d,
     GroupBatchNorm2d,
     GroupConvLayer,
+    LayerScale,
     NormActConv,
     ReLU,
     Sequential,
@@ -266,3 +267,8 @@ def _(module: GroupBatchNorm2d, size: Pair) -> nn.Module:
     if module.affine:
         slope, offset = slope * module.weight, module.bias
     return FrozenNorm2d(slope, offset - module.running_mean * slope)
+
+
+@freeze.register
+def _(module: LayerScale, size: Pair) -> nn.Module:
+    return FrozenNorm2d(module.weight.detach(), torch.zeros_like(module.weight))

@@ -13,14 +13,21 @@ from sepgconv.convert.plain.errors import raise_unconvertible
 from sepgconv.convert.plain.maps import PlainGraph, Value
 from sepgconv.nn import (
     AdaptiveAvgPool2d,
+    AntialiasedMaxPool2d,
     AvgPool2d,
+    DropPath,
     GroupConvLayer,
     GroupDropout,
+    GroupGroupNorm,
     GroupLayerNorm,
     GroupMaxPool,
     GroupMeanPool,
+    LayerScale,
     MaxPool2d,
+    RestrictGroup,
 )
+from sepgconv.ops.pools import binomial_filter
+from sepgconv.symmetry import coset_table
 
 
 class Plain:
@@ -210,7 +217,38 @@ def _(module: GroupLayerNorm, to: Plain, example: Tensor) -> Value:
 
 
 @plain.register
-def _(module: GroupDropout, to: Plain, example: Tensor) -> Value:
+def _(module: GroupGroupNorm, to: Plain, example: Tensor) -> Value:
+    def build() -> nn.Module:
+        with torch.device("meta"):
+            layer = nn.GroupNorm(module.num_groups, module.num_channels, module.eps, module.weight is not None)
+        if module.weight is not None:
+            bias = torch.zeros_like(module.weight) if module.bias is None else module.bias
+            layer.weight, layer.bias = _parameter(module.weight), _parameter(bias)
+        return layer
+
+    # Apart: a group of channels has all poses, and folded maps have poses outside.
+    return Value(example, whole=to.build.module(to.name, build, to.build.unfold(to.x)))
+
+
+@plain.register
+def _(module: LayerScale, to: Plain, example: Tensor) -> Value:
+    order = to.x.order  # of another group where the layer is called again
+    factors = to.build.constant(f"{to.name}.weight{order}", module.weight.detach().repeat(order)[:, None, None])
+    return Value(example, folded=to.build.graph.call_function(operator.mul, (to.folded, factors)))
+
+
+@plain.register
+def _(module: RestrictGroup, to: Plain, example: Tensor) -> Value:
+    graph, poses = to.build.graph, torch.from_numpy(coset_table(module.group, module.subgroup).ravel())
+    apart = graph.call_method("unflatten", (to.folded, 1, (module.group.order, -1)))
+    order = to.build.constant(f"{to.name}.poses", poses.to(to.x.example.device))
+    chosen = graph.call_method("index_select", (apart, 1, order))
+    return Value(example, folded=graph.call_method("flatten", (chosen, 1, 2)))
+
+
+@plain.register(GroupDropout)
+@plain.register(DropPath)
+def _(module: nn.Module, to: Plain, example: Tensor) -> Value:
     return to.x  # nothing in evaluation mode
 
 
@@ -234,6 +272,24 @@ def _keep_windows_on_maps(module: MaxPool2d, to: Plain) -> None:
             sentence = f"{to.name}: maps of less pixels along axis {axis} than one step of its dilation, {dilation}"
             check = torch._assert  # pyright: ignore[reportPrivateUsage] (the one that graphs keep)
             graph.call_function(check, (fits, sentence))
+
+
+@plain.register
+def _(module: AntialiasedMaxPool2d, to: Plain, example: Tensor) -> Value:
+    maps = to.x.order * int(to.x.example.shape[1])
+
+    def blur() -> nn.Module:
+        sides, stride, margin = ((a, b) for a, b in (module.blur.kernel_size, module.blur.stride, module.blur.padding))
+        with torch.device("meta"):
+            layer = nn.Conv2d(maps, maps, sides, stride, margin, groups=maps, bias=False, padding_mode="replicate")
+        filters = binomial_filter(sides, True).to(to.x.example).expand(maps, -1, -1, -1)
+        layer.weight = _filters_of(filters)
+        return layer
+
+    maximum = nn.MaxPool2d(module.kernel_size, 1, module.padding)
+    maxima = to.build.module(f"{to.name}.maximum", lambda: maximum, to.folded)
+    blurred = to.build.module(f"{to.name}.blur{maps}", blur, maxima) if module.blurs else maxima
+    return Value(example, folded=blurred)
 
 
 @plain.register

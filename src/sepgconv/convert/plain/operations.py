@@ -25,15 +25,31 @@ from sepgconv.convert.plain.errors import named, raise_unconvertible
 from sepgconv.convert.plain.layers import Plain, plain
 from sepgconv.convert.plain.maps import PlainGraph, Value
 from sepgconv.convert.tracing import Recording, attribute, place
-from sepgconv.nn import AdaptiveAvgPool2d, AvgPool2d, GroupMaxPool, GroupMeanPool, MaxPool2d
+from sepgconv.nn import (
+    AdaptiveAvgPool2d,
+    AntialiasedMaxPool2d,
+    AvgPool2d,
+    GroupMaxPool,
+    GroupMeanPool,
+    MaxPool2d,
+    RestrictGroup,
+)
 
 # Where operations of torch and Python come from.
 _PLAIN_PACKAGES = ("torch", "_operator", "builtins", "math")
+
+
+def _antialiased(kernel_size: Any, stride: Any = None, padding: Any = 0, blur_size: int | None = None) -> nn.Module:
+    return AntialiasedMaxPool2d(kernel_size, stride, padding, blur_size=blur_size)
+
+
 # Functions of the library that have a layer of the same meaning.
 _LAYER_OF: dict[Any, Callable[..., nn.Module]] = {
     functional.group_max_pool: GroupMaxPool,
     functional.group_mean_pool: GroupMeanPool,
+    functional.restrict_group: RestrictGroup,
     functional.max_pool2d: MaxPool2d,
+    functional.antialiased_max_pool2d: _antialiased,
     functional.avg_pool2d: AvgPool2d,
     functional.adaptive_avg_pool2d: AdaptiveAvgPool2d,
 }

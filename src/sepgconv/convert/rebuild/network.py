@@ -43,8 +43,8 @@ def equivariant(
 
     The first convolutions become `LiftingConv2d`, the others `GroupConv2d` or, with a sharing, `SeparableGroupConv2d`
     (1x1 kernels stay `GroupConv2d`); those with as many groups as channels become `DepthwiseGroupConv2d`. Norms, pools
-    and dropout of channels become those of the library; `nn.GroupNorm` and instance norm run over poses as over
-    positions; elementwise functions, and `nn.Linear` on vectors, stay. `GroupMaxPool` is inserted before the pool
+    and dropout of channels become those of the library (group and instance norm run over poses as over positions);
+    elementwise functions, and `nn.Linear` on vectors, stay. `GroupMaxPool` is inserted before the pool
     over all positions, the flatten, or the output. Shapes in and out are those of the model.
 
     torch.fx reads the forward, which is kept; it reads into subclasses of torch's layers. A forward may add, join, cut
