@@ -217,7 +217,7 @@ def _look(
     weight, basis = _weight(layer, filters, group, planar)
     by = None if basis is None else basis.group
     # Without poses "g" has nothing to share: each of its matrices is a single kernel.
-    with_poses = weight if poses else weight.unsqueeze(2)
+    with_poses = weight if filters.ndim == 5 else weight.unsqueeze(2)
     sharings = SHARINGS if poses else SHARINGS[:1]
     energies = tuple(separability(with_poses, sharing, basis=basis) for sharing in sharings)
     options = ()

@@ -88,7 +88,7 @@ def _biases(bias: Tensor | None, target: Fields) -> Tensor | None:
     if bias is None:
         return None
     per_pose = bias[torch.as_tensor(target.index, device=bias.device)].view(target.channels, -1)
-    _check_close(per_pose, per_pose[:, :1].expand_as(per_pose), "bias differs between poses")
+    _check_close(per_pose, per_pose[:, :1].expand_as(per_pose), "has a bias that differs between poses")
     return per_pose.mean(1)
 
 
@@ -98,7 +98,7 @@ def _single_pixels(bank: Tensor) -> Tensor:
     if per_pose.ndim == 4:  # trivial fields come in
         return per_pose
     mean = per_pose.mean(2, keepdim=True)
-    _check_close(per_pose, mean.expand_as(per_pose), "filter is not equivariant, as it differs between poses")
+    _check_close(per_pose, mean.expand_as(per_pose), "has a filter that differs between poses")
     return mean.squeeze(2) * per_pose.shape[2]
 
 
@@ -130,10 +130,10 @@ def _fitted(bank: Tensor, basis: KernelBasis, *, with_poses: bool) -> Tensor:
 
 def _not_of(basis: KernelBasis) -> str:
     if isinstance(basis, PixelBasis):
-        return f"filter is not equivariant under {basis.group.name}"
+        return f"has a filter that is not equivariant under {basis.group.name}"
     return (
-        f"filter is not equivariant under {basis.group.name}, or is no sum of the {basis.weight_shape[0]} ring filters "
-        f"that the layer is taken to have"
+        f"has a filter that is not equivariant under {basis.group.name}, or no sum of the {basis.weight_shape[0]} ring "
+        f"filters that the layer is taken to have"
     )
 
 

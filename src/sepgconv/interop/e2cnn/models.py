@@ -1,5 +1,6 @@
 """from_e2cnn and from_escnn: whole models, layer by layer; what cannot be converted is named with its place."""
 
+import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
@@ -174,7 +175,8 @@ class _Conversion:
                 raise ValueError(f"is a class of its own, derived from {getattr(self._base(module), '__name__', '')}")
             return convert_layer(module, self.kernel)
         except ValueError as error:
-            self.problems.append(f"{where}: {error}" if ":" in str(error)[:40] else f"{where} {error}")
+            # A sentence of a layer of ours begins with its name, the others with a verb.
+            self.problems.append(f"{where}: {error}" if re.match(r"\w+: ", str(error)) else f"{where} {error}")
             return nn.Identity()
 
     def _keep(self, root: nn.Module) -> nn.Module:
