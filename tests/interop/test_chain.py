@@ -99,8 +99,8 @@ def test_from_c8_of_e2cnn_to_a_small_gc_network_in_onnx(e2cnn, tmp_path):
     assert [layer.role for layer in report.layers] == ["planar", "planar", "group", "group"]
     assert {option.rank for option in report.options} <= set(range(1, 11))
     json.dumps(report.to_dict(), allow_nan=False)
-    # At full rank, that of the 11 filters of a kernel, the outputs stay. Random filters are not alike: little is kept of
-    # them at rank 1; what training makes up for is not tested here.
+    # At full rank, that of the 11 filters of a kernel, the outputs stay. Random filters are not alike, so that at
+    # rank 1 little is kept of them; what training makes up for is not tested here.
     found = {rank: separate(ours, "gc", rank=rank) for rank in (11, 3, 1)}
     errors = {rank: relative(separation.model(x), expected) for rank, separation in found.items()}
     assert errors[11] < 1e-5

@@ -143,4 +143,5 @@ def _matrix(basis: SteerableBasis) -> NDArray[np.float64]:
 def steerable_table(basis: SteerableBasis, double: bool, *, device: torch.device | str | None = None) -> Tensor:
     """Return the filters of a basis for every pose, (n, |G| * taps)."""
     matrix = np.ascontiguousarray(_matrix(basis).reshape(-1, basis.weight_shape[0]).T)
-    return torch.tensor(matrix, dtype=torch.float64 if double else torch.float32).to(device)
+    # The device is said at once: a network is loaded under a default device without memory.
+    return torch.tensor(matrix, dtype=torch.float64 if double else torch.float32, device=device)
