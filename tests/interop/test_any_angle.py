@@ -10,7 +10,7 @@ from torch import nn
 import sepgconv
 from sepgconv import nn as snn
 from sepgconv._gspaces import ElementMatching, match_group
-from sepgconv.convert import fields_to_maps, from_e2cnn, from_escnn, maps_to_fields
+from sepgconv.convert import fields_to_maps, from_e2cnn, from_escnn, maps_to_fields, separate, to_onnx, to_plain
 from sepgconv.interop.e2cnn import convolutions
 from sepgconv.interop.e2cnn import fields as field_types
 from sepgconv.symmetry.circular_filters import default_rings
@@ -101,6 +101,53 @@ def test_whole_models_give_the_same(e2cnn, dtype, tolerance, request):
                     sum(p.numel() for p in each.get_submodule(part).parameters()) for each in (converted, model)
                 )
                 assert ours == theirs, part
+
+
+def network(e2cnn, space):
+    """As the network that e2cnn's documentation begins with: a masked image, blurred pools, and an ordinary head."""
+    lib, image = e2cnn[1], typed(e2cnn, space, "trivial", 1)
+    first, second = typed(e2cnn, space, "regular", 2), typed(e2cnn, space, "regular", 3)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.input_type = image
+            self.block1 = lib.SequentialModule(
+                lib.MaskModule(image, 17, margin=1),
+                conv(e2cnn, image, first, 7, padding=1, bias=False),
+                lib.InnerBatchNorm(first),
+                lib.ReLU(first, inplace=True),
+            )
+            self.pool1 = lib.SequentialModule(lib.PointwiseAvgPoolAntialiased(first, sigma=0.66, stride=2))
+            self.block2 = lib.SequentialModule(
+                conv(e2cnn, first, second, 5, padding=2, bias=False), lib.InnerBatchNorm(second), lib.ReLU(second)
+            )
+            self.pool2 = lib.PointwiseAvgPoolAntialiased(second, sigma=0.66, stride=1, padding=0)
+            self.gpool = lib.GroupPooling(second)
+            self.head = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ELU(inplace=True), nn.Linear(4, 2))
+
+        def forward(self, x):
+            x = self.pool1(self.block1(lib.GeometricTensor(x, self.input_type)))
+            x = self.gpool(self.pool2(self.block2(x))).tensor
+            return self.head(x.amax((2, 3)))
+
+    return trained(Net())
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_network_of_modules_of_its_own_is_separated_and_exported(e2cnn, tmp_path):
+    pytest.importorskip("onnxruntime")
+    model, x = network(e2cnn, e2cnn[0].Rot2dOnR2(8)), torch.randn(3, 1, 17, 17)
+    converted = from_e2cnn(model)
+    for mode in (True, False):
+        assert_same(converted.train(mode)(x), model.train(mode)(x), 1e-5)
+    separation = separate(converted, "gc", rank=11)
+    assert_same(separation.model(x), model(x), 1e-5)
+    written = to_onnx(separate(converted, "gc", rank=2).model, tmp_path / "net.onnx", input_shape=(1, 17, 17))
+    assert written.difference < 1e-5
+    plain = to_plain(converted, input_shape=(1, 17, 17))
+    assert_same(plain(x), model(x), 1e-5)
+    assert all(type(m).__module__.startswith(("torch.nn", "torch.fx")) for m in plain.modules())
 
 
 LAYERS = {

@@ -185,13 +185,14 @@ def layers(e2cnn, given):
         "average pool of one pixel": lib.PointwiseAvgPoolAntialiased(given, 0.1, 2),
         "adaptive pool": lib.PointwiseAdaptiveAvgPool(given, 2),
         "identity": lib.IdentityModule(given),
+        "mask": lib.MaskModule(given, 7, margin=1),
         "group pool": lib.GroupPooling(given),
     }
 
 
 LAYERS = ("InnerBatchNorm", "InnerBatchNorm, cumulative", "InnerBatchNorm, plain", "ReLU", "ReLU, in place", "ELU",
           "sigmoid", "tanh", "max pool", "max pool, dilated", "average pool", "max pool, anti-aliased",
-          "average pool, anti-aliased", "average pool of one pixel", "adaptive pool", "identity",
+          "average pool, anti-aliased", "average pool of one pixel", "adaptive pool", "identity", "mask",
           "group pool")  # fmt: skip
 
 
@@ -203,6 +204,10 @@ def test_layers_give_the_same(e2cnn, name, kind):
     layer = layers(e2cnn, fields(e2cnn, space, kind, 3))[name]
     x = maps("p4m", 3, 7, 6) if kind == "regular" else torch.randn(2, 3, 7, 6)
     converted = from_e2cnn(layer)
+    if name == "mask":
+        with pytest.raises(ValueError, match="Mask: expected maps of 7 x 7 pixels, as the mask is made for, got 7 x 6"):
+            converted(x)
+        x = maps("p4m", 3, 7, 7) if kind == "regular" else torch.randn(2, 3, 7, 7)
     for mode in (True, True, False):  # twice in training: statistics run
         found, expected = converted.train(mode)(x.clone()), ran(e2cnn, layer.train(mode), x.clone())
         if name == "group pool":  # theirs is float32, whatever comes in

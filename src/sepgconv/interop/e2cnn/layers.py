@@ -13,6 +13,7 @@ from torch import nn
 from sepgconv.interop.e2cnn.convolutions import convert_convolution
 from sepgconv.interop.e2cnn.dropout import FieldDropout
 from sepgconv.interop.e2cnn.fields import Fields, read_fields
+from sepgconv.interop.e2cnn.mask import Mask
 from sepgconv.nn import (
     AdaptiveAvgPool2d,
     AvgPool2d,
@@ -137,6 +138,11 @@ def _dropout(module: Any) -> nn.Module:
     return nn.Dropout(module.p, module.inplace)
 
 
+def _mask(module: Any) -> nn.Module:
+    read_fields(module.in_type)
+    return Mask(module.mask.detach()[0, 0].clone())
+
+
 def _identity(module: Any) -> nn.Module:
     read_fields(module.in_type)
     return nn.Identity()
@@ -173,5 +179,6 @@ RULES: dict[str, Callable[[Any], nn.Module]] = {
     "GroupPooling": _group_pool,
     "PointwiseDropout": _dropout,
     "FieldDropout": _field_dropout,
+    "MaskModule": _mask,
     "IdentityModule": _identity,
 }

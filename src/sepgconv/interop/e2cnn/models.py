@@ -25,7 +25,7 @@ def from_e2cnn(module: nn.Module, *, kernel: Kernel = "auto") -> nn.Module:
     where the output is trivial; a trivial output by a kernel of one pixel becomes `nn.Conv2d`, after that pool where
     the input is regular. `InnerBatchNorm`, `ReLU`, `ELU`, `PointwiseNonLinearity`, `PointwiseMaxPool`,
     `PointwiseAvgPool`, both also `Antialiased`, `PointwiseAdaptiveAvgPool`, `GroupPooling`, `PointwiseDropout`,
-    `FieldDropout` and `IdentityModule` become what computes the same; a `SequentialModule` becomes a
+    `FieldDropout`, `MaskModule` and `IdentityModule` become what computes the same; a `SequentialModule` becomes a
     `sepgconv.nn.Sequential` with the same names. Spaces: `Rot2dOnR2(N)` and `FlipRot2dOnR2(N)` for N up to 64,
     `Flip2dOnR2()` and `TrivialOnR2()`.
 
