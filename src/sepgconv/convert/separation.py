@@ -169,7 +169,7 @@ def separate(
     raise_if_not_finite(network, _CALLER)
     # A name without counterpart is an error before anything is computed.
     name = separable_name(network.name, sharing) if isinstance(network, Network) and network.name else None
-    energies = {path: separability(layer.weight, sharing) for path, layer in layers.items()}
+    energies = {path: separability(layer.weight, sharing, basis=layer.spec.basis) for path, layer in layers.items()}
     if budget is None:
         most = rank or 1
         ranks = {path: min(most, len(energy.lost)) for path, energy in energies.items()}
@@ -338,8 +338,9 @@ def _separated(layer: GroupConv2d, before: nn.Module, sharing: Sharing, rank: in
         padding_mode=layer.padding_mode,
         device=weight.device,
         dtype=weight.dtype,
+        basis=layer.spec.basis,
     )
-    pointwise, depthwise = separate_kernel(weight, sharing, rank)
+    pointwise, depthwise = separate_kernel(weight, sharing, rank, basis=layer.spec.basis)
     # A single term has no axis of its own in the layer.
     separable.pointwise.copy_(pointwise.view_as(separable.pointwise))
     separable.depthwise.copy_(depthwise.view_as(separable.depthwise))

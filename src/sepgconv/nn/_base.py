@@ -274,5 +274,6 @@ class GroupConvLayer(ObservableModule):
         parts += [f"{name}={getattr(self, name)!r}" for name, value in defaults.items() if getattr(self, name) != value]
         basis = self.spec.basis
         if isinstance(basis, SteerableBasis):
-            parts.append("kernel='steerable'" if basis.family == "optimal" else f"basis={basis.family!r}")
+            family = f"{len(basis.family)} rings" if isinstance(basis.family, tuple) else repr(basis.family)
+            parts.append("kernel='steerable'" if basis.family == "optimal" else f"basis={family}")
         return ", ".join(parts + (["bias=False"] if self.bias is None else []))

@@ -10,6 +10,7 @@ from sepgconv._comparison import largest_difference, output_of, rounding
 from sepgconv._modules import copy_network, home, reference_tensor
 from sepgconv.analysis.certify.fields import wrap
 from sepgconv.interop.e2cnn.fields import read_fields
+from sepgconv.interop.e2cnn.mask import Mask
 
 _SIDES = (17, 33, 65, 129)  # pixels; the first that the module takes
 
@@ -34,7 +35,9 @@ def compare(caller: str, place: str, module: Any, converted: nn.Module) -> None:
     source, target = read_fields(module.in_type), read_fields(module.out_type)
     like = reference_tensor(module)
     expected, x = None, like
-    for side in _SIDES:
+    # A mask is made for one size.
+    sides = [int(part.mask.shape[-1]) for part in converted.modules() if isinstance(part, Mask)]
+    for side in (*sides, *_SIDES):
         generator = torch.Generator().manual_seed(side)
         x = torch.randn(2, len(source.index), side, side, generator=generator, dtype=torch.float64).to(like)
         try:

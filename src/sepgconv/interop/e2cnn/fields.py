@@ -14,10 +14,11 @@ from torch import Tensor
 
 from sepgconv._gspaces import ElementMatching, match_group
 from sepgconv.symmetry import FiniteGroup
+from sepgconv.symmetry.planar import MOST_TURNS
 
 SUPPORTED = (
-    "regular fields of C1, C2, C4, D2, D4 or the flip group with the left-right mirror (axis pi/2) or that at the "
-    "diagonal (axis 3 pi/4), and trivial fields"
+    f"regular fields of C_n or D_n with n from 1 to {MOST_TURNS} and the left-right mirror (axis pi/2), of the flip "
+    f"group with that at the diagonal (axis 3 pi/4) or of D2 with both diagonals, and trivial fields"
 )
 
 
@@ -60,7 +61,7 @@ def read_fields(field_type: Any) -> Fields:
         field_type: the field type.
 
     Raises:
-        ValueError: a group that does not keep the square grid, or fields that are neither all regular nor all trivial.
+        ValueError: a group that has no counterpart here, or fields that are neither all regular nor all trivial.
     """
     matching = match_group(field_type.gspace)
     kinds: set[bool] = set()
