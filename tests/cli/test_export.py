@@ -30,9 +30,7 @@ def finished(as_installed, tmp_path_factory) -> Path:
 @pytest.fixture
 def run(as_installed, monkeypatch, capsys):
     """Call the command line; return its exit status, standard output and standard error."""
-    from sepgconv.cli import main, timing
-
-    monkeypatch.setattr(timing, "SECONDS", 0.01)
+    from sepgconv.cli import main
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["sepgconv", *map(str, words)])

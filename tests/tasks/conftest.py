@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from sepgconv.data import Dataset, load_dataset
 from sepgconv.tasks import TrainingConfig, train
+from sepgconv.tasks.module import TrainingModule
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +60,39 @@ def undisturbed(config, bars, tmp_path_factory) -> Undisturbed:
     folder = tmp_path_factory.mktemp("undisturbed") / "run"
     train(config, folder=folder, data=bars, progress=False, threads=1)
     return Undisturbed(folder, weights(folder))
+
+
+@pytest.fixture(scope="session")
+def stop_after(config, bars):
+    """Train in a folder until a number of epochs is complete; then an error ends the run."""
+
+    def train_until(complete: int, folder: Path) -> None:
+        start = TrainingModule.on_train_epoch_start
+
+        def stop(self):
+            if self.current_epoch == complete:
+                raise RuntimeError("stop here")
+            start(self)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(TrainingModule, "on_train_epoch_start", stop)
+            with pytest.raises(RuntimeError, match="stop here"):
+                train(config, folder=folder, data=bars, progress=False, threads=1)
+
+    return train_until
+
+
+@pytest.fixture(scope="session")
+def half_trained(stop_after, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("half_trained") / "run"
+    stop_after(2, folder)
+    return folder
+
+
+@pytest.fixture
+def stopped(half_trained, tmp_path) -> Path:
+    """A run of which two epochs are complete."""
+    return Path(shutil.copytree(half_trained, tmp_path / "run"))
 
 
 def weights(folder: Path) -> bytes:

@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from sepgconv._files import write_json
 from sepgconv.data import Split
 from sepgconv.tasks import RunRecord, read_history, train
+from sepgconv.tasks.module import TrainingModule
 
 
 def kill_at(moment, worker, config, folder, tmp_path):
@@ -76,22 +77,20 @@ def what_lasts(folder):
     return [{key: value for key, value in row.items() if key not in passing} for row in rows]
 
 
-@pytest.fixture
-def stopped(tmp_path, monkeypatch, config, bars):
-    """A run of which two epochs are complete."""
-    from sepgconv.tasks.module import TrainingModule
-
-    def start(self):
-        raise RuntimeError("stop here")
-
-    with monkeypatch.context() as patch:
-        original = TrainingModule.on_train_epoch_start
-        patch.setattr(
-            TrainingModule, "on_train_epoch_start", lambda self: (start if self.current_epoch == 2 else original)(self)
-        )
-        with pytest.raises(RuntimeError, match="stop here"):
-            train(config, folder=tmp_path / "run", data=bars, progress=False, threads=1)
-    return tmp_path / "run"
+@pytest.mark.parametrize("complete", [1, 3])
+def test_a_resumed_run_trains_the_epochs_that_are_left_and_no_other(
+    complete, tmp_path, config, bars, undisturbed, stop_after, read_weights, monkeypatch
+):
+    """Beginning anew would end in the same weights, and take longer."""
+    folder, trained = tmp_path / "run", []
+    stop_after(complete, folder)
+    start = TrainingModule.on_train_epoch_start
+    monkeypatch.setattr(
+        TrainingModule, "on_train_epoch_start", lambda self: trained.append(self.current_epoch) or start(self)
+    )
+    train(config, folder=folder, data=bars, resume=True, progress=False, threads=1)
+    assert trained == list(range(complete, config.epochs))
+    assert read_weights(folder) == undisturbed.weights
 
 
 def test_seconds_and_memory_add_up_over_a_resume(stopped, config, bars):
