@@ -157,6 +157,18 @@ def test_a_mistake_is_one_sentence(run, finished, tmp_path, words, sentence):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_of_an_older_version_is_read_with_a_sentence(as_installed, run, tmp_path):
+    old = Path(__file__).parents[1] / "tasks" / "run_of_version_0.1.0"
+    with pytest.warns(UserWarning, match="was written by an older version, which kept no digests"):
+        status, _, err = run("export", old, "--to", "conv", "--out", tmp_path / "net.pt2")
+    assert status == 0, err
+    with pytest.warns(UserWarning, match="older version"):
+        network = as_installed.tasks.load_run(old).model
+    x = torch.rand(2, 1, 28, 28)
+    program = torch.export.load(tmp_path / "net.pt2").module()
+    torch.testing.assert_close(program(x), network(x), rtol=1e-4, atol=1e-5)
+
+
 def test_what_is_no_run_is_refused(run, tmp_path):
     status, _, err = run("export", tmp_path / "nowhere", "--to", "onnx", "--out", tmp_path / "net.onnx")
     assert (status, "nowhere is no folder" in err) == (1, True)

@@ -8,9 +8,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sepgconv._files import write_atomically
 from sepgconv.data import Dataset, load_dataset
-from sepgconv.tasks import TrainingConfig, train
+from sepgconv.tasks import TrainingConfig, results, train
 from sepgconv.tasks.module import TrainingModule
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _curves_drawn_once():
+    """Draw the same curves once: nearly all runs here have the same, and a drawing takes as long as two epochs."""
+    drawn, draw = {}, results.draw_curves
+
+    def repeat(path, history, *, task, title, test):
+        rows = [sorted((name, value) for name, value in row.items() if name != "seconds") for row in history]
+        key = (repr(rows), repr(task.metrics), task.loss_name, title, test)
+        if key in drawn:
+            write_atomically(path, drawn[key])
+        else:
+            draw(path, history, task=task, title=title, test=test)
+            drawn[key] = path.read_bytes()
+
+    results.draw_curves = repeat
+    yield
+    results.draw_curves = draw
 
 
 @pytest.fixture(scope="session")

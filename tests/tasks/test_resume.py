@@ -16,32 +16,37 @@ from sepgconv.data import Split
 from sepgconv.tasks import RunRecord, read_history, train
 from sepgconv.tasks.module import TrainingModule
 
+MOMENTS = {"config.json": 0, "batch": 2, "last.ckpt": 2, "record.json": 4}  # complete epochs
 
-def kill_at(moment, worker, config, folder, tmp_path):
-    """Train in a process of its own until a moment, then kill that process as nothing can catch."""
-    here = tmp_path / "here"
-    arguments = {"config": config.to_dict(), "folder": str(folder), "moment": moment, "here": str(here)}
-    process = subprocess.Popen([sys.executable, worker.__file__, "train_and_hang", json.dumps(arguments)])
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory, worker, config):
+    """Folders of trainings, by the moment in which each was killed as nothing can catch, in a process of its own."""
+    root = tmp_path_factory.mktemp("killed")
+    folders = {moment: root / moment / "run" for moment in MOMENTS}
+    come = {moment: root / f"{moment} has come" for moment in MOMENTS}
+    cases = [{"folder": str(folders[m]), "moment": m, "here": str(come[m])} for m in MOMENTS]
+    arguments = json.dumps({"config": config.to_dict(), "cases": cases})
+    process = subprocess.Popen(
+        [sys.executable, worker.__file__, "train_and_hang_in_forks", arguments], start_new_session=True
+    )
     try:
-        deadline = time.monotonic() + 120
-        while not here.exists():
-            assert process.poll() is None, "the training ended before the moment came"
-            assert time.monotonic() < deadline, "the moment did not come"
+        deadline = time.monotonic() + 200
+        while not all(here.exists() for here in come.values()):
+            assert process.poll() is None, "a training ended before its moment came"
+            assert time.monotonic() < deadline, "a moment did not come"
             time.sleep(0.02)
     finally:
-        process.send_signal(signal.SIGKILL)
+        os.killpg(process.pid, signal.SIGKILL)  # it and its forks
         process.wait()
+    return folders
 
 
-@pytest.mark.parametrize(
-    ("moment", "complete_epochs"),
-    [("config.json", 0), ("batch", 2), ("last.ckpt", 2), ("record.json", 4)],
-)
+@pytest.mark.parametrize(("moment", "complete_epochs"), MOMENTS.items())
 def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(
-    moment, complete_epochs, tmp_path, worker, config, bars, undisturbed, read_weights, capfd
+    moment, complete_epochs, killed, config, bars, undisturbed, read_weights, capfd
 ):
-    folder = tmp_path / "run"
-    kill_at(moment, worker, config, folder, tmp_path)
+    folder = killed[moment]
     assert not (folder / "record.json").exists()
     assert (folder / "checkpoints" / "last.ckpt").exists() == (complete_epochs > 0)
     for events in folder.glob("tensorboard/events.*"):
