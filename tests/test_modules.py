@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from sepgconv import nn as snn
 from sepgconv._customised import custom_behaviour, customised_layers, raise_if_customised, raise_if_global_hooks
 from sepgconv._modules import copy_network, settled_copy, unwrap
+from tests.covering import each
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # torch's own, of its compiler
 
@@ -172,7 +173,7 @@ COMPUTED = [
 
 
 @pytest.mark.parametrize("change", COMPUTED)
-@pytest.mark.parametrize("make", [copy_network, settled_copy])
+@each("make", [copy_network, settled_copy])
 def test_copies_answer_as_the_network_after_a_training_step_and_leave_it_alone(change, make):
     net = trained(change(network()))
     before = {key: value.clone() for key, value in net.state_dict().items()}
@@ -190,8 +191,8 @@ def test_copies_answer_as_the_network_after_a_training_step_and_leave_it_alone(c
     assert not shared
 
 
-@pytest.mark.parametrize("change", [pruned, old_spectral_norm, old_weight_norm])
-@pytest.mark.parametrize("make", [copy_network, settled_copy])
+@each("change", [pruned, old_spectral_norm, old_weight_norm])
+@each("make", [copy_network, settled_copy])
 def test_copies_have_the_weights_that_were_loaded_last(change, make):
     ours, theirs = change(network(0)).eval(), change(network(1)).eval()
     answer(ours), answer(theirs)
