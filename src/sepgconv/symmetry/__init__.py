@@ -12,6 +12,7 @@ from sepgconv.symmetry.kernels import kernel_basis
 from sepgconv.symmetry.planar import C1, C2, C4, D1, D2, D4, planar_group
 from sepgconv.symmetry.registry import GROUPS, group, list_groups, register_group, register_group_family
 from sepgconv.symmetry.steerable import SteerableBasis
+from sepgconv.symmetry.subgroups import coset_table, subgroup_elements
 
 __all__ = [
     "C1",
@@ -30,6 +31,7 @@ __all__ = [
     "PixelBasis",
     "SteerableBasis",
     "block_tables",
+    "coset_table",
     "element_names",
     "filter_error",
     "filter_permutation",
@@ -42,5 +44,6 @@ __all__ = [
     "pose_division",
     "register_group",
     "register_group_family",
+    "subgroup_elements",
     "worst_filter_error",
 ]

@@ -217,12 +217,30 @@ def _orbits(side: int, residue: int) -> Complex:
     return np.array(kernels, dtype=np.complex128).reshape(-1, side, side)
 
 
-@functools.lru_cache(maxsize=64)
-def ring_filters(side: int) -> CircularFilters:
-    """Return the filters of e2cnn and escnn: Gaussian rings times circular harmonics, by their default cut-off.
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """A Gaussian ring, which carries circular harmonics of some angular frequencies.
 
-    Rings have the radii 0, 1, ... (k - 1) / 2, and widths of 0.6 pixels, the last one 0.4 and that of radius 0 0.005;
-    their largest angular frequencies are 0 in the middle, min(2 r, 2) on the last ring, else 2 r - (r + 1) mod 2
+    Attributes:
+        radius: of its middle, in pixels.
+        width: the standard deviation of the Gaussian, in pixels.
+        frequencies: the angular frequencies m on it, ascending.
+
+    Example:
+        >>> ring_filters(3, (Ring(1.0, 0.4, (0, 1, 4)),)).frequencies
+        (0, 1, 4)
+    """
+
+    radius: float
+    width: float
+    frequencies: tuple[int, ...]
+
+
+def default_rings(side: int) -> tuple[Ring, ...]:
+    """Return the rings of e2cnn and escnn for a kernel, by their default cut-off.
+
+    The radii are 0, 1, ... (k - 1) / 2, and the widths 0.6 pixels, of the last one 0.4 and of that of radius 0 0.005;
+    the largest angular frequencies are 0 in the middle, min(2 r, 2) on the last ring, else 2 r - (r + 1) mod 2
     (Weiler & Cesa 2019, arXiv:1911.08251, appendix; read from the documentation of their library).
 
     Args:
@@ -230,22 +248,47 @@ def ring_filters(side: int) -> CircularFilters:
 
     Raises:
         ValueError: an even side; rings have a pixel in the middle.
+
+    Example:
+        >>> default_rings(3)
+        (Ring(radius=0.0, width=0.005, frequencies=(0,)), Ring(radius=1.0, width=0.4, frequencies=(0, 1, 2)))
     """
     if side % 2 == 0:
         raise ValueError(
             f'basis="rings" needs an odd kernel_size, got {side}; the basis "optimal" has kernels of even sides too'
         )
+    last = side // 2
+    rings = [Ring(0.0, 0.005, (0,))]
+    for radius in range(1, last + 1):
+        most = min(2 * radius, 2 if radius == last else 2 * radius - (radius + 1) % 2)
+        rings.append(Ring(float(radius), 0.4 if radius == last else 0.6, tuple(range(most + 1))))
+    return tuple(rings)
+
+
+@functools.lru_cache(maxsize=64)
+def ring_filters(side: int, rings: tuple[Ring, ...] | None = None) -> CircularFilters:
+    """Return the filters of e2cnn and escnn: Gaussian rings times circular harmonics.
+
+    Filters that are zero at every pixel are left out, as are those of m > 0 on a ring that has only the middle.
+
+    Args:
+        side: of the kernel in pixels.
+        rings: the rings; None: `default_rings`.
+
+    Raises:
+        ValueError: an even side and no rings.
+    """
     y, x = pixel_positions(side)
     radius, angle = np.hypot(x, y), np.arctan2(-y, x)
-    count = math.ceil(side / 2)
     found: list[tuple[int, Complex]] = []
-    for ring, middle in enumerate(np.linspace(0, (side - 1) // 2, count)):
-        width = 0.005 if ring == 0 else 0.4 if ring == count - 1 else 0.6
-        profile = np.exp(-0.5 * ((radius - middle) / width) ** 2)
-        most = 0 if ring == 0 else min(2 * ring, 2 if ring == side // 2 else 2 * ring - (ring + 1) % 2)
-        for m in range(most + 1):
+    for ring in default_rings(side) if rings is None else rings:
+        profile = np.exp(-0.5 * ((radius - ring.radius) / ring.width) ** 2)
+        for m in ring.frequencies:
             shape = profile * (radius > 1e-9) if m else profile
-            kernel = shape * np.exp(1j * m * angle)
-            found.append((m, kernel / np.linalg.norm(kernel) * (1 if m == 0 else math.sqrt(2))))
+            kernel: Complex = shape * np.exp(1j * m * angle)
+            norm = np.linalg.norm(kernel)
+            if norm > 0:
+                found.append((m, kernel / norm * (1 if m == 0 else math.sqrt(2))))
     found.sort(key=lambda pair: pair[0])  # stable: rings stay in order
-    return CircularFilters(tuple(m for m, _ in found), np.stack([k for _, k in found]), ())
+    kernels = np.array([kernel for _, kernel in found], dtype=np.complex128).reshape(-1, side, side)
+    return CircularFilters(tuple(m for m, _ in found), kernels, ())

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sepgconv._messages import one_of
-from sepgconv.symmetry.basis import KernelBasis, unit_filters
+from sepgconv.symmetry.basis import KernelBasis, pose_filters
 from sepgconv.symmetry.finite import Matrix
 from sepgconv.symmetry.steerable import BAND
 from sepgconv.symmetry.waves import SPECTRA, Spectrum, disc_of_waves
@@ -141,6 +141,6 @@ def _checked(basis: KernelBasis, element: int, band: float, spectrum: Spectrum) 
 
 @functools.lru_cache(maxsize=256)
 def _forms(basis: KernelBasis, element: int, band: float, spectrum: Spectrum) -> tuple[Real, Real]:
-    filters = unit_filters(basis)
+    filters = pose_filters(basis).unflatten(-1, basis.size).numpy()
     matrix = basis.group.matrices[element]
     return error_forms(filters[:, 0], filters[:, element], matrix, band=band, spectrum=spectrum)
