@@ -3,6 +3,7 @@
 import copy
 import io
 import math
+import re
 
 import numpy as np
 import pytest
@@ -68,6 +69,14 @@ def test_the_record_is_what_is_measured():
                     assert again[key] == pytest.approx(row[key], rel=1e-4), key
                 # The worst filter of free pixels hardly responds, so that rounding is a part of its error.
                 assert again["worst"] == pytest.approx(row["worst"], rel=1e-2)
+
+
+def test_the_page_for_users_has_the_errors_of_the_record():
+    text = (ROOT / "docs" / "any-angle.md").read_text(encoding="utf-8")
+    said = re.search(r"error of (\S+) % at 3 x 3, (\S+) % at 5 x 5 and (\S+) % at 7 x 7", text)
+    found = [row["45_natural"] for row in RECORD["families"] if row["kernels"] == "optimal"]
+    assert said
+    assert list(said.groups()) == [f"{100 * error:.1f}" for error in found]
 
 
 def test_other_kernels_are_what_another_program_made_of_their_formulas():

@@ -292,11 +292,11 @@ def test_independent_weights_give_the_same_variance_at_every_pose(name, side, fa
 )
 def test_layers_begin_with_the_variance_of_he_et_al(name, side, family):
     """E[y^2] = 2 E[x^2] before a ReLU, through the basis and both factors."""
-    x = torch.randn(4, 24, sepgconv.group(name).order, side + 5, side + 5)
+    maps = torch.randn(4, 24, sepgconv.group(name).order, side + 5, side + 5)
     for layer, x in (
-        (sepgconv.nn.LiftingConv2d(24, 96, side, name, basis=family, bias=False), x[:, :, 0]),
-        (sepgconv.nn.GroupConv2d(24, 96, side, name, basis=family, bias=False), x),
-        (sepgconv.nn.SeparableGroupConv2d(24, 96, side, name, basis=family, bias=False), x),
+        (sepgconv.nn.LiftingConv2d(24, 96, side, name, basis=family, bias=False), maps[:, :, 0]),
+        (sepgconv.nn.GroupConv2d(24, 96, side, name, basis=family, bias=False), maps),
+        (sepgconv.nn.SeparableGroupConv2d(24, 96, side, name, basis=family, bias=False), maps),
     ):
         with torch.no_grad():
             assert layer(x).square().mean() == pytest.approx(2, rel=0.2), type(layer).__name__
