@@ -81,7 +81,7 @@ class ConvKind(ABC):
         return spec.channels_per_group
 
     def check(self, spec: "ConvSpec", caller: str) -> None:
-        """Raise if the kind has an objection to a spec; layers ask before they get parameters. By default there is none."""
+        """Raise if a layer with that spec makes no sense; asked before it gets parameters. By default, any does."""
         return
 
 

@@ -42,13 +42,15 @@ class GroupFFT:
         (((1, 4), (1, 2), (2, 1)), ((2, 2), (1, 2), (2, 1)), 14)
     """
 
-    levels: tuple[bool, ...]
-    segments: tuple[tuple[int, int], ...]
-    parts: tuple[tuple[int, ...], ...] = ()
-    turns: tuple[tuple[Rows, ...], ...] = ()
+    levels: tuple[bool, ...] = field(hash=False)
+    segments: tuple[tuple[int, int], ...] = field(hash=False)
+    parts: tuple[tuple[int, ...], ...] = field(default=(), hash=False)
+    turns: tuple[tuple[Rows, ...], ...] = field(default=(), hash=False)
     blocks: tuple[tuple[int, int], ...] = field(init=False, compare=False, repr=False)
     copies: tuple[int, ...] = field(init=False, compare=False, repr=False)
-    _hash: int = field(init=False, compare=False, repr=False)
+    # It is a key of the tables that every call looks up, and the matrices may have thousands of entries: the hash is
+    # taken once.
+    _hash: int = field(init=False, compare=False, repr=False, hash=True)
 
     def __post_init__(self) -> None:
         if not self.parts:
@@ -60,11 +62,7 @@ class GroupFFT:
             blocks += [(copies * count, part) for part, count in runs(parts)] if parts else [(copies, length)]
         object.__setattr__(self, "blocks", tuple(blocks))
         object.__setattr__(self, "copies", tuple(copies for copies, _ in blocks) or (1,))
-        # It is a key of the tables that every call looks up, and the matrices may have thousands of entries.
         object.__setattr__(self, "_hash", hash((self.levels, self.segments, self.parts, self.turns)))
-
-    def __hash__(self) -> int:
-        return self._hash
 
     def __reduce__(self) -> tuple[Any, ...]:
         return GroupFFT, (self.levels, self.segments, self.parts, self.turns)  # without what is derived

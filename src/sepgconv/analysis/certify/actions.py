@@ -1,4 +1,4 @@
-"""How a group may move what a layer gives: the ways that a tensor's shape allows."""
+"""The ways in which a group may act on the output of a layer, as the shape of the tensor allows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,9 +46,9 @@ def actions(group: FiniteGroup, shape: tuple[int, ...]) -> tuple[Action, ...]:
 
     Args:
         group: the group.
-        shape: (batch, ...). Rank 5 is a feature map if its third axis has as many entries as a group poses, rank 4 an
-            image, rank 3 and less vectors; beyond rank 5, and where the third axis is none of poses, only the last two
-            axes move.
+        shape: (batch, ...). Rank 5 is a feature map if its third axis has as many entries as a group has poses, rank 4
+            an image, rank 3 and less vectors; beyond rank 5, and where the third axis does not hold poses, only the
+            last two axes move.
     """
     rank = len(shape)
     held = groups_that_hold(group)

@@ -37,8 +37,8 @@ class LayerCertificate:
     Attributes:
         name: path of the module in the network; its class for the network itself.
         kind: its class.
-        error: the worst relative error of what it gives, over all elements and images, under the action that suits
-            it best (see `certify`). Behind a fault, this is what the fault leaves.
+        error: the worst relative error of its output, over all elements and images, under the action that suits it best
+            (see `certify`). After a fault, it includes the error that the fault leaves.
         output_shape: of one image, without the batch axis.
         exact: whether the error is within the tolerance.
         carries: what the output holds: an image, a feature map, poses along its channels, a vector that does not move.
@@ -76,8 +76,8 @@ class Certificate(Printed):
         worst_element: the element with the worst error.
         images: images that were moved by every element, besides the two of another scale.
         tolerance: largest relative error that counts as exact.
-        varies: whether the output differs between the images. A network that answers everything alike is exact for
-            nothing; certify it with other weights or real images.
+        varies: whether the output differs between the images. If it does not, `exact` proves nothing; certify the
+            network with other weights or real images.
 
     Example:
         >>> import torch
@@ -140,11 +140,11 @@ def certify(
     with the smallest error, so that a layer is at fault only if nothing that this library knows makes it exact. Modules
     that are not called, or that give no tensor, have no row.
 
-    A branch may be at rest on pixels of one scale and speak on those of another, as behind a large negative bias. So a
-    network that is exact is also run on two images with pixels of about 0 to 255. Errors above 1e-4 on them are faults,
-    and then the rows are of these images; else they change nothing. They are passed over where the network refuses
-    them, gives numbers that are not finite, or is too steep to tell faults from rounding. Give `inputs` to certify on
-    what the network is for.
+    A branch may be zero for small pixel values and active for large ones, as behind a large negative bias. So a network
+    that is exact is also run on two images with pixels of about 0 to 255. Errors above 1e-4 on them count as faults,
+    and the rows then report these images; smaller ones change nothing. These two images are skipped where the network
+    raises an error on them, gives numbers that are not finite, or amplifies rounding too much. Give `inputs` to certify
+    on the images that the network is for.
 
     Args:
         model: the network, not changed.
@@ -262,13 +262,13 @@ def _faults_of_another_scale(
         if error <= max(tolerance, LOUD_TOLERANCE):
             return None
         wiggled = images * (1 + WIGGLE * torch.randn(images.shape, dtype=torch.float64, generator=generator))
-        steepness = relative_error(_answer(twin, wiggled), _answer(twin, images)) / WIGGLE
+        steepness = relative_error(_output(twin, wiggled), _output(twin, images)) / WIGGLE
     except UNFIT:
         return None
     return calls if error > steepness * TOLERANCE else None
 
 
-def _answer(twin: nn.Module, images: Tensor) -> Tensor:
+def _output(twin: nn.Module, images: Tensor) -> Tensor:
     with torch.no_grad():
         output = twin(wrap(twin, images.clone()))
     return (output.tensor if is_field(output) else output).double()

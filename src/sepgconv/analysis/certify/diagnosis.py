@@ -18,7 +18,7 @@ NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)  # pyright
 
 
 def visible(calls: Sequence[Call]) -> list[int]:
-    """Return the calls that count: what a layer on geometric tensors does inside with ordinary ones is its own."""
+    """Return the calls that count; those on ordinary tensors inside a layer on geometric tensors do not."""
     hidden: set[int] = set()
     for index, call in enumerate(calls):
         parent = calls[call.parent] if call.parent >= 0 else None
@@ -28,7 +28,7 @@ def visible(calls: Sequence[Call]) -> list[int]:
 
 
 def leaves(calls: Sequence[Call]) -> list[int]:
-    """Return the calls within which no other ran."""
+    """Return the calls that contain no other call."""
     shown = visible(calls)
     parents = {calls[index].parent for index in shown}
     return [index for index in shown if index not in parents]
@@ -60,7 +60,7 @@ def _error(call: Call) -> float:
 
 
 def explain(calls: Sequence[Call], index: int, group: FiniteGroup, tolerance: float) -> str:
-    """Return why a call loses the symmetry and what to take instead, as one sentence.
+    """Return in one sentence why a call loses the symmetry and what to use instead.
 
     Args:
         calls: of the network.

@@ -22,7 +22,7 @@ def equivariance_error(module: nn.Module, group: FiniteGroup | str, x: Tensor) -
     Args:
         module: a layer or network, used in evaluation mode and put back as it was.
         group: the group or its name.
-        x: an input of it, an image or a feature map on the group. float64 tells rounding from real faults.
+        x: an input of it, an image or a feature map on the group. In float64 rounding is far smaller than real faults.
 
     Raises:
         ValueError: the group cannot act on the input.
@@ -47,7 +47,9 @@ def equivariance_error(module: nn.Module, group: FiniteGroup | str, x: Tensor) -
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
-    """Return max|found - expected| / max|expected|; infinity for another shape, and for something where nothing is due.
+    """Return max|found - expected| / max|expected|.
+
+    It is infinity if the shapes differ, or if all expected values are zero and others are not.
 
     Args:
         found: what came.

@@ -82,13 +82,13 @@ def rotation_curve(
         raise ValueError("rotation_curve: expected at least one angle, got none")
     twin = float64_copy(model, "rotation_curve")
     discs = images.detach().to("cpu", torch.float64) * _disc(images.shape[-1])
-    before = _answers(twin, discs)
+    before = _outputs(twin, discs)
 
     def rotated(degrees: int | float) -> Tensor:
         return rotate_images(discs, discs.new_full((len(discs),), math.radians(degrees)))
 
     scale = before.norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
-    changes = [(_answers(twin, rotated(angle)) - before).norm(dim=1) / scale for angle in angles]
+    changes = [(_outputs(twin, rotated(angle)) - before).norm(dim=1) / scale for angle in angles]
     return RotationCurve(
         tuple(float(angle) for angle in angles),
         tuple(float(change.mean()) for change in changes),
@@ -103,7 +103,7 @@ def _disc(side: int) -> Tensor:
     return (side / 2 - torch.hypot(away[:, None], away[None, :])).clamp(0, 1)
 
 
-def _answers(twin: nn.Module, images: Tensor) -> Tensor:
+def _outputs(twin: nn.Module, images: Tensor) -> Tensor:
     with torch.no_grad():
         output = twin(wrap(twin, images.clone()))
     tensor = output.tensor if is_field(output) else output

@@ -44,7 +44,5 @@ def verdict(certificate: "Certificate") -> str:
     if not certificate.exact:
         return f"Not exact ({measured}, {over}): first at {certificate.first_fault}: {certificate.reason}."
     if not certificate.varies:
-        return (
-            f"Nothing measured: the network answers all images alike, which is exact for nothing ({measured}, {over})."
-        )
+        return f"Nothing measured: its output is the same for all images, so no error shows ({measured}, {over})."
     return f"Exact: {measured}, {over}."
