@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sepgconv.cli import main
-
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(as_installed, monkeypatch, capsys):
     """Call the command line; return its exit status, standard output and standard error."""
+    from sepgconv.cli import main
 
     def call(*words):
         monkeypatch.setattr(sys, "argv", ["sepgconv", *map(str, words)])
