@@ -1,13 +1,13 @@
 """The ways in which a group may act on the output of a layer, as the shape of the tensor allows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor
 
 from sepgconv.functional import act
-from sepgconv.symmetry import FiniteGroup, list_groups
+from sepgconv.symmetry import FiniteGroup, is_subgroup, list_groups, subgroup_elements
 
 Move = Callable[[int, Tensor], Tensor]
 
@@ -32,13 +32,13 @@ FOLDED = "poses along its channels"
 UNMOVED = "a vector that does not move"
 
 
-def groups_that_hold(group: FiniteGroup) -> tuple[FiniteGroup, ...]:
-    """Return the group, then the larger groups with names that have all its elements."""
-    larger = (one for one in list_groups() if one.order > group.order)
-    return (group, *(one for one in larger if set(group.matrices) <= set(one.matrices)))
+def groups_that_hold(group: FiniteGroup, others: Iterable[FiniteGroup] = ()) -> tuple[FiniteGroup, ...]:
+    """Return the group, then the larger ones among some groups, and among those with names, that have its elements."""
+    larger = (one for one in dict.fromkeys((*others, *list_groups())) if one.order > group.order)
+    return (group, *(one for one in larger if is_subgroup(one, group)))
 
 
-def actions(group: FiniteGroup, shape: tuple[int, ...]) -> tuple[Action, ...]:
+def actions(group: FiniteGroup, shape: tuple[int, ...], others: Iterable[FiniteGroup] = ()) -> tuple[Action, ...]:
     """Return every way in which a group may move a tensor of a shape; the natural ones come first.
 
     A feature map may have the poses of a larger group. Poses may also lie along the channels, channels first or poses
@@ -49,9 +49,10 @@ def actions(group: FiniteGroup, shape: tuple[int, ...]) -> tuple[Action, ...]:
         shape: (batch, ...). Rank 5 is a feature map if its third axis has as many entries as a group has poses, rank 4
             an image, rank 3 and less vectors; beyond rank 5, and where the third axis does not hold poses, only the
             last two axes move.
+        others: groups whose poses there may be besides those of groups with names: those of the layers.
     """
     rank = len(shape)
-    held = groups_that_hold(group)
+    held = groups_that_hold(group, others)
     if rank == 5:
         poses = [one for one in held if one.order == shape[2]]
         if poses:
@@ -101,7 +102,7 @@ def _pixels(group: FiniteGroup, g: int, x: Tensor) -> Tensor:
 
 
 def _within(group: FiniteGroup, larger: FiniteGroup) -> Move:
-    index = [larger.matrices.index(matrix) for matrix in group.matrices]
+    index = subgroup_elements(larger, group)
     return lambda g, x: act(larger, index[g], x)
 
 

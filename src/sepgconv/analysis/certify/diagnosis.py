@@ -11,7 +11,7 @@ from sepgconv.analysis.certify.fields import field_action
 from sepgconv.analysis.certify.tracing import Call
 from sepgconv.analysis.certify.windows import Window, find_window
 from sepgconv.functional import act
-from sepgconv.symmetry import FiniteGroup
+from sepgconv.symmetry import FiniteGroup, is_subgroup
 
 ORDINARY = (nn.Conv2d, nn.ConvTranspose2d)
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)  # pyright: ignore[reportPrivateUsage]
@@ -121,7 +121,7 @@ def _carried(carries: str) -> str:
 
 def _of_another_group(module: nn.Module, group: FiniteGroup) -> str:
     own: Any = getattr(module, "group", None)
-    if isinstance(own, FiniteGroup) and not set(group.matrices) <= set(own.matrices):
+    if isinstance(own, FiniteGroup) and not is_subgroup(own, group):
         return (
             f"{type(module).__name__} is a layer on {own.name}, which does not have all elements of {group.name}; "
             f"build the network for {group.name}, or certify it for {own.name}"

@@ -81,6 +81,7 @@ class _Tracer:
 
     group: FiniteGroup
     names: Mapping[nn.Module, str]
+    others: tuple[FiniteGroup, ...] = ()  # of the layers
     calls: list[Call] = field(default_factory=lambda: [])
     element: int | None = None  # that moved the image; None while recording
     _values: list[Value] = field(default_factory=lambda: [])
@@ -131,7 +132,7 @@ class _Tracer:
             return known[2]
         reference = tensor.detach().to(torch.float64, copy=True)
         shape = tuple(reference.shape)
-        possible = self._actions_of(found) if is_field(found) else actions(self.group, shape)
+        possible = self._actions_of(found) if is_field(found) else actions(self.group, shape, self.others)
         if len(shape) in (2, 3):
             possible += tuple(self._as_flattened(reference))
         errors = [[0.0] * self.group.order for _ in possible]
@@ -188,7 +189,7 @@ def trace(model: nn.Module, x: Tensor, group: FiniteGroup) -> list[Call]:
         ValueError: the network runs other layers on moved images.
     """
     names = {module: name for name, module in model.named_modules()}
-    tracer = _Tracer(group, names)
+    tracer = _Tracer(group, names, _groups_of(model))
     entry = actions(group, tuple(x.shape))[0].move
     in_type = getattr(model, "in_type", None)
     if is_field(wrap(model, x)) and (known := field_action(group, in_type)) is not None:
@@ -232,6 +233,12 @@ def _take_worst(value: Value, other: Value) -> None:
         value.actions, value.errors = value.actions[:shared], value.errors[:shared]
     for errors, others in zip(value.errors, other.errors, strict=False):
         errors[:] = map(max, errors, others)
+
+
+def _groups_of(model: nn.Module) -> tuple[FiniteGroup, ...]:
+    """Return the groups of the layers, and those that a network goes on with."""
+    found = (getattr(module, name, None) for module in model.modules() for name in ("group", "subgroup"))
+    return tuple(dict.fromkeys(group for group in found if isinstance(group, FiniteGroup)))
 
 
 def _tensors(values: Any) -> Iterator[Any]:
