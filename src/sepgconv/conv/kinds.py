@@ -276,7 +276,7 @@ class Separable(ConvKind):
         """
         weights = math.prod(spec.basis.weight_shape)
         most = min(weights, spec.order * (spec.channels_per_group if self.sharing == "gc" else 1))
-        if not is_integer(spec.rank) or not 1 <= spec.rank <= most:
+        if not is_integer(spec.rank) or not 1 <= spec.rank.__index__() <= most:
             raise ValueError(
                 f"{caller}: rank must be an integer from 1 to {most}, the full rank of these filters, got {spec.rank!r}"
             )
