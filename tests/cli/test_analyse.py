@@ -109,7 +109,6 @@ def test_mistakes_are_one_sentence_and_nothing_is_written(monkeypatch, capsys, t
     shutil.copytree(trained, unfinished)
     (unfinished / "record.json").unlink()
     before = sorted(tmp_path.rglob("*"))
-    monkeypatch.setattr("sepgconv.analysis.render_redundancy", lambda report, before: "page")  # slow, and not kept
     cases = [
         (("nowhere",), "nowhere is no folder; expected the folder of a finished `sepgconv train`"),
         (("weights.pt",), "weights.pt is a file; expected the folder"),
