@@ -19,8 +19,8 @@ def act(group: FiniteGroup | str, g: int, x: Tensor) -> Tensor:
 
     All other elements interpolate, with a sinc under a Kaiser window of 8 pixels; the map keeps its size, and corners
     that leave it are lost. Beyond the map are zeros. What is band-limited, |w| < 0.75 pi radians per pixel, comes out
-    with a relative error (root mean square) below 1e-3 for every wave and about 1e-4 for the spectrum of natural
-    images; finer waves are lost, so that noise does not survive a rotation and back. Within 8 pixels of the border it
+    with a relative error (root mean square) of 3e-4 for the spectrum of natural images, and below 2e-3 for every single
+    wave; finer waves are lost, so that noise does not survive a rotation and back. Within 8 pixels of the border this
     holds only for what has faded to zero there: a map that is cut off rings, as every step does under a sinc.
 
     Args:

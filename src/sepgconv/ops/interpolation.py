@@ -14,7 +14,7 @@ from torch import Tensor
 from sepgconv.symmetry.finite import Matrix
 
 RADIUS = 8  # pixels; the window is 0 beyond it
-# Of the window, chosen for the smallest error on waves |w| < 0.75 pi; tests/functional/test_interpolation.py has it.
+# Of the window; the error on waves |w| < 0.75 pi is smallest between 6 and 7 (tests/functional/test_interpolation.py).
 SHAPE = 6.5
 TILE = 16  # pixels along a side: small tiles read little that they do not use, large ones are few
 
