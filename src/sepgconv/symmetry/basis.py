@@ -139,7 +139,7 @@ def kernel_energy(basis: KernelBasis) -> float:
 @functools.lru_cache(maxsize=256)
 def _kernel_energy(basis: KernelBasis) -> float:
     weights = math.prod(basis.weight_shape)
-    each = _ordinary(lambda device: torch.eye(weights, dtype=torch.float64), "cpu", [])
+    each = _ordinary(lambda device: torch.eye(weights, dtype=torch.float64), torch.device("cpu"), [])
     with torch.no_grad():
         filters = basis.expand(each.unflatten(-1, basis.weight_shape))
     return float((filters**2).sum()) / basis.group.order
