@@ -79,11 +79,14 @@ def certify(
         if json_to == "-":
             show_data(text)
         else:
-            for part in printed_parts(certificate, found.title):
+            *parts, last = printed_parts(certificate, found.title)
+            for part in parts:
                 if isinstance(part, str):
                     show(part)
+                    show("")
                 else:
                     draw_table(part)
+            show(str(last))
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         raise NoAnswerError(str(error)) from error
     except MemoryError as error:

@@ -57,6 +57,14 @@ def certify(
     them, gives numbers that are not finite, or is too steep to tell faults from rounding. Give `inputs` to certify on
     what the network is for.
 
+    Elements that keep the pixel grid are compared pixel by pixel, and a network is exact for them to rounding. Others, as
+    rotations by 45 degrees, take pixels between pixels, for which no filter of pixels is exact. For these the images
+    are random and band-limited, |w| < 0.75 pi radians per pixel with the energies of natural images, and written down
+    rotated; every layer is compared at the pixel in the middle of its map, about which its image was rotated. So
+    nothing is interpolated. Beside this error, which holds all that was lost before, stand that of the layer alone, on
+    maps that are moved exactly, and what its filters account for by themselves. Where the elements of the grid are
+    exact, elements that differ by one of them have the same error, and one of them is measured.
+
     Args:
         model: the network, not changed.
         group: the group or its name.

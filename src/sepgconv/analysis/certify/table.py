@@ -6,7 +6,7 @@ from sepgconv._numbers import plural
 from sepgconv._table import Table
 
 if TYPE_CHECKING:
-    from sepgconv.analysis.certify.result import Certificate
+    from sepgconv.analysis.certify.result import Certificate, LayerCertificate
 
 MOST_ROWS = 16  # elements of a group that are listed one by one; of a larger one, those between the pixels
 
@@ -36,29 +36,36 @@ def certificate_table(certificate: "Certificate", network: str = "The network") 
     """
     size = " x ".join(map(str, certificate.input_shape[-2:]))
     title = f"{network}, under {certificate.group}, on {size} images"
-    first = ("layer", "kind", "output", "holds")
-    named = [(row.name, row.kind, "x".join(map(str, row.output_shape)), row.carries) for row in certificate.layers]
-    between = certificate.band_limited_images > 0
-    rows: list[tuple[str, ...]] = []
-    for texts, row in zip(named, certificate.layers, strict=True):
-        cells = (*texts, f"{row.error:.1e}", "yes" if row.exact else "no")
-        if between:
-            cells += tuple(map(_written, (max(row.off_grid_errors, default=None), row.own_error, row.kernel_error)))
-        rows.append(cells)
-    if not between:
-        return Table(title, (*first, "layer's relative error", "exact"), rows, left=4)
-    headings = ("error on the grid", "exact", "off the grid", "alone", "its filters")
-    return Table(title, (*first, *headings), rows, left=4)
+    if certificate.band_limited_images == 0:
+        rows = [
+            (*_named(row), row.carries, f"{row.error:.1e}", "yes" if row.exact else "no") for row in certificate.layers
+        ]
+        return Table(title, ("layer", "kind", "output", "holds", "layer's relative error", "exact"), rows, left=4)
+    rows = [
+        (
+            *_named(row),
+            f"{row.error:.1e}",
+            "yes" if row.exact else "no",
+            *map(_written, (max(row.off_grid_errors, default=None), row.own_error, row.kernel_error)),
+        )
+        for row in certificate.layers
+    ]
+    headings = ("layer", "kind", "output", "on the grid", "exact", "off the grid", "alone", "its filters")
+    return Table(title, headings, rows, left=3)
+
+
+def _named(row: "LayerCertificate") -> tuple[str, str, str]:
+    return row.name, row.kind, "x".join(map(str, row.output_shape))
 
 
 def legend(certificate: "Certificate") -> str:
     """Return what the columns are that tell of elements between the pixels."""
     count = sum(not element.keeps_grid for element in certificate.elements)
     return (
-        f'"Off the grid" is the worst error over the {count} elements that take pixels between pixels (relative, root '
-        f"mean square) of what the layer gives, with all that was lost before it. "
-        f'"Alone" is the error of the layer itself, on maps that are moved exactly. "Its filters" is what its rotated '
-        f"filters alone account for, computed from their response to plane waves."
+        f"Relative errors of what each layer gives. On the grid: the worst over the elements that keep the pixel grid. "
+        f"Off the grid: the worst over the {count} elements that take pixels between pixels, root mean square, with "
+        f"all that was lost before. Alone: of the layer itself, on maps that are moved exactly. Its filters: what its "
+        f"rotated filters account for, by their responses to plane waves."
     )
 
 
@@ -125,4 +132,6 @@ def _written(error: float | None) -> str:
     """Write an error that is no rounding as people compare them; a dash where there is none."""
     if error is None:
         return "-"
+    if error == 0:
+        return "0"
     return f"{error:.1e}" if error < 5e-4 else f"{error:.3f}"
