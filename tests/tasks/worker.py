@@ -53,6 +53,15 @@ def train_and_hang(config: dict, folder: str, moment: str, here: str) -> None:
     train(TrainingConfig.from_dict(config), folder=folder, progress=False, threads=1)
 
 
+def train_and_hang_in_forks(config: dict, cases: list[dict]) -> None:
+    """As `train_and_hang`, for each case in a fork of this process, which has imported what they need."""
+    for case in cases:
+        if os.fork() == 0:
+            train_and_hang(config, **case)
+            os._exit(1)  # its moment did not come
+    os.wait()
+
+
 def train_once(config: dict, folder: str) -> None:
     """Train, on one thread."""
     train(TrainingConfig.from_dict(config), folder=folder, progress=False, threads=1)

@@ -66,7 +66,7 @@ def certify(
         certificate = _certificate(found, size, group, inputs, samples, tolerance, seed)
         if certificate.exact and not certificate.varies:
             raise ValueError(
-                f"{found.title} answers all images alike, so whether it is equivariant cannot be measured; "
+                f"{found.title} gives the same output for all images, so its equivariance cannot be measured; "
                 "certify trained weights, or other images"
             )
         if curve is not None:
@@ -136,7 +136,7 @@ def _real_images(run: str, found: FoundNetwork, images: int, data_dir: Path | No
 def _draw(found: FoundNetwork, certificate: "Certificate", images: "Tensor | None", path: Path, seed: int) -> None:
     from sepgconv.analysis import rotation_curve
     from sepgconv.analysis.certify.rotation import EVERY_FIVE_DEGREES
-    from sepgconv.cli.rotation_picture import draw_rotation_curve, rotation_angles, smooth_images
+    from sepgconv.cli.rotation_plot import draw_rotation_curve, rotation_angles, smooth_images
 
     shape = certificate.input_shape
     if images is None:

@@ -131,18 +131,41 @@ def kernel_energy(basis: KernelBasis) -> float:
         >>> kernel_energy(PixelBasis(sepgconv.group("p4"), (3, 3)))
         9.0
     """
-    if isinstance(basis, PixelBasis):
-        return float(math.prod(basis.size))
-    return _kernel_energy(basis)
+    return float(math.prod(basis.size)) if isinstance(basis, PixelBasis) else float(kernel_metric(basis).trace())
+
+
+def pose_filters(basis: KernelBasis) -> Tensor:
+    """Return the filters of each single weight for every pose: M as (n, |G|, taps), float64.
+
+    Example:
+        >>> import sepgconv
+        >>> pose_filters(PixelBasis(sepgconv.group("p4"), (3, 3))).shape
+        torch.Size([9, 4, 9])
+    """
+    weights = math.prod(basis.weight_shape)
+
+    def make(device: torch.device) -> Tensor:
+        each = torch.eye(weights, dtype=torch.float64, device=device).unflatten(-1, basis.weight_shape)
+        with torch.no_grad():
+            return basis.expand(each).flatten(2)
+
+    return _ordinary(make, torch.device("cpu"), [])
 
 
 @functools.lru_cache(maxsize=256)
-def _kernel_energy(basis: KernelBasis) -> float:
-    weights = math.prod(basis.weight_shape)
-    each = _ordinary(lambda device: torch.eye(weights, dtype=torch.float64), torch.device("cpu"), [])
-    with torch.no_grad():
-        filters = basis.expand(each.unflatten(-1, basis.weight_shape))
-    return float((filters**2).sum()) / basis.group.order
+def kernel_metric(basis: KernelBasis) -> Tensor:
+    """Return the inner products of the filters of a basis, averaged over poses: (n, n), float64; read only.
+
+    The energy of a kernel, the sum of its squared pixels averaged over poses, is `w^T kernel_metric w` for its weights
+    w. For single pixels it is the identity.
+
+    Example:
+        >>> import torch, sepgconv
+        >>> torch.equal(kernel_metric(PixelBasis(sepgconv.group("p4"), (3, 3))), torch.eye(9, dtype=torch.float64))
+        True
+    """
+    filters = pose_filters(basis)
+    return torch.einsum("igt,jgt->ij", filters, filters) / basis.group.order
 
 
 def pose_action(group: FiniteGroup, *, device: torch.device | str | None = None) -> Tensor:

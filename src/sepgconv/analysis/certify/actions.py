@@ -1,4 +1,4 @@
-"""How a group may move what a layer gives: the ways that a tensor's shape allows."""
+"""The ways in which a group may act on the output of a layer, as the shape of the tensor allows."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from functools import partial
 
 from torch import Tensor
 
-from sepgconv.analysis.certify.subgroups import find_elements
 from sepgconv.functional import act
-from sepgconv.symmetry import FiniteGroup, list_groups
+from sepgconv.symmetry import FiniteGroup, list_groups, subgroup_elements
+from sepgconv.symmetry.subgroups import find_elements
 
 Move = Callable[[int, Tensor], Tensor]
 
@@ -41,7 +41,7 @@ def groups_that_hold(group: FiniteGroup, known: Sequence[FiniteGroup] = ()) -> t
         known: which groups to look at, besides those that are registered and come after them.
     """
     larger = (one for one in dict.fromkeys((*known, *list_groups())) if one.order > group.order)
-    return (group, *(one for one in larger if find_elements(group, one) is not None))
+    return (group, *(one for one in larger if find_elements(one, group) is not None))
 
 
 def actions(group: FiniteGroup, shape: tuple[int, ...], holding: Sequence[FiniteGroup]) -> tuple[Action, ...]:
@@ -52,9 +52,9 @@ def actions(group: FiniteGroup, shape: tuple[int, ...], holding: Sequence[Finite
 
     Args:
         group: the group.
-        shape: (batch, ...). Rank 5 is a feature map if its third axis has as many entries as a group poses, rank 4 an
-            image, rank 3 and less vectors; beyond rank 5, and where the third axis is none of poses, only the last two
-            axes move.
+        shape: (batch, ...). Rank 5 is a feature map if its third axis has as many entries as a group has poses, rank 4
+            an image, rank 3 and less vectors; beyond rank 5, and where the third axis does not hold poses, only the
+            last two axes move.
         holding: the groups on which a feature map may be, from `groups_that_hold`.
     """
     rank = len(shape)
@@ -107,9 +107,7 @@ def _pixels(group: FiniteGroup, g: int, x: Tensor) -> Tensor:
 
 
 def _within(group: FiniteGroup, larger: FiniteGroup) -> Move:
-    index = find_elements(group, larger)
-    if index is None:
-        raise ValueError(f"{larger.name} does not have all elements of {group.name}")
+    index = subgroup_elements(larger, group)
     return lambda g, x: act(larger, index[g], x)
 
 

@@ -8,14 +8,14 @@ from torch import Tensor
 
 from sepgconv.symmetry.finite import Matrix
 from sepgconv.symmetry.steerable import BAND
+from sepgconv.symmetry.waves import RADII
 
-WAVES = 48  # in each image; their radii are evenly spaced
 Point = tuple[float, float]  # (y, x), y pointing down
 
 
 @dataclass(frozen=True)
 class WaveImages:
-    """Images that are sums of plane waves, as they are or under a window: 1 in the middle, 0 at the edge of a disc.
+    """Images that are sums of 96 plane waves, as they are or under a window: 1 in the middle, 0 at the edge of a disc.
 
     The waves lie in the disc |w| < 0.75 pi radians per pixel and have the energies of natural images, 1 / |w|^2; the
     directions and phases are random. Pixels have about mean 0 and variance 1 in the middle.
@@ -37,7 +37,7 @@ class WaveImages:
             channels: of each; they are independent.
             generator: of the random numbers.
         """
-        angles = torch.rand(2, images, channels, WAVES, dtype=torch.float64, generator=generator) * (2 * math.pi)
+        angles = torch.rand(2, images, channels, RADII, dtype=torch.float64, generator=generator) * (2 * math.pi)
         return cls(angles[0], angles[1])
 
     def at(self, matrix: Matrix, sides: tuple[int, int], middle: Point = (0.0, 0.0), *, in_disc: bool = True) -> Tensor:
@@ -53,7 +53,7 @@ class WaveImages:
             torch.arange(side, dtype=torch.float64) - (side - 1) / 2 - at
             for side, at in zip(sides, middle, strict=True)
         )
-        radii = (torch.arange(WAVES, dtype=torch.float64) + 0.5) / WAVES * BAND * math.pi
+        radii = (torch.arange(RADII, dtype=torch.float64) + 0.5) / RADII * BAND * math.pi
         energies = 1 / radii  # the spectrum 1 / r^2 times the area element r
         amplitudes = (2 * energies / energies.sum()).sqrt()
         # A moved image is made of moved waves: w . (M^-1 v) = (M w) . v.

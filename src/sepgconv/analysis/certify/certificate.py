@@ -14,9 +14,9 @@ from sepgconv.analysis.certify.float64_copy import float64_copy
 from sepgconv.analysis.certify.loss import explain_loss, most_losing
 from sepgconv.analysis.certify.result import Certificate, ElementCertificate, LayerCertificate
 from sepgconv.analysis.certify.sizes import UNFIT, sizes
-from sepgconv.analysis.certify.subgroups import find_elements, largest_subgroup
+from sepgconv.analysis.certify.subgroups import largest_subgroup
 from sepgconv.analysis.certify.tracing import Call, merge, trace
-from sepgconv.symmetry import FiniteGroup, element_names
+from sepgconv.symmetry import FiniteGroup, element_names, subgroup_elements
 from sepgconv.symmetry import group as get_group
 
 # Relative. Rounding in float64 is far below, faults far above; between them are filters that were made in float32 and
@@ -51,13 +51,13 @@ def certify(
     with the smallest error, so that a layer is at fault only if nothing that this library knows makes it exact. Modules
     that are not called, or that give no tensor, have no row.
 
-    A branch may be at rest on pixels of one scale and speak on those of another, as behind a large negative bias. So a
-    network that is exact is also run on two images with pixels of about 0 to 255. Errors above 1e-4 on them are faults,
-    and then the rows are of these images; else they change nothing. They are passed over where the network refuses
-    them, gives numbers that are not finite, or is too steep to tell faults from rounding. Give `inputs` to certify on
-    what the network is for.
+    A branch may be zero for small pixel values and active for large ones, as behind a large negative bias. So a network
+    that is exact is also run on two images with pixels of about 0 to 255. Errors above 1e-4 on them count as faults,
+    and the rows then report these images; smaller ones change nothing. These two images are skipped where the network
+    raises an error on them, gives numbers that are not finite, or amplifies rounding too much. Give `inputs` to certify
+    on the images that the network is for.
 
-    Elements that keep the pixel grid are compared pixel by pixel, and a network is exact for them to rounding. Others, as
+    Elements that keep the pixel grid are compared pixel by pixel, and a network can be exact for them. Others, as
     rotations by 45 degrees, take pixels between pixels, for which no filter of pixels is exact. For these the images
     are random and band-limited, |w| < 0.75 pi radians per pixel with the energies of natural images, and written down
     rotated; every layer is compared at the pixel in the middle of its map, about which its image was rotated. So
@@ -100,7 +100,7 @@ def certify(
     twin = float64_copy(model, "certify")
     # Elements that keep the pixel grid are compared pixel by pixel, under the group that they are.
     grid = largest_subgroup(group, group.grid_elements)
-    within = find_elements(grid, group) or (0,)
+    within = subgroup_elements(group, grid)
     between = tuple(sorted(set(range(group.order)) - set(within)))
     generator = torch.Generator().manual_seed(seed)
     batches = list(torch.randn(samples, *shape, dtype=torch.float64, generator=generator).split(BATCH))
@@ -208,13 +208,13 @@ def _faults_of_another_scale(
         if error <= max(tolerance, LOUD_TOLERANCE):
             return None
         wiggled = images * (1 + WIGGLE * torch.randn(images.shape, dtype=torch.float64, generator=generator))
-        steepness = relative_error(_answer(twin, wiggled), _answer(twin, images)) / WIGGLE
+        steepness = relative_error(_output(twin, wiggled), _output(twin, images)) / WIGGLE
     except UNFIT:
         return None
     return calls if error > steepness * TOLERANCE else None
 
 
-def _answer(twin: nn.Module, images: Tensor) -> Tensor:
+def _output(twin: nn.Module, images: Tensor) -> Tensor:
     with torch.no_grad():
         output = twin(wrap(twin, images.clone()))
     return (output.tensor if is_field(output) else output).double()

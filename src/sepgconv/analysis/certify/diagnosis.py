@@ -8,18 +8,18 @@ from torch import Tensor, nn
 from sepgconv.analysis.certify.actions import FOLDED, UNMOVED, reversed_axes
 from sepgconv.analysis.certify.errors import relative_error
 from sepgconv.analysis.certify.fields import field_action
-from sepgconv.analysis.certify.subgroups import find_elements
 from sepgconv.analysis.certify.tracing import Call
 from sepgconv.analysis.certify.windows import Window, find_window
 from sepgconv.functional import act
 from sepgconv.symmetry import FiniteGroup
+from sepgconv.symmetry.subgroups import find_elements
 
 ORDINARY = (nn.Conv2d, nn.ConvTranspose2d)
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)  # pyright: ignore[reportPrivateUsage]
 
 
 def visible(calls: Sequence[Call]) -> list[int]:
-    """Return the calls that count: what a layer on geometric tensors does inside with ordinary ones is its own."""
+    """Return the calls that count; those on ordinary tensors inside a layer on geometric tensors do not."""
     hidden: set[int] = set()
     for index, call in enumerate(calls):
         parent = calls[call.parent] if call.parent >= 0 else None
@@ -29,7 +29,7 @@ def visible(calls: Sequence[Call]) -> list[int]:
 
 
 def leaves(calls: Sequence[Call]) -> list[int]:
-    """Return the calls within which no other ran."""
+    """Return the calls that contain no other call."""
     shown = visible(calls)
     parents = {calls[index].parent for index in shown}
     return [index for index in shown if index not in parents]
@@ -61,7 +61,7 @@ def _error(call: Call) -> float:
 
 
 def explain(calls: Sequence[Call], index: int, group: FiniteGroup, tolerance: float) -> str:
-    """Return why a call loses the symmetry and what to take instead, as one sentence.
+    """Return in one sentence why a call loses the symmetry and what to use instead.
 
     Args:
         calls: of the network.
@@ -123,7 +123,7 @@ def _carried(carries: str) -> str:
 def of_another_group(module: nn.Module, group: FiniteGroup) -> str:
     """Return that a layer is on a group without some elements of the one certified; empty if it is not."""
     own: Any = getattr(module, "group", None)
-    if isinstance(own, FiniteGroup) and find_elements(group, own) is None:
+    if isinstance(own, FiniteGroup) and find_elements(own, group) is None:
         return (
             f"{type(module).__name__} is a layer on {own.name}, which does not have all elements of {group.name}; "
             f"build the network for {group.name}, or certify it for {own.name}"

@@ -27,7 +27,7 @@ def equivariance_error(module: nn.Module, group: FiniteGroup | str, x: Tensor) -
     Args:
         module: a layer or network, used in evaluation mode and put back as it was.
         group: the group or its name.
-        x: an input of it, an image or a feature map on the group. float64 tells rounding from real faults.
+        x: an input of it, an image or a feature map on the group. In float64 rounding is far smaller than real faults.
 
     Raises:
         ValueError: the group cannot act on the input.

@@ -6,7 +6,9 @@ from torch import Tensor
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
-    """Return max|found - expected| / max|expected|; infinity for another shape, and for something where nothing is due.
+    """Return max|found - expected| / max|expected|.
+
+    It is infinity if the shapes differ, or if all expected values are zero and others are not.
 
     Args:
         found: what came.

@@ -43,8 +43,8 @@ class LayerCertificate:
     Attributes:
         name: path of the module in the network; its class for the network itself.
         kind: its class.
-        error: the worst relative error of what it gives, over the elements that keep the pixel grid and all images,
-            under the action that suits it best (see `certify`). Behind a fault, this is what the fault leaves.
+        error: the worst relative error of its output, over the elements that keep the pixel grid and all images, under
+            the action that suits it best (see `certify`). After a fault, it includes the error that the fault leaves.
         output_shape: of one image, without the batch axis.
         exact: whether the error is within the tolerance.
         carries: what the output holds: an image, a feature map, poses along its channels, a vector that does not move.
@@ -93,8 +93,8 @@ class Certificate(Printed):
         worst_element: the element with the worst error.
         images: images that were moved by every element that keeps the pixel grid, besides the two of another scale.
         tolerance: largest relative error that counts as exact.
-        varies: whether the output differs between the images. A network that answers everything alike is exact for
-            nothing; certify it with other weights or real images.
+        varies: whether the output differs between the images. If it does not, `exact` proves nothing; certify the
+            network with other weights or real images.
         exact_for: name of the largest group that the network is exact for, as "C4" of a network on C8.
         elements: the error at each element.
         loses_most: of the elements that are not exact because they take pixels between pixels: the layer that alone

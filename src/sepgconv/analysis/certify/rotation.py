@@ -84,14 +84,14 @@ def rotation_curve(
         raise ValueError("rotation_curve: expected at least one angle, got none")
     twin = float64_copy(model, "rotation_curve")
     discs = images.detach().to("cpu", torch.float64) * _disc(images.shape[-1])
-    before = _answers(twin, discs)
+    before = _outputs(twin, discs)
 
     def rotated(degrees: int | float) -> Tensor:
         angle = math.radians(degrees)
         return interpolate(discs, ((math.cos(angle), -math.sin(angle)), (math.sin(angle), math.cos(angle))))
 
     scale = before.norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
-    changes = [(_answers(twin, rotated(angle)) - before).norm(dim=1) / scale for angle in angles]
+    changes = [(_outputs(twin, rotated(angle)) - before).norm(dim=1) / scale for angle in angles]
     return RotationCurve(
         tuple(float(angle) for angle in angles),
         tuple(float(change.mean()) for change in changes),
@@ -107,7 +107,7 @@ def _disc(side: int) -> Tensor:
     return (1 - torch.cos(math.pi * inside.clamp(0, 1))) / 2
 
 
-def _answers(twin: nn.Module, images: Tensor) -> Tensor:
+def _outputs(twin: nn.Module, images: Tensor) -> Tensor:
     with torch.no_grad():
         output = twin(wrap(twin, images.clone()))
     tensor = output.tensor if is_field(output) else output

@@ -103,9 +103,7 @@ def verdict(certificate: "Certificate") -> str:
     if certificate.first_fault is not None:
         return f"Not exact ({measured}, {over}): first at {certificate.first_fault}: {certificate.reason}.{between}"
     if not certificate.varies:
-        return (
-            f"Nothing measured: the network answers all images alike, which is exact for nothing ({measured}, {over})."
-        )
+        return f"Nothing measured: its output is the same for all images, so no error shows ({measured}, {over})."
     if certificate.exact:
         return f"Exact: {measured}, {over}.{between}"
     return f"Exact for {certificate.exact_for}: {measured}, {over}.{between}"

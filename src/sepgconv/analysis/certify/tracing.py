@@ -1,4 +1,4 @@
-"""What every layer gives for an image, against what it gives for the image moved: one record per call of a layer."""
+"""Compare what every layer gives for an image and for the moved image: one record for each call of a layer."""
 
 import math
 import weakref

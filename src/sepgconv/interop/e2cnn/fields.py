@@ -3,7 +3,7 @@
 Both libraries let g act by `(g · f)(x) = rho(g) f(g^-1 x)`. In a regular representation rho(g) permutes the components
 of a field, simply transitively, so choosing component 0 as pose 0 settles all others: component j is the pose of the g
 for which rho(g) takes component 0 to j. Any other choice differs by a multiplication from the right, which commutes
-with the action. Nothing is imported from either library; their objects are asked.
+with the action. Neither library is imported; only attributes of their objects are read.
 """
 
 from dataclasses import dataclass
@@ -14,10 +14,11 @@ from torch import Tensor
 
 from sepgconv._gspaces import ElementMatching, match_group
 from sepgconv.symmetry import FiniteGroup
+from sepgconv.symmetry.planar import MOST_TURNS
 
 SUPPORTED = (
-    "regular fields of C1, C2, C4, D2, D4 or the flip group with the left-right mirror (axis pi/2) or that at the "
-    "diagonal (axis 3 pi/4), and trivial fields"
+    f"regular fields of C_n or D_n with n from 1 to {MOST_TURNS} and the left-right mirror (axis pi/2), of the flip "
+    f"group with that at the diagonal (axis 3 pi/4) or of D2 with both diagonals, and trivial fields"
 )
 
 
@@ -60,7 +61,7 @@ def read_fields(field_type: Any) -> Fields:
         field_type: the field type.
 
     Raises:
-        ValueError: a group that does not keep the square grid, or fields that are neither all regular nor all trivial.
+        ValueError: a group that has no counterpart here, or fields that are neither all regular nor all trivial.
     """
     matching = match_group(field_type.gspace)
     kinds: set[bool] = set()

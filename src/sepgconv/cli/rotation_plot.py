@@ -1,4 +1,4 @@
-"""The picture of `sepgconv certify --curve`: change of a network's output over 360 degrees."""
+"""The plot of `sepgconv certify --curve`: how a network's output changes over 360 degrees."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from sepgconv._text import shortened, visible
 from sepgconv.analysis import RotationCurve
 from sepgconv.symmetry import group as get_group
 
-TITLE = 100  # letters that fit above the picture
+TITLE = 100  # letters that fit above the plot
 COARSE = 7  # random pixels along a side, before they are made smooth
 
 
