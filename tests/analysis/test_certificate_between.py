@@ -248,6 +248,17 @@ def test_networks_of_e2cnn():
     assert 1e-3 < certificate.error < 0.1
 
 
+def test_pools_lose_what_they_miss():
+    losses = {}
+    for pool in (snn.MaxPool2d(2), snn.AntialiasedMaxPool2d(2), snn.AvgPool2d(2)):
+        certificate = certify(network(pool), "C8", (1, 24, 24))
+        losses[type(pool).__name__] = certificate.layers[2].own_error
+        if isinstance(pool, snn.MaxPool2d):
+            assert certificate.loses_most == "2"
+            assert "AvgPool2d and AntialiasedMaxPool2d lose less" in certificate.reason
+    assert losses["MaxPool2d"] > 2 * losses["AntialiasedMaxPool2d"] > 4 * losses["AvgPool2d"]
+
+
 @functools.cache
 def steerable(tolerance):
     return SteerableBasis(sepgconv.group("C8"), (5, 5), tolerance=tolerance)

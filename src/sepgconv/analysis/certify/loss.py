@@ -62,5 +62,5 @@ def explain_loss(call: Call, between: LayerBetween, group: FiniteGroup) -> str:
         return f"the own error of its filters is {filters:.2g}; the rest comes from its stride or from the border"
     window = find_window(module)
     if window is not None and window.pools:
-        return f"a {window} is a square, which does not rotate, and a stride drops fine waves; blur before it"
+        return f"its {window} does not rotate and loses fine waves; AvgPool2d and AntialiasedMaxPool2d lose less"
     return f"what {kind} does depends on direction"
