@@ -51,7 +51,7 @@ ALLOWED = {
     },
     "analysis.certify": {
         "_arguments", "_messages", "_numbers", "_table", "_modules", "_evaluation", "_nan_check", "_hooks", "_gspaces",
-        "_rotation", *CORE,
+        *CORE,
     },
     "analysis.redundancy": {
         "_arguments", "_messages", "_numbers", "_table", "_modules", "_evaluation", "_nan_check", "_hooks", *CORE,

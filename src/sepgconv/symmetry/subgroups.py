@@ -14,7 +14,13 @@ SAME = 1e-6
 
 
 @functools.lru_cache(maxsize=256)
-def _elements(group: FiniteGroup, subgroup: FiniteGroup) -> tuple[int, ...] | None:
+def find_elements(group: FiniteGroup, subgroup: FiniteGroup) -> tuple[int, ...] | None:
+    """Return what `subgroup_elements` does, or None where the group does not have all elements of the subgroup.
+
+    Example:
+        >>> find_elements(get_group("C8"), get_group("C4")), find_elements(get_group("C8"), get_group("C3"))
+        ((0, 2, 4, 6), None)
+    """
     if group.dimension != subgroup.dimension:
         return None
     ours, theirs = (np.array(one.matrices, dtype=np.float64) for one in (group, subgroup))
@@ -54,7 +60,7 @@ def subgroup_elements(group: FiniteGroup | str, subgroup: FiniteGroup | str) -> 
         ((0, 2, 4, 6), (0, 7))
     """
     group, subgroup = get_group(group), get_group(subgroup)
-    found = _elements(group, subgroup)
+    found = find_elements(group, subgroup)
     if found is None:
         raise ValueError(
             f"{subgroup.name} is no subgroup of {group.name}, which does not have all its elements; choose a group "
