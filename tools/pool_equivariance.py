@@ -5,8 +5,9 @@
 The images are sums of plane waves, known at every point, so nothing is interpolated (`closed_form.py`).
 """
 
+import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -15,7 +16,7 @@ import sepgconv
 import sepgconv.nn as snn
 from tools.closed_form import draw_waves, element_error
 
-CHANNELS, SEEDS, WIDTH = 32, 3, 6.0
+CHANNELS, WIDTH = 32, 6.0
 BANDS = (0.25, 0.5)  # of the images, in units of pi per pixel
 LAYERS: dict[str, tuple[Callable[[], nn.Module], int]] = {  # and side of the maps that come in
     "`MaxPool2d(2)`": (lambda: snn.MaxPool2d(2), 24),
@@ -29,25 +30,38 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], int]] = {  # and side of the ma
 }
 
 
-def error(layer: nn.Module, side: int, band: float) -> float:
+def error(layer: nn.Module, side: int, band: float, seeds: int) -> float:
     """Return the relative error of a layer under a rotation by 45 degrees, over several sets of images."""
     group = sepgconv.group("C8")
     matrix = torch.tensor(group.matrices[1], dtype=torch.float64)
-    waves = [draw_waves(CHANNELS, group.order, band=band * math.pi, width=WIDTH, seed=seed) for seed in range(SEEDS)]
+    waves = [draw_waves(CHANNELS, group.order, band=band * math.pi, width=WIDTH, seed=seed) for seed in range(seeds)]
     squares = [element_error(layer, images, matrix, side, before=group, step=2) ** 2 for images in waves]
     return math.sqrt(sum(squares) / len(squares))
 
 
-def main() -> None:
-    """Print the table."""
+def table(seeds: int) -> list[str]:
+    """Return the lines of the table."""
     torch.manual_seed(0)
     after = snn.DepthwiseGroupConv2d(CHANNELS, 5, "C8").double()
-    print("| layer |" + "".join(f" waves to {band} pi | then a 5 x 5 filter |" for band in BANDS))
-    print("| --- |" + " --- |" * (2 * len(BANDS)))
+    lines = ["| layer |" + "".join(f" waves to {band} pi | then a 5 x 5 filter |" for band in BANDS)]
+    lines.append("| --- |" + " --- |" * (2 * len(BANDS)))
     for name, (make, side) in LAYERS.items():
         layer = make().double()
-        figures = [error(one, side, band) for band in BANDS for one in (layer, nn.Sequential(layer, after))]
-        print(f"| {name} |" + "".join(f" {figure:.3f} |" for figure in figures))
+        figures = [error(one, side, band, seeds) for band in BANDS for one in (layer, nn.Sequential(layer, after))]
+        lines.append(f"| {name} |" + "".join(f" {figure:.3f} |" for figure in figures))
+    return lines
+
+
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tools.pool_equivariance", description=str(__doc__).split("\n")[0])
+    parser.add_argument("--seeds", type=int, default=3, help="sets of images")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    print("\n".join(table(command_line().parse_args(arguments).seeds)))
 
 
 if __name__ == "__main__":

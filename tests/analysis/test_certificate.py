@@ -75,6 +75,25 @@ def test_every_layer_is_exact_under_every_group(name, group):
     assert model.training
 
 
+def test_poses_of_the_groups_of_the_layers_are_known():
+    """A network that goes on with a subgroup: every layer is exact under it, whatever group its maps are on."""
+    layers = [
+        snn.LiftingConv2d(3, 2, 5, "D8"), nn.ReLU(), snn.RestrictGroup("D8", "C8"), snn.GroupGroupNorm(2, 4),
+        snn.SeparableGroupConv2d(4, 3, 3, "C8"), snn.RestrictGroup("C8", "C4"), snn.GroupConv2d(6, 2, 3, "C4"),
+    ]  # fmt: skip
+    certificate = faults(nn.Sequential(*layers), (3, 11, 11), "C4")
+    assert certificate.exact
+    assert all(row.exact for row in certificate.layers)
+    carried = [row.carries.removeprefix("a feature map on ") for row in certificate.layers]
+    assert carried == ["D8", "D8", "C8", "C8", "C8", "C4", "C4"]
+    certificate = faults(nn.Sequential(*layers[:5]), (3, 11, 11), "C4")  # with maps of the larger group as output
+    assert certificate.exact
+    assert certificate.layers[-1].output_shape == (3, 8, 5, 5)
+    mirrored = faults(nn.Sequential(*layers, snn.GroupMaxPool()), (3, 11, 11), "D4")
+    assert mirrored.first_fault is not None
+    assert not mirrored.exact
+
+
 @each("pool", [snn.GroupMaxPool, snn.GroupMeanPool])
 def test_maps_and_images_as_output(pool, group):
     lift = snn.LiftingConv2d(3, 4, 3, group)

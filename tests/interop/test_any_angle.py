@@ -13,6 +13,7 @@ from sepgconv._gspaces import ElementMatching, match_group
 from sepgconv.convert import fields_to_maps, from_e2cnn, from_escnn, maps_to_fields, separate, to_onnx, to_plain
 from sepgconv.interop.e2cnn import convolutions
 from sepgconv.interop.e2cnn import fields as field_types
+from sepgconv.interop.e2cnn.cosets import CosetReordering
 from sepgconv.symmetry.circular_filters import default_rings
 from tests.covering import each, named
 from tests.interop.test_escnn import escnn
@@ -148,6 +149,45 @@ def test_a_network_of_modules_of_its_own_is_separated_and_exported(e2cnn, tmp_pa
     plain = to_plain(converted, input_shape=(1, 17, 17))
     assert_same(plain(x), model(x), 1e-5)
     assert all(type(m).__module__.startswith(("torch.nn", "torch.fx")) for m in plain.modules())
+
+
+RESTRICTIONS = {
+    "C8": (lambda spaces: spaces.Rot2dOnR2(8), 4, "C4"),
+    "C6": (lambda spaces: spaces.Rot2dOnR2(6), 1, "C1"),
+    "D8": (lambda spaces: spaces.FlipRot2dOnR2(8), (0, 4), "D4"),
+    "D6": (lambda spaces: spaces.FlipRot2dOnR2(6), (None, 3), "C3"),
+    "D4": (lambda spaces: spaces.FlipRot2dOnR2(4), (0, 1), "D1"),
+}
+
+
+@pytest.mark.usefixtures("float64", "unchecked")
+@each("name", RESTRICTIONS)
+def test_networks_go_on_with_a_subgroup(e2cnn, name):
+    build, identifier, smaller = RESTRICTIONS[name]
+    space, lib = build(e2cnn[0]), e2cnn[1]
+    image, maps = typed(e2cnn, space, "trivial", 1), typed(e2cnn, space, "regular", 2)
+    restriction = lib.RestrictionModule(maps, identifier)
+    between = lib.DisentangleModule(restriction.out_type).double()
+    last = typed(e2cnn, between.out_type.gspace, "regular", 3)
+    model = lib.SequentialModule(
+        conv(e2cnn, image, maps, 5),
+        lib.ReLU(maps),
+        restriction,
+        between,
+        conv(e2cnn, between.out_type, last, 3),
+        trained(lib.InnerBatchNorm(last)),
+    )
+    converted, x = from_e2cnn(model), torch.randn(2, 1, 9, 10)
+    assert (converted[0].group, converted[4].group) == (sepgconv.group(name), sepgconv.group(smaller))
+    for mode in (True, False):
+        expected = model.train(mode)(e2cnn[1].GeometricTensor(x, image)).tensor
+        assert_same(converted.train(mode)(x), fields_to_maps(expected, last), 1e-10)
+    # Of D6 over C3, the second coset of mirrors begins with r f in e2cnn, with f r here.
+    assert type(converted[2]) is (CosetReordering if name == "D6" else snn.RestrictGroup)
+    assert_same(to_plain(converted, input_shape=(1, 9, 9))(x), converted(x), 1e-10)
+    if len(last.representations[0].irreps) > 1:
+        with pytest.raises(ValueError, match=r"\(InnerBatchNorm\) takes fields of a larger group than .* as they are"):
+            from_e2cnn(lib.InnerBatchNorm(between.out_type))
 
 
 LAYERS = {

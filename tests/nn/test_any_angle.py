@@ -8,6 +8,7 @@ kernel is off is computed from the basis alone, as the response of its filters t
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,14 +19,16 @@ from torch.nn import functional as F
 import sepgconv
 import sepgconv.nn as snn
 from sepgconv import functional
+from sepgconv.convert import to_plain
 from sepgconv.symmetry import coset_table, kernel_basis, subgroup_elements
 from tests.covering import each, named
+from tools import pool_equivariance
 from tools.closed_form import draw_waves, element_error, moved_poses, pixel_grid
 
 GROUPS = ["C8", "D8", "C6", "C16"]
 SUBGROUP = {"C8": "C4", "D8": "C8", "C6": "C3", "C16": "C8"}
 C = 6
-BAND, WIDTH = 0.5 * math.pi, 5.0  # of the images: the largest frequency, and the window in pixels
+BAND, WIDTH = 0.5 * math.pi, 4.5  # of the images: the largest frequency, and the window in pixels
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def test_every_layer_of_the_package_has_a_row():
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("row", LAYERS)
+@each("row", LAYERS)
 def test_exact_on_the_elements_that_keep_the_grid(row):
     for name in GROUPS:
         before, after, matrices = groups_of(row, name)
@@ -153,7 +156,7 @@ def kernel_error(module, matrix, waves):
 
 def side_of(row, odd):
     wide = LAYERS[row].loss == "sums"
-    return {True: 43, False: 44}[odd] if wide else {True: 15, False: 14}[odd]
+    return {True: 37, False: 38}[odd] if wide else {True: 15, False: 14}[odd]
 
 
 def errors_off_the_grid(row, name, odd, module=None, **options):
@@ -170,6 +173,7 @@ def errors_off_the_grid(row, name, odd, module=None, **options):
     return found
 
 
+LARGEST = 0.06  # of kernels of 4 and 5 pixels on these images; that of interpolated ones is 0.3
 FLUCTUATION = 2.0  # the weights of a layer are one draw; the kernels' own error is a mean over all
 
 
@@ -182,6 +186,7 @@ def test_off_the_grid_as_exact_as_the_kernels(row):
             for g, (error, explained) in errors_off_the_grid(row, name, odd).items():
                 with named(group=name, odd=odd, element=g, error=error, explained=explained):
                     if kind.loss == "kernel":
+                        assert explained < LARGEST  # so that wrong filters do not explain themselves
                         assert error <= FLUCTUATION * kind.factor * explained
                         ratios.append(error / explained)
                     else:
@@ -227,6 +232,26 @@ def test_interpolated_kernels_and_wrong_elements_are_noticed():
         for row in ("lifting", "gc", "norm, act, conv", "layer norm", "max pool", "restriction"):
             wrong = errors_off_the_grid(row, name, True, backwards=True)
             assert not wrong or wrong[min(wrong)][0] > 0.5, (name, row)  # all of C4 in C8 is on the grid
+
+
+def test_the_page_has_the_table_of_the_tool():
+    """With fewer images, so within a fifth; and what the page says of it holds."""
+
+    def figures(lines):
+        cells = [
+            line.strip("| ").split(" | ") for line in lines if line.startswith("| `") or "filter of stride" in line
+        ]
+        return {name: [float(one) for one in numbers] for name, *numbers in cells}
+
+    page = (Path(__file__).parents[2] / "docs/layers.md").read_text(encoding="utf-8")
+    printed = figures(pool_equivariance.table(1))
+    written = figures(page[page.index("| layer | waves") :].split("\n\n")[0].splitlines())
+    assert list(written) == list(printed)
+    for name, numbers in printed.items():
+        assert numbers == pytest.approx(written[name], rel=0.2, abs=0.003), name
+    plain, better, best = (written[f"`{name}`"] for name in (
+        "MaxPool2d(3, 2)", "AntialiasedMaxPool2d(3, 2)", "AntialiasedMaxPool2d(3, 2, blur_size=5)"))  # fmt: skip
+    assert best[3] < better[3] < plain[3] / 2
 
 
 @each("name", GROUPS)
@@ -324,6 +349,8 @@ def test_a_network_goes_on_with_a_subgroup():
         matrix = torch.tensor(group.matrices[g], dtype=torch.float64)
         error = float((net(on_grid(x, group, matrix)) - on_grid(net(x), group, matrix)).abs().max())
         assert error < 1e-12 if g < 8 else error > 1e-3
+    for other in (to_plain(net.eval(), input_shape=(1, 11, 11)), sepgconv.compile_for_inference(net)):
+        torch.testing.assert_close(other(x), net(x), rtol=1e-10, atol=1e-10)
 
 
 KINDS = {

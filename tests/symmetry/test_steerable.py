@@ -11,6 +11,7 @@ import torch
 
 import sepgconv
 from sepgconv.symmetry import KernelBasis, PixelBasis, SteerableBasis, circular_filters, kernel_basis
+from sepgconv.symmetry.basis import kernel_energy
 from sepgconv.symmetry.circular_filters import optimal_filters
 from sepgconv.symmetry.steerable import BAND, TOLERANCE
 from sepgconv.symmetry.waves import RADII, Waves
@@ -277,6 +278,30 @@ def test_precision_is_that_of_the_weights(dtype):
     assert torch.allclose(made.project(found[:, 0]), weight, atol=16 * torch.finfo(dtype).eps)
 
 
+@each(("name", "side", "family"), [*CASES, ("D16", 7, "optimal"), ("C64", 3, "optimal")])
+def test_independent_weights_give_the_same_variance_at_every_pose(name, side, family):
+    """White images through filters of independent weights: the weights count as many pixels as they are."""
+    made = basis(name, side, family)
+    variances = (made.matrix**2).sum((1, 2))
+    assert np.abs(variances - made.weight_shape[0]).max() < 1e-12 * side**2
+    assert kernel_energy(made) == pytest.approx(made.weight_shape[0])
+
+
+@each(
+    ("name", "side", "family"), [("C8", 5, "optimal"), ("D6", 4, "optimal"), ("C3", 2, "optimal"), ("C16", 3, "rings")]
+)
+def test_layers_begin_with_the_variance_of_he_et_al(name, side, family):
+    """E[y^2] = 2 E[x^2] before a ReLU, through the basis and both factors."""
+    maps = torch.randn(4, 24, sepgconv.group(name).order, side + 5, side + 5)
+    for layer, x in (
+        (sepgconv.nn.LiftingConv2d(24, 96, side, name, basis=family, bias=False), maps[:, :, 0]),
+        (sepgconv.nn.GroupConv2d(24, 96, side, name, basis=family, bias=False), maps),
+        (sepgconv.nn.SeparableGroupConv2d(24, 96, side, name, basis=family, bias=False), maps),
+    ):
+        with torch.no_grad():
+            assert layer(x).square().mean() == pytest.approx(2, rel=0.2), type(layer).__name__
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_it_is_a_value():
     made = SteerableBasis(sepgconv.group("C8"), [5, 5], tolerance=0.1)
@@ -294,6 +319,7 @@ def test_it_is_a_value():
         ({"size": (0, 0)}, "got 0 x 0"),
         ({"size": (33, 33)}, "got 33 x 33"),
         ({"tolerance": 0}, "tolerance must be above 0 and below 1, got 0"),
+        ({"tolerance": 1e-9}, "no kernel of 3 x 3 pixels has less than 1e-09 of its energy at other"),
         ({"tolerance": math.nan}, "tolerance must be above 0 and below 1, got nan"),
         ({"band": 1.01}, r"band must be above 0 and at most 1 \(in units of pi per pixel\), got 1.01"),
         ({"family": "ring"}, "unknown basis 'ring'; did you mean 'rings'"),

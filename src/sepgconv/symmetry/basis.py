@@ -7,7 +7,8 @@ elsewhere (`torch.func.functional_call` on a skeleton without memory, replicas o
 
 import functools
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Generator, Hashable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -131,7 +132,13 @@ def kernel_energy(basis: KernelBasis) -> float:
         >>> kernel_energy(PixelBasis(sepgconv.group("p4"), (3, 3)))
         9.0
     """
-    return float(math.prod(basis.size)) if isinstance(basis, PixelBasis) else float(kernel_metric(basis).trace())
+    return float(math.prod(basis.size)) if isinstance(basis, PixelBasis) else _filter_energy(basis)
+
+
+@functools.lru_cache(maxsize=256)
+def _filter_energy(basis: KernelBasis) -> float:
+    with _without_modes():
+        return float(pose_filters(basis).square().sum()) / basis.group.order
 
 
 def pose_filters(basis: KernelBasis) -> Tensor:
@@ -164,8 +171,12 @@ def kernel_metric(basis: KernelBasis) -> Tensor:
         >>> torch.equal(kernel_metric(PixelBasis(sepgconv.group("p4"), (3, 3))), torch.eye(9, dtype=torch.float64))
         True
     """
-    filters = pose_filters(basis)
-    return torch.einsum("igt,jgt->ij", filters, filters) / basis.group.order
+
+    def make(device: torch.device) -> Tensor:
+        filters = pose_filters(basis).to(device)
+        return torch.einsum("igt,jgt->ij", filters, filters) / basis.group.order
+
+    return _ordinary(make, torch.device("cpu"), [])
 
 
 def pose_action(group: FiniteGroup, *, device: torch.device | str | None = None) -> Tensor:
@@ -255,10 +266,17 @@ setattr(_name, "_dynamo_marked_constant", True)  # noqa: B010 (no attribute that
 
 
 def _ordinary(make: Callable[..., Tensor], device: torch.device, arguments: list[Hashable]) -> Tensor:
-    """Make a tensor that outlives what is going on: inference mode, tracing, the transforms of `torch.func`."""
-    with torch.inference_mode(False), _disable_current_modes():
+    """Make a tensor that outlives what is going on: the modes, and the transforms of `torch.func`."""
+    with _without_modes():
         table = make(*arguments, device=device)
     functorch: Any = torch._C._functorch  # pyright: ignore
     while functorch.is_functorch_wrapped_tensor(table):
         table = functorch.get_unwrapped(table)
     return table
+
+
+@contextmanager
+def _without_modes() -> Generator[None]:
+    """Leave inference mode, tracing, and a device for all new tensors, as "meta" for networks without memory."""
+    with torch.inference_mode(False), _disable_current_modes(), torch._C.DisableTorchFunction():  # pyright: ignore
+        yield

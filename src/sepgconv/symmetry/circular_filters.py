@@ -121,7 +121,7 @@ def optimal_filters(side: int, tolerance: float, band: float) -> CircularFilters
     ]
     return CircularFilters(
         tuple(m for m, found, _ in chosen for _ in found),
-        np.concatenate([found for _, found, _ in chosen]),
+        np.concatenate([np.zeros((0, side, side), np.complex128), *(found for _, found, _ in chosen)]),
         tuple(share for _, _, shares in chosen for share in shares),
     )
 

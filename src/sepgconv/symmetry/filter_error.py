@@ -57,7 +57,7 @@ def filter_error(
         >>> import sepgconv
         >>> eighths = SteerableBasis(sepgconv.group("C8"), (5, 5))
         >>> round(filter_error(eighths, 1), 3)  # by 45 degrees
-        0.016
+        0.012
         >>> filter_error(eighths, 2) < 1e-9  # by 90 degrees
         True
     """

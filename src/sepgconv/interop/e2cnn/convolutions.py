@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sepgconv.interop.e2cnn.fields import Fields, read_fields
+from sepgconv.interop.e2cnn.fields import Fields, read_fields, read_single_fields
 from sepgconv.nn import GroupConv2d, GroupMeanPool, LiftingConv2d, Sequential
 from sepgconv.symmetry import FiniteGroup, KernelBasis, PixelBasis, SteerableBasis
 from sepgconv.symmetry.basis import pose_filters
@@ -32,7 +32,8 @@ def convert_convolution(module: Any, kernel: Kernel) -> nn.Module:
     Raises:
         ValueError: there are none; the message has the reason, without the name of the layer.
     """
-    source, target = read_fields(module.in_type), read_fields(module.out_type)
+    read = read_fields if module.groups == 1 else read_single_fields
+    source, target = read(module.in_type), read(module.out_type)
     # As in their forward: expanded anew in training, kept from the last `eval()` in evaluation.
     filters, bias = module.expand_parameters() if module.training else (module.filter, module.expanded_bias)
     filters, bias = filters.detach(), None if bias is None else bias.detach()

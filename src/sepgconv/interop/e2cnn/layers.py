@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from sepgconv.interop.e2cnn.convolutions import convert_convolution
+from sepgconv.interop.e2cnn.cosets import CosetReordering
 from sepgconv.interop.e2cnn.dropout import FieldDropout
-from sepgconv.interop.e2cnn.fields import Fields, read_fields
+from sepgconv.interop.e2cnn.fields import Fields, read_fields, read_single_fields
 from sepgconv.interop.e2cnn.mask import Mask
 from sepgconv.nn import (
     AdaptiveAvgPool2d,
@@ -21,6 +22,7 @@ from sepgconv.nn import (
     GroupBatchNorm2d,
     GroupMaxPool,
     MaxPool2d,
+    RestrictGroup,
     Sequential,
 )
 from sepgconv.symmetry import SteerableBasis
@@ -49,7 +51,7 @@ def convert_layer(module: Any, kernel: Kernel = "auto") -> nn.Module:
 
 
 def _norm(module: Any) -> nn.Module:
-    fields = read_fields(module.in_type)
+    fields = read_single_fields(module.in_type)
     size = fields.group.order if fields.regular else 1
     theirs = getattr(module, f"batch_norm_[{size}]")  # one for each size of fields, a BatchNorm3d over components
     kind = GroupBatchNorm2d if fields.regular else nn.BatchNorm2d
@@ -125,17 +127,37 @@ def _planar(module: Any, *names: str) -> list[Any]:
 
 
 def _group_pool(module: Any) -> nn.Module:
-    return GroupMaxPool() if read_fields(module.in_type).regular else nn.Identity()
+    return GroupMaxPool() if read_single_fields(module.in_type).regular else nn.Identity()
 
 
 def _field_dropout(module: Any) -> nn.Module:
-    kind = FieldDropout if read_fields(module.in_type).regular else nn.Dropout
+    kind = FieldDropout if read_single_fields(module.in_type).regular else nn.Dropout
     return kind(module.p, module.inplace)
 
 
 def _dropout(module: Any) -> nn.Module:
     read_fields(module.in_type)
     return nn.Dropout(module.p, module.inplace)
+
+
+def _restriction(module: Any) -> nn.Module:
+    source, target = read_fields(module.in_type), read_fields(module.out_type)
+    if source.group == target.group or not source.regular:
+        return nn.Identity()
+    layer = RestrictGroup(source.group, target.group)
+    places = torch.arange(float(len(source.index))).view(1, source.channels, -1, 1, 1)
+    wanted = target.from_theirs(source.to_theirs(places))
+    if torch.equal(layer(places), wanted):
+        return layer
+    return CosetReordering(tuple(wanted.flatten().long().tolist()), target.group.order)
+
+
+def _disentangling(module: Any) -> nn.Module:
+    changes = [matrix for name, matrix in module.named_buffers() if name.startswith("change_of_basis_")]
+    same = all(torch.allclose(matrix, torch.eye(len(matrix)).to(matrix), atol=1e-6) for matrix in changes)
+    if not same or read_fields(module.in_type) != read_fields(module.out_type):
+        raise ValueError("takes fields apart; supported are regular and trivial fields, which it leaves as they are")
+    return nn.Identity()
 
 
 def _mask(module: Any) -> nn.Module:
@@ -179,6 +201,8 @@ RULES: dict[str, Callable[[Any], nn.Module]] = {
     "GroupPooling": _group_pool,
     "PointwiseDropout": _dropout,
     "FieldDropout": _field_dropout,
+    "RestrictionModule": _restriction,
+    "DisentangleModule": _disentangling,
     "MaskModule": _mask,
     "IdentityModule": _identity,
 }

@@ -25,9 +25,9 @@ def from_e2cnn(module: nn.Module, *, kernel: Kernel = "auto") -> nn.Module:
     where the output is trivial; a trivial output by a kernel of one pixel becomes `nn.Conv2d`, after that pool where
     the input is regular. `InnerBatchNorm`, `ReLU`, `ELU`, `PointwiseNonLinearity`, `PointwiseMaxPool`,
     `PointwiseAvgPool`, both also `Antialiased`, `PointwiseAdaptiveAvgPool`, `GroupPooling`, `PointwiseDropout`,
-    `FieldDropout`, `MaskModule` and `IdentityModule` become what computes the same; a `SequentialModule` becomes a
-    `sepgconv.nn.Sequential` with the same names. Spaces: `Rot2dOnR2(N)` and `FlipRot2dOnR2(N)` for N up to 64,
-    `Flip2dOnR2()` and `TrivialOnR2()`.
+    `FieldDropout`, `RestrictionModule`, `DisentangleModule` of regular fields, `MaskModule` and `IdentityModule` become
+    what computes the same; a `SequentialModule` becomes a `sepgconv.nn.Sequential` with the same names. Spaces:
+    `Rot2dOnR2(N)` and `FlipRot2dOnR2(N)` for N up to 64, `Flip2dOnR2()` and `TrivialOnR2()`.
 
     The result takes plain tensors: images (batch, channel, height, width) for trivial fields, feature maps (batch,
     channel, pose, height, width) for regular ones. Poses are in the order of docs/conventions.md, which describes how
