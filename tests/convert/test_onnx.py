@@ -84,7 +84,9 @@ def test_every_layer(as_installed, convert, run, stir, tmp_path):
             snn.SeparableGroupConv2d(2, 2, 3, "p4m", padding=1, padding_mode="replicate"),
             snn.SeparableGroupConv2d(2, 2, 3, "p4m", sharing="g", dilation=2, padding=2), snn.AvgPool2d(2, padding=1),
             snn.DepthwiseSeparableGroupConv2d(2, 2, 3, "p4m", stride=2, padding=1), snn.GroupDropout(0.2), nn.GELU(),
-            snn.GroupMeanPool(), nn.MaxPool2d(2, ceil_mode=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+            snn.GroupInstanceNorm2d(2), snn.LayerScale(2, 0.5), snn.DropPath(0.2), snn.RestrictGroup("p4m", "p4"),
+            snn.GroupGroupNorm(2, 4), snn.AntialiasedMaxPool2d(2, 1, 1, blur_size=3), snn.GroupMeanPool(),
+            nn.MaxPool2d(2, ceil_mode=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
         )
     )  # fmt: skip
     with warnings.catch_warnings():

@@ -108,7 +108,7 @@ def test_weights_of_a_call_that_do_not_fit_are_refused(layer):
 def test_maps_without_a_pixel_are_refused_where_something_is_looked_for_in_them(layer):
     options = {"padding": 3} if layer.filters else {}
     module, x = layer.build("p4", 3, **options), layer.input("p4")
-    looks = layer.filters or layer.class_name in ("MaxPool2d", "AvgPool2d", "AdaptiveAvgPool2d")
+    looks = layer.filters or "Pool2d" in layer.class_name
     for empty in (x[..., :0], x[..., :0, :], x[..., :0, :0]):
         if looks:
             assert re.search(r"maps of \d x \d have no pixel", refusal(module, empty, ValueError))

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from sepgconv.symmetry import GroupFFT
 from sepgconv.symmetry.basis import constant
-from sepgconv.symmetry.group_fft import Rows, runs
+from sepgconv.symmetry.group_fft import runs
 
 
 def group_fft(x: Tensor, transform: GroupFFT, order: int, *, in_place: bool) -> list[Tensor]:
@@ -40,11 +40,11 @@ def group_fft(x: Tensor, transform: GroupFFT, order: int, *, in_place: bool) -> 
     if not any(transform.parts):
         return [_image(part, x) for part in finished]
     blocks: list[Tensor] = []
-    for part, lengths, turns in zip(finished, transform.parts, transform.turns, strict=True):
+    for index, (part, lengths) in enumerate(zip(finished, transform.parts, strict=True)):
         if not lengths:
             blocks.append(part)
             continue
-        turned, start = _turn(part, constant(turn_table, turns, x.dtype, like=x)), 0
+        turned, start = _turn(part, constant(turn_table, transform, index, x.dtype, like=x)), 0
         for length, count in runs(lengths):
             blocks.append(turned[:, :, start : start + length * count])
             start += length * count
@@ -109,28 +109,31 @@ def mix(
     return inverse_group_fft(products, transform, in_place=in_place)
 
 
-def turn_table(turns: tuple[Rows, ...], dtype: torch.dtype, *, device: torch.device | str | None = None) -> Tensor:
-    """Return the matrices that take the copies of a segment apart, (copies, length, length)."""
-    return torch.tensor(turns, dtype=torch.float64).to(device=device, dtype=dtype)
+def turn_table(
+    transform: GroupFFT, index: int, dtype: torch.dtype, *, device: torch.device | str | None = None
+) -> Tensor:
+    """Return the matrices that take the copies of one of the segments apart, (copies, length, length)."""
+    return torch.tensor(transform.turns[index], dtype=torch.float64).to(device=device, dtype=dtype)
 
 
 def _turn(rows: Tensor, matrices: Tensor) -> Tensor:
     """Multiply each segment of (position, segment, pose, channel) by its matrix."""
     # A matrix for every position, without a copy of it: matmul would make one, or transpose the rows.
-    each = [torch.bmm(matrix.expand(len(rows), -1, -1), rows[:, s]) for s, matrix in enumerate(matrices)]
+    each = [torch.bmm(matrix.expand(rows.shape[0], -1, -1), rows[:, s]) for s, matrix in enumerate(matrices)]
     return each[0].unsqueeze(1) if len(each) == 1 else torch.stack(each, 1)
 
 
 def _segments(parts: list[Tensor], transform: GroupFFT) -> list[Tensor]:
     """Put blocks back into segments (position, segment, pose, channel); the transpose of taking them apart."""
-    images, segments = iter(parts), list[Tensor]()
-    for (copies, length), lengths, turns in zip(transform.segments, transform.parts, transform.turns, strict=True):
+    images = iter(parts)
+    segments: list[Tensor] = []
+    for index, ((copies, length), lengths) in enumerate(zip(transform.segments, transform.parts, strict=True)):
         if not lengths:
             segments.append(_rows(next(images), copies, length))
             continue
         pieces = [_rows(next(images), copies, part * count) for part, count in runs(lengths)]
         rows = pieces[0] if len(pieces) == 1 else torch.cat(pieces, 2)
-        segments.append(_turn(rows, constant(turn_table, turns, rows.dtype, like=rows).mT))
+        segments.append(_turn(rows, constant(turn_table, transform, index, rows.dtype, like=rows).mT))
     return segments
 
 

@@ -25,7 +25,7 @@ class FiniteGroup:
         table: the Cayley table, `table[g][h]` is the index of g h. Index 0 is the identity.
         matrices: `matrices[g]` is the orthogonal d x d matrix by which g moves a pixel (y, x) (d = 2) or a voxel
             (z, y, x) (d = 3), counted from the middle of the image, y pointing down. The entries are integers where g
-            keeps the pixel grid, and floats elsewhere.
+            keeps the pixel grid, which rounding takes care of, and floats elsewhere.
         irreps: the real irreducible representations.
         fft: the fast Fourier transform on the group, by which a convolution on it falls apart into blocks of its
             irreps; derived from the table.
@@ -43,11 +43,12 @@ class FiniteGroup:
     """
 
     name: str = field(compare=False)
-    table: tuple[tuple[int, ...], ...]
-    matrices: tuple[Matrix, ...]
-    irreps: tuple[Irrep, ...]
+    table: tuple[tuple[int, ...], ...] = field(hash=False)
+    matrices: tuple[Matrix, ...] = field(hash=False)
+    irreps: tuple[Irrep, ...] = field(hash=False)
     fft: GroupFFT = field(init=False, compare=False)
-    _hash: int = field(init=False, compare=False)
+    # A group is a key of many tables, and large ones are long tuples: their hash is taken once.
+    _hash: int = field(init=False, compare=False, hash=True)
 
     def __post_init__(self) -> None:
         elements = list(range(len(self.table)))
@@ -69,7 +70,7 @@ class FiniteGroup:
         fourier = self.fourier
         if fourier.shape != (self.order, self.order) or not np.allclose(fourier @ fourier.T, np.eye(self.order)):
             raise ValueError(f"{self.name}: the irreps do not span the functions on the group")
-        # Frozen for everybody else. A group is a key of many tables, and large ones are long tuples.
+        # Frozen for everybody else.
         object.__setattr__(self, "_hash", hash((self.table, self.matrices, self.irreps)))
         object.__setattr__(self, "fft", find_group_fft(self.table, self.irreps))
 
@@ -80,9 +81,12 @@ class FiniteGroup:
         matrices = np.array(self.matrices, dtype=np.float64)
         if not np.allclose(matrices @ matrices.transpose(0, 2, 1), np.eye(self.dimension), atol=1e-9):
             raise ValueError(f"{self.name}: the matrices must be orthogonal, those of rotations and reflections")
-
-    def __hash__(self) -> int:
-        return self._hash
+        whole = np.abs(matrices - matrices.round()).max((1, 2)) < 1e-9  # cos(pi / 2) is 6e-17
+        exact = (
+            tuple(tuple(int(entry) for entry in row) for row in rounded.tolist()) if keeps else matrix
+            for matrix, rounded, keeps in zip(self.matrices, matrices.round(), whole, strict=True)
+        )
+        object.__setattr__(self, "matrices", tuple(exact))
 
     def __reduce__(self) -> tuple[type["FiniteGroup"], tuple[object, ...]]:
         return FiniteGroup, (self.name, self.table, self.matrices, self.irreps)  # without what is derived
@@ -151,6 +155,6 @@ class FiniteGroup:
 
 def _represents(matrices: NDArray[np.float64], table: NDArray[np.int64]) -> bool:
     """Return whether matrices (|G|, d, d) multiply as the table says; integers exactly, others to rounding."""
-    products = np.einsum("aij,bjk->abik", matrices, matrices)
+    products = matrices[:, None] @ matrices
     whole = bool((matrices == matrices.round()).all())
     return bool(np.allclose(products, matrices[table], rtol=0, atol=0 if whole else 1e-9))

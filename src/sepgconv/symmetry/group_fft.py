@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,12 +42,15 @@ class GroupFFT:
         (((1, 4), (1, 2), (2, 1)), ((2, 2), (1, 2), (2, 1)), 14)
     """
 
-    levels: tuple[bool, ...]
-    segments: tuple[tuple[int, int], ...]
-    parts: tuple[tuple[int, ...], ...] = ()
-    turns: tuple[tuple[Rows, ...], ...] = ()
+    levels: tuple[bool, ...] = field(hash=False)
+    segments: tuple[tuple[int, int], ...] = field(hash=False)
+    parts: tuple[tuple[int, ...], ...] = field(default=(), hash=False)
+    turns: tuple[tuple[Rows, ...], ...] = field(default=(), hash=False)
     blocks: tuple[tuple[int, int], ...] = field(init=False, compare=False, repr=False)
     copies: tuple[int, ...] = field(init=False, compare=False, repr=False)
+    # It is a key of the tables that every call looks up, and the matrices may have thousands of entries: the hash is
+    # taken once.
+    _hash: int = field(init=False, compare=False, repr=False, hash=True)
 
     def __post_init__(self) -> None:
         if not self.parts:
@@ -58,6 +62,13 @@ class GroupFFT:
             blocks += [(copies * count, part) for part, count in runs(parts)] if parts else [(copies, length)]
         object.__setattr__(self, "blocks", tuple(blocks))
         object.__setattr__(self, "copies", tuple(copies for copies, _ in blocks) or (1,))
+        object.__setattr__(self, "_hash", hash((self.levels, self.segments, self.parts, self.turns)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return GroupFFT, (self.levels, self.segments, self.parts, self.turns)  # without what is derived
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "GroupFFT":
+        return self  # a value that never changes
 
     @property
     def products(self) -> int:
