@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import json
 import os
@@ -28,17 +29,26 @@ def killed(tmp_path_factory, worker, config):
     cases = [{"folder": str(folders[m]), "moment": m, "here": str(come[m])} for m in MOMENTS]
     arguments = json.dumps({"config": config.to_dict(), "cases": cases})
     process = subprocess.Popen(
-        [sys.executable, worker.__file__, "train_and_hang_in_forks", arguments], start_new_session=True
+        [sys.executable, worker.__file__, "train_and_hang_in_forks", arguments],
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
+        forks = json.loads(process.stdout.readline())
         deadline = time.monotonic() + 200
         while not all(here.exists() for here in come.values()):
             assert process.poll() is None, "a training ended before its moment came"
             assert time.monotonic() < deadline, "a moment did not come"
             time.sleep(0.02)
+        for fork in forks:
+            os.kill(fork, signal.SIGKILL)
+        assert process.wait(60) == 0  # it has waited for each; until then a fork may hold the lock of its folder
     finally:
-        os.killpg(process.pid, signal.SIGKILL)  # it and its forks
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        process.stdout.close()
     return folders
 
 

@@ -55,11 +55,17 @@ def train_and_hang(config: dict, folder: str, moment: str, here: str) -> None:
 
 def train_and_hang_in_forks(config: dict, cases: list[dict]) -> None:
     """As `train_and_hang`, for each case in a fork of this process, which has imported what they need."""
+    forks = []
     for case in cases:
-        if os.fork() == 0:
+        fork = os.fork()
+        if fork == 0:
             train_and_hang(config, **case)
             os._exit(1)  # its moment did not come
-    os.wait()
+        forks.append(fork)
+    print(json.dumps(forks), flush=True)
+    for _ in forks:
+        if not os.WIFSIGNALED(os.wait()[1]):
+            sys.exit("a training ended before its moment came")
 
 
 def train_once(config: dict, folder: str) -> None:
