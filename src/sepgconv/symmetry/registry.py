@@ -81,7 +81,18 @@ def group(name: str | FiniteGroup) -> FiniteGroup:
     found = _known(name) if isinstance(name, str) else None
     if found is not None:
         return found
-    raise ValueError(unknown_name("group", name, [*GROUPS, *FAMILIES]))
+    # Names of a family cannot be listed, but one that differs in upper and lower case only can be tried.
+    meant = (
+        [name.upper()] if isinstance(name, str) and name.upper() not in GROUPS and _spelt_right(name.upper()) else []
+    )
+    raise ValueError(unknown_name("group", name, [*meant, *GROUPS, *FAMILIES]))
+
+
+def _spelt_right(name: str) -> bool:
+    try:
+        return _known(name) is not None
+    except ValueError:  # a name of a family, of no group
+        return False
 
 
 def _known(name: str) -> FiniteGroup | None:
