@@ -12,7 +12,7 @@ from sepgconv.symmetry.kernels import kernel_basis
 from sepgconv.symmetry.planar import C1, C2, C4, D1, D2, D4, planar_group
 from sepgconv.symmetry.registry import GROUPS, group, list_groups, register_group, register_group_family
 from sepgconv.symmetry.steerable import SteerableBasis
-from sepgconv.symmetry.subgroups import coset_table, is_subgroup, subgroup_elements
+from sepgconv.symmetry.subgroups import coset_table, subgroup_elements
 
 __all__ = [
     "C1",
@@ -37,7 +37,6 @@ __all__ = [
     "filter_permutation",
     "fourier_matrix",
     "group",
-    "is_subgroup",
     "kernel_basis",
     "list_groups",
     "pixel_permutation",

@@ -28,23 +28,6 @@ def find_elements(group: FiniteGroup, subgroup: FiniteGroup) -> tuple[int, ...] 
     return tuple(int(g) for g in alike.argmax(1)) if alike.any(1).all() else None
 
 
-def is_subgroup(group: FiniteGroup | str, subgroup: FiniteGroup | str) -> bool:
-    """Return whether a group has all elements of another one, which are the same if their matrices are.
-
-    Args:
-        group: the group or its name.
-        subgroup: the other one or its name.
-
-    Raises:
-        ValueError: no group has that name.
-
-    Example:
-        >>> is_subgroup("C8", "p4"), is_subgroup("C8", "C3")
-        (True, False)
-    """
-    return _elements(get_group(group), get_group(subgroup)) is not None
-
-
 def subgroup_elements(group: FiniteGroup | str, subgroup: FiniteGroup | str) -> tuple[int, ...]:
     """Return, for each element of a subgroup, its index in the group; they are the same if their matrices are.
 
