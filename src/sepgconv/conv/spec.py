@@ -8,7 +8,7 @@ from sepgconv.conv.checks import check_channels, is_integer
 from sepgconv.conv.geometry import Geometry, Sides, conv_geometry
 from sepgconv.conv.kinds import ConvKind
 from sepgconv.symmetry import FiniteGroup, KernelBasis
-from sepgconv.symmetry.basis import kernel_energy
+from sepgconv.symmetry.basis import PixelBasis, kernel_energy
 from sepgconv.symmetry.kernels import Kernel, kernel_basis
 from sepgconv.symmetry.steerable import FilterFamily
 
@@ -87,6 +87,14 @@ class ConvSpec:
     def kernel_energy(self) -> float:
         """What counts as the number of pixels of a kernel where its weights are drawn; see `kernel_energy`."""
         return kernel_energy(self.basis)
+
+    @property
+    def keeps_order_of_sums(self) -> bool:
+        """Whether gradients with respect to filters are summed as torch does it, where another order is faster.
+
+        It holds for kernels of pixels, so that their numbers stay those of earlier versions, bit for bit.
+        """
+        return isinstance(self.basis, PixelBasis)
 
     def at_least(self, sides: Sides) -> Sides:
         """Return sides, those that are too small for the kernel as the smallest that are not."""

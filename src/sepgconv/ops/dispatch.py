@@ -84,6 +84,10 @@ def _pool_by_hand(c: Context, keeps_little: bool) -> bool:
     return c.needs_grad and c.device == "cpu" and _by_hand(c, keeps_little)
 
 
+def _filters_by_columns(c: Context, keeps_little: bool) -> bool:
+    return c.grad and c.device == "cpu" and _by_hand(c, keeps_little)
+
+
 def _otherwise(c: Context, keeps_little: bool) -> bool:
     return True
 
@@ -114,6 +118,12 @@ IMPLEMENTATIONS: dict[str, tuple[Rule, ...]] = {
     # Keeps little: always. Grouped only: left to itself, the compiler has grouped convolutions differentiated in
     # another layout, with copies.
     "grouped_conv": (Rule("operator", _as_operator, f"{_PLAIN}; {_COMPILED}"), _TORCH),
+    # Keeps little: always. Steerable filters of more than three columns only (`planar_conv.takes_columns`).
+    "depthwise_conv": (
+        Rule("columns", _filters_by_columns, f"gradients, on a CPU; {_PLAIN}; {_EAGER}"),
+        Rule("operator", _as_operator, f"{_PLAIN}; {_COMPILED}"),
+        _TORCH,
+    ),
     # Keeps little: several poses, whose statistics are joined. On GPUs torch's own kernels are good.
     "batch_norm": (
         Rule("chunks", _norm_by_hand, f"a CPU and several poses; {_PLAIN}; {_EAGER}"),

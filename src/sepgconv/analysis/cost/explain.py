@@ -128,7 +128,7 @@ def _caller(names: dict[nn.Module, str]) -> nn.Module | None:
 
 def _is_a_detail(choice: Choice, module: nn.Module) -> bool:
     """Return whether a choice is a step within a layer's own, which has a row already, or was asked for in vain."""
-    within = choice.operator in ("batch_norm", "grouped_conv") and isinstance(module, GroupConvLayer)
+    within = choice.operator in ("batch_norm", "grouped_conv", "depthwise_conv") and isinstance(module, GroupConvLayer)
     return within or (choice.operator == "norm_act_gc_conv" and choice.implementation == "torch")
 
 
