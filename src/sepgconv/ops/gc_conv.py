@@ -236,13 +236,15 @@ def _backward(
     Maps are let go as soon as they are used: what is live at one time must fit into the cache.
     """
     transform, order, groups = plan.transform, plan.order, plan.products
+    by_block = transform.is_dense
     coefficients = group_fft(x, transform, order, in_place=True)
-    mixed = inverse_group_fft(multiply(coefficients, weights, groups), transform, in_place=True)
+    products = multiply(coefficients, weights, groups, by_block=by_block)
+    mixed = inverse_group_fft(products, transform, in_place=True)
     grad_mixed, by_filters, by_bias = _filter_backward(grad, mixed, filters, bias, plan)
     del mixed
     grads = group_fft(grad_mixed, transform, order, in_place=True)
     del grad_mixed
-    by_coefficients, by_weights = multiply_backward(grads, coefficients, weights, groups)
+    by_coefficients, by_weights = multiply_backward(grads, coefficients, weights, groups, by_block=by_block)
     del grads, coefficients
     return inverse_group_fft(by_coefficients, transform, in_place=True), by_filters, by_bias, by_weights
 

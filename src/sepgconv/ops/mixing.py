@@ -41,7 +41,7 @@ def group_fft(x: Tensor, transform: GroupFFT, order: int, *, in_place: bool) -> 
             rows = first + second
         own = True
     finished.append(rows)
-    if not any(transform.parts):
+    if not transform.is_dense:
         return [_image(part, x) for part in finished]
     blocks: list[Tensor] = []
     for part, lengths, turns in zip(finished, transform.parts, transform.turns, strict=True):
@@ -58,9 +58,9 @@ def inverse_group_fft(parts: list[Tensor], transform: GroupFFT, *, in_place: boo
     The coefficients are used up: the list is emptied, and with `in_place` its memory written over.
     """
     like = parts[0]
-    if not transform.levels and not any(transform.parts):
+    if not transform.levels and not transform.is_dense:
         return parts.pop()
-    if any(transform.parts):
+    if transform.is_dense:
         rest = _segments(parts, transform, in_place)
     else:
         rest = [_rows(part, copies, length) for part, (copies, length) in zip(parts, transform.blocks, strict=True)]
@@ -75,15 +75,51 @@ def inverse_group_fft(parts: list[Tensor], transform: GroupFFT, *, in_place: boo
     return _image(rows, like)
 
 
-def multiply(parts: Sequence[Tensor], weights: Sequence[Tensor], groups: Sequence[int]) -> list[Tensor]:
-    """Multiply coefficients by their blocks, each a grouped 1x1 convolution."""
+def multiply(
+    parts: Sequence[Tensor], weights: Sequence[Tensor], groups: Sequence[int], *, by_block: bool = False
+) -> list[Tensor]:
+    """Multiply coefficients by their blocks, each a grouped 1x1 convolution.
+
+    Args:
+        parts: images of coefficients.
+        weights: kernels of the blocks.
+        groups: of each product.
+        by_block: whether to run a product for each block: faster, but torch cannot differentiate it.
+    """
+    if by_block:
+        return [_multiply_blocks(part, w, count) for part, w, count in zip(parts, weights, groups, strict=True)]
     return [F.conv2d(part, w, groups=count) for part, w, count in zip(parts, weights, groups, strict=True)]
 
 
+def _multiply_blocks(part: Tensor, weight: Tensor, count: int) -> Tensor:
+    blocks = _blocks(weight, count)
+    coefficients = _rows(part, count, 1)[:, :, 0]  # (position, block, row * channel)
+    product = part.new_empty((len(coefficients), count, blocks.shape[1]))
+    for s, block in enumerate(blocks):
+        torch.mm(coefficients[:, s], block.T, out=product[:, s])
+    return _image(product.unsqueeze(2), part)
+
+
+def _blocks(weight: Tensor, count: int) -> Tensor:
+    """See the kernel of a grouped 1x1 convolution as matrices, (block, rows out, rows in)."""
+    return weight.reshape(count, -1, weight.shape[1])
+
+
 def multiply_backward(
-    grads: Sequence[Tensor], parts: Sequence[Tensor], weights: Sequence[Tensor], groups: Sequence[int]
+    grads: Sequence[Tensor],
+    parts: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    groups: Sequence[int],
+    *,
+    by_block: bool = False,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Return the gradients of `multiply` with respect to the coefficients and to the blocks."""
+    if by_block:
+        pairs = [
+            _multiply_blocks_backward(grad, part, w, count)
+            for grad, part, w, count in zip(grads, parts, weights, groups, strict=True)
+        ]
+        return [by_part for by_part, _ in pairs], [by_weight for _, by_weight in pairs]
     results = [
         torch.ops.aten.convolution_backward(
             grad, part, w, [0], [1, 1], [0, 0], [1, 1], False, [0, 0], count, [True, True, False]
@@ -91,6 +127,16 @@ def multiply_backward(
         for grad, part, w, count in zip(grads, parts, weights, groups, strict=True)
     ]
     return [result[0] for result in results], [result[1] for result in results]
+
+
+def _multiply_blocks_backward(grad: Tensor, part: Tensor, weight: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    blocks, coefficients = _blocks(weight, count), _rows(part, count, 1)[:, :, 0]
+    grads = _rows(grad, count, 1)[:, :, 0]
+    by_part, by_weight = torch.empty_like(coefficients), torch.empty_like(blocks)
+    for s, block in enumerate(blocks):
+        torch.mm(grads[:, s], block, out=by_part[:, s])
+        torch.mm(grads[:, s].T, coefficients[:, s], out=by_weight[s])
+    return _image(by_part.unsqueeze(2), part), by_weight.view(weight.shape)
 
 
 def mix(
@@ -106,7 +152,8 @@ def mix(
         groups: of each block's product.
         in_place: see `group_fft`.
     """
-    products = multiply(group_fft(x, transform, order, in_place=in_place), weights, groups)
+    by_block = in_place and transform.is_dense
+    products = multiply(group_fft(x, transform, order, in_place=in_place), weights, groups, by_block=by_block)
     return inverse_group_fft(products, transform, in_place=in_place)
 
 

@@ -71,6 +71,11 @@ class GroupFFT:
         return sum(copies * length * length for copies, length in self.blocks)
 
     @property
+    def is_dense(self) -> bool:
+        """Whether dense matrices take segments apart; else there are butterflies at most."""
+        return any(self.parts)
+
+    @property
     def additions(self) -> int:
         """Additions per channel of one transform by butterflies."""
         order, segments, total = sum(copies * length for copies, length in self.segments), 1, 0
@@ -118,7 +123,7 @@ def find_group_fft(table: Table, irreps: tuple[Irrep, ...] = ()) -> GroupFFT:
         irreps: all real irreps, in the order of the elements.
     """
     found = _split(table, irreps, 1)
-    return _split(table, irreps, LARGEST_MATRIX) if any(found.parts) else found
+    return _split(table, irreps, LARGEST_MATRIX) if found.is_dense else found
 
 
 def _split(table: Table, irreps: tuple[Irrep, ...], smallest: int) -> GroupFFT:
