@@ -39,7 +39,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Task:
-    """What is timed (or, "memory", weighed), on how many images; "build" times the making of the module, each in a new process."""
+    """What is timed (or, "memory", weighed), on how many images; "build" makes the module, in a new process each."""
 
     kind: TaskKind
     batch: int

@@ -1,8 +1,9 @@
 """The reference execution: what one would write from the paper, in ordinary contiguous tensors. Also the oracle.
 
 Channels and poses are folded into the channels of `F.conv2d`, a separable convolution is a 1x1 one, then a grouped one;
-batch norm is `BatchNorm3d`, the pool torch's. Nothing of sepgconv is used but the integer tables of its groups and the filters of steerable kernels. The
-parameters have the order and the number of entries of sepgconv's own, so that weights are copied one after the other.
+batch norm is `BatchNorm3d`, the pool torch's. Nothing of sepgconv is used but the tables of its groups and the filters
+of steerable kernels. The parameters have the order and the number of entries of sepgconv's own, so that weights are
+copied one after the other.
 """
 
 import math

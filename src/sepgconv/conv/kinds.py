@@ -81,7 +81,7 @@ class ConvKind(ABC):
         return spec.channels_per_group
 
     def check(self, spec: "ConvSpec", caller: str) -> None:
-        """Raise if the kind has an objection to a spec; layers ask before they get parameters. By default there is none."""
+        """Raise if the kind has an objection to a spec, by default none; layers ask before they get parameters."""
         return
 
 
@@ -245,8 +245,9 @@ class Separable(ConvKind):
         found = {"separable": Work(mixing, filtering)}
         if spec.groups == 1 and order > 1:
             fft = spec.group.fft
-            additions = (fft.additions + fft.turn_macs // 2) * (channels + terms) * pixels_in
-            found["fourier"] = Work(fft.products * channels * terms * pixels_in, filtering, additions)
+            numbers = (channels + terms) * pixels_in
+            products = fft.products * channels * terms * pixels_in
+            found["fourier"] = Work(products, filtering, fft.additions * numbers, fft.turned * numbers)
         return {**found, "composed": composed}
 
     def lower(self, spec: "ConvSpec", parameters: Parameters, bias: Tensor | None, execution: str) -> Lowered:

@@ -86,10 +86,10 @@ class GroupFFT:
         return total
 
     @property
-    def turn_macs(self) -> int:
-        """Multiplications per channel of one transform by dense matrices, after its butterflies."""
+    def turned(self) -> int:
+        """Numbers per channel that pass through a dense matrix in one transform, after its butterflies."""
         taken_apart = zip(self.segments, self.parts, strict=True)
-        return sum(copies * length * length for (copies, length), parts in taken_apart if parts)
+        return sum(copies * length for (copies, length), parts in taken_apart if parts)
 
 
 IDENTITY = GroupFFT((), ())  # no transform; the only block is the matrix itself
