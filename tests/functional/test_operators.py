@@ -44,10 +44,9 @@ CONVOLUTIONS = [
 
 
 @pytest.mark.parametrize("options", CONVOLUTIONS, ids=str)
-@pytest.mark.parametrize("name", ["p1", "p4", "p4m"])
+@pytest.mark.parametrize("name", ["p1", "p4", "p4m", "C6", "C8", "D8"])
 @pytest.mark.covering(1)
 def test_convolution_is_an_operator_in_order(as_installed, name, options):
-    functional = as_installed.functional
     operators, kinds = as_installed.ops.gc_conv, as_installed.conv.kinds
     layer = as_installed.nn.SeparableGroupConv2d(3, 4, 3, name, execution="fourier", dtype=torch.float64, **options)
     group = layer.group
@@ -56,8 +55,7 @@ def test_convolution_is_an_operator_in_order(as_installed, name, options):
         pointwise = layer.pointwise if layer.rank == 1 else layer.pointwise.transpose(0, 1).flatten(0, 1)
         tables = as_installed.symmetry.basis.fourier_tables(group, like=pointwise)
         weights = kinds.block_weights(pointwise, tables)
-        filters = functional.transform_kernel(layer.depthwise, functional.pixel_action(group, (3, 3)))
-        filters = filters.transpose(0, 1).flatten(0, 1)
+        filters = layer.spec.basis.expand(layer.depthwise).movedim(-3, 0).flatten(0, 1)  # poses first
         filters = filters.unsqueeze(1) if layer.rank == 1 else filters
         bias = None if layer.bias is None else torch.randn(len(filters), dtype=torch.float64)
     x, differentiated = maps(3, group.order), (filters, *weights, *([] if bias is None else [bias]))
@@ -65,19 +63,8 @@ def test_convolution_is_an_operator_in_order(as_installed, name, options):
         tensor.requires_grad_()
     arguments = (x, filters, bias, weights, *operators.flat_plan(plan))
     y = operators.gc_conv_operator(*arguments)
-    expected = as_installed.ops.layout.fold_poses(
-        functional.separable_group_conv2d(
-            as_installed.ops.layout.unfold_poses(x, group.order),
-            layer.pointwise,
-            layer.depthwise,
-            group,
-            execution="composed",
-            stride=layer.stride,
-            padding=layer.padding,
-            dilation=layer.dilation,
-            padding_mode=layer.padding_mode,
-        )
-    )
+    layout, layer.execution = as_installed.ops.layout, "composed"
+    expected = layout.fold_poses(layer(layout.unfold_poses(x, group.order)))
     shift = 0 if bias is None else bias[:, None, None]
     torch.testing.assert_close(y, expected + shift, rtol=1e-11, atol=1e-11)
     assert set(torch.library.opcheck(operators.gc_conv_operator, arguments).values()) == {"SUCCESS"}
@@ -155,7 +142,7 @@ def test_fixed_batch_norm_is_an_operator_in_order(as_installed, relu):
 def test_plans_survive_being_written_as_numbers(as_installed):
     functional, operators = as_installed.functional, as_installed.ops.gc_conv
     sides = [{"padding": 1}, {"padding": 2, "dilation": 2, "padding_mode": "circular"}, {"stride": (2, 3)}]
-    for name, options in itertools.product(("p1", "p2", "p4", "pm", "pmm", "p4m"), sides):
+    for name, options in itertools.product(("p1", "p2", "p4", "pm", "pmm", "p4m", "C3", "C8", "D6", "C64"), sides):
         group = as_installed.group(name)
         if group.exchanges_axes and "stride" in options:
             continue

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sepgconv.symmetry import list_groups
+from sepgconv.symmetry.registry import group_names
 
 Model = Annotated[str, typer.Argument(help="A network by name; `sepgconv models` lists them.", show_default=False)]
 RunFolder = Annotated[
@@ -23,7 +23,7 @@ DataDir = Annotated[
 ImageSize = Annotated[int | None, typer.Option(help="Side in pixels to which images of a folder are brought.")]
 Width = Annotated[int | None, typer.Option(help="Channels of every convolution (Rotated MNIST networks).")]
 Widths = Annotated[str | None, typer.Option(help="Channels of the three stages (ResNets), as in 28,56,112.")]
-GROUP_NAMES = ", ".join(group.name for group in list_groups())
+GROUP_NAMES = ", ".join(group_names())
 Group = Annotated[str | None, typer.Option(help=f"The symmetry: {GROUP_NAMES}.")]
 ModelOptions = Annotated[
     list[str] | None,

@@ -6,6 +6,7 @@ maps between stay in the cache. "operator" is the same as one node of compiled c
 `reference.separable_group_conv2d_reference`.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -281,6 +282,11 @@ def flat_plan(plan: GcPlan) -> tuple[list[int], list[float], str]:
 
 
 def _plan(numbers: Sequence[int], entries: Sequence[float], mode: str) -> GcPlan:
+    return _read_plan(tuple(numbers), tuple(entries), mode)
+
+
+@functools.lru_cache(maxsize=256)
+def _read_plan(numbers: tuple[int, ...], entries: tuple[float, ...], mode: str) -> GcPlan:
     order, groups, columns, depth, *rest = numbers
     levels, sides, rest = rest[:depth], rest[depth : depth + 8], rest[depth + 8 :]
     left = list(entries)
@@ -370,7 +376,10 @@ def _convolution_gradient(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     x, filters, *rest = ctx.saved_tensors
     bias, weights = (rest[0], rest[1:]) if ctx.has_bias else (None, rest)
     by_x, by_filters, *parts = gc_conv_backward(grad, x, filters, bias, weights, ctx.numbers, ctx.entries, ctx.mode)
-    return by_x, by_filters, parts[len(weights)] if ctx.has_bias else None, parts[: len(weights)], None, None, None
+    by_bias = parts[len(weights)] if ctx.has_bias else None
+    # torch takes a list without entries for one of tensors, and asks for as many gradients.
+    by_entries = None if ctx.entries else []
+    return by_x, by_filters, by_bias, parts[: len(weights)], None, by_entries, None
 
 
 gc_conv_operator.register_autograd(_convolution_gradient, setup_context=_save_convolution)

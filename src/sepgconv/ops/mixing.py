@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from sepgconv.symmetry import GroupFFT
 from sepgconv.symmetry.basis import constant
-from sepgconv.symmetry.group_fft import Rows, runs
+from sepgconv.symmetry.group_fft import runs
 
 # Poses that are turned by one product: positions are taken together up to it, because torch multiplies very small
 # matrices one number after the other. For C6 and C8 with 16 channels two positions took 0.3 of the time of one.
@@ -44,11 +44,11 @@ def group_fft(x: Tensor, transform: GroupFFT, order: int, *, in_place: bool) -> 
     if not transform.is_dense:
         return [_image(part, x) for part in finished]
     blocks: list[Tensor] = []
-    for part, lengths, turns in zip(finished, transform.parts, transform.turns, strict=True):
+    for index, (part, lengths) in enumerate(zip(finished, transform.parts, strict=True)):
         if not lengths:
             blocks.append(part)
             continue
-        blocks += [_turn(part, turns, span, in_place) for span in _spans(lengths)]
+        blocks += [_turn(part, transform, (index, *span), in_place) for span in _spans(lengths)]
     return [_image(block, x) for block in blocks]
 
 
@@ -158,7 +158,8 @@ def mix(
 
 
 def turn_table(
-    turns: tuple[Rows, ...],
+    transform: GroupFFT,
+    index: int,
     start: int,
     stop: int,
     together: int,
@@ -166,17 +167,18 @@ def turn_table(
     *,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Return rows of the matrices that take the copies of a segment apart, (copies, rows, length).
+    """Return rows of the matrices that take the copies of one of the segments apart, (copies, rows, length).
 
     Args:
-        turns: the matrices.
+        transform: the transform.
+        index: of the segment.
         start: first row.
         stop: the row after the last one.
         together: how many positions a matrix is for, that many times along its diagonal.
         dtype: of the result.
         device: of the result.
     """
-    rows = torch.tensor(turns, dtype=torch.float64)[:, start:stop]
+    rows = torch.tensor(transform.turns[index], dtype=torch.float64)[:, start:stop]
     if together > 1:
         rows = torch.stack([torch.block_diag(*[matrix] * together) for matrix in rows])
     return rows.to(device=device, dtype=dtype)
@@ -199,24 +201,24 @@ def _together(positions: int, length: int, in_place: bool) -> int:
     return together
 
 
-def _turn(rows: Tensor, turns: tuple[Rows, ...], span: tuple[int, int], in_place: bool) -> Tensor:
-    """Multiply each segment of (position, segment, pose, channel) by a span of the rows of its matrix."""
-    together = _together(len(rows), rows.shape[2], in_place)
-    matrices = constant(turn_table, turns, *span, together, rows.dtype, like=rows)
+def _turn(rows: Tensor, transform: GroupFFT, part: tuple[int, int, int], in_place: bool) -> Tensor:
+    """Multiply each segment of (position, segment, pose, channel) by a part, (index, start, stop), of its matrix."""
+    together = _together(rows.shape[0], rows.shape[2], in_place)
+    matrices = constant(turn_table, transform, *part, together, rows.dtype, like=rows)
     each = [_product(matrix, rows[:, s], together) for s, matrix in enumerate(matrices)]
     return each[0].unsqueeze(1) if len(each) == 1 else torch.stack(each, 1)
 
 
 def _turn_back(
-    pieces: list[Tensor], turns: tuple[Rows, ...], spans: list[tuple[int, int]], length: int, in_place: bool
+    pieces: list[Tensor], transform: GroupFFT, parts: list[tuple[int, int, int]], length: int, in_place: bool
 ) -> Tensor:
-    """Apply the transpose of `_turn`: from a piece for each span to (position, segment, pose, channel)."""
-    together = _together(len(pieces[0]), length, in_place)
-    each = list[Tensor]()
-    for segment in range(len(turns)):
+    """Apply the transpose of `_turn`: from a piece for each part to (position, segment, pose, channel)."""
+    together = _together(pieces[0].shape[0], length, in_place)
+    each: list[Tensor] = []
+    for segment in range(pieces[0].shape[1]):
         total = None
-        for piece, span in zip(pieces, spans, strict=True):
-            matrix = constant(turn_table, turns, *span, together, piece.dtype, like=piece)[segment].mT
+        for piece, part in zip(pieces, parts, strict=True):
+            matrix = constant(turn_table, transform, *part, together, piece.dtype, like=piece)[segment].mT
             total = _product(matrix, piece[:, segment], together, total, in_place)
         each += [] if total is None else [total]
     return each[0].unsqueeze(1) if len(each) == 1 else torch.stack(each, 1)
@@ -240,14 +242,15 @@ def _product(
 
 def _segments(parts: list[Tensor], transform: GroupFFT, in_place: bool) -> list[Tensor]:
     """Put blocks back into segments (position, segment, pose, channel); the transpose of taking them apart."""
-    images, segments = iter(parts), list[Tensor]()
-    for (copies, length), lengths, turns in zip(transform.segments, transform.parts, transform.turns, strict=True):
+    images = iter(parts)
+    segments: list[Tensor] = []
+    for index, ((copies, length), lengths) in enumerate(zip(transform.segments, transform.parts, strict=True)):
         if not lengths:
             segments.append(_rows(next(images), copies, length))
             continue
         spans = _spans(lengths)
         pieces = [_rows(next(images), copies, stop - start) for start, stop in spans]
-        segments.append(_turn_back(pieces, turns, spans, length, in_place))
+        segments.append(_turn_back(pieces, transform, [(index, *span) for span in spans], length, in_place))
     return segments
 
 

@@ -139,9 +139,13 @@ def kernel_energy(basis: KernelBasis) -> float:
 @functools.lru_cache(maxsize=256)
 def _kernel_energy(basis: KernelBasis) -> float:
     weights = math.prod(basis.weight_shape)
-    each = _ordinary(lambda device: torch.eye(weights, dtype=torch.float64), "cpu", [])
-    with torch.no_grad():
-        filters = basis.expand(each.unflatten(-1, basis.weight_shape))
+
+    def make(device: torch.device) -> Tensor:
+        each = torch.eye(weights, dtype=torch.float64, device=device).unflatten(-1, basis.weight_shape)
+        with torch.no_grad():
+            return basis.expand(each)
+
+    filters = _ordinary(make, torch.device("cpu"), [])
     return float((filters**2).sum()) / basis.group.order
 
 
@@ -232,8 +236,12 @@ setattr(_name, "_dynamo_marked_constant", True)  # noqa: B010 (no attribute that
 
 
 def _ordinary(make: Callable[..., Tensor], device: torch.device, arguments: list[Hashable]) -> Tensor:
-    """Make a tensor that outlives what is going on: inference mode, tracing, the transforms of `torch.func`."""
-    with torch.inference_mode(False), _disable_current_modes():
+    """Make a tensor that outlives what is going on.
+
+    Inference mode, tracing, the transforms of `torch.func`, and a device for all new tensors, as "meta" where a network
+    is built without memory.
+    """
+    with torch.inference_mode(False), _disable_current_modes(), torch._C.DisableTorchFunction():  # pyright: ignore
         table = make(*arguments, device=device)
     functorch: Any = torch._C._functorch  # pyright: ignore
     while functorch.is_functorch_wrapped_tensor(table):

@@ -25,7 +25,7 @@ class FiniteGroup:
         table: the Cayley table, `table[g][h]` is the index of g h. Index 0 is the identity.
         matrices: `matrices[g]` is the orthogonal d x d matrix by which g moves a pixel (y, x) (d = 2) or a voxel
             (z, y, x) (d = 3), counted from the middle of the image, y pointing down. The entries are integers where g
-            keeps the pixel grid, and floats elsewhere.
+            keeps the pixel grid, which rounding takes care of, and floats elsewhere.
         irreps: the real irreducible representations.
         fft: the fast Fourier transform on the group, by which a convolution on it falls apart into blocks of its
             irreps; derived from the table.
@@ -80,6 +80,12 @@ class FiniteGroup:
         matrices = np.array(self.matrices, dtype=np.float64)
         if not np.allclose(matrices @ matrices.transpose(0, 2, 1), np.eye(self.dimension), atol=1e-9):
             raise ValueError(f"{self.name}: the matrices must be orthogonal, those of rotations and reflections")
+        whole = np.abs(matrices - matrices.round()).max((1, 2)) < 1e-9  # cos(pi / 2) is 6e-17
+        exact = (
+            tuple(tuple(int(entry) for entry in row) for row in rounded.tolist()) if keeps else matrix
+            for matrix, rounded, keeps in zip(self.matrices, matrices.round(), whole, strict=True)
+        )
+        object.__setattr__(self, "matrices", tuple(exact))
 
     def __hash__(self) -> int:
         return self._hash

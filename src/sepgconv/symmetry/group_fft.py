@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,7 @@ class GroupFFT:
     turns: tuple[tuple[Rows, ...], ...] = ()
     blocks: tuple[tuple[int, int], ...] = field(init=False, compare=False, repr=False)
     copies: tuple[int, ...] = field(init=False, compare=False, repr=False)
+    _hash: int = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.parts:
@@ -64,6 +66,17 @@ class GroupFFT:
             blocks += [(copies * count, part) for part, count in runs(parts)] if parts else [(copies, length)]
         object.__setattr__(self, "blocks", tuple(blocks))
         object.__setattr__(self, "copies", tuple(copies for copies, _ in blocks) or (1,))
+        # It is a key of the tables that every call looks up, and the matrices may have thousands of entries.
+        object.__setattr__(self, "_hash", hash((self.levels, self.segments, self.parts, self.turns)))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return GroupFFT, (self.levels, self.segments, self.parts, self.turns)  # without what is derived
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "GroupFFT":
+        return self  # a value that never changes
 
     @property
     def products(self) -> int:

@@ -89,6 +89,16 @@ def group(name: str | FiniteGroup) -> FiniteGroup:
     raise ValueError(unknown_name("group", name, [*GROUPS, *FAMILIES]))
 
 
+def group_names() -> tuple[str, ...]:
+    """Return a name of every registered group, then what the names of each family look like, as help texts list them.
+
+    Example:
+        >>> group_names()[-2:]
+        ('cmm', 'C{n}, D{n} with n from 1 to 64')
+    """
+    return (*(each.name for each in list_groups()), *FAMILIES)
+
+
 def list_groups() -> tuple[FiniteGroup, ...]:
     """Return every registered group once, under the name that it was registered by first.
 

@@ -59,7 +59,8 @@ def equivariant(
     The result is invariant, or equivariant if its output is an image. That is exact where every stride fits its map. On
     other sizes, as with a stride of 2 and a 3x3 kernel on an even map, it holds approximately; they are allowed, since
     ordinary CNNs are full of them. docs/conventions.md has the rule; `sepgconv.testing.assert_equivariant` checks your
-    size.
+    size. Under elements that do not keep the pixel grid, as the rotation by 45 degrees of C8, it holds approximately on
+    every size: kernels are steerable then, and pools and padding see the pixels of the grid.
 
     Args:
         model: the CNN, of torch's layers and functions, in a `Sequential` or in a forward of your own. It does not

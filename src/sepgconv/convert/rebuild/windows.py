@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from sepgconv.conv.geometry import Pair, as_pair, check_equal_sides
 from sepgconv.convert.rebuild.values import UnconvertibleError
 from sepgconv.nn import AvgPool2d, MaxPool2d
-from sepgconv.symmetry import FiniteGroup, PixelBasis
+from sepgconv.symmetry import FiniteGroup, SteerableBasis, kernel_basis
 
 
 class PerPose(nn.Module):
@@ -89,10 +89,18 @@ def fixed_filter(layer: FixedFilter, group: FiniteGroup, *, maps: bool) -> nn.Mo
     """
     height, width = layer.kernel.shape
     check_equal_sides(group, kernel_size=(height, width), stride=as_pair(layer.stride, "stride", least=1))
-    turned = PixelBasis(group, (height, width)).expand(layer.kernel)
-    if not bool(torch.isclose(turned, layer.kernel, rtol=1e-6).all()):
+    if not _is_kept(layer.kernel, group):
         raise UnconvertibleError("its weight is a buffer, and no element of the group may change it, as one does")
     return PerPose(copy.deepcopy(layer)) if maps else copy.deepcopy(layer)
+
+
+def _is_kept(kernel: Tensor, group: FiniteGroup) -> bool:
+    """Return whether no element changes a kernel, or by no more than steerable kernels are off under rotations."""
+    basis = kernel_basis(group, (kernel.shape[0], kernel.shape[1]))
+    if not isinstance(basis, SteerableBasis):
+        return bool(torch.isclose(basis.expand(kernel), kernel, rtol=1e-6).all())
+    off = basis.expand(basis.project(kernel)) - kernel
+    return bool((off.square().sum((-2, -1)) <= basis.tolerance * kernel.square().sum()).all())
 
 
 def max_pool(pool: nn.MaxPool2d, side: Pair, group: FiniteGroup, *, maps: bool) -> nn.Module:
