@@ -198,4 +198,4 @@ def test_the_environment_has_what_results_are_compared_by():
 
 
 def test_there_are_targets():
-    assert len(TARGETS) == 11
+    assert len(TARGETS) == 31

@@ -213,7 +213,7 @@ TAKEN = {
     "norm_act_gc_conv": (_C, _C, "", "", None, "", "", ""),
     "planar_conv": ("",) * 8,
     "grouped_conv": ("",) * 8,
-    "depthwise_conv": (_W, "", "", "", "", "", "", _W),
+    "depthwise_conv": (_W, "", "", "", "", "", "", ""),
     "batch_norm": (_C, _C, "", "", None, "", "", ""),
     "fixed_norm": ("",) * 8,
     "max_pool": (_C, "", "", "", "", "", "", ""),
