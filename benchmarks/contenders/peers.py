@@ -1,6 +1,7 @@
 """e2cnn 0.2.3 (extra "bench"): its P4CNN, and one of its convolutions, taking and giving ordinary tensors."""
 
 import importlib
+import types
 import warnings
 from typing import Any
 
@@ -19,12 +20,17 @@ def _e2cnn() -> tuple[Any, Any]:
         warnings.simplefilter("ignore")  # of an old package on a new torch and NumPy
         spaces, layers = importlib.import_module("e2cnn.gspaces"), importlib.import_module("e2cnn.nn")
     if not hasattr(np.ndarray, "tostring"):
-        _replace_hashes(importlib.import_module("e2cnn.kernels.irreps_basis"))
+        _adapt(importlib.import_module("e2cnn.kernels.irreps_basis"), importlib.import_module("e2cnn.kernels.utils"))
     return spaces, layers
 
 
-def _replace_hashes(bases: Any) -> None:
-    """Give bases of groups with mirrors a hash: theirs calls a method that NumPy 2.3 and newer do not have."""
+def _adapt(bases: Any, utils: Any) -> None:
+    """Replace what bases of groups with mirrors call, and NumPy no longer has: `tostring` and `copy=False`."""
+
+    def array(value: Any, copy: bool = True) -> Any:
+        return np.array(value) if copy else np.asarray(value)
+
+    utils.np = types.SimpleNamespace(**{**vars(np), "array": array})
 
     def of_names(basis: Any) -> int:
         return hash((basis.in_irrep, basis.out_irrep, basis.mu.tobytes()))
