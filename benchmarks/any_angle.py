@@ -4,7 +4,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.case import Case, Contender, Task
-from benchmarks.labels import E2CNN, EQUAL_FULL, FOR_INFERENCE, FOURIER, OURS, SEPARABLE, SEPARABLE_NETWORK
+from benchmarks.labels import (
+    E2CNN,
+    EQUAL_FULL,
+    EQUAL_FULL_INFERENCE,
+    FOR_INFERENCE,
+    FOURIER,
+    OURS,
+    SEPARABLE,
+    SEPARABLE_NETWORK,
+)
 
 SECTION = "Any angle"
 FULL_GROUPS = ("C8", "D8")
@@ -116,6 +125,15 @@ def _networks(quick: bool) -> Case:
         Contender(label=OURS, kind="ours.network", arguments={"name": "gc_p4cnn", **gc}),
         Contender(label=EQUAL_FULL, kind="ours.network", arguments={"name": "p4cnn", **full}),
         Contender(label=E2CNN, kind="e2cnn.network", arguments={"name": "p4cnn", **full}),
+        *(
+            Contender(
+                label=label, kind="ours.network", arguments=arguments, finish="for inference", tasks=("inference",)
+            )
+            for label, arguments in (
+                (FOR_INFERENCE, {"name": "gc_p4cnn", **gc}),
+                (EQUAL_FULL_INFERENCE, {"name": "p4cnn", **full}),
+            )
+        ),
     )
     batch = 4 if quick else 128
     return Case(

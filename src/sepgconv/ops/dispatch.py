@@ -377,18 +377,17 @@ def traces_layout() -> bool:
     return torch.compiler.is_compiling() and not is_transformed()
 
 
-def chunks(x: Tensor, *, widest: int, rows: bool = False) -> list[slice]:
+def chunks(x: Tensor, *, widest: int) -> list[slice]:
     """Cut the batch of x (batch, maps, *sides) into chunks of nearly equal size; a GPU takes it whole.
 
     Args:
         x: the maps that come in.
         widest: the largest number of maps over the pixels of x that the operations hold at once.
-        rows: whether to cut the rows of x instead, if it is a single image.
     """
-    size = x.shape[2] if rows else x.shape[0]
-    if x.device.type != "cpu" or size < 2 or (rows and x.shape[0] > 1):
-        return [slice(0, size)]
-    whole = x.shape[0] * x.element_size() * widest * math.prod(x.shape[2:])
-    count = min(size, max(1, math.ceil(whole / CHUNK_BYTES)))
-    step = math.ceil(size / count)
-    return [slice(start, min(start + step, size)) for start in range(0, size, step)]
+    batch = x.shape[0]
+    if x.device.type != "cpu" or batch < 2:
+        return [slice(0, batch)]
+    image = x.element_size() * widest * math.prod(x.shape[2:])
+    count = min(batch, max(1, math.ceil(batch * image / CHUNK_BYTES)))
+    step = math.ceil(batch / count)
+    return [slice(start, min(start + step, batch)) for start in range(0, batch, step)]

@@ -21,8 +21,14 @@ from sepgconv.conv.geometry import Geometry
 from sepgconv.conv.steps import Lowered
 from sepgconv.ops import dispatch
 from sepgconv.ops.autograd import gradients_again, one_by_one
-from sepgconv.ops.batch_statistics import NormGradient, Statistics, affine_into, joined_statistics, plain_batch_norm
-from sepgconv.ops.layout import accumulate, like_image, map_chunks, map_rows
+from sepgconv.ops.batch_statistics import (
+    NormGradient,
+    Statistics,
+    affine_into,
+    joined_statistics,
+    plain_batch_norm,
+)
+from sepgconv.ops.layout import accumulate, like_image, map_chunks
 from sepgconv.ops.mixing import group_fft, inverse_group_fft, mix, multiply, multiply_backward
 from sepgconv.ops.planar_conv import correlate, flat_geometry, geometry_of, planar_backward, planar_conv2d
 from sepgconv.ops.rank import add_terms, gather_bias, gather_filters, repeat_terms, spread_bias, spread_filters
@@ -133,11 +139,8 @@ def gc_forward(
 
     def convolve(chunk: slice) -> Tensor:
         part = x[chunk] if affine is None else affine_into(x[chunk], *affine, relu=True, out=like_image(x[chunk]))
-
-        def mix_rows(rows: slice) -> Tensor:
-            return mix(part[:, :, rows], weights, plan.transform, plan.order, plan.products, in_place=True)
-
-        return _filter(map_rows(_bands(part, filters, plan), part.shape[2], mix_rows), filters, bias, plan)
+        mixed = mix(part, weights, plan.transform, plan.order, plan.products, in_place=True)
+        return _filter(mixed, filters, bias, plan)
 
     cut = _cut(x, filters)
     y = convolve(cut[0]) if len(cut) == 1 else map_chunks(cut, convolve)
@@ -233,38 +236,22 @@ def _backward(
 
     Maps are let go as soon as they are used: what is live at one time must fit into the cache.
     """
-    transform, order, groups, by_block = plan.transform, plan.order, plan.products, plan.transform.is_dense
-    bands, kept = _bands(x, filters, plan), list[list[Tensor]]()
-    by_weights: list[Tensor | None] = [None] * len(weights)
-
-    def mix_again(band: slice) -> Tensor:
-        kept.append(group_fft(x[:, :, band], transform, order, in_place=True))
-        return inverse_group_fft(multiply(kept[-1], weights, groups, by_block=by_block), transform, in_place=True)
-
-    def mix_backward(band: slice) -> Tensor:
-        maps = waiting.pop() if len(kept) == 1 else waiting[0]
-        grads = group_fft(maps[:, :, band], transform, order, in_place=True)
-        del maps
-        by_coefficients, found = multiply_backward(grads, kept.pop(0), weights, groups, by_block=by_block)
-        by_weights[:] = [accumulate(total, more) for total, more in zip(by_weights, found, strict=True)]
-        del grads
-        return inverse_group_fft(by_coefficients, transform, in_place=True)
-
-    mixed = map_rows(bands, x.shape[2], mix_again)
+    transform, order, groups = plan.transform, plan.order, plan.products
+    by_block = transform.is_dense
+    coefficients = group_fft(x, transform, order, in_place=True)
+    products = multiply(coefficients, weights, groups, by_block=by_block)
+    mixed = inverse_group_fft(products, transform, in_place=True)
     grad_mixed, by_filters, by_bias = _filter_backward(grad, mixed, filters, bias, plan)
-    waiting = [grad_mixed]
-    del mixed, grad_mixed
-    by_x = map_rows(bands, x.shape[2], mix_backward)
-    return by_x, by_filters, by_bias, [part for part in by_weights if part is not None]
+    del mixed
+    grads = group_fft(grad_mixed, transform, order, in_place=True)
+    del grad_mixed
+    by_coefficients, by_weights = multiply_backward(grads, coefficients, weights, groups, by_block=by_block)
+    del grads, coefficients
+    return inverse_group_fft(by_coefficients, transform, in_place=True), by_filters, by_bias, by_weights
 
 
-def _bands(x: Tensor, filters: Tensor, plan: GcPlan) -> list[slice]:
-    """Cut the rows of a single large image for its mixing; butterflies keep the order of sums of earlier versions."""
-    return _cut(x, filters, rows=True) if plan.transform.is_dense else [slice(0, x.shape[2])]
-
-
-def _cut(x: Tensor, filters: Tensor, *, rows: bool = False) -> list[slice]:
-    return dispatch.chunks(x, widest=max(x.shape[1], filters.shape[0] * filters.shape[1]), rows=rows)
+def _cut(x: Tensor, filters: Tensor) -> list[slice]:
+    return dispatch.chunks(x, widest=max(x.shape[1], filters.shape[0] * filters.shape[1]))
 
 
 def _filter_backward(

@@ -87,24 +87,6 @@ def map_chunks(chunks: list[slice], operation: Callable[[slice], Tensor]) -> Ten
     return result
 
 
-def map_rows(rows: list[slice], height: int, operation: Callable[[slice], Tensor]) -> Tensor:
-    """Apply an operation to bands of rows of a single image and put the channels_last results into one image.
-
-    With one band the result is that of the operation, for any batch.
-    """
-    if len(rows) == 1:
-        return operation(rows[0])
-    result: Tensor | None = None
-    for band in rows:
-        part = operation(band)
-        if result is None:
-            result = part.new_empty((1, height, part.shape[3], part.shape[1])).permute(0, 3, 1, 2)
-        result[:, :, band] = part
-    if result is None:
-        raise ValueError("map_rows: there is no band")
-    return result
-
-
 def accumulate(total: Tensor | None, part: Tensor) -> Tensor:
     """Add to a total that starts as None."""
     return part if total is None else total.add_(part)
