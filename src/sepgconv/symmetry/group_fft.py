@@ -37,6 +37,7 @@ class GroupFFT:
         blocks: (copies, length): `copies` diagonal blocks of `length` x `length` each. An irrep of dimension 1 gives
             one number, one of dimension 2 a block of 2 for each row, or a single one if it is of complex type.
         copies: the first of each: torch's `groups` for the products with the blocks; (1,) without levels.
+        is_dense: whether dense matrices take segments apart; else there are butterflies at most.
 
     Example:
         >>> import sepgconv
@@ -54,6 +55,7 @@ class GroupFFT:
     turns: tuple[tuple[Rows, ...], ...] = ()
     blocks: tuple[tuple[int, int], ...] = field(init=False, compare=False, repr=False)
     copies: tuple[int, ...] = field(init=False, compare=False, repr=False)
+    is_dense: bool = field(init=False, compare=False, repr=False)
     _hash: int = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -66,6 +68,7 @@ class GroupFFT:
             blocks += [(copies * count, part) for part, count in runs(parts)] if parts else [(copies, length)]
         object.__setattr__(self, "blocks", tuple(blocks))
         object.__setattr__(self, "copies", tuple(copies for copies, _ in blocks) or (1,))
+        object.__setattr__(self, "is_dense", any(self.parts))
         # It is a key of the tables that every call looks up, and the matrices may have thousands of entries.
         object.__setattr__(self, "_hash", hash((self.levels, self.segments, self.parts, self.turns)))
 
@@ -82,11 +85,6 @@ class GroupFFT:
     def products(self) -> int:
         """Multiplications per pair of channels, for |G|^2 of the dense mixing: 6 for C4, 12 for D4, 14 for C8."""
         return sum(copies * length * length for copies, length in self.blocks)
-
-    @property
-    def is_dense(self) -> bool:
-        """Whether dense matrices take segments apart; else there are butterflies at most."""
-        return any(self.parts)
 
     @property
     def additions(self) -> int:
