@@ -12,8 +12,10 @@ export OMP_WAIT_POLICY ?= passive
 demo: $(VENV)/.train
 	$(BIN)/sepgconv demo
 
+# Each process takes half of the tests in their order, and from the other's when it is done: what tests of a file share
+# (a trained run, the package imported anew) is then made once, seldom twice.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests
 
 # The core with the lowest versions that pyproject.toml allows, laid over those of .venv; but torch (pyproject.toml says why).
 # That jaxtyping turns on its checks of annotations too late for pytest, so they are left out.
@@ -23,7 +25,7 @@ CORE := tests/symmetry tests/functional/test_equations.py tests/functional/test_
 test-lowest: $(LOWEST)
 	export PYTHONPATH=$(CURDIR)/$(LOWEST) && \
 	$(BIN)/python -c 'import jaxtyping, numpy, safetensors; print(*(f"{m.__name__} {m.__version__}" for m in (jaxtyping, numpy, safetensors)))' && \
-	$(BIN)/python -m pytest -n 2 -o addopts="--strict-markers --strict-config --import-mode=importlib" $(CORE)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -o addopts="--strict-markers --strict-config --import-mode=importlib" $(CORE)
 
 $(LOWEST): pyproject.toml $(VENV)/.test
 	rm -rf $@

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from sepgconv.models import model_entry
 from sepgconv.tasks import TrainingConfig
+from sepgconv.tasks.record import width_of
 
 Task = Literal["train", "controlled", "equivariance"]
 
@@ -74,8 +75,7 @@ class Cell:
     @property
     def width(self) -> int | list[int] | None:
         """Channels of the network: one number, or one for each stage."""
-        options = _all_options(self)
-        return options.get("width", options.get("widths"))
+        return width_of(_all_options(self))
 
     @property
     def label(self) -> str:

@@ -24,7 +24,7 @@ from sepgconv.analysis import cost
 from sepgconv.data import Dataset, Split
 from sepgconv.functional import pixel_action, transform_kernel
 from sepgconv.nn import GroupBatchNorm2d, GroupConv2d, GroupMaxPool, LiftingConv2d, MaxPool2d
-from sepgconv.symmetry import group as find_group
+from sepgconv.symmetry import group as get_group
 from sepgconv.tasks import TrainingConfig, evaluate
 from sepgconv.tasks.conditions import conditions_of
 from sepgconv.tasks.environment import device_name, git_commit, versions
@@ -126,8 +126,8 @@ def train_controlled(
     )
     now = conditions_of(trainer, data)
     if resume:
-        files.refuse_other(setup)
-        files.note_resume(keeper.epoch, files.refuse_changes(now, force=True), now)
+        files.check_same_setup(setup)
+        files.note_resume(keeper.epoch, files.check_conditions(now, force=True), now)
     else:
         files.begin({**setup, "conditions": now})
     torch.manual_seed(config.seed)
@@ -207,7 +207,7 @@ def _likeness(vectors: Tensor) -> Tensor:
 
 def _symmetrised(weight: Tensor) -> Tensor:
     """Return the filters (out, in, |G|, k, k) with every kernel averaged over its rotated copies."""
-    action = pixel_action(find_group(GROUP), (weight.shape[-2], weight.shape[-1]))
+    action = pixel_action(get_group(GROUP), (weight.shape[-2], weight.shape[-1]))
     kernels = weight.flatten(0, 2)
     return transform_kernel(kernels, action).mean(1).view_as(weight)
 

@@ -239,7 +239,7 @@ def can_resume(folder: Path, config: TrainingConfig, data: str, digest: str | No
     if not files.setup.is_file():
         return False
     try:
-        files.refuse_other({"config": config.to_dict()})
+        files.check_same_setup({"config": config.to_dict()})
         own_epochs(files)
         used = [_begun_with(files)]
         if files.record.is_file():

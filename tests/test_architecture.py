@@ -29,7 +29,7 @@ ALLOWED = {
     # What a module really is, and what it does besides its class; torch alone.
     "_rebinding": set(),
     "_modules": {"_rebinding"},
-    "_foreign": {"_modules"},
+    "_customised": {"_modules"},
     "_comparison": {"_modules"},
     "_evaluation": set(),
     "_nan_check": set(),
@@ -43,15 +43,15 @@ ALLOWED = {
     "ops": {"_messages", "symmetry", "conv"},
     "functional": {"_messages", "symmetry", "conv", "ops"},
     "nn": {"_messages", *CORE},
-    "models": {"_messages", "_files", "_comparison", "_modules", "_foreign", *CORE, "nn"},
-    "inference": {"_arguments", "_comparison", "_modules", "_foreign", "_hooks", *CORE, "nn"},
+    "models": {"_messages", "_files", "_comparison", "_modules", "_customised", *CORE, "nn"},
+    "inference": {"_arguments", "_comparison", "_modules", "_customised", "_hooks", *CORE, "nn"},
     # Three houses, which know nothing of each other but that redundancy shows what a layer costs.
     "analysis.cost": {
         "_arguments", "_messages", "_numbers", "_table", "_modules", "_evaluation", "_hooks", *CORE, "nn",
     },
     "analysis.certify": {
         "_arguments", "_messages", "_numbers", "_table", "_modules", "_evaluation", "_nan_check", "_hooks", "_gspaces",
-        "_rotation", *CORE,
+        *CORE,
     },
     "analysis.redundancy": {
         "_arguments", "_messages", "_numbers", "_table", "_modules", "_evaluation", "_nan_check", "_hooks", *CORE,
@@ -63,13 +63,13 @@ ALLOWED = {
     },
     "analysis": {"analysis.cost", "analysis.certify", "analysis.redundancy", "analysis.redundancy.report"},
     "interop": {
-        "_messages", "_modules", "_foreign", "_comparison", "_evaluation", "_nan_check", "_gspaces", *CORE,
+        "_messages", "_modules", "_customised", "_comparison", "_evaluation", "_nan_check", "_gspaces", *CORE,
         "nn", "models", "analysis.certify",
     },
     # Cost: ordinary networks are rebuilt to a budget. Models: separated networks get back their names.
     "convert": {
-        "_arguments", "_messages", "_files", "_numbers", "_table", "_comparison", "_modules", "_foreign", "_evaluation",
-        "_nan_check", *CORE, "nn", "models", "inference", "analysis", "analysis.redundancy", "interop",
+        "_arguments", "_messages", "_files", "_numbers", "_table", "_comparison", "_modules", "_customised",
+        "_evaluation", "_nan_check", *CORE, "nn", "models", "inference", "analysis", "analysis.redundancy", "interop",
     },
     "testing": {"_arguments", "symmetry", "analysis"},
     "data": {"_messages", "_numbers", "_rotation", "_table"},
@@ -103,7 +103,7 @@ LIBRARIES = {
     "_terminal": set(),
     "_rebinding": {"torch"},
     "_modules": {"torch"},
-    "_foreign": {"torch"},
+    "_customised": {"torch"},
     "_comparison": {"torch"},
     "_evaluation": {"torch"},
     "_nan_check": {"torch"},

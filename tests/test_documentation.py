@@ -165,7 +165,7 @@ def commands_between_words(text):
     return [code for code in quoted if re.match(r"(sepgconv|python|pip|make) ", code)]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@each("page", PAGES)
 def test_commands_parse(page):
     text = page.read_text()
     lines = [line for block in blocks(text) if block.language in ("sh", "make") for line in block.code.splitlines()]
@@ -210,7 +210,7 @@ def broken_links(page):
     return broken
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@each("page", PAGES)
 def test_links_lead_somewhere(page):
     assert broken_links(page) == []
 
@@ -221,7 +221,7 @@ def test_a_link_that_leads_nowhere_is_seen(tmp_path):
     assert broken_links(page) == ["#c", "nothing.md", "page.md#c"]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@each("page", PAGES)
 def test_no_gaps_are_left(page):
     assert re.findall(r"@[A-Z_]+@|TODO|TBD", page.read_text()) == []
 
@@ -278,7 +278,7 @@ def resolve(name):
     return True
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@each("page", PAGES)
 def test_names_of_the_package_exist(page):
     """Old ones too, which docs/migrating.md lists."""
     quoted = re.findall(r"`[^`]+`", outside_blocks(page.read_text()))

@@ -11,8 +11,9 @@ from torch.nn.utils.spectral_norm import spectral_norm
 from torch.optim.swa_utils import AveragedModel
 
 from sepgconv import nn as snn
-from sepgconv._foreign import foreign_behaviour, foreign_layers, refuse_foreign, refuse_hooks_of_all
+from sepgconv._customised import custom_behaviour, customised_layers, raise_if_customised, raise_if_global_hooks
 from sepgconv._modules import copy_network, settled_copy, unwrap
+from tests.covering import each
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # torch's own, of its compiler
 
@@ -172,7 +173,7 @@ COMPUTED = [
 
 
 @pytest.mark.parametrize("change", COMPUTED)
-@pytest.mark.parametrize("make", [copy_network, settled_copy])
+@each("make", [copy_network, settled_copy])
 def test_copies_answer_as_the_network_after_a_training_step_and_leave_it_alone(change, make):
     net = trained(change(network()))
     before = {key: value.clone() for key, value in net.state_dict().items()}
@@ -190,8 +191,8 @@ def test_copies_answer_as_the_network_after_a_training_step_and_leave_it_alone(c
     assert not shared
 
 
-@pytest.mark.parametrize("change", [pruned, old_spectral_norm, old_weight_norm])
-@pytest.mark.parametrize("make", [copy_network, settled_copy])
+@each("change", [pruned, old_spectral_norm, old_weight_norm])
+@each("make", [copy_network, settled_copy])
 def test_copies_have_the_weights_that_were_loaded_last(change, make):
     ours, theirs = change(network(0)).eval(), change(network(1)).eval()
     answer(ours), answer(theirs)
@@ -209,7 +210,7 @@ def test_settled_layers_are_plain(change):
     layer = settled_copy(net, "tool")[3]
     assert type(layer) is snn.GroupConv2d
     assert sorted(layer.state_dict()) == ["bias", "weight"]
-    assert foreign_behaviour(layer) is None
+    assert custom_behaviour(layer) is None
     assert isinstance(layer.weight, nn.Parameter)
     copied = copy_network(net, "tool")[3]
     assert type(copied) is type(net[3])  # a copy to train on keeps what computes its weight
@@ -414,14 +415,14 @@ class Standardised(snn.GroupConv2d):
     ],
 )
 def test_a_subclass_that_answers_otherwise_is_foreign(kind, what):
-    assert foreign_behaviour(kind(4, 4, 3, "p4")) == what
-    assert foreign_behaviour(kind(4, 4, 3, "p4"), known=(kind,)) is None  # a rule of the user's knows it
+    assert custom_behaviour(kind(4, 4, 3, "p4")) == what
+    assert custom_behaviour(kind(4, 4, 3, "p4"), known=(kind,)) is None  # a rule of the user's knows it
 
 
 def test_subclasses_that_change_no_answer_are_not():
-    assert foreign_behaviour(Unchanged()) is None
-    assert foreign_behaviour(Standardised()) is None
-    assert all(foreign_behaviour(layer) is None for layer in network().modules())
+    assert custom_behaviour(Unchanged()) is None
+    assert custom_behaviour(Standardised()) is None
+    assert all(custom_behaviour(layer) is None for layer in network().modules())
 
 
 def test_what_takes_part_in_training_counts_where_it_matters():
@@ -429,8 +430,8 @@ def test_what_takes_part_in_training_counts_where_it_matters():
         def train(self, mode=True):
             return super().train(False)
 
-    assert foreign_behaviour(Frozen(4)) is None
-    assert foreign_behaviour(Frozen(4), training=True) == "a train of its own"
+    assert custom_behaviour(Frozen(4)) is None
+    assert custom_behaviour(Frozen(4), training=True) == "a train of its own"
 
 
 @pytest.mark.parametrize(
@@ -449,17 +450,17 @@ def test_hooks_are_foreign_until_they_are_removed(register, words):
         return None
 
     handle = getattr(layer, register)(look)
-    assert foreign_behaviour(layer).startswith(f"a {words} (")
-    assert "look" in foreign_behaviour(layer)
+    assert custom_behaviour(layer).startswith(f"a {words} (")
+    assert "look" in custom_behaviour(layer)
     handle.remove()
-    assert foreign_behaviour(layer) is None
+    assert custom_behaviour(layer) is None
 
 
 @pytest.mark.parametrize("name", ["forward", "_conv_forward"])
 def test_replaced_methods_are_foreign(name):
     layer = nn.Conv2d(1, 1, 3)
     setattr(layer, name, getattr(layer, name))
-    assert foreign_behaviour(layer) == f"a {name} that was put in its place"
+    assert custom_behaviour(layer) == f"a {name} that was put in its place"
 
 
 def test_refusals_name_layer_class_and_behaviour():
@@ -469,16 +470,16 @@ def test_refusals_name_layer_class_and_behaviour():
         ValueError,
         match=r"^tool: layer '3' \(GroupConv2d\) has a forward hook \(Recorder.look\), which would be lost; remove it",
     ):
-        refuse_foreign("tool", net.named_modules(), "remove it", known=(nn.Sequential,))
-    assert foreign_layers(net) == "layer '3' (GroupConv2d) has a forward hook (Recorder.look)"
-    assert foreign_layers(network()) == ""
+        raise_if_customised("tool", net.named_modules(), "remove it", known=(nn.Sequential,))
+    assert customised_layers(net) == "layer '3' (GroupConv2d) has a forward hook (Recorder.look)"
+    assert customised_layers(network()) == ""
 
 
 def test_hooks_on_all_modules_are_refused():
-    refuse_hooks_of_all("tool")
+    raise_if_global_hooks("tool")
     handle = torch.nn.modules.module.register_module_forward_hook(lambda module, arguments, output: None)
     try:
         with pytest.raises(ValueError, match=r"^tool: a hook on all modules is registered"):
-            refuse_hooks_of_all("tool")
+            raise_if_global_hooks("tool")
     finally:
         handle.remove()

@@ -73,6 +73,10 @@ def cases() -> dict[str, Callable[[], object]]:
         "gc_p4cnn, compiled for inference, 64 images": _forward(frozen, digits),
         "gc_p4cnn, compiled for inference, 1 image": _forward(frozen, one),
         "p4cnn, 64 images, training step": _step(network("p4cnn"), digits.clone()),
+        "p4cnn, 64 images, inference": _forward(network("p4cnn").eval(), digits),
+        "g_p4cnn, 64 images, training step": _step(network("g_p4cnn"), digits.clone()),
+        "g_p4cnn, 64 images, inference": _forward(network("g_p4cnn").eval(), digits),
+        "p4m_resnet44, 8 images, training step": _step(network("p4m_resnet44"), colours.clone()),
         "gc_p4m_resnet44, 8 images, training step": _step(network("gc_p4m_resnet44"), colours),
     }
 

@@ -74,7 +74,7 @@ def accept_old_order(*old: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def _fits(values: Sequence[object], names: Sequence[str]) -> bool:
-    """Return whether every value can be the argument in whose place it stands."""
+    """Return whether every value has a type that fits the argument at its position."""
     if len(values) > len(names):
         return False
     return all(_KINDS[name](value) for name, value in zip(names, values, strict=False) if name in _KINDS)

@@ -20,7 +20,7 @@ COARSE_ROUNDING = ROUNDING[torch.bfloat16]  # where half precision is mixed in, 
 TF32_ROUNDING = 0.01  # what convolutions on a GPU round single precision to, where torch lets them
 
 
-def answer_of(model: Callable[[Tensor], Any], x: Tensor) -> Any:
+def output_of(model: Callable[[Tensor], Any], x: Tensor) -> Any:
     """Return the output of a model on a copy of x, without gradients.
 
     Its random numbers are the same every time, and those of the process go on as if nothing had run.
@@ -54,7 +54,7 @@ def precisions(network: nn.Module) -> set[torch.dtype]:
 def widened(network: nn.Module) -> nn.Module:
     """Return a network with weights in half precision as a copy in float32; others as they are.
 
-    Half precision rounds so much that a fault hides in it; its copy computes the same to seven digits.
+    Half precision rounds so much that faults cannot be seen; the copy computes the same function to seven digits.
     """
     if precisions(network) <= WIDE:
         return network
@@ -96,10 +96,10 @@ def first_to_differ(paths: Iterable[str], made: Callable[[str], nn.Module], x: T
         x: what the network takes.
         allowed: the largest difference that counts as none.
     """
-    expected = answer_of(made(""), x)
+    expected = output_of(made(""), x)
     for path in paths:
         try:
-            difference = largest_difference(answer_of(made(path), x), expected)
+            difference = largest_difference(output_of(made(path), x), expected)
         except Exception:  # noqa: BLE001 (the user's code may raise anything)
             return path
         if not difference <= allowed:
@@ -140,9 +140,9 @@ class _Dtypes(TorchDispatchMode):
 
 
 def coarse(network: nn.Module, x: Tensor) -> bool:
-    """Return whether a network computes in half precision on x, whatever the dtype of its weights, as in autocast."""
+    """Return whether a network computes in half precision on x, for any dtype of its weights, as under autocast."""
     with _Dtypes() as dtypes:
-        answer_of(network, x)
+        output_of(network, x)
     return not dtypes.seen.isdisjoint({torch.float16, torch.bfloat16})
 
 
@@ -150,8 +150,8 @@ def coarse(network: nn.Module, x: Tensor) -> bool:
 def explained(network: nn.Module, x: Tensor) -> float:
     """Return the largest difference from a network's output on x that rounding explains.
 
-    In half precision a deep network may be further than `ROUNDING` from its output without rounding: another one may
-    then be as far, or twice as far, on the other side.
+    In half precision, rounding may change the output of a deep network by more than `ROUNDING`. A second network may be
+    off by as much in the other direction, so three times the measured change is allowed.
 
     Raises:
         ValueError: how much the dtype of x rounds is not known.

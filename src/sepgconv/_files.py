@@ -31,7 +31,7 @@ def write_atomically(path: Path, content: Content) -> None:
     """Write a file so that a kill or a full disk at any moment leaves the old one or the new one, never a part.
 
     The content is written beside, under a name that cannot be guessed, flushed to the disk, then renamed; the mode is
-    what the umask leaves. What killed processes left beside this file is removed.
+    what the umask leaves. Temporary files that killed processes left beside it are removed.
 
     Args:
         path: where to; the folder is made when it is missing.
@@ -67,7 +67,7 @@ def write_together(contents: Mapping[Path, Content]) -> None:
 
 
 class _Part:
-    """What will be a file, open and locked, so that no other process takes it for a dead one's."""
+    """A file under its temporary name, open and locked, so that no other process removes it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -105,7 +105,7 @@ class _Part:
 @contextlib.contextmanager
 def _part(path: Path) -> Generator[_Part, None, None]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    _refuse_what_is_no_file(path)
+    _check_replaceable(path)
     _remove_leftovers(path)
     part = _Part(path)
     try:
@@ -146,7 +146,7 @@ def _prefix(path: Path) -> str:
     return f".{path.name[:50]}."  # a name may have 255 bytes, a letter four
 
 
-def _refuse_what_is_no_file(path: Path) -> None:
+def _check_replaceable(path: Path) -> None:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "it is a folder, a file must have another name", str(path))
     if path.exists() and not path.is_file():  # as /dev/null, which would become a file
@@ -154,7 +154,7 @@ def _refuse_what_is_no_file(path: Path) -> None:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove the parts of a file whose writers are dead: the operating system has given up their locks."""
+    """Remove temporary files whose writers are dead: the operating system has released their locks."""
     pattern = re.compile(re.escape(_prefix(path)) + r"[0-9a-f]{16}\.part")
     for name in os.listdir(path.parent):
         if not pattern.fullmatch(name):

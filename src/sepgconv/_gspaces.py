@@ -1,7 +1,8 @@
 """Spaces of e2cnn and escnn: which of their group elements is which of ours.
 
-An element is known by what it does to the plane: the element of ours with the same matrix is the same element. That is
-the only way in which this package matches elements. Neither library is imported; their objects are asked.
+An element is known by what it does to the plane: the element of ours with the same matrix is the same element. This is
+the only way in which this package matches elements. Neither library is imported; only attributes of their objects are
+read.
 """
 
 import itertools
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sepgconv.symmetry import FiniteGroup, list_groups
+from sepgconv.symmetry import group as get_group
+from sepgconv.symmetry.planar import MOST_TURNS
 
 _Matrix = tuple[float, ...]  # row by row
 
@@ -66,6 +69,8 @@ def match_elements(space: Any, group: FiniteGroup) -> ElementMatching | None:
 def match_group(space: Any) -> ElementMatching:
     """Find the group that has the elements of a space, no more and no fewer, and match the elements of both.
 
+    Registered groups come first, so that C4 is found as p4; then C_n and D_n for any n.
+
     Args:
         space: the `GSpace` of e2cnn or escnn.
 
@@ -75,17 +80,26 @@ def match_group(space: Any) -> ElementMatching:
     order: int = space.fibergroup.order()
     if order < 1:
         raise ValueError(f"is of the continuous group {space.fibergroup.name}, under which no pixel grid is invariant")
-    for group in list_groups():
-        matching = match_elements(space, group) if group.order == order else None
+    candidates = _groups_of_order(order)
+    for group in candidates:
+        matching = match_elements(space, group)
         if matching is not None:
             return matching
-    matrices = (_pixel_matrix(space, element) for element in _elements(space))
-    if any(abs(entry - round(entry)) > _CLOSE for matrix in matrices for entry in matrix):
-        raise ValueError(
-            f"is of the space {space.name}, which has a rotation by less than 90 degrees or a slanted mirror axis"
-        )
-    names = ", ".join(group.name for group in list_groups())
-    raise ValueError(f"is of the space {space.name}, whose elements are not those of {names}")
+    names = ", ".join(group.name for group in candidates)
+    raise ValueError(
+        f"is of the space {space.name}, whose elements are not those of {names}"
+        if names
+        else f"is of the space {space.name} with {order} elements, and no group here has so many"
+    )
+
+
+def _groups_of_order(order: int) -> list[FiniteGroup]:
+    """Return the registered groups of an order, and the rotations and the rotations with mirrors of that order."""
+    found = {group: None for group in list_groups() if group.order == order}
+    for name, turns in ((f"C{order}", order), (f"D{order // 2}", order / 2)):
+        if turns in range(1, MOST_TURNS + 1):
+            found.setdefault(get_group(name))
+    return list(found)
 
 
 def _elements(space: Any) -> Iterable[Any]:

@@ -1,4 +1,4 @@
-"""Watching the calls of modules while a network runs: the one place that puts hooks on and takes them off again."""
+"""Watch the calls of modules while a network runs: the one place that registers hooks and removes them again."""
 
 from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, contextmanager
@@ -17,7 +17,7 @@ def watch_calls(
     before: Callable[[K, tuple[Any, ...], dict[str, Any]], None] | None = None,
     after: Callable[[K, tuple[Any, ...], dict[str, Any], Any], None] | None = None,
 ) -> Generator[None, None, None]:
-    """Within the block, every call of some modules is reported; after it, also after an error, they are as they were.
+    """Within the block, report every call of some modules; the hooks are removed afterwards, also after an error.
 
     Args:
         modules: each with what it is to be called in the reports, such as its name.

@@ -129,7 +129,7 @@ def copy_network(model: nn.Module, caller: str, *, instead: Mapping[int, Any] | 
         if _is_unsettled(part, _renew(part)):
             raise ValueError(
                 f"{caller}: layer {path!r} ({plain_class(part).__name__}) computes its weight from one that is "
-                f"computed after it, so that the next call still answers with the old one; run the network once first"
+                f"computed after it, so that the next call still uses the old one; run the network once first"
             )
     rebind_functions(twin, memo, HOOKS)
     return twin
@@ -293,6 +293,6 @@ def _settle_parametrizations(module: nn.Module) -> None:
 
 
 def plain_class(module: nn.Module) -> type[nn.Module]:
-    """Return the class of a module; where torch put one of its own over it for parametrisations, that below."""
+    """Return the class of a module; of a parametrised one, the class from which torch derived its own."""
     made_by_torch = "torch.nn.utils.parametrize"
     return next(kind for kind in type(module).__mro__ if kind.__module__ != made_by_torch)

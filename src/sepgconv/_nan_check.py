@@ -1,4 +1,4 @@
-"""The one check that the weights of a network are numbers, before anything is said of it or made of it."""
+"""The check that the weights of a network are finite, made before the network is measured or converted."""
 
 from torch import nn
 
@@ -6,7 +6,7 @@ from torch import nn
 def raise_if_not_finite(model: nn.Module, caller: str) -> None:
     """Raise if a network holds NaN, or infinity in a parameter.
 
-    Infinity is lawful in a buffer, as in a mask of attention; in a weight it is not.
+    Infinity is allowed in a buffer, such as an attention mask, but not in a weight.
 
     Args:
         model: the network.
@@ -22,5 +22,5 @@ def raise_if_not_finite(model: nn.Module, caller: str) -> None:
         if wrong.any():
             raise ValueError(
                 f"{caller}: {name} holds values that are not finite (NaN or infinity), so the network "
-                f"gives no answers; take the weights of an earlier epoch or train it again"
+                f"gives no outputs; take the weights of an earlier epoch or train it again"
             )

@@ -8,8 +8,8 @@ def percent(share: float | None, decimals: int | None = None) -> str:
 
     Args:
         share: usually from 0 to 1.
-        decimals: how many, for columns of a table; what is not quite nothing but would read so is then "< 0.1 %". By
-            default, for sentences, one near 0 and 1, where it matters, and none between.
+        decimals: how many, for columns of a table; a positive share that would round to 0 is then "< 0.1 %". By
+            default, for sentences, one decimal near 0 and 1 and none in between.
     """
     if share is None:
         return "-"

@@ -30,7 +30,7 @@ def rebind_functions(model: nn.Module, copies: Mapping[Any, Any], hooks: Iterabl
 
 
 class _Rebinder:
-    """What functions become; each is looked into once."""
+    """Maps functions to their versions in the copy; each function is examined once."""
 
     def __init__(self, copies: Mapping[Any, Any]) -> None:
         self.copies = copies
@@ -77,7 +77,7 @@ class _Rebinder:
         return found
 
     def _cell(self, cell: CellType) -> CellType:
-        """Return a cell with the copy of what is in one; the same one where that stays, so that a counter counts on."""
+        """Return a cell with the copy of its content; the same cell if the content stays, so that a counter goes on."""
         try:
             content: Any = cell.cell_contents
         except ValueError:  # not filled yet

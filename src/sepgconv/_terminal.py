@@ -1,8 +1,8 @@
-"""What is printed: one place that writes text from outside so that a screen shows it and does not obey it.
+"""Printing: the one place that writes text from outside, whose control characters a terminal must not execute.
 
-Standard error is for people who may not be there: it can be closed, a full disk or a reader that has gone, and that
-stops nothing. Standard output is the answer: a reader that has gone is let go, any other failure is an OSError. Imports
-`_text` alone.
+Standard error is for people, who may not be there: nothing stops if it is closed, its disk is full or its reader has
+gone. Standard output carries the result: there only a reader that has gone is no error; any other failure is an
+OSError. Imports `_text` alone.
 """
 
 import contextlib
@@ -53,10 +53,10 @@ def standard_error() -> Any:
 
 @contextlib.contextmanager
 def guarded() -> Generator[None, None, None]:
-    """Make the streams of this process those of a program that runs anywhere, until the end of the context.
+    """Within the block, make the standard streams of this process safe to write to on every system.
 
-    Closed ones lead nowhere. Characters that an encoding lacks are written out. Standard error never fails. A reader of
-    standard output that has gone, as after `| head`, is not written to any more. Warnings are one line each.
+    Output to closed ones is dropped. Characters that an encoding lacks are written out. Standard error never fails. A
+    reader of standard output that has gone, as after `| head`, is not written to any more. Warnings are one line each.
 
     Raises:
         OSError: what is left in standard output cannot be written.

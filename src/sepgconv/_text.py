@@ -1,4 +1,4 @@
-"""Text from outside, made fit to be shown: names are text and never a language. Imports nothing of the package."""
+"""Text from outside, escaped before it is shown, so that it is never read as markup. Imports nothing of the package."""
 
 import re
 import unicodedata
@@ -12,7 +12,7 @@ _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def visible(text: object, *, keep: str = "") -> str:
-    r"""Return a text as it can be shown in one line anywhere: what a screen would obey or hide is written out.
+    r"""Return a text that can be shown in one line anywhere: control and invisible characters are written out.
 
     Line breaks become ``\n``, ESC ``\x1b``, a mark that turns the direction of writing ``\u202e``, a byte that was no
     UTF-8 ``\udcff``. All letters, digits, signs and spaces stay as they are.
@@ -28,7 +28,7 @@ def visible(text: object, *, keep: str = "") -> str:
 
 
 def shortened(text: str, length: int) -> str:
-    """Return a text of at most `length` characters; the middle of a longer one becomes a dot, dot, dot."""
+    """Return a text of at most `length` characters; the middle of a longer one becomes "…"."""
     if len(text) <= length:
         return text
     head = (length - 1) // 2
@@ -50,7 +50,7 @@ _MARKDOWN = re.compile(
 
 
 class Markdown(str):
-    """Text that is Markdown already, whose marks are meant."""
+    """Text that is Markdown already and is not escaped."""
 
     __slots__ = ()
 

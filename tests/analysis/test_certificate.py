@@ -50,6 +50,11 @@ LAYERS = {
     "strided": lambda g: snn.GroupConv2d(4, 4, 4, g, stride=2, padding=1),
     "batch norm": lambda g: snn.GroupBatchNorm2d(4),
     "layer norm": lambda g: snn.GroupLayerNorm(4),
+    "instance norm": lambda g: snn.GroupInstanceNorm2d(4),
+    "group norm": lambda g: snn.GroupGroupNorm(2, 4),
+    "layer scale": lambda g: snn.LayerScale(4, 0.5),
+    "drop path": lambda g: snn.DropPath(0.5),
+    "antialiased pool": lambda g: snn.AntialiasedMaxPool2d(2),
     "dropout": lambda g: snn.GroupDropout(0.5),
     "max pool": lambda g: snn.MaxPool2d(2),
     "average pool": lambda g: snn.AvgPool2d(2),
@@ -68,6 +73,25 @@ def test_every_layer_is_exact_under_every_group(name, group):
     assert certificate.varies
     assert all(row.error < 1e-12 and row.exact for row in certificate.layers)
     assert model.training
+
+
+def test_poses_of_the_groups_of_the_layers_are_known():
+    """A network that goes on with a subgroup: every layer is exact under it, whatever group its maps are on."""
+    layers = [
+        snn.LiftingConv2d(3, 2, 5, "D8"), nn.ReLU(), snn.RestrictGroup("D8", "C8"), snn.GroupGroupNorm(2, 4),
+        snn.SeparableGroupConv2d(4, 3, 3, "C8"), snn.RestrictGroup("C8", "C4"), snn.GroupConv2d(6, 2, 3, "C4"),
+    ]  # fmt: skip
+    certificate = faults(nn.Sequential(*layers), (3, 11, 11), "C4")
+    assert certificate.exact
+    assert all(row.exact for row in certificate.layers)
+    carried = [row.carries.removeprefix("a feature map on ") for row in certificate.layers]
+    assert carried == ["D8", "D8", "C8", "C8", "C8", "C4", "C4"]
+    certificate = faults(nn.Sequential(*layers[:5]), (3, 11, 11), "C4")  # with maps of the larger group as output
+    assert certificate.exact
+    assert certificate.layers[-1].output_shape == (3, 8, 5, 5)
+    mirrored = faults(nn.Sequential(*layers, snn.GroupMaxPool()), (3, 11, 11), "D4")
+    assert mirrored.first_fault is not None
+    assert not mirrored.exact
 
 
 @each("pool", [snn.GroupMaxPool, snn.GroupMeanPool])

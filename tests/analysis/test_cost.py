@@ -6,6 +6,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import sepgconv
+from sepgconv import nn as snn
 from sepgconv.analysis import CostReport, cost, macs
 from sepgconv.nn import (
     DepthwiseGroupConv2d,
@@ -281,3 +282,15 @@ def test_shapes_that_are_no_pictures_are_refused(shape):
 def test_wrong_channels_are_named():
     with pytest.raises(ValueError, match=r"z2cnn.*in_channels=3"):
         cost(sepgconv.create_model("z2cnn", width=2), (3, 28, 28))
+
+
+def test_norms_and_scales_have_parameters_and_no_multiplications():
+    norms = [
+        snn.GroupLayerNorm(3),
+        snn.GroupGroupNorm(3, 3),
+        snn.GroupInstanceNorm2d(3, affine=True),
+        snn.LayerScale(3),
+    ]
+    report = cost(nn.Sequential(snn.LiftingConv2d(1, 3, 5, "C8"), *norms, snn.AntialiasedMaxPool2d(2)), (1, 9, 9))
+    assert report.uncounted == ()
+    assert [(row.parameters, row.nominal_macs) for row in report.layers[1:]] == [(6, 0), (6, 0), (6, 0), (3, 0)]

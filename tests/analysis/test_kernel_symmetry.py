@@ -6,9 +6,10 @@ import math
 import pytest
 import torch
 
+import sepgconv
 from sepgconv.analysis import chance_invariance, kernel_invariance, map_agreement
 from sepgconv.functional import act, group_conv2d, lift_conv2d
-from sepgconv.symmetry import pixel_permutation, pose_division
+from sepgconv.symmetry import SteerableBasis, pixel_permutation, pose_division
 from tests.covering import each
 
 
@@ -106,6 +107,33 @@ def test_agreement_of_a_lifting_convolution(group, float64):
     torch.testing.assert_close(maps, maps[:, :, :1].expand_as(maps))
 
 
+@each(
+    ("name", "size", "family"), [("C8", 5, "optimal"), ("D6", 4, "optimal"), ("C16", 3, "rings"), ("p4m", 3, "optimal")]
+)
+def test_kernels_of_a_steerable_basis(float64, name, size, family):
+    """Against the matrix of the basis, on random weights and on those of the filters that no rotation changes."""
+    basis = SteerableBasis(sepgconv.group(name), (size, size), family)
+    group, (weights,), matrix = basis.group, basis.weight_shape, torch.from_numpy(basis.matrix)
+    frequencies = [m for m in basis.filters.frequencies for _ in range(1 if m == 0 else 2)]
+    round_kernels = torch.tensor([float(m == 0) for m in frequencies])
+    weight, divide = torch.randn(2, 3, group.order, weights), pose_division(group)
+    invariance, agreement = kernel_invariance(weight, basis), map_agreement(weight, basis)
+    for n, g in itertools.product(range(2), range(group.order)):
+        for c in range(3):
+            kernels = [(matrix[h] @ weight[n, c].T).flatten().tolist() for h in (0, g)]
+            assert float(invariance[n, c, g]) == pytest.approx(cosine(*kernels), abs=1e-12)
+        filters = [(matrix[h] @ weight[n][:, divide[h]].mT).flatten().tolist() for h in (0, g)]
+        assert float(agreement[n, g]) == pytest.approx(cosine(*filters), abs=1e-12)
+    torch.testing.assert_close(kernel_invariance(weight * round_kernels, basis), torch.ones(2, 3, group.order))
+    lifting = (weight * round_kernels)[:, :, 0]
+    torch.testing.assert_close(map_agreement(lifting, basis), torch.ones(2, group.order))
+    assert kernel_invariance(weight, basis)[..., 1:].max() < 0.999  # negative control
+    chance, many = chance_invariance(basis), torch.randn(4000, weights)
+    moved = torch.einsum("hti,ni->hnt", matrix, many)
+    found = (moved * moved[0]).sum((1, 2)) / (moved.square().sum((1, 2)) * moved[0].square().sum()).sqrt()
+    torch.testing.assert_close(chance, found, atol=0.03, rtol=0)
+
+
 def test_a_filter_of_zeros_has_no_value():
     weight = torch.zeros(1, 1, 4, 3, 3)
     assert kernel_invariance(weight, "p4").isnan().all()
@@ -119,5 +147,7 @@ def test_a_wrong_rank_is_refused(function):
 
 
 def test_a_wrong_number_of_poses_is_refused():
+    with pytest.raises(ValueError, match="chance_invariance: expected the size of the kernels beside a group"):
+        chance_invariance("p4")
     with pytest.raises(ValueError, match=r"\(out, in, 4, k, k\) or \(out, in, k, k\) for p4, got \(1, 1, 8, 3, 3\)"):
         map_agreement(torch.randn(1, 1, 8, 3, 3), "p4")

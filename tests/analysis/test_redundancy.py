@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import sepgconv
-from sepgconv.analysis import RedundancyReport, cost, pose_components, redundancy
+from sepgconv.analysis import RedundancyReport, cost, pose_components, redundancy, render_redundancy
 from sepgconv.functional import act, compose_kernel
 from sepgconv.nn import (
     DepthwiseGroupConv2d,
@@ -94,6 +94,37 @@ def test_planted_structures_are_found():
     assert report.within(0.01) == (first.option("gc", 1),)
     assert "keeps 100 % of its energy; separating it saves" in first.summary
     assert "most in 1" in report.summary
+
+
+def test_planted_structures_of_steerable_kernels_are_found():
+    """As above, under rotations that do not keep the pixel grid: what counts are the weights, not the pixels."""
+    model = every_kind("C8")
+    (weights,) = model[2].spec.basis.weight_shape
+    with torch.no_grad():
+        model[2].weight[:2] = compose_kernel(torch.randn(2, 4, 8), torch.randn(2, weights, 1), "gc").squeeze(-1)
+        model[2].weight[2] = 0
+        model[2].weight[2, ..., 0] = 1  # round kernels, the same at every pose: the group leaves the filter as it is
+    report = redundancy(model, inputs=torch.rand(2, 1, 24, 24))
+    ordinary, _, full, shared, per_channel, *_ = report.layers
+    assert [layer.group for layer in report.layers] == ["p4m"] + 7 * ["C8"]
+    assert ordinary.elements[1] == "turn by 90°"
+    assert full.elements[1] == "turn by 45°"
+    assert full.energy("gc").lost_per_filter[:3, 0].max() < 1e-10
+    assert full.energy("gc").lost_per_filter[3:, 0].min() > 0.3
+    assert full.energy("gc").lost.shape == (weights,)
+    assert 2 in full.identical_maps
+    assert 2 in full.measured_identical_maps
+    assert full.invariance[3:, :, 1:].max() < 0.999
+    torch.testing.assert_close(full.invariance[2], torch.ones(4, 8, dtype=torch.float64))
+    assert {option.rank for option in full.options if option.sharing == "gc"} <= set(range(1, weights + 1))
+    assert shared.energy("gc").lost_at(1) < 1e-10
+    assert per_channel.energy("g").lost_at(1) < 1e-10 < 0.05 < per_channel.energy("gc").lost_at(1)
+    json.dumps(report.to_dict(), allow_nan=False)
+    assert "turn by 45°" in render_redundancy(report)
+    with pytest.raises(
+        ValueError, match="redundancy: C8 takes pixels between pixels, so it cannot move the kernels of"
+    ):
+        redundancy(model, group="C8")
 
 
 def test_a_symmetric_kernel_of_an_ordinary_convolution():

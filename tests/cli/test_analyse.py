@@ -87,6 +87,17 @@ def test_a_network_without_group_layers_is_told_so_and_has_its_page(monkeypatch,
     assert "has no group convolution" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
+def test_a_saved_network_of_rotations_between_pixels_has_its_page(monkeypatch, capsys, tmp_path):
+    sepgconv.save(sepgconv.create_model("p4cnn", width=2, group="C8"), tmp_path / "model")
+    page, values = tmp_path / "page.html", tmp_path / "page.json"
+    status, out, err = run(monkeypatch, capsys, tmp_path / "model", "--out", page, "--json", values)
+    assert status == 0, err
+    assert "p4cnn has 6 group convolutions" in out
+    assert "turn by 45°" in page.read_text(encoding="utf-8")
+    layers = json.loads(values.read_text())["layers"]
+    assert [len(layer["energies"]["gc"]["lost"]) for layer in layers[1:]] == [6, 6, 6, 6, 6, 10]  # filters, not pixels
+
+
 def damaged(trained, folder, value):
     """A copy of the run whose weights of features.3.0 hold a value."""
     shutil.copytree(trained, folder)

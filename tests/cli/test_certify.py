@@ -82,6 +82,23 @@ def test_the_group_is_the_networks_own_or_p4_or_as_asked_for(certify):
     assert (status, "LiftingConv2d is a layer on p4" in out) == (1, True)
 
 
+def test_rotations_that_take_pixels_between_pixels(certify):
+    status, out, _ = certify("gc_p4cnn", "--width", 2, "-o", "group=C8", "--samples", 2)
+    assert status == 1
+    assert "Exact for C4: worst relative error of the network's output" in out
+    assert "features.2 (MaxPool2d) loses most" in out
+    rows = [line.split() for line in out.splitlines()]
+    assert [row[-1] for row in rows if row[1:3] == ["turn", "by"]] == ["no", "yes"] * 3 + ["no"]
+    assert all(len(line) <= 120 for line in out.splitlines() if "features" in line.split(" ")[:3])
+    status, out, _ = certify("gc_p4cnn", "--width", 2, "-o", "group=C8", "--group", "C4", "--samples", 2)
+    assert status == 0
+    assert "over all elements of C4" in out
+    status, out, _ = certify("gc_p4cnn", "--width", 2, "--group", "C8", "--samples", 2, "--json", "-")
+    values = json.loads(out)
+    assert (status, values["exact_for"], values["loses_most"]) == (1, "C4", "features.0.0")
+    assert "LiftingConv2d is a layer on p4, which does not have all elements of C8" in values["reason"]
+
+
 def test_json_in_a_file_and_on_standard_output(certify, tmp_path):
     status, out, _ = certify("p4cnn", "--width", 3, "--json", tmp_path / "new" / "certificate.json")
     assert (status, "Exact: " in out) == (0, True)

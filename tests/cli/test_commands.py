@@ -248,7 +248,7 @@ def test_demo_prints_the_table_and_draws_the_picture(monkeypatch, capsys, tmp_pa
     rows = {line.split()[0]: line for line in out.splitlines() if "%" in line and "width" in line}
     assert " 0.00 %" in rows["gc_p4cnn"]
     assert " 0.00 %" not in rows["z2cnn"]
-    with Image.open(tmp_path / "turned_digit.png") as picture:
+    with Image.open(tmp_path / "rotated_digit.png") as picture:
         assert picture.width > 1000
     (tmp_path / "z2cnn" / "config.json").unlink()
     status, _, err = run(monkeypatch, capsys, "demo", "--out", tmp_path, "--epochs", 1)

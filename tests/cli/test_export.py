@@ -30,9 +30,7 @@ def finished(as_installed, tmp_path_factory) -> Path:
 @pytest.fixture
 def run(as_installed, monkeypatch, capsys):
     """Call the command line; return its exit status, standard output and standard error."""
-    from sepgconv.cli import main, timing
-
-    monkeypatch.setattr(timing, "SECONDS", 0.01)
+    from sepgconv.cli import main
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["sepgconv", *map(str, words)])
@@ -157,6 +155,18 @@ def test_a_mistake_is_one_sentence(run, finished, tmp_path, words, sentence):
     assert err.startswith("Error: ")
     assert sentence in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_of_an_older_version_is_read_with_a_sentence(as_installed, run, tmp_path):
+    old = Path(__file__).parents[1] / "tasks" / "run_of_version_0.1.0"
+    with pytest.warns(UserWarning, match="was written by an older version, which kept no digests"):
+        status, _, err = run("export", old, "--to", "conv", "--out", tmp_path / "net.pt2")
+    assert status == 0, err
+    with pytest.warns(UserWarning, match="older version"):
+        network = as_installed.tasks.load_run(old).model
+    x = torch.rand(2, 1, 28, 28)
+    program = torch.export.load(tmp_path / "net.pt2").module()
+    torch.testing.assert_close(program(x), network(x), rtol=1e-4, atol=1e-5)
 
 
 def test_what_is_no_run_is_refused(run, tmp_path):

@@ -9,34 +9,17 @@ import torch
 
 import sepgconv
 from sepgconv.conv import FULL, conv_spec
-from sepgconv.symmetry import FiniteGroup, Irrep, KernelBasis, PixelBasis, element_names, pixel_permutation
+from sepgconv.symmetry import FiniteGroup, KernelBasis, PixelBasis, element_names, pixel_permutation
 from sepgconv.symmetry.basis import constant, pixel_action
 
 SQUARES = [(1, 1), (2, 2), (3, 3), (4, 4)]
 RECTANGLES = [(1, 3), (2, 3), (4, 3), (5, 2)]
 
 
-def turn(angle):
-    """The matrix by which a rotation moves a pixel (y, x)."""
-    return ((math.cos(angle), -math.sin(angle)), (math.sin(angle), math.cos(angle)))
-
-
 def cyclic(order, matrices):
-    """The group of `order` rotations: its real irreps are the powers of the smallest rotation."""
-    table = tuple(tuple((a + b) % order for b in range(order)) for a in range(order))
-    irreps = [Irrep("A", ((((1,),)),) * order, 1)]
-    if order % 2 == 0:
-        irreps.append(Irrep("B", tuple((((-1) ** a,),) for a in range(order)), 1))
-    for power in range(1, (order + 1) // 2):
-        irreps.append(Irrep(f"E{power}", tuple(turn(2 * math.pi * power * a / order) for a in range(order)), 1))
-    return FiniteGroup(f"C{order}", table, matrices, tuple(irreps))
-
-
-def plane_turns(order):
-    """C3 or C8, with integers where a rotation keeps the pixel grid."""
-    exact = {0: ((1, 0), (0, 1)), 1: ((0, -1), (1, 0)), 2: ((-1, 0), (0, -1)), 3: ((0, 1), (-1, 0))}
-    matrices = [exact.get(4 * a / order, turn(2 * math.pi * a / order)) for a in range(order)]
-    return cyclic(order, tuple(matrices))
+    """The group of `order` rotations, moved by other matrices."""
+    plane = sepgconv.group(f"C{order}")
+    return FiniteGroup(f"C{order}", plane.table, matrices, plane.irreps)
 
 
 def about_the_first_axis():
@@ -88,38 +71,28 @@ def test_the_loops_see_poses_that_move_the_wrong_way():
     assert not torch.equal(wrong, over_poses_by_loops(group, size, weight))
 
 
-@pytest.mark.parametrize("order", [3, 8])
-def test_a_group_may_leave_the_pixel_grid(order):
-    group = plane_turns(order)
-    assert group.order == order
-    assert group.dimension == 2
-    assert group.grid_elements == {3: (0,), 8: (0, 2, 4, 6)}[order]
-    assert not group.keeps_grid
-    assert group.exchanges_axes
-    names = element_names(group)
-    assert names[0] == "identity"
-    assert names[1:] == tuple(f"turn by {360 * a / order:.4g}°" for a in range(1, order))
-
-
-@pytest.mark.parametrize("order", [3, 8])
-def test_no_kernel_of_pixels_follows_such_a_group(order):
-    group = plane_turns(order)
+@pytest.mark.parametrize("name", ["C3", "D8"])
+def test_no_kernel_of_pixels_follows_a_group_that_leaves_the_grid(name):
+    group = sepgconv.group(name)
     for build in (
         lambda: PixelBasis(group, (3, 3)),
-        lambda: conv_spec(FULL, 2, 2, 3, group, caller="a layer"),
-        lambda: sepgconv.nn.GroupConv2d(2, 2, 3, group),
+        lambda: conv_spec(FULL, 2, 2, 3, group, kernel="pixel", caller="a layer"),
+        lambda: sepgconv.nn.GroupConv2d(2, 2, 3, group, kernel="pixel"),
     ):
-        with pytest.raises(ValueError, match=f"C{order} has elements that do not take pixels to pixels"):
+        with pytest.raises(ValueError, match=f'{name} has elements that do not take pixels .*kernel="steerable"'):
             build()
     with pytest.raises(ValueError, match="need a basis that can be rotated"):
         pixel_permutation(group, 3, 3)
 
 
-@pytest.mark.parametrize("order", [3, 8])
-def test_matrices_that_do_not_represent_the_table_are_refused(order):
+def test_matrices_that_do_not_represent_the_table_are_refused():
     """Negative control: a rotation that is a little too far."""
+    matrices = list(sepgconv.group("C8").matrices)
+    assert cyclic(8, tuple(matrices)) == sepgconv.group("C8")
+    c, s = math.cos(math.pi / 4 + 1e-4), math.sin(math.pi / 4 + 1e-4)
+    matrices[1] = ((c, -s), (s, c))
     with pytest.raises(ValueError, match="the matrices do not multiply as the Cayley table says"):
-        cyclic(order, tuple(turn(2 * math.pi * a / order + 1e-4 * (a == 1)) for a in range(order)))
+        cyclic(8, tuple(matrices))
 
 
 def test_a_group_of_space():

@@ -14,6 +14,7 @@ import sepgconv
 from sepgconv.conv import DEPTHWISE, FULL, LIFTING, SEPARABLE, conv_spec
 from sepgconv.conv.kinds import over_poses, pose_rows
 from sepgconv.ops import dispatch, reference
+from tests.covering import each
 
 IN, OUT = 4, 6
 KINDS = {"lifting": LIFTING, "full": FULL, "depthwise": DEPTHWISE, "gc": SEPARABLE["gc"], "g": SEPARABLE["g"]}
@@ -129,7 +130,7 @@ def image_of(spec, height=7, width=6):
     return torch.randn(2, IN, *poses, height, width, dtype=torch.float64)
 
 
-@pytest.mark.parametrize(("kind", "groups", "rank"), VARIANTS)
+@each(("kind", "groups", "rank"), VARIANTS)
 def test_shapes_are_those_of_the_layer(group, kind, groups, rank):
     spec, layer = build(kind, group.name, groups, rank)
     assert spec == layer.spec
@@ -157,7 +158,7 @@ def macs_by_loops(spec):
     return total
 
 
-@pytest.mark.parametrize(("kind", "groups", "rank"), VARIANTS)
+@each(("kind", "groups", "rank"), VARIANTS)
 def test_macs_are_those_of_the_definition(group, kind, groups, rank):
     spec, _ = build(kind, group.name, groups, rank, stride=1 if group.exchanges_axes else (2, 1))
     assert spec.kind.macs_per_output(spec) == macs_by_loops(spec)
@@ -165,7 +166,7 @@ def test_macs_are_those_of_the_definition(group, kind, groups, rank):
     assert spec.nominal_macs((8, 7)) == macs_by_loops(spec) * spec.out_channels * group.order * math.prod(out)
 
 
-@pytest.mark.parametrize(("kind", "groups", "rank"), VARIANTS)
+@each(("kind", "groups", "rank"), VARIANTS)
 def test_every_lowering_run_by_torch_is_the_definition(group, kind, groups, rank):
     spec, layer = build(kind, group.name, groups, rank)
     x = image_of(spec)
@@ -179,18 +180,19 @@ def test_every_lowering_run_by_torch_is_the_definition(group, kind, groups, rank
         torch.testing.assert_close(run_by_torch(spec, x, lowered), expected, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize(("kind", "groups", "rank"), VARIANTS)
+@each(("kind", "groups", "rank"), VARIANTS)
 def test_the_comparison_sees_filters_in_the_wrong_place(kind, groups, rank):
     """Negative control: poses in the opposite order, in one step at a time."""
     spec, layer = build(kind, "p4m", groups, rank)
     x = image_of(spec)
+    expected = loops(spec, x, layer, padding=1)
     for execution in spec.kind.work(spec, (7, 6)):
         lowered = spec.kind.lower(spec, layer.weights(), layer.bias, execution)
         for wrong in (
             lowered._replace(filters=lowered.filters.flip(0)),
             *([lowered._replace(mixing=tuple(m.flip(0) for m in lowered.mixing))] if lowered.mixing else []),
         ):
-            assert not torch.allclose(run_by_torch(spec, x, wrong), loops(spec, x, layer, padding=1), atol=1e-3)
+            assert not torch.allclose(run_by_torch(spec, x, wrong), expected, atol=1e-3)
 
 
 def test_rows_and_values_lie_as_maps_do():
@@ -203,8 +205,10 @@ def test_rows_and_values_lie_as_maps_do():
     assert all(torch.equal(rows[:, h].flatten(0, 1), filters[:, h]) for h in range(4))
 
 
-@pytest.mark.parametrize("groups", ["2", 0, -1, 3, True, 2.0, None, (2,), 8])
-@pytest.mark.parametrize("kind", ["lifting", "full", "gc", "g"])
+@each(
+    ("kind", "groups"),
+    itertools.product(["lifting", "full", "gc", "g"], ["2", 0, -1, 3, True, 2.0, None, (2,), 8]),
+)
 def test_bad_groups_are_one_sentence(kind, groups, unchecked):
     fronts = {"lifting": sepgconv.nn.LiftingConv2d, "full": sepgconv.nn.GroupConv2d}
     front = fronts.get(kind, sepgconv.nn.SeparableGroupConv2d)

@@ -790,12 +790,12 @@ def off(*arguments, **keywords):
 
 GUARDS = {
     "compile_for_inference with input_shape": [
-        (compilation, "foreign_behaviour", off), (compilation, "own_code", off), (compilation, "_compare", off),
+        (compilation, "custom_behaviour", off), (compilation, "overridden_code", off), (compilation, "_compare", off),
     ],
-    "separate": [(separation_module, "refuse_foreign", off), (separation_module, "_compare", off)],
+    "separate": [(separation_module, "raise_if_customised", off), (separation_module, "_compare", off)],
     "to_plain": [
-        (plain_layers, "own_code", off), (operators, "foreign_behaviour", off), (plain_network, "_compare", off),
-        (plain_network, "acting_hooks", lambda *arguments: {}),
+        (plain_layers, "overridden_code", off), (operators, "custom_behaviour", off), (plain_network, "_compare", off),
+        (plain_network, "modifying_hooks", lambda *arguments: {}),
     ],
 }  # fmt: skip
 SEEN = {

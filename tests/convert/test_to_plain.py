@@ -13,17 +13,23 @@ from sepgconv import functional
 from sepgconv.convert import to_plain
 from sepgconv.nn import (
     AdaptiveAvgPool2d,
+    AntialiasedMaxPool2d,
     AvgPool2d,
     DepthwiseGroupConv2d,
     DepthwiseSeparableGroupConv2d,
+    DropPath,
     GroupBatchNorm2d,
     GroupConv2d,
     GroupDropout,
+    GroupGroupNorm,
+    GroupInstanceNorm2d,
     GroupLayerNorm,
     GroupMaxPool,
     GroupMeanPool,
+    LayerScale,
     LiftingConv2d,
     MaxPool2d,
+    RestrictGroup,
     SeparableGroupConv2d,
     Sequential,
 )
@@ -74,6 +80,12 @@ LAYERS = {
     "pose maximum": lambda g: GroupMaxPool(),
     "pose mean": lambda g: GroupMeanPool(),
     "dropout": lambda g: GroupDropout(0.5),
+    "instance norm": lambda g: GroupInstanceNorm2d(3),
+    "group norm": lambda g: GroupGroupNorm(3, 3, bias=False),
+    "layer scale": lambda g: LayerScale(3),
+    "drop path": lambda g: DropPath(0.5),
+    "antialiased pool": lambda g: AntialiasedMaxPool2d(3, 2, 1, blur_size=5),
+    "restriction": lambda g: RestrictGroup(g, "p1"),
 }
 
 

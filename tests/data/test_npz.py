@@ -87,8 +87,8 @@ def test_images_are_scaled_on_demand(tmp_path: Path):
         ),
         ({"x_valid": np.zeros((2, 7, 5), np.uint8)}, "missing the labels that belong to x_valid"),
         ({"x_train": np.zeros((40, 35), np.uint8)}, r"a\.npz: x_train: expected \(n, h, w\), .* got shape \(40, 35\)"),
-        ({"x_train": np.zeros((40, 3, 8, 3), np.uint8)}, r"cannot tell the channels of shape \(40, 3, 8, 3\)"),
-        ({"x_train": np.zeros((40, 5, 6, 7), np.uint8)}, r"cannot tell the channels of shape \(40, 5, 6, 7\)"),
+        ({"x_train": np.zeros((40, 3, 8, 3), np.uint8)}, r"cannot find the channels in shape \(40, 3, 8, 3\)"),
+        ({"x_train": np.zeros((40, 5, 6, 7), np.uint8)}, r"cannot find the channels in shape \(40, 5, 6, 7\)"),
         (
             {"x_train": np.zeros((40, 7, 5), np.int64)},
             r"x_train: expected uint8 0..255, uint16, or floats in .*, got int64",

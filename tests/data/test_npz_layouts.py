@@ -166,7 +166,7 @@ def test_arrays_that_look_like_images_are_not_passed_over_in_silence(tmp_path: P
         ({"classes": np.array([b"a", b"b", b"\xff"])}, r"classes: .*xff.* is not text in UTF-8"),
         ({"classes": ["a", "a", "b"]}, "classes must be distinct names, but a occurs more than once"),
         ({"x_train": x(0), "y_train": y(0)}, r"x_train: no images, or images without pixels: shape \(0, 8, 8\)"),
-        ({"x_train": x(40, 28, 28, 28)}, r"x_train: cannot tell the channels of shape \(40, 28, 28, 28\)"),
+        ({"x_train": x(40, 28, 28, 28)}, r"x_train: cannot find the channels in shape \(40, 28, 28, 28\)"),
     ],
 )
 def test_every_refusal_names_file_and_key(tmp_path: Path, change: Arrays, message: str):

@@ -3,7 +3,11 @@
 import pytest
 import torch
 
+import sepgconv
 from sepgconv.functional import full_rank, separable_spectrum, separate_kernel
+from sepgconv.symmetry import SteerableBasis
+from sepgconv.symmetry.circular_filters import Ring
+from tests.covering import each
 
 SHAPES = [(3, 2, 4, 3, 3), (2, 5, 8, 2, 2), (4, 1, 4, 4, 4), (3, 2, 2, 3, 5), (2, 3, 1, 3, 3)]
 
@@ -67,6 +71,52 @@ def test_a_product_is_found_again():
     assert (separable_spectrum(weight, "gc")[:, 1:] < 1e-12).all()
     torch.testing.assert_close(composed(*separate_kernel(weight, "gc", 1), "gc"), weight)
     assert (separable_spectrum(bank((2, 3, 4, 3, 3)), "gc")[:, 1:] > 1e-3).all()
+
+
+@pytest.mark.parametrize("sharing", ["gc", "g"])
+@each(
+    ("name", "size", "family"), [("C8", 5, "optimal"), ("C8", 5, "rings"), ("D3", 4, "optimal"), ("p4", 3, "optimal")]
+)
+def test_weights_of_a_basis_are_separated_in_the_metric_of_their_filters(sharing, name, size, family):
+    """The distance is that of the filters of all poses; that of the weights alone is larger: its factors are others."""
+    basis = SteerableBasis(sepgconv.group(name), (size, size), family)
+    order, weights = basis.group.order, basis.weight_shape[0]
+    weight = bank((3, 2, order, weights))
+    spectrum = separable_spectrum(weight, sharing, basis=basis)
+    most = full_rank(2, order, (weights,), sharing)
+    assert spectrum.shape == ((3, most) if sharing == "gc" else (3, 2, most))
+
+    def distance(mixing, planar):
+        """From the definition: the pixels of the differing filters, moved to every pose."""
+        factored = torch.einsum("nrcg,nri->ncgi" if sharing == "gc" else "nrcg,nrci->ncgi", mixing, planar)
+        moved = torch.einsum("hti,ncgi->nchgt", torch.from_numpy(basis.matrix), weight - factored)
+        return moved.square().sum() / order
+
+    for rank in range(1, most + 1):
+        lost = distance(*separate_kernel(weight, sharing, rank, basis=basis))
+        torch.testing.assert_close(lost, spectrum[..., rank:].square().sum(), atol=1e-22, rtol=1e-9)
+        # Negative control: the decomposition of the weights themselves. Optimal filters are nearly orthonormal.
+        if family == "rings" and rank < most:
+            mixing, planar = separate_kernel(weight.unsqueeze(-1), sharing, rank)
+            assert distance(mixing, planar.squeeze(-1)) > 1.001 * lost
+    with pytest.raises(ValueError, match=rf"expected weights \(out, in, \|G\|, {weights}\) for this basis, got"):
+        separable_spectrum(weight[..., 1:], sharing, basis=basis)
+
+
+@pytest.mark.parametrize("sharing", ["gc", "g"])
+def test_filters_that_depend_on_each_other_are_separated_too(sharing):
+    """A ring twice: the metric has no inverse, and the smaller rank holds all."""
+    group = sepgconv.group("C8")
+    twice = (Ring(1.0, 0.4, (0, 1, 2)), Ring(1.0, 0.4, (0, 1, 2)), Ring(0.0, 0.005, (0,)))
+    basis = SteerableBasis(group, (3, 3), twice)
+    assert basis.weight_shape == (11,)
+    weight = bank((2, 3, 8, 11))
+    spectrum = separable_spectrum(weight, sharing, basis=basis)
+    assert spectrum[..., 5].min() > 1e-3
+    assert spectrum[..., 6:].max() < 1e-6
+    mixing, planar = separate_kernel(weight, sharing, 6, basis=basis)
+    factored = torch.einsum("nrcg,nri->ncgi" if sharing == "gc" else "nrcg,nrci->ncgi", mixing, planar)
+    torch.testing.assert_close(basis.expand(factored), basis.expand(weight), atol=1e-6, rtol=0)
 
 
 def test_zero_filters_and_single_precision():

@@ -10,13 +10,16 @@ from torch import nn
 import sepgconv
 from sepgconv.inference import FrozenConv2d, FrozenNorm2d
 from sepgconv.nn import (
+    AntialiasedMaxPool2d,
     AvgPool2d,
     DepthwiseGroupConv2d,
     DepthwiseSeparableGroupConv2d,
+    DropPath,
     GroupBatchNorm2d,
     GroupConv2d,
     GroupLayerNorm,
     GroupMeanPool,
+    LayerScale,
     LiftingConv2d,
     MaxPool2d,
     SeparableGroupConv2d,
@@ -84,6 +87,13 @@ def test_every_layer_on_every_group(group, norm_first):
         p for m in compiled.modules() if isinstance(m, GroupLayerNorm) for p in m.parameters()
     ]
     assert not any(parameter.requires_grad for parameter in compiled.parameters())
+
+
+def test_a_residual_branch_with_a_scale_becomes_its_convolution():
+    branch = stir(Sequential(LiftingConv2d(2, 3, 3, "C8"), LayerScale(3), DropPath(0.3), AntialiasedMaxPool2d(2)))
+    compiled = assert_same(branch, torch.randn(2, 2, 9, 9))
+    assert not any(isinstance(module, FrozenNorm2d | LayerScale) for module in compiled.modules())
+    assert not list(compiled.parameters())
 
 
 @pytest.mark.parametrize("name", sepgconv.list_models())

@@ -105,12 +105,8 @@ def test_pooling_and_modules_of_their_own():
 
 
 def test_what_has_no_counterpart_is_named():
-    space = escnn.rot2dOnR2(8)
-    eight = escnn.FieldType(space, [space.regular_repr])
-    with pytest.raises(ValueError, match=r"the module \(ReLU\) is of the space C8_on_R2, which has a rotation"):
-        from_escnn(escnn.ReLU(eight))
     slant = escnn.flipRot2dOnR2(1, axis=math.pi / 8)
-    with pytest.raises(ValueError, match=r"a slanted mirror axis"):
+    with pytest.raises(ValueError, match=r"is of the space D1_on_R2, whose elements are not those of p2, pm, cm"):
         from_escnn(escnn.ReLU(escnn.FieldType(slant, [slant.regular_repr])))
     continuous = escnn.GSpace2D(escnn.Group("SO(2)", 1, 1, order=-1))
     with pytest.raises(ValueError, match=r"is of the continuous group SO\(2\)"):

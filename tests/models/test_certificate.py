@@ -41,8 +41,12 @@ def test_at_the_typical_size(stirred_model, name, monkeypatch):
         assert "but there classifier is at fault: flattening head: poses are flattened" in certificate.reason
         assert certificate.exact_sizes == ()
     else:
-        assert certificate.exact
-        assert certificate.error < 1e-12
+        assert certificate.first_fault is None
+        on_grid = [element for element in certificate.elements if element.keeps_grid]
+        assert max(element.error for element in on_grid) < 1e-12
+        assert certificate.exact == (len(on_grid) == len(certificate.elements))
+        assert certificate.exact_for == (certificate.group if certificate.exact else "C4")
+        assert certificate.exact or certificate.loses_most is not None
 
 
 @pytest.mark.parametrize(

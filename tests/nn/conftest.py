@@ -21,6 +21,7 @@ class Layer:
     image: whether it takes an image, not a feature map.
     filters: whether it is a convolution, built from channels, a kernel size, a group and planar options.
     reference: the result from the layer's parameters by loops, without the bias that comes last.
+    of_group: whether it is no convolution, but built from a group.
     """
 
     name: str
@@ -30,9 +31,12 @@ class Layer:
     image: bool = False
     filters: bool = True
     reference: Callable[..., Tensor] | None = None
+    of_group: bool = False
 
     def build(self, group, kernel_size=3, *, package=sepgconv, **options) -> nn.Module:
         factory = getattr(package.nn, self.class_name)
+        if self.of_group:
+            return factory(getattr(group, "name", group), **self.options)
         if not self.filters:
             return factory(**self.options)
         channels = (IN,) if self.class_name == "DepthwiseGroupConv2d" else (IN, OUT)
@@ -113,10 +117,28 @@ OTHERS = [
         filters=False,
     ),
     Layer("layer norm", "GroupLayerNorm", {"num_channels": IN}, {"weight": (IN,), "bias": (IN,)}, filters=False),
+    Layer(
+        "instance norm",
+        "GroupInstanceNorm2d",
+        {"num_channels": IN, "affine": True},
+        {"weight": (IN,), "bias": (IN,)},
+        filters=False,
+    ),
+    Layer(
+        "group norm",
+        "GroupGroupNorm",
+        {"num_groups": 1, "num_channels": IN},
+        {"weight": (IN,), "bias": (IN,)},
+        filters=False,
+    ),
+    Layer("layer scale", "LayerScale", {"num_channels": IN, "init_value": 0.5}, {"weight": (IN,)}, filters=False),
+    Layer("drop path", "DropPath", {"p": 0.5}, {}, filters=False),
     Layer("dropout", "GroupDropout", {"p": 0.5}, {}, filters=False),
     Layer("max pool", "MaxPool2d", {"kernel_size": 2}, {}, filters=False),
+    Layer("antialiased pool", "AntialiasedMaxPool2d", {"kernel_size": 2}, {}, filters=False),
     Layer("average pool", "AvgPool2d", {"kernel_size": 2}, {}, filters=False),
     Layer("adaptive pool", "AdaptiveAvgPool2d", {"output_size": 3}, {}, filters=False),
+    Layer("restriction", "RestrictGroup", {"subgroup": "p1"}, {}, filters=False, of_group=True),
     Layer("group max pool", "GroupMaxPool", {}, {}, filters=False),
     Layer("group mean pool", "GroupMeanPool", {}, {}, filters=False),
 ]

@@ -16,6 +16,9 @@ from .conftest import CONVOLUTIONS, OTHERS
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
+LAYERS = CONVOLUTIONS + OTHERS
+WEIGHTED = [layer for layer in LAYERS if layer.state]
+
 # What comes in, and the words of the refusal: by the input, for layers with weights and without.
 KINDS = {
     "None": (lambda x: None, TypeError, "the input must be a tensor, got None"),
@@ -57,6 +60,7 @@ def refusal(module, x, kind):
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
 @pytest.mark.filterwarnings("ignore:.*quantize.*:UserWarning")
 @pytest.mark.filterwarnings("ignore:.*quantize.*:DeprecationWarning")
+@each("layer", LAYERS)
 def test_what_is_no_tensor_of_numbers_is_refused(layer):
     for kind in KINDS:
         with named(kind=kind):
@@ -69,11 +73,10 @@ def test_what_is_no_tensor_of_numbers_is_refused(layer):
                 assert words in refusal(module, make(x), error)
 
 
+@each("layer", WEIGHTED)
 def test_what_does_not_go_with_the_weights_is_refused(layer):
     for kind in WITH_WEIGHTS:
         with named(kind=kind):
-            if not layer.state:
-                pytest.skip("a layer without weights")
             make, words = WITH_WEIGHTS[kind]
             for training in (True, False):
                 module, x = layer.build("p4", 3).train(training), layer.input("p4")
@@ -84,6 +87,7 @@ def test_what_does_not_go_with_the_weights_is_refused(layer):
                 module(x)  # and as it should be after that
 
 
+@each("layer", LAYERS)
 def test_weights_of_a_call_that_do_not_fit_are_refused(layer):
     for part in ["bias", "weight", "pointwise", "depthwise", "running_mean", "running_var"]:
         with named(part=part):
@@ -100,10 +104,11 @@ def test_weights_of_a_call_that_do_not_fit_are_refused(layer):
                         torch.func.functional_call(module, state | {name: wrong}, (x,))
 
 
+@each("layer", LAYERS)
 def test_maps_without_a_pixel_are_refused_where_something_is_looked_for_in_them(layer):
     options = {"padding": 3} if layer.filters else {}
     module, x = layer.build("p4", 3, **options), layer.input("p4")
-    looks = layer.filters or layer.class_name in ("MaxPool2d", "AvgPool2d", "AdaptiveAvgPool2d")
+    looks = layer.filters or "Pool2d" in layer.class_name
     for empty in (x[..., :0], x[..., :0, :], x[..., :0, :0]):
         if looks:
             assert re.search(r"maps of \d x \d have no pixel", refusal(module, empty, ValueError))
@@ -112,6 +117,7 @@ def test_maps_without_a_pixel_are_refused_where_something_is_looked_for_in_them(
     assert module(x[:0]).shape == (0, *module(x).shape[1:])  # as torch
 
 
+@each("convolution", CONVOLUTIONS)
 def test_autocast_takes_what_it_converts_and_no_more(convolution):
     module, x = convolution.build("p4", 3), convolution.input("p4")
     expected = module(x)
@@ -124,6 +130,7 @@ def test_autocast_takes_what_it_converts_and_no_more(convolution):
         assert "got torch.int64" in refusal(module, x.long(), ValueError)
 
 
+@each("layer", LAYERS)
 def test_convolutions_take_complex_numbers_and_norms_do_not(layer):
     x = torch.complex(layer.input("p4").double(), layer.input("p4").double())
     if layer.filters:
@@ -139,11 +146,10 @@ def test_convolutions_take_complex_numbers_and_norms_do_not(layer):
         assert "got torch.complex128" in refusal(layer.build("p4"), x, ValueError)
 
 
+@each("layer", WEIGHTED)
 def test_layers_are_built_in_floating_point_types(layer):
     for dtype in [torch.int64, torch.bool, torch.float8_e4m3fn, "float32", float, np.float32]:
         with named(dtype=dtype):
-            if not layer.state:
-                pytest.skip("a layer without weights")
             build = getattr(sepgconv.nn, layer.class_name)
             arguments = {} if not layer.filters else {"kernel_size": 3, "group": "p4"}
             channels = (
@@ -175,10 +181,8 @@ def test_batch_norm_needs_an_eps_in_training(eps):
             assert module.num_batches_tracked == 0
 
 
-@pytest.mark.parametrize(
-    "name", ["LiftingConv2d", "GroupConv2d", "SeparableGroupConv2d", "DepthwiseSeparableGroupConv2d"]
-)
-@pytest.mark.parametrize("device", ["cpu", "meta"])
+@each("name", ["LiftingConv2d", "GroupConv2d", "SeparableGroupConv2d", "DepthwiseSeparableGroupConv2d"])
+@each("device", ["cpu", "meta"])
 def test_sizes_beyond_all_memory_are_named(name, device):
     build = getattr(sepgconv.nn, name)
     with pytest.raises(ValueError, match=r": there is no memory for \w+ of \(.*, [\d,]+ numbers"):
@@ -220,7 +224,7 @@ near = st.builds(
 others = st.one_of(st.none(), st.text(max_size=3), st.integers(), st.floats(), st.lists(st.floats(), max_size=3))
 
 
-@pytest.mark.parametrize("kind", CONVOLUTIONS + OTHERS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", LAYERS, ids=lambda kind: kind.name)
 @given(x=st.one_of(near, tensors, others), name=st.sampled_from(["p1", "p4"]), padding=st.integers(0, 3))
 def test_nothing_but_the_refusals_of_the_library_comes_out(kind, x, name, padding):
     module = kind.build(name, 3, padding=padding) if kind.filters else kind.build(name)

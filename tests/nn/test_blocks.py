@@ -12,6 +12,7 @@ from torch.nn.utils import parametrizations, prune
 
 import sepgconv
 from sepgconv import nn as layers
+from tests.covering import each
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -103,7 +104,7 @@ def assert_same(ours, theirs):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@each("training", [True, False])
 def test_is_the_chain_of_torch(name, training):
     ours, theirs = twins(name)
     assert list(ours.state_dict()) == list(theirs.state_dict())
@@ -124,7 +125,7 @@ def test_on_every_group(group, name):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", NAMES)
+@each("name", NAMES)
 def test_training_mode_without_gradients_moves_the_statistics(name):
     ours, theirs = twins(name)
     x = maps()
@@ -272,8 +273,8 @@ class TestHooks:
         assert not block.norm.is_observed
 
 
-@pytest.mark.parametrize("name", ["norm", "act", "conv"])
-@pytest.mark.parametrize("make", [pre, post])
+@each("name", ["norm", "act", "conv"])
+@each("make", [pre, post])
 def test_a_subclass_runs_by_itself(make, name):
     block, x = make(), maps()
     original = type(getattr(block, name))
@@ -287,8 +288,8 @@ def test_a_subclass_runs_by_itself(make, name):
     assert not torch.allclose(block(x), doubled)  # negative control: doubling is seen
 
 
-@pytest.mark.parametrize("name", ["norm", "act", "conv"])
-@pytest.mark.parametrize("make", [pre, post])
+@each("name", ["norm", "act", "conv"])
+@each("make", [pre, post])
 def test_a_forward_of_one_module_alone_is_called(make, name):
     """Tools that wrap modules write to `module.forward`."""
     block, calls = make(), []
@@ -299,27 +300,25 @@ def test_a_forward_of_one_module_alone_is_called(make, name):
     assert calls == [1]
 
 
+CHANGES = {
+    "pruned": lambda block: prune.random_unstructured(block.conv, "depthwise", 0.5),
+    "pruned norm": lambda block: prune.random_unstructured(block.norm, "weight", 1),
+    "weight_norm": lambda block: parametrizations.weight_norm(block.conv, "pointwise"),
+    "sync": nn.SyncBatchNorm.convert_sync_batchnorm,
+    "norm in eval": lambda block: block.norm.eval(),
+    "frozen norm": lambda block: block.norm.requires_grad_(False),
+    "inserted": lambda block: block.insert(1, nn.GELU()),
+    "grown": lambda block: block.append(nn.GELU()),
+    "another act": lambda block: setattr(block, "act", nn.GELU()),
+    "another norm": lambda block: setattr(block, "norm", layers.GroupLayerNorm(WIDTH)),
+}
+
+
 @pytest.mark.parametrize("make", [pre, post])
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda block: prune.random_unstructured(block.conv, "depthwise", 0.5),
-        lambda block: prune.random_unstructured(block.norm, "weight", 1),
-        lambda block: parametrizations.weight_norm(block.conv, "pointwise"),
-        nn.SyncBatchNorm.convert_sync_batchnorm,
-        lambda block: block.norm.eval(),
-        lambda block: block.norm.requires_grad_(False),
-        lambda block: block.insert(1, nn.GELU()),
-        lambda block: block.append(nn.GELU()),
-        lambda block: setattr(block, "act", nn.GELU()),
-        lambda block: setattr(block, "norm", layers.GroupLayerNorm(WIDTH)),
-    ],
-    ids=["pruned", "pruned norm", "weight_norm", "sync", "norm in eval", "frozen norm", "inserted", "grown",
-         "another act", "another norm"],
-)  # fmt: skip
+@each("change", CHANGES)
 def test_what_was_changed_runs_as_the_chain(make, change):
     block, x = make(), maps()
-    change(block)  # in place
+    CHANGES[change](block)  # in place
     before = {key: value.clone() for key, value in block.state_dict().items()}
     found = []
     for chain in (block, nn.Sequential(*block)):  # of the same modules
@@ -372,8 +371,8 @@ def test_channels_and_options_go_where_they_belong():
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("make", [pre, post])
-@pytest.mark.parametrize(
+@each("make", [pre, post])
+@each(
     ("options", "message"), [({"drop": 2}, "probability"), ({"padding": -1}, "padding"), ({"sharing": "x"}, "sharing")]
 )
 def test_wrong_options_are_refused(make, options, message):
@@ -389,8 +388,8 @@ def test_a_part_is_a_chain_of_torch():
     assert block[-1] is block.conv
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda block: pickle.loads(pickle.dumps(block))])
-@pytest.mark.parametrize("name", ["norm relu conv", "chain"])
+@each("copied", [copy.deepcopy, lambda block: pickle.loads(pickle.dumps(block))])
+@each("name", ["norm relu conv", "chain"])
 def test_copies(copied, name):
     ours, _ = twins(name)
     x = maps()

@@ -1,6 +1,7 @@
 """Norms share statistics and affine parameters over poses; dropout drops channels with all their poses."""
 
 import copy
+import itertools
 import math
 import re
 
@@ -9,8 +10,17 @@ import torch
 from torch import nn
 
 import sepgconv
+from sepgconv import functional
 from sepgconv.functional import act
-from sepgconv.nn import GroupBatchNorm2d, GroupDropout, GroupLayerNorm
+from sepgconv.nn import (
+    DropPath,
+    GroupBatchNorm2d,
+    GroupDropout,
+    GroupGroupNorm,
+    GroupInstanceNorm2d,
+    GroupLayerNorm,
+    LayerScale,
+)
 from sepgconv.testing import assert_equivariant
 
 
@@ -84,6 +94,81 @@ class TestGroupLayerNorm:
     def test_starts_as_the_plain_normalisation(self, group):
         x = maps(group)
         torch.testing.assert_close(GroupLayerNorm(3)(x), GroupLayerNorm(3, affine=False)(x))
+
+
+@pytest.mark.usefixtures("float64")
+class TestGroupGroupNorm:
+    @pytest.mark.parametrize("size", [(5, 6), (4, 4)], ids=str)
+    @pytest.mark.covering(1)
+    def test_every_group_of_channels_is_normalised_over_poses_and_positions(self, group, size):
+        x = torch.randn(2, 6, group.order, *size) * 2 + torch.arange(6.0)[:, None, None, None]
+        for groups, norm in (
+            (1, GroupGroupNorm(1, 6, eps=0.1)),
+            (2, GroupGroupNorm(2, 6, eps=0.1)),
+            (6, GroupInstanceNorm2d(6, eps=0.1, affine=True)),
+        ):
+            nn.init.normal_(norm.weight)
+            nn.init.normal_(norm.bias)
+            y = norm(x)
+            assert torch.equal(norm.eval()(x), y)
+            for b, c in itertools.product(range(2), range(6)):
+                first = c // (6 // groups) * (6 // groups)
+                beside = x[b, first : first + 6 // groups]
+                expected = (x[b, c] - beside.mean()) / (beside.var(correction=0) + 0.1).sqrt()
+                expected = expected * norm.weight[c] + norm.bias[c]
+                torch.testing.assert_close(y[b, c], expected, rtol=1e-12, atol=1e-12)
+
+    def test_functions_and_defaults(self):
+        x, weight, bias = torch.randn(2, 4, 8, 5, 5), torch.randn(4), torch.randn(4)
+        expected = functional.group_group_norm(x, 2, weight, bias, 0.1)
+        torch.testing.assert_close(nn.functional.group_norm(x, 2, weight, bias, 0.1), expected)
+        torch.testing.assert_close(functional.group_instance_norm(x), GroupInstanceNorm2d(4)(x))
+        torch.testing.assert_close(functional.group_instance_norm(x), nn.InstanceNorm3d(4)(x))
+        assert not GroupInstanceNorm2d(4).state_dict()
+        assert list(GroupGroupNorm(2, 4, bias=False).state_dict()) == ["weight"]
+
+    @pytest.mark.usefixtures("unchecked")
+    def test_what_cannot_be_normalised_is_refused(self):
+        with pytest.raises(ValueError, match="GroupGroupNorm: num_groups must divide the 4 channels, got 3"):
+            GroupGroupNorm(3, 4)
+        with pytest.raises(ValueError, match="GroupGroupNorm: num_groups must be a positive integer, got 0"):
+            GroupGroupNorm(0, 4)
+        with pytest.raises(ValueError, match="GroupInstanceNorm2d: expected more than 1 value per group of channels"):
+            GroupInstanceNorm2d(4)(torch.zeros(2, 4, 1, 1, 1))
+
+
+@pytest.mark.usefixtures("float64")
+class TestResidualBranches:
+    def test_layer_scale_multiplies_every_channel(self, group):
+        x, scale = maps(group), LayerScale(3, 0.5)
+        assert torch.equal(scale.weight, torch.full((3,), 0.5))
+        nn.init.normal_(scale.weight)
+        torch.testing.assert_close(scale(x), x * scale.weight[:, None, None, None], rtol=1e-14, atol=0)
+        scale.reset_parameters()
+        assert torch.equal(scale.weight, torch.full((3,), 0.5))
+
+    def test_drop_path_drops_whole_images_and_scales_the_others(self, group):
+        x = torch.rand(2000, 2, group.order, 2, 1) + 1
+        for p in (0.2, 0.7):
+            y = DropPath(p)(x)
+            kept = (y != 0).flatten(1)
+            assert torch.equal(kept.any(1), kept.all(1))
+            kept = kept.any(1)
+            torch.testing.assert_close(y[kept], x[kept] / (1 - p))
+            # Binomial with 2000 images, five standard deviations.
+            assert abs(float(kept.double().mean()) - (1 - p)) < 5 * math.sqrt(p * (1 - p) / 2000)
+        assert torch.equal(DropPath(0.5).eval()(x), x)
+        assert torch.equal(DropPath(0.0)(x), x)
+        assert not DropPath(1.0)(x).any()
+
+    @pytest.mark.usefixtures("unchecked")
+    def test_arguments_out_of_range_are_refused(self):
+        with pytest.raises(ValueError, match="DropPath: p must be a probability between 0 and 1, got"):
+            DropPath(1.5)
+        with pytest.raises(ValueError, match="LayerScale: init_value must be a finite number, got nan"):
+            LayerScale(3, float("nan"))
+        with pytest.raises(ValueError, match="LayerScale: num_channels must be a positive integer, got 0"):
+            LayerScale(0)
 
 
 class TestGroupDropout:

@@ -12,6 +12,8 @@ from torch._subclasses import FakeTensorMode
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from tests.covering import each
+
 pytestmark = [
     pytest.mark.usefixtures("as_installed"),
     # torch's own modules, at import and while they trace.
@@ -90,9 +92,9 @@ def test_a_network_for_any_batch_and_size(as_installed, stir):
     """With sizes that torch names itself: of halved ones it asks what no range of a size answers."""
     model, any_size = stir(network(as_installed.nn)), torch.export.Dim.AUTO
     frozen = as_installed.compile_for_inference(model, input_shape=(1, 24, 20))
-    for each in (model, frozen):
+    for net in (model, frozen):
         shapes = ({0: any_size, 2: any_size, 3: any_size},)
-        program = torch.export.export(each, (torch.randn(2, 1, 24, 20),), dynamic_shapes=shapes)
+        program = torch.export.export(net, (torch.randn(2, 1, 24, 20),), dynamic_shapes=shapes)
         assert sum(len(s.free_symbols) for s in program.range_constraints) == 3
         for batch, height, width in ((3, 32, 28), (1, 17, 41)):
             x = torch.randn(batch, 1, height, width)
@@ -154,7 +156,7 @@ def test_tensors_without_memory(layer):
     torch.testing.assert_close(layer(x), y)  # nothing of that is kept
 
 
-@pytest.mark.parametrize("make", [copy.copy, copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+@each("make", [copy.copy, copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
 def test_copies_answer_alike_and_are_of_one_spec(layer, make):
     x = maps(layer)
     y, twin = layer(x), make(layer)
@@ -178,11 +180,11 @@ def test_replicas_hold_other_tensors(layer):
 
 def test_threads_share_a_layer(layer):
     x = [maps(layer, 1, side, side) for side in range(4, 20)]
-    expected, found = [layer(each).detach() for each in x], {}
+    expected, found = [layer(maps).detach() for maps in x], {}
     layer.spec.choices.clear()
 
     def work(thread):
-        found[thread] = [layer(each).detach() for each in x]
+        found[thread] = [layer(maps).detach() for maps in x]
 
     threads = [threading.Thread(target=work, args=(thread,)) for thread in range(3)]
     for thread in threads:
@@ -205,7 +207,7 @@ def test_a_batch_of_none(layer):
     assert all(parameter.grad is None or not parameter.grad.any() for parameter in layer.parameters())
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@each("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_in_every_way(layer, dtype):
     x = maps(layer)
     expected = layer(x)

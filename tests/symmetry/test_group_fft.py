@@ -113,7 +113,7 @@ def test_the_check_sees_a_wrong_block(group):
 
 @each("name", TURNED)
 def test_mixing_in_irreps_of_any_angle(name):
-    """The blocks are the mixing, as small as the irreps allow, and those alone: sum of d^2 or d^2 / 2 (theory.md)."""
+    """The blocks are the mixing, as small as the irreps allow, and those alone: theory.md, Mixing in irreps."""
     group = sepgconv.group(name)
     assert_blocks_are_the_mixing(group)
     turns, mirrored = int(name[1:]), name[0] == "D"

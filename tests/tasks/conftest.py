@@ -2,13 +2,35 @@
 
 import dataclasses
 import importlib.util
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sepgconv._files import write_atomically
 from sepgconv.data import Dataset, load_dataset
-from sepgconv.tasks import TrainingConfig, train
+from sepgconv.tasks import TrainingConfig, results, train
+from sepgconv.tasks.module import TrainingModule
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _curves_drawn_once():
+    """Draw the same curves once: nearly all runs here have the same, and a drawing takes as long as two epochs."""
+    drawn, draw = {}, results.draw_curves
+
+    def repeat(path, history, *, task, title, test):
+        rows = [sorted((name, value) for name, value in row.items() if name != "seconds") for row in history]
+        key = (repr(rows), repr(task.metrics), task.loss_name, title, test)
+        if key in drawn:
+            write_atomically(path, drawn[key])
+        else:
+            draw(path, history, task=task, title=title, test=test)
+            drawn[key] = path.read_bytes()
+
+    results.draw_curves = repeat
+    yield
+    results.draw_curves = draw
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +80,39 @@ def undisturbed(config, bars, tmp_path_factory) -> Undisturbed:
     folder = tmp_path_factory.mktemp("undisturbed") / "run"
     train(config, folder=folder, data=bars, progress=False, threads=1)
     return Undisturbed(folder, weights(folder))
+
+
+@pytest.fixture(scope="session")
+def stop_after(config, bars):
+    """Train in a folder until a number of epochs is complete; then an error ends the run."""
+
+    def train_until(complete: int, folder: Path) -> None:
+        start = TrainingModule.on_train_epoch_start
+
+        def stop(self):
+            if self.current_epoch == complete:
+                raise RuntimeError("stop here")
+            start(self)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(TrainingModule, "on_train_epoch_start", stop)
+            with pytest.raises(RuntimeError, match="stop here"):
+                train(config, folder=folder, data=bars, progress=False, threads=1)
+
+    return train_until
+
+
+@pytest.fixture(scope="session")
+def half_trained(stop_after, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("half_trained") / "run"
+    stop_after(2, folder)
+    return folder
+
+
+@pytest.fixture
+def stopped(half_trained, tmp_path) -> Path:
+    """A run of which two epochs are complete."""
+    return Path(shutil.copytree(half_trained, tmp_path / "run"))
 
 
 def weights(folder: Path) -> bytes:

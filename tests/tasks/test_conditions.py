@@ -10,24 +10,6 @@ from sepgconv._files import read_json, write_json
 from sepgconv.data import Split
 from sepgconv.tasks import RunRecord, train
 from sepgconv.tasks import conditions as conditions_module
-from sepgconv.tasks.module import TrainingModule
-
-
-@pytest.fixture
-def stopped(tmp_path, monkeypatch, config, bars):
-    """A run of which two epochs are complete."""
-
-    def start(self):
-        raise RuntimeError("stop here")
-
-    with monkeypatch.context() as patch:
-        original = TrainingModule.on_train_epoch_start
-        patch.setattr(
-            TrainingModule, "on_train_epoch_start", lambda self: (start if self.current_epoch == 2 else original)(self)
-        )
-        with pytest.raises(RuntimeError, match="stop here"):
-            train(config, folder=tmp_path / "run", data=bars, progress=False, threads=1)
-    return tmp_path / "run"
 
 
 def inverted(bars):

@@ -223,6 +223,7 @@ def contents(folder):
 
 @pytest.mark.parametrize("name", RESULTS)
 @pytest.mark.parametrize("damage", ["lost", "empty", "flipped"])
+@pytest.mark.covering(1)
 def test_a_finished_run_is_mended_from_its_checkpoint(run, name, damage, undisturbed, config, bars, capfd):
     path = run / name
     whole = path.read_bytes()

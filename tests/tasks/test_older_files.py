@@ -37,7 +37,7 @@ def image_of_numbers(*shape):
     return (torch.arange(count, dtype=torch.float64) * 2654435761 % 2**32 / 2**32).view(shape)
 
 
-def answer_of(model):
+def output_of(model):
     side = 28 if model.name.endswith("cnn") else 32
     with torch.no_grad():
         return model.double()(image_of_numbers(2, model.in_channels, side, side))
@@ -50,7 +50,7 @@ def test_all_models_have_answers():
 
 @pytest.mark.parametrize("name", sorted(ANSWERS))
 def test_a_model_answers_as_then(name):
-    torch.testing.assert_close(answer_of(sepgconv.load(OLD / "models" / name)), ANSWERS[name], **EXACT)
+    torch.testing.assert_close(output_of(sepgconv.load(OLD / "models" / name)), ANSWERS[name], **EXACT)
 
 
 @pytest.mark.parametrize("name", ["gc_p4cnn-cmm", "gc_p4m_resnet44-cmm"])
@@ -60,7 +60,7 @@ def test_one_weight_that_is_a_little_other_is_noticed(name):
     with torch.no_grad():
         model.classifier.weight[0, 0] += 1e-4
     with pytest.raises(AssertionError, match="not close"):
-        torch.testing.assert_close(answer_of(model), ANSWERS[name], **EXACT)
+        torch.testing.assert_close(output_of(model), ANSWERS[name], **EXACT)
 
 
 @pytest.fixture(scope="module")

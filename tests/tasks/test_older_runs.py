@@ -2,12 +2,9 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
 import sepgconv
@@ -60,24 +57,6 @@ def test_it_is_read_with_one_sentence_and_gives_its_numbers(run, digits):
     assert [row["epoch"] for row in read_history(run / "metrics.csv")] == [1, 2]
     assert AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")["global_step"] == 32
     assert network_before_training(found.record).config["width"] == 2
-
-
-@pytest.mark.slow
-def test_the_commands_read_it(run, tmp_path, digits):
-    """In a process of its own, as a user would."""
-    out = tmp_path / "network.pt2"
-    done = subprocess.run(
-        [sys.executable, "-m", "sepgconv", "export", str(run), "--to", "conv", "--out", str(out)],
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
-    assert SENTENCE in done.stderr
-    with pytest.warns(UserWarning, match=SENTENCE):
-        network = load_run(run).model
-    x = digits.test.images[:8]
-    torch.testing.assert_close(torch.export.load(out).module()(x), network(x), rtol=1e-4, atol=1e-5)
 
 
 def test_its_resume_gives_its_record(run, digits):

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import json
 import os
@@ -14,33 +15,48 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from sepgconv._files import write_json
 from sepgconv.data import Split
 from sepgconv.tasks import RunRecord, read_history, train
+from sepgconv.tasks.module import TrainingModule
+
+MOMENTS = {"config.json": 0, "batch": 2, "last.ckpt": 2, "record.json": 4}  # complete epochs
 
 
-def kill_at(moment, worker, config, folder, tmp_path):
-    """Train in a process of its own until a moment, then kill that process as nothing can catch."""
-    here = tmp_path / "here"
-    arguments = {"config": config.to_dict(), "folder": str(folder), "moment": moment, "here": str(here)}
-    process = subprocess.Popen([sys.executable, worker.__file__, "train_and_hang", json.dumps(arguments)])
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory, worker, config):
+    """Folders of trainings, by the moment in which each was killed as nothing can catch, in a process of its own."""
+    root = tmp_path_factory.mktemp("killed")
+    folders = {moment: root / moment / "run" for moment in MOMENTS}
+    come = {moment: root / f"{moment} has come" for moment in MOMENTS}
+    cases = [{"folder": str(folders[m]), "moment": m, "here": str(come[m])} for m in MOMENTS]
+    arguments = json.dumps({"config": config.to_dict(), "cases": cases})
+    process = subprocess.Popen(
+        [sys.executable, worker.__file__, "train_and_hang_in_forks", arguments],
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     try:
-        deadline = time.monotonic() + 120
-        while not here.exists():
-            assert process.poll() is None, "the training ended before the moment came"
-            assert time.monotonic() < deadline, "the moment did not come"
+        forks = json.loads(process.stdout.readline())
+        deadline = time.monotonic() + 200
+        while not all(here.exists() for here in come.values()):
+            assert process.poll() is None, "a training ended before its moment came"
+            assert time.monotonic() < deadline, "a moment did not come"
             time.sleep(0.02)
+        for fork in forks:
+            os.kill(fork, signal.SIGKILL)
+        assert process.wait(60) == 0  # it has waited for each; until then a fork may hold the lock of its folder
     finally:
-        process.send_signal(signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        process.stdout.close()
+    return folders
 
 
-@pytest.mark.parametrize(
-    ("moment", "complete_epochs"),
-    [("config.json", 0), ("batch", 2), ("last.ckpt", 2), ("record.json", 4)],
-)
+@pytest.mark.parametrize(("moment", "complete_epochs"), MOMENTS.items())
 def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(
-    moment, complete_epochs, tmp_path, worker, config, bars, undisturbed, read_weights, capfd
+    moment, complete_epochs, killed, config, bars, undisturbed, read_weights, capfd
 ):
-    folder = tmp_path / "run"
-    kill_at(moment, worker, config, folder, tmp_path)
+    folder = killed[moment]
     assert not (folder / "record.json").exists()
     assert (folder / "checkpoints" / "last.ckpt").exists() == (complete_epochs > 0)
     for events in folder.glob("tensorboard/events.*"):
@@ -76,22 +92,20 @@ def what_lasts(folder):
     return [{key: value for key, value in row.items() if key not in passing} for row in rows]
 
 
-@pytest.fixture
-def stopped(tmp_path, monkeypatch, config, bars):
-    """A run of which two epochs are complete."""
-    from sepgconv.tasks.module import TrainingModule
-
-    def start(self):
-        raise RuntimeError("stop here")
-
-    with monkeypatch.context() as patch:
-        original = TrainingModule.on_train_epoch_start
-        patch.setattr(
-            TrainingModule, "on_train_epoch_start", lambda self: (start if self.current_epoch == 2 else original)(self)
-        )
-        with pytest.raises(RuntimeError, match="stop here"):
-            train(config, folder=tmp_path / "run", data=bars, progress=False, threads=1)
-    return tmp_path / "run"
+@pytest.mark.parametrize("complete", [1, 3])
+def test_a_resumed_run_trains_the_epochs_that_are_left_and_no_other(
+    complete, tmp_path, config, bars, undisturbed, stop_after, read_weights, monkeypatch
+):
+    """Beginning anew would end in the same weights, and take longer."""
+    folder, trained = tmp_path / "run", []
+    stop_after(complete, folder)
+    start = TrainingModule.on_train_epoch_start
+    monkeypatch.setattr(
+        TrainingModule, "on_train_epoch_start", lambda self: trained.append(self.current_epoch) or start(self)
+    )
+    train(config, folder=folder, data=bars, resume=True, progress=False, threads=1)
+    assert trained == list(range(complete, config.epochs))
+    assert read_weights(folder) == undisturbed.weights
 
 
 def test_seconds_and_memory_add_up_over_a_resume(stopped, config, bars):

@@ -53,6 +53,21 @@ def train_and_hang(config: dict, folder: str, moment: str, here: str) -> None:
     train(TrainingConfig.from_dict(config), folder=folder, progress=False, threads=1)
 
 
+def train_and_hang_in_forks(config: dict, cases: list[dict]) -> None:
+    """As `train_and_hang`, for each case in a fork of this process, which has imported what they need."""
+    forks = []
+    for case in cases:
+        fork = os.fork()
+        if fork == 0:
+            train_and_hang(config, **case)
+            os._exit(1)  # its moment did not come
+        forks.append(fork)
+    print(json.dumps(forks), flush=True)
+    for _ in forks:
+        if not os.WIFSIGNALED(os.wait()[1]):
+            sys.exit("a training ended before its moment came")
+
+
 def train_once(config: dict, folder: str) -> None:
     """Train, on one thread."""
     train(TrainingConfig.from_dict(config), folder=folder, progress=False, threads=1)

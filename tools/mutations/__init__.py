@@ -3,8 +3,9 @@
 from tools.mutations.core import CONVOLUTION, SYMMETRY
 from tools.mutations.layers import LAYERS
 from tools.mutations.mutation import Mutation, Site
+from tools.mutations.steerable import STEERABLE
 from tools.mutations.tools import FILES_AND_TRAINING, TOOLS
 
-MUTATIONS: tuple[Mutation, ...] = (*SYMMETRY, *CONVOLUTION, *LAYERS, *TOOLS, *FILES_AND_TRAINING)
+MUTATIONS: tuple[Mutation, ...] = (*SYMMETRY, *STEERABLE, *CONVOLUTION, *LAYERS, *TOOLS, *FILES_AND_TRAINING)
 
 __all__ = ["MUTATIONS", "Mutation", "Site"]

@@ -35,8 +35,8 @@ TOOLS = (
     mutation(
         "foreign-hooks",
         "layers with hooks are replaced as if they had none",
-        "return own_code(module, known, training=training) or own_hooks(module)",
-        "return own_code(module, known, training=training)",
+        "return overridden_code(module, known, training=training) or own_hooks(module)",
+        "return overridden_code(module, known, training=training)",
         "inference",
         "convert/test_foreign_networks.py",
     ),

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from sepgconv.analysis.certify import (
     Certificate,
+    ElementCertificate,
     LayerCertificate,
     RotationCurve,
     answer_changes,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Certificate",
     "CostReport",
+    "ElementCertificate",
     "Explanation",
     "LayerCertificate",
     "LayerCost",

@@ -21,7 +21,7 @@ def main() -> None:
 def run(application: Callable[[], Callable[[], object]]) -> None:
     """Run a command line; a user's mistake ends it with one sentence on standard error and exit status 1.
 
-    Where status 1 is an answer, as that of `certify`, a mistake ends it with 2.
+    Where status 1 is a result, as in `certify`, a mistake ends the command with 2.
 
     Ctrl-C ends it with status 130. Set SEPGCONV_DEBUG=1 to see the traceback of an error instead of the sentence.
 

@@ -45,9 +45,9 @@ def analyse(
     ] = 0,
     data_dir: options.DataDir = None,
 ) -> None:
-    """Look at the filters of a trained network: what repeats along the poses, and what separating would save.
+    """Look at the filters of a trained network: how much repeats along the poses, and what separating would save.
 
-    Prints the ranked table; the page has pictures, distributions, curves and every layer.
+    Prints the ranked table; the page shows images of the filters, distributions, curves and every layer.
     """
     import json
 
@@ -55,7 +55,7 @@ def analyse(
     from sepgconv.analysis import redundancy, render_redundancy
     from sepgconv.analysis.redundancy.table import ranked_table
 
-    _refuse_places(out, as_json)
+    _check_output_files(out, as_json)
     network = read_network(run)
     inputs = _images(network, images, data_dir, run) if images else None
     report = redundancy(network.model, input_shape=network.image_shape, inputs=inputs)
@@ -64,7 +64,7 @@ def analyse(
     files = {out: page.encode()}
     if as_json is not None:
         files[as_json] = (json.dumps(report.to_dict(), allow_nan=False) + "\n").encode()
-    for path in files:  # a place that cannot be is found out before the first file is there
+    for path in files:  # a folder that cannot be made raises before the first file is written
         path.parent.mkdir(parents=True, exist_ok=True)
     for path, content in files.items():
         write_atomically(path, content)
@@ -75,7 +75,7 @@ def analyse(
         show(f"Written: {path}")
 
 
-def _refuse_places(out: Path, as_json: Path | None) -> None:
+def _check_output_files(out: Path, as_json: Path | None) -> None:
     for path, option in ((out, "--out"), (as_json, "--json")):
         if path is not None and path.is_dir():
             raise IsADirectoryError(f"{option} must be a file, {path} is a folder; give a name in it, as {path}/report")

@@ -22,7 +22,7 @@ from sepgconv.cli.train import train
 app = typer.Typer(
     name="sepgconv",
     cls=Commands,
-    help="Separable group-equivariant convolutions: networks that know that a turned picture is the same picture.",
+    help="Separable group-equivariant convolutions: networks that know that a rotated image shows the same thing.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
@@ -44,7 +44,7 @@ def _options(  # pyright: ignore[reportUnusedFunction] (typer calls it)
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
-    """Separable group-equivariant convolutions: networks that know that a turned picture is the same picture."""
+    """Separable group-equivariant convolutions: networks that know that a rotated image shows the same thing."""
 
 
 for command in (demo, train, evaluate, predict, analyse, separate, certify, export, info, models, data):

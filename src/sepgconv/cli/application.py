@@ -1,4 +1,4 @@
-"""What every command line of the project shares: words are shown as they were typed, Ctrl-C says where to go on."""
+"""What all command lines of the project share: text is shown as it was typed, Ctrl-C says how to continue."""
 
 import contextlib
 import functools
@@ -14,7 +14,7 @@ from sepgconv.cli.errors import StoppedError
 
 
 class _ShownAsTyped:
-    """What typer says of words that were typed shows them and does not obey them."""
+    """Shows what the user typed in messages of typer as it is, without reading markup in it."""
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         """Read the words before the command."""
@@ -51,7 +51,7 @@ class Command(_ShownAsTyped, TyperCommand):
 
 
 def add_command(app: typer.Typer, command: Callable[..., None], **settings: Any) -> None:
-    """Register a command: its words are shown as typed, its paths are not empty, Ctrl-C says where to go on.
+    """Register a command: text is shown as typed, paths are not empty, Ctrl-C says how to continue.
 
     Args:
         app: where.
@@ -79,7 +79,7 @@ def _shown_as_typed() -> Generator[None, None, None]:
 
 
 def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
-    """Pass on what the command has to say on Ctrl-C, as where to go on; typer itself would stop in silence."""
+    """Print the message of the command on Ctrl-C, such as how to continue; typer would print nothing."""
 
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> None:

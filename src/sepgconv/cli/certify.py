@@ -53,9 +53,12 @@ def certify(
 ) -> None:
     """Measure in float64, over every element of a group, how exactly a network and each layer commute with it.
 
+    Rotations by 45 degrees and others that take pixels between pixels are measured on band-limited images, beside what
+    the filters themselves account for. No network is exact for them: one on C8 is exact for --group C4.
+
     Exit status 0: exact. 1: not exact; the first layer at fault is named, with the reason. 2: it could not be measured.
     """
-    from sepgconv.analysis.certify import certificate_table, verdict
+    from sepgconv.analysis.certify import printed_parts
 
     try:
         found = find_network(model, options.model_config(width, widths, None, option), seed)
@@ -63,7 +66,7 @@ def certify(
         certificate = _certificate(found, size, group, inputs, samples, tolerance, seed)
         if certificate.exact and not certificate.varies:
             raise ValueError(
-                f"{found.title} answers all images alike, so whether it is equivariant cannot be measured; "
+                f"{found.title} gives the same output for all images, so its equivariance cannot be measured; "
                 "certify trained weights, or other images"
             )
         if curve is not None:
@@ -76,8 +79,14 @@ def certify(
         if json_to == "-":
             show_data(text)
         else:
-            draw_table(certificate_table(certificate, found.title))
-            show(verdict(certificate))
+            *parts, last = printed_parts(certificate, found.title)
+            for part in parts:
+                if isinstance(part, str):
+                    show(part)
+                    show("")
+                else:
+                    draw_table(part)
+            show(str(last))
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         raise NoAnswerError(str(error)) from error
     except MemoryError as error:
@@ -126,7 +135,8 @@ def _real_images(run: str, found: FoundNetwork, images: int, data_dir: Path | No
 
 def _draw(found: FoundNetwork, certificate: "Certificate", images: "Tensor | None", path: Path, seed: int) -> None:
     from sepgconv.analysis import rotation_curve
-    from sepgconv.cli.rotation_picture import draw_rotation_curve, smooth_images
+    from sepgconv.analysis.certify.rotation import EVERY_FIVE_DEGREES
+    from sepgconv.cli.rotation_plot import draw_rotation_curve, rotation_angles, smooth_images
 
     shape = certificate.input_shape
     if images is None:
@@ -134,6 +144,7 @@ def _draw(found: FoundNetwork, certificate: "Certificate", images: "Tensor | Non
         what = f"{CURVE_IMAGES} random smooth images"
     else:
         what = f"{len(images)} test images"
+    angles = sorted({*EVERY_FIVE_DEGREES, *rotation_angles(certificate.group)})
     draw_rotation_curve(
-        rotation_curve(found.model, images), path, title=f"{found.title}: {what}", group=certificate.group
+        rotation_curve(found.model, images, angles), path, title=f"{found.title}: {what}", group=certificate.group
     )

@@ -1,4 +1,4 @@
-"""The images that commands look at after a run: its own data set's, or others."""
+"""The images that commands use after a run: those of its data set, or others."""
 
 import warnings
 from pathlib import Path
@@ -52,7 +52,7 @@ def load_data_of(folder: Path, record: "RunRecord", data_dir: Path | None) -> "D
 def load_images_to_judge(
     folder: Path, run: "Run", data: str | None, data_dir: Path | None, part: "Part | None"
 ) -> tuple["LabelledImages", "Split"]:
-    """Load the images that a run is judged by, as its network takes them.
+    """Load the images on which a run is evaluated, and preprocess them for its network.
 
     Args:
         folder: the run's.

@@ -1,4 +1,4 @@
-"""`sepgconv demo`: an ordinary network and one that knows about rotations, side by side on rotated digits."""
+"""`sepgconv demo`: an ordinary and a group-equivariant network, side by side on rotated digits."""
 
 import shutil
 from pathlib import Path
@@ -51,10 +51,10 @@ def demo(
         )
     print_table(
         f"{len(digits.test):,} test digits at random angles, seed {seed}",
-        ("network", "parameters", "MACs", "test error", "answers changed by quarter turns", "training"),
+        ("network", "parameters", "MACs", "test error", "predictions changed by quarter turns", "training"),
         rows,
     )
-    image = out / "turned_digit.png"
+    image = out / "rotated_digit.png"
     draw_rotated_digit({name: load_run(folder).model for name, folder in runs.items()}, digits.test.images[0], image)
     show(f"A digit and the same digit rotated, with their feature maps: {image}")
 

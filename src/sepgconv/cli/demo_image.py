@@ -28,7 +28,7 @@ def draw_rotated_digit(models: Mapping[str, nn.Module], image: Tensor, path: Pat
     figure = Figure(figsize=(20, 2.1 * len(models) + 0.6), layout="constrained")
     FigureCanvasAgg(figure)
     sides = list(figure.subfigures(1, 2, squeeze=False)[0])
-    for side, title in zip(sides, ("A digit", "The same digit, turned by 90°"), strict=True):
+    for side, title in zip(sides, ("A digit", "The same digit, rotated by 90°"), strict=True):
         side.suptitle(title, fontsize=15)
     grids = [side.subplots(len(models), columns, squeeze=False) for side in sides]
     for row, (name, seen) in enumerate(looks.items()):

@@ -1,9 +1,9 @@
-"""How a command can end that is no answer: NoAnswerError, StoppedError."""
+"""Errors that end a command without a result: NoAnswerError, StoppedError."""
 
 
 class NoAnswerError(ValueError):
-    """What was asked could not be found out; the command line then ends with exit status 2, as on a wrong option."""
+    """The command could not find its result; it then ends with exit status 2, as on a wrong option."""
 
 
 class StoppedError(Exception):
-    """Ctrl-C, with what the command has to say of it; typer would make an end without a word of a KeyboardInterrupt."""
+    """Ctrl-C, with a message of the command; on a KeyboardInterrupt typer would end without one."""

@@ -26,7 +26,7 @@ def evaluate(
         typer.Option(help="Which images. Default: test, or all where they are not divided."),
     ] = None,
 ) -> None:
-    """Print how well a run does its task on a data set, and whether its answers change when the images are rotated."""
+    """Print how well a run does its task on a data set, and how many predictions change when the images are rotated."""
     from sepgconv.tasks import get_task, load_run, measure
 
     loaded = load_run(run)

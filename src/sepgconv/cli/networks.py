@@ -1,4 +1,4 @@
-"""The network that a command is asked about: by its name, in a run folder, or in a folder of `sepgconv.save`."""
+"""The network that a command works on: by name, from a run folder, or from a folder of `sepgconv.save`."""
 
 from dataclasses import dataclass
 from pathlib import Path

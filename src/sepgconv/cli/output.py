@@ -21,7 +21,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def draw_table(table: Table) -> None:
-    """Print a table on standard output; every text is shown as it is, whatever it holds."""
+    """Print a table on standard output; every text is shown as it is, also if it holds markup."""
     # rich reads marks such as [red] and :smile: in plain strings, and passes on what a terminal obeys.
     columns, rows = tuple(map(visible, table.columns)), [tuple(map(visible, row)) for row in table.rows]
     console = Console()

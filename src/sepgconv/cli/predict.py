@@ -1,4 +1,4 @@
-"""`sepgconv predict`: what a run answers to images."""
+"""`sepgconv predict`: what a trained network predicts for images."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ def predict(
         bool, typer.Option("--json", help="Print one JSON object per image instead of a table.")
     ] = False,
 ) -> None:
-    """Print what a run answers to images: for classification the class, and how sure it is.
+    """Print what a run predicts for images: for classification the class, and its probability.
 
     An image that cannot be read is named and left out; the exit status is then 1.
     """

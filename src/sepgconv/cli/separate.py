@@ -1,4 +1,4 @@
-"""`sepgconv separate`: a trained network with separable convolutions, trained on, beside what it was."""
+"""`sepgconv separate`: separate the convolutions of a trained network, train it further, compare both."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -57,7 +57,7 @@ def separate(
     ] = False,
     progress: Annotated[bool, typer.Option(help="Show a line for every epoch.")] = True,
 ) -> None:
-    """Replace the group convolutions of a trained network by separable ones, train on, print what it saved and cost."""
+    """Replace the group convolutions of a trained network by separable ones, train it further, print the result."""
     import dataclasses
 
     from sepgconv import save
@@ -73,7 +73,7 @@ def separate(
     folder = out or run.resolve().with_name(f"{run.resolve().name}-{sharing}")
     begun = RunFolder(folder).setup.is_file()
     if finetune and not (resume and begun):
-        RunFolder(folder).refuse_existing()
+        RunFolder(folder).check_unused()
     elif not finetune and folder.exists():
         raise FileExistsError(f"{folder} exists; choose another folder with --out")
     data = load_data_of(run, loaded.record, data_dir)

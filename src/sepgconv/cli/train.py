@@ -22,13 +22,17 @@ def train(
     group: options.Group = None,
     option: options.ModelOptions = None,
     recipe: Annotated[
-        str, typer.Option(help="Named settings: default, paper (Rotated MNIST), paper-cifar10, paper-cifar10+.")
+        str,
+        typer.Option(
+            help="Named settings: default, best (any angle), paper (Rotated MNIST), paper-cifar10, paper-cifar10+."
+        ),
     ] = "default",
     epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Instead of the recipe's; over all devices together.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate, instead of the recipe's.")] = None,
     augmentation: Annotated[
-        str | None, typer.Option(help="none, turn, quarter-turn, flip or crop-flip, instead of the recipe's.")
+        str | None,
+        typer.Option(help="none, turn, fine-turn, quarter-turn, flip or crop-flip, instead of the recipe's."),
     ] = None,
     initialisation: Annotated[
         str | None,
@@ -74,7 +78,7 @@ def train(
 ) -> None:
     """Train a network; leave its config, checkpoint, curves, record and weights in a run folder.
 
-    The validation part picks nothing; the test part is read once, at the end, with the last epoch's weights.
+    No epoch is picked by the validation part; the test part is read once, at the end, with the last epoch's weights.
     """
     from sepgconv.data import load_dataset
     from sepgconv.models import model_entry

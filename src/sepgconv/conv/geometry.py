@@ -139,7 +139,7 @@ class Geometry:
         raise ValueError(f"{caller}: maps of {by(sides)} are too small for {what}; the smallest size is {by(least)}")
 
     def check_windows(self, sides: Sides, caller: str) -> None:
-        """Raise if a window would see padding only, which has no maximum: torch reads beside the maps.
+        """Raise if a window would see padding only, which has no maximum: torch would read outside the maps.
 
         Raises:
             ValueError: there is such a window; the smallest size without one is named.

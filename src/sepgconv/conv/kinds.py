@@ -81,7 +81,7 @@ class ConvKind(ABC):
         return spec.channels_per_group
 
     def check(self, spec: "ConvSpec", caller: str) -> None:
-        """Raise if the kind has an objection to a spec, by default none; layers ask before they get parameters."""
+        """Raise if a layer with that spec makes no sense; asked before it gets parameters. By default, any does."""
         return
 
 
@@ -277,7 +277,7 @@ class Separable(ConvKind):
         """
         weights = math.prod(spec.basis.weight_shape)
         most = min(weights, spec.order * (spec.channels_per_group if self.sharing == "gc" else 1))
-        if not is_integer(spec.rank) or not 1 <= spec.rank <= most:
+        if not is_integer(spec.rank) or not 1 <= spec.rank.__index__() <= most:
             raise ValueError(
                 f"{caller}: rank must be an integer from 1 to {most}, the full rank of these filters, got {spec.rank!r}"
             )

@@ -1,4 +1,4 @@
-"""ConvSpec: what a convolution on a group is, before it runs; checked once, and asked by everything else."""
+"""ConvSpec: what a convolution on a group is, before it runs; checked once, and read by everything else."""
 
 import math
 from dataclasses import dataclass, field
@@ -82,8 +82,8 @@ class ConvSpec:
     def nominal_macs(self, sides: Sides) -> int:
         """Return the multiply-accumulates for one image of those sides, by the formulas of the paper.
 
-        They are those of arXiv:2106.04914, section 3.4, and count everything at the resolution of the output, whatever
-        the execution.
+        They are those of arXiv:2106.04914, section 3.4, and count everything at the resolution of the output, for every
+        execution.
         """
         return self.kind.macs_per_output(self) * self.numbers_out(sides)
 

@@ -18,7 +18,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from sepgconv._foreign import foreign_behaviour
+from sepgconv._customised import custom_behaviour
 from sepgconv.nn import ReLU
 
 
@@ -273,7 +273,7 @@ def is_elementwise(module: nn.Module) -> bool:
     """
     found = layer_operator(module)
     of_numbers = found is not None and found.kind in (OperatorKind.ELEMENTWISE, OperatorKind.NOISE)
-    return of_numbers and foreign_behaviour(module) is None
+    return of_numbers and custom_behaviour(module) is None
 
 
 def passes_through(module: nn.Module) -> bool:
@@ -287,7 +287,7 @@ def passes_through(module: nn.Module) -> bool:
     """
     found = layer_operator(module)
     idle = found is not None and (found.kind in DROPOUTS or found.kind is OperatorKind.IDENTITY)
-    return idle and not module.training and foreign_behaviour(module) is None
+    return idle and not module.training and custom_behaviour(module) is None
 
 
 def out_of_place_copy(module: nn.Module) -> nn.Module:

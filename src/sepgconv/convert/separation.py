@@ -11,8 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from sepgconv._comparison import COARSE_ROUNDING, answer_of, coarse, first_to_differ, largest_difference, rounding
-from sepgconv._foreign import changed_since_built, foreign_layers, layer_named, refuse_foreign, refuse_hooks_of_all
+from sepgconv._comparison import COARSE_ROUNDING, coarse, first_to_differ, largest_difference, output_of, rounding
+from sepgconv._customised import (
+    changed_since_built,
+    customised_layers,
+    layer_named,
+    raise_if_customised,
+    raise_if_global_hooks,
+)
 from sepgconv._messages import one_of
 from sepgconv._modules import copy_network, settled_copy
 from sepgconv._nan_check import raise_if_not_finite
@@ -151,7 +157,7 @@ def separate(
         raise ValueError("separate: give a rank, a budget, or both")
     if rank is not None and rank < 1:
         raise ValueError(f"separate: rank must be 1 or more, got {rank}")
-    refuse_hooks_of_all(_CALLER)
+    raise_if_global_hooks(_CALLER)
     network = copy_network(model, _CALLER)
     settled = settled_copy(network, _CALLER)  # in which every `weight` is the one that the network uses
     layers = _group_convolutions(settled)
@@ -163,14 +169,14 @@ def separate(
     raise_if_not_finite(network, _CALLER)
     # A name without counterpart is an error before anything is computed.
     name = separable_name(network.name, sharing) if isinstance(network, Network) and network.name else None
-    energies = {path: separability(layer.weight, sharing) for path, layer in layers.items()}
+    energies = {path: separability(layer.weight, sharing, basis=layer.spec.basis) for path, layer in layers.items()}
     if budget is None:
         most = rank or 1
         ranks = {path: min(most, len(energy.lost)) for path, energy in energies.items()}
     else:
         ranks = _within_budget(layers, energies, rank, budget)
     advice = "put what it does into a module beside it, or take it out and put it into the result"
-    refuse_foreign(_CALLER, [(path, layers[path]) for path in ranks], advice)
+    raise_if_customised(_CALLER, [(path, layers[path]) for path in ranks], advice)
     with torch.random.fork_rng(_devices(network)):  # new layers draw weights, which are replaced at once
         separation = _put_together(network, layers, energies, ranks, sharing, name)
     whole = all(ranks[path] == len(energies[path].lost) for path in ranks)
@@ -230,9 +236,9 @@ def _compare(network: nn.Module, separated: nn.Module, paths: Sequence[str], *, 
     """
     before, after = copy_network(network, _CALLER).eval(), copy_network(separated, _CALLER).eval()
     pairs: list[tuple[str, nn.Module, nn.Module, Tensor]] = []
-    with contextlib.suppress(Exception):  # whatever the user's code raises: it takes other inputs
+    with contextlib.suppress(Exception):  # the user's code may raise anything: it takes other inputs
         x = example_input(before, default_shape(before))
-        answer_of(before, x)
+        output_of(before, x)
         pairs.append(("the network", before, after, x))
     if not pairs:
         for path in paths:
@@ -240,10 +246,10 @@ def _compare(network: nn.Module, separated: nn.Module, paths: Sequence[str], *, 
             x = example_input(layer, default_shape(layer))
             pairs.append((layer_named(path, layer), layer, after.get_submodule(path), x))
     for place, ours, theirs, x in pairs:
-        # The factors are rounded as the weights are, whatever the network computes in.
+        # The factors are rounded as the weights are, in any precision of the network.
         allowed = min(10 * rounding(x.dtype, x.device), COARSE_ROUNDING) if whole else math.inf
         try:
-            found, expected = answer_of(theirs, x), answer_of(ours, x)
+            found, expected = output_of(theirs, x), output_of(ours, x)
         except Exception as error:
             raise ValueError(
                 f"separate: {place} would not run separated ({type(error).__name__}: {error}); "
@@ -267,7 +273,7 @@ def _shapes(output: Any) -> list[Any]:
 
 def _reason(before: nn.Module, after: nn.Module, paths: Sequence[str], x: Tensor, allowed: float) -> str:
     """Return why the outputs differ, as a clause that names a layer if one is the cause."""
-    suspects = foreign_layers(before)
+    suspects = customised_layers(before)
     if suspects:
         return suspects
 
@@ -332,8 +338,9 @@ def _separated(layer: GroupConv2d, before: nn.Module, sharing: Sharing, rank: in
         padding_mode=layer.padding_mode,
         device=weight.device,
         dtype=weight.dtype,
+        basis=layer.spec.basis,
     )
-    pointwise, depthwise = separate_kernel(weight, sharing, rank)
+    pointwise, depthwise = separate_kernel(weight, sharing, rank, basis=layer.spec.basis)
     # A single term has no axis of its own in the layer.
     separable.pointwise.copy_(pointwise.view_as(separable.pointwise))
     separable.depthwise.copy_(depthwise.view_as(separable.depthwise))

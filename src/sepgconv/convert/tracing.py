@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 
 from sepgconv import functional
 from sepgconv.convert.operators import ASSIGNMENTS
-from sepgconv.convert.plain.refusal import named, refuse
+from sepgconv.convert.plain.errors import named, raise_unconvertible
 from sepgconv.nn import ReLU
 
 _ROOT = "network"
@@ -72,10 +72,10 @@ def record(
 
 @contextlib.contextmanager
 def _functions_of_autograd(*, through: bool) -> Generator[None]:
-    """Name functions of autograd that are given a recorded value: torch takes it for a tensor, and crashes.
+    """Raise for functions of autograd that get a recorded value, which torch would take for a tensor and crash.
 
     Args:
-        through: whether activation checkpointing, which changes no number, is passed over; else it is named, too.
+        through: whether activation checkpointing, which changes no number, is skipped; otherwise it raises, too.
     """
     apply, entry = torch.autograd.Function.__dict__["apply"], "_checkpoint_without_reentrant_generator"
 
@@ -84,9 +84,9 @@ def _functions_of_autograd(*, through: bool) -> Generator[None]:
             return apply.__func__(cls, *args, **kwargs)
         if cls is not checkpoint.CheckpointFunction:
             raise TraceError(f"the code calls the function {cls.__name__} of autograd, which is not read")
-        return args[0](*args[2:]) if through else refused()
+        return args[0](*args[2:]) if through else raise_checkpointing()
 
-    def refused(*args: Any, **kwargs: Any) -> NoReturn:
+    def raise_checkpointing(*args: Any, **kwargs: Any) -> NoReturn:
         raise TraceError("it checkpoints activations, which would be lost; build it without, and wrap its parts after")
 
     with contextlib.ExitStack() as kept:
@@ -94,7 +94,7 @@ def _functions_of_autograd(*, through: bool) -> Generator[None]:
         setattr(torch.autograd.Function, "apply", classmethod(named))  # noqa: B010 (no name of its type)
         if not through and hasattr(checkpoint, entry):
             kept.callback(setattr, checkpoint, entry, getattr(checkpoint, entry))
-            setattr(checkpoint, entry, refused)
+            setattr(checkpoint, entry, raise_checkpointing)
         yield
 
 
@@ -126,13 +126,13 @@ class _Tracer(fx.Tracer):
         self._example, self._is_layer, self._watch = example, is_layer, watch
         self._running = False  # a step is being carried out: nothing is recorded
         self._failed_at = ""
-        self._refusal: ValueError | None = None
+        self._error: ValueError | None = None
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         try:
             layer = self._is_layer(m, place(module_qualified_name))
-        except ValueError as refusal:
-            self._refusal = refusal
+        except ValueError as error:
+            self._error = error
             raise
         return layer or isinstance(m, ReLU) or super().is_leaf_module(m, module_qualified_name)
 
@@ -167,8 +167,8 @@ class _Tracer(fx.Tracer):
         if self._watch is not None and not self._running:
             try:
                 self._watch()
-            except ValueError as refusal:
-                self._refusal = refusal
+            except ValueError as error:
+                self._error = error
                 raise
         proxy = super().create_proxy(*args, **kwargs)
         self._running = True
@@ -207,8 +207,8 @@ class _Tracer(fx.Tracer):
 
     def explain(self, network: nn.Module, example: Tensor, error: Exception) -> NoReturn:
         """Raise the reason: our own error, that of the network on the example, or the place that cannot be traced."""
-        if self._refusal is not None:
-            raise self._refusal
+        if self._error is not None:
+            raise self._error
         try:
             network(example.clone())
         except ValueError:
@@ -220,7 +220,7 @@ class _Tracer(fx.Tracer):
                 "the input_shape that it takes"
             ) from own
         reason = _short(error)
-        refuse(self._failed_at or type(network).__name__, f"its code cannot be traced ({reason})", error)
+        raise_unconvertible(self._failed_at or type(network).__name__, f"its code cannot be traced ({reason})", error)
 
 
 def _short(error: Exception) -> str:
@@ -231,7 +231,7 @@ def _short(error: Exception) -> str:
 
 
 class _Traced(fx.Proxy):
-    """A recorded value that knows what it is on the example, for what torch.fx leaves open."""
+    """A recorded value with its value on the example, for code that torch.fx alone cannot record."""
 
     @property
     def _value(self) -> Any:

@@ -1,4 +1,4 @@
-"""`.npz` files, opened without trust: sizes are known before anything is allocated, nothing in them is executed."""
+"""`.npz` files are not trusted: sizes are read before anything is allocated, and nothing in them is executed."""
 
 import zipfile
 from collections.abc import Generator, Mapping, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Shaped
 from numpy import ndarray
 
-from sepgconv.data.memory import refuse_too_large
+from sepgconv.data.memory import check_fits_memory
 from sepgconv.data.regular_file import reason, why_unreadable
 
 Array = Shaped[ndarray, "..."]
@@ -80,7 +80,7 @@ def read_arrays(path: Path, required: Sequence[str] = (), *, keys: Sequence[str]
     wanted = list(headers) if keys is None else list(keys)
     total = sum(headers[key].bytes for key in wanted)
     largest = max(wanted, key=lambda key: headers[key].bytes, default="")
-    refuse_too_large(total, f"{path}: the arrays, {largest} above all,", "give a smaller file")
+    check_fits_memory(total, f"{path}: the arrays, {largest} above all,", "give a smaller file")
     arrays: dict[str, Array] = {}
     with _opened(path) as archive:
         for key in wanted:
@@ -96,10 +96,10 @@ def read_arrays(path: Path, required: Sequence[str] = (), *, keys: Sequence[str]
 
 
 def require_keys(found: Mapping[str, object], keys: Sequence[str], path: Path) -> None:
-    """Raise an error for a file that lacks a key.
+    """Raise if a file lacks a key.
 
     Raises:
-        ValueError: which are missing, which are there.
+        ValueError: the message says which keys are missing and which are there.
     """
     if missing := [key for key in keys if key not in found]:
         raise ValueError(

@@ -91,7 +91,7 @@ def class_indices(
     """
     if len({labels.dtype.kind for labels in raw.values()}) > 1:
         raise ValueError(f"{file}: labels are numbers in one part and names in another ({', '.join(titles.values())})")
-    _refuse_unlearned(raw, given, titles)
+    _check_labels_known(raw, given, titles)
     named = next(iter(raw.values())).dtype.kind == "U"
     if given is not None and not named:
         for part, labels in raw.items():
@@ -114,7 +114,7 @@ def class_indices(
     return classes, {part: torch.from_numpy(order[np.searchsorted(values, labels)]) for part, labels in raw.items()}
 
 
-def _refuse_unlearned(
+def _check_labels_known(
     raw: Mapping[PartOrAll, RawLabels], given: tuple[str, ...] | None, titles: Mapping[PartOrAll, str]
 ) -> None:
     for part, labels in raw.items():

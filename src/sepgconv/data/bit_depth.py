@@ -14,10 +14,10 @@ def bit_depth_of(maximum: int) -> int:
 
 
 def check_bit_depth(bits: int) -> None:
-    """Raise an error for what is no customary number of bits.
+    """Raise if a number of bits is not 8, 10, 12, 14 or 16.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is another number.
     """
     if bits not in BIT_DEPTHS:
         raise ValueError(f"bit_depth must be one of {', '.join(map(str, BIT_DEPTHS))}, got {bits}")

@@ -209,7 +209,7 @@ _ALLOWED: dict[tuple[str, str], object] = {
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickle containers, numbers, strings and plain arrays; refuse every other name, so that no code runs."""
+    """Unpickle containers, numbers, strings and plain arrays; raise for every other name, so that no code runs."""
 
     def find_class(self, module_name: str, global_name: str, /) -> object:
         try:

@@ -19,7 +19,7 @@ SHOWN = 10  # classes by name
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Split:
-    """Images with their labels: what a network sees, and what it is to answer. It prints as their number and size.
+    """Images with their labels: the inputs of a network, and its right outputs. It prints as their number and size.
 
     Attributes:
         images: float32, (n, channels, height, width).

@@ -1,4 +1,4 @@
-"""Images of 16 bits a value, whole: of deep colours Pillow keeps the high byte, black where only 8 bits are used."""
+"""Images of 16 bits a value, read in full; of 16-bit colours Pillow keeps only the high byte."""
 
 import re
 import sys
@@ -42,7 +42,7 @@ def deep_levels(file: "ImageFile") -> Levels | None:
     """
     if file.mode == "F":
         raise DeepImageError("floating-point images have no defined range; save it with 8 or 16 bits")
-    _refuse_misread(file)
+    _check_layout_of_tiff(file)
     if file.mode.startswith("I"):
         levels = np.asarray(file)
         if levels.min() < 0:
@@ -100,8 +100,8 @@ def _reread(file: "ImageFile", raw_mode: Callable[[str], str]) -> Levels:
         return np.asarray(again)
 
 
-def _refuse_misread(file: "ImageFile") -> None:
-    """Raise an error for the 16-bit TIFFs of which Pillow gives other values than they hold."""
+def _check_layout_of_tiff(file: "ImageFile") -> None:
+    """Raise if a file is one of the 16-bit TIFFs that Pillow reads wrongly."""
     tags: Any = getattr(file, "tag_v2", {})
     if tags.get(_PLANES) == 2 and 16 in np.atleast_1d(tags.get(_BITS, 8)) and file.mode != "I;16":
         raise DeepImageError("16-bit colours lie in planes of their own; save it with the colours of a pixel together")

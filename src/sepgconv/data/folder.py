@@ -11,9 +11,9 @@ import torch
 
 from sepgconv.data.bit_depth import bit_depth_of
 from sepgconv.data.image_file import ImageHeader, UnreadableImageError, read_header, read_pixels
-from sepgconv.data.labelled import Labelled, LabelledParts, part_to_judge, refuse_missing_parts, refuse_unlearned
+from sepgconv.data.labelled import Labelled, LabelledParts, check_class_names, check_parts, part_to_judge
 from sepgconv.data.layout import Layout, find_layout
-from sepgconv.data.memory import refuse_too_large
+from sepgconv.data.memory import check_fits_memory
 from sepgconv.data.part_names import Part, PartOrAll
 
 _NAMED_AT_MOST = 5  # skipped files that the warning lists
@@ -50,7 +50,7 @@ class _Skipped:
     def names(self) -> tuple[str, ...]:
         return tuple(path.relative_to(self.root).as_posix() for path in sorted(self.reasons))
 
-    def tell(self, total: int) -> None:
+    def warn(self, total: int) -> None:
         names = self.names()
         if not names:
             return
@@ -93,8 +93,8 @@ def load_folder(root: Path, *, image_size: int | None = None) -> LabelledParts:
             folder that was gone into; a bit depth that was found.
     """
     layout = find_layout(root)
-    refuse_missing_parts(layout.files, str(root))
-    refuse_unlearned(
+    check_parts(layout.files, str(root))
+    check_class_names(
         {part: [name for name, files in classes.items() if files] for part, classes in layout.files.items()}, str(root)
     )
     return _read(layout, Wanted(size=None if image_size is None else (image_size, image_size)))
@@ -139,7 +139,7 @@ def _read(layout: Layout, wanted: Wanted) -> LabelledParts:
     if not any(len(part.labels) for part in parts.values()):
         first = next(iter(skipped.reasons.items()))
         raise ValueError(f"{root}: none of the {total} images can be read; the first: {first[0]}: {first[1]}")
-    skipped.tell(total)
+    skipped.warn(total)
     return LabelledParts(
         f"folder:{root.resolve().name}", str(root), classes, parts, skipped.names(), bit_depth=form.bit_depth
     )
@@ -165,7 +165,7 @@ def _common_form(paths: Sequence[Path], wanted: Wanted, skipped: _Skipped, root:
         height = width = round(statistics.median(min(h.height, h.width) for h in headers)) if headers else 1
     shape = (channels, height, width)
     needed = len(headers) * channels * height * width * 4  # float32
-    refuse_too_large(needed, f"{len(headers)} images of shape {shape}", "give a smaller image_size")
+    check_fits_memory(needed, f"{len(headers)} images of shape {shape}", "give a smaller image_size")
     return _Form(shape, wanted.bit_depth or _bit_depth(headers, root))
 
 

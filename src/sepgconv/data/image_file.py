@@ -27,7 +27,7 @@ SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp",
     ".pgm", ".ppm", ".pbm", ".pnm",
 )  # fmt: skip
-# Whatever the ending says, these are what a file may hold; others of Pillow's formats start programs (EPS) or fetch
+# The formats that are read, for any file ending; others of Pillow's formats start programs (EPS) or fetch
 # other files.
 _FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 _GREY_MODES = ("1", "L", "LA")
@@ -137,7 +137,7 @@ def read_header(path: Path) -> ImageHeader:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Generator["ImageFile", None, None]:
-    """Open an image file of one page; whatever goes wrong inside is told of the file, in our words."""
+    """Open an image file of one page; every error inside becomes one that names the file."""
     require("PIL", extra="train", purpose="reading images")
     from PIL import Image, UnidentifiedImageError
 
@@ -154,8 +154,8 @@ def _opened(path: Path) -> Generator["ImageFile", None, None]:
             # Pillow finds fault with metadata that are not used here (EXIF of cameras, rare TIFF tags).
             warnings.filterwarnings("ignore", module=r"PIL\.")
             with Image.open(path, formats=known) as file:
-                _refuse_pages(file, path)
-                _tell_size(file, path)
+                _check_one_page(file, path)
+                _warn_if_large(file, path)
                 yield file
     except UnreadableImageError:
         raise
@@ -176,7 +176,7 @@ def _opened(path: Path) -> Generator["ImageFile", None, None]:
         raise UnreadableImageError(path, f"damaged ({str(error) or type(error).__name__})") from error
 
 
-def _refuse_pages(file: "ImageFile", path: Path) -> None:
+def _check_one_page(file: "ImageFile", path: Path) -> None:
     # MPO is the JPEG of many cameras: its first image is the photograph, the others are previews or depth.
     pages = 1 if file.format == "MPO" else int(getattr(file, "n_frames", 1))
     if pages > 1:
@@ -184,7 +184,7 @@ def _refuse_pages(file: "ImageFile", path: Path) -> None:
         raise UnreadableImageError(path, f"it has {pages} {what}; save each as a file of its own")
 
 
-def _tell_size(file: "ImageFile", path: Path) -> None:
+def _warn_if_large(file: "ImageFile", path: Path) -> None:
     from PIL import Image
 
     pixels = file.width * file.height

@@ -113,7 +113,7 @@ class LabelledParts:
         Raises:
             ValueError: no training or no test part, a class in one of the others only, or too few images.
         """
-        refuse_missing_parts(self.parts, self.title)
+        check_parts(self.parts, self.title)
         whole = self._learnable()
         learned = whole.parts["all" if "all" in whole.parts else "train"]
         missing = [part for part in PARTS[1:] if part not in whole.parts]
@@ -132,7 +132,7 @@ class LabelledParts:
             if absent:
                 names = ", ".join(whole.classes[label] for label in sorted(absent))
                 warnings.warn(f"{self.title}: the {part} part has no images of {names}", stacklevel=3)
-        _tell_dark(parts, self.title)
+        _warn_if_dark(parts, self.title)
         train, validation, test = (found.split() for found in parts)
         return Dataset(
             self.name, whole.classes, train, validation, test, Identity(), self.skipped, bit_depth=self.bit_depth
@@ -162,7 +162,7 @@ class LabelledParts:
             )
         if not self.fixed and (empty := [name for name in self.classes if name not in present]):
             warnings.warn(f"{self.title}: no images of {', '.join(empty)} to judge by", stacklevel=2)
-        _tell_dark([labelled], self.title)
+        _warn_if_dark([labelled], self.title)
         split = Labelled(labelled.images, self._relabelled(labelled.labels, classes)).split()
         return LabelledImages(self.name, found, split, self.skipped)
 
@@ -174,8 +174,8 @@ class LabelledParts:
         return order[labels]
 
     def _learnable(self) -> "LabelledParts":
-        """Leave out classes without images, unless they are fixed; refuse what no network can learn."""
-        refuse_unlearned({part: self._present(part) for part in self.parts}, self.title)
+        """Leave out classes without images, unless they are fixed; raise if the rest cannot be learned."""
+        check_class_names({part: self._present(part) for part in self.parts}, self.title)
         learned = self._present("all" if "all" in self.parts else "train")
         if len(learned) < 2:
             raise ValueError(f"{self.title}: {_only(learned)}; expected readable images of two or more classes")
@@ -210,11 +210,11 @@ def part_to_judge(parts: Collection[PartOrAll], wanted: Part | None, title: str)
     raise ValueError(f"{title} has no {wanted or 'test'} part, only {' and '.join(parts)}; name one of them")
 
 
-def refuse_missing_parts(parts: Mapping[PartOrAll, object], title: str) -> None:
-    """Raise an error for what has parts but lacks the one to train on or the one to test on.
+def check_parts(parts: Mapping[PartOrAll, object], title: str) -> None:
+    """Raise if a divided data set lacks its training part or its test part.
 
     Raises:
-        ValueError: which is missing.
+        ValueError: the message says which part is missing.
     """
     missing = [part for part in ("train", "test") if part not in parts and "all" not in parts]
     if missing:
@@ -224,11 +224,11 @@ def refuse_missing_parts(parts: Mapping[PartOrAll, object], title: str) -> None:
         )
 
 
-def refuse_unlearned(present: Mapping[PartOrAll, Sequence[str]], title: str) -> None:
-    """Raise an error for classes that other parts have and the training part does not.
+def check_class_names(present: Mapping[PartOrAll, Sequence[str]], title: str) -> None:
+    """Raise if another part has classes that the training part does not have.
 
     Raises:
-        ValueError: which, and where.
+        ValueError: the message names the classes and the part.
     """
     for part, names in present.items():
         if unknown := [name for name in names if name not in present.get("train", names)]:
@@ -239,7 +239,7 @@ def _only(names: Sequence[str]) -> str:
     return f"only one class, {names[0]}" if names else "no images to train on"
 
 
-def _tell_dark(parts: Iterable[Labelled], title: str) -> None:
+def _warn_if_dark(parts: Iterable[Labelled], title: str) -> None:
     """Warn of images that are nearly black, as those of 12 bits in a file of 16 are."""
     brightest = max(float(found.images.max()) / (1 if found.images.is_floating_point() else 255) for found in parts)
     if 0 < brightest < DARK:

@@ -1,4 +1,4 @@
-"""Which folders of a tree are parts and which are classes; what cannot be told apart is refused, never guessed."""
+"""Which folders of a tree are parts and which are classes; where that is unclear, an error is raised."""
 
 import os
 import re
@@ -64,10 +64,10 @@ def find_layout(root: Path, *, known: Collection[str] = ()) -> Layout:
             name: child.all_images() for name, child in inner.folders.items() if not _empty_odd(child)
         }
         if any(below.linked for below in inner.walk()):
-            _refuse_two_classes(layout.files[part])
+            _check_one_class_each(layout.files[part])
         layout.unreadable |= inner.unreadable()
         if not known and part in ("train", "all"):
-            _refuse_doubtful(classes, inner.path)
+            _check_are_classes(classes, inner.path)
         _note_left_out(inner, layout)
     if not any(any(classes.values()) for classes in layout.files.values()):
         raise ValueError(_no_classes(tree, layout))
@@ -129,8 +129,8 @@ def _parts(tree: Tree, layout: Layout, known: Collection[str]) -> Mapping[PartOr
     return parts
 
 
-def _refuse_doubtful(classes: Mapping[str, Tree], path: Path) -> None:
-    """Raise an error for classes that are none: images beside their masks, parts called otherwise, one class alone."""
+def _check_are_classes(classes: Mapping[str, Tree], path: Path) -> None:
+    """Raise if the folders are no classes: images beside their masks, parts of a data set, or a single folder."""
     annotations = [name for name in classes if _plain(name) in _ANNOTATIONS]
     if annotations and any(_plain(name) in _CONTAINERS for name in classes):
         raise ValueError(
@@ -156,8 +156,8 @@ def _refuse_doubtful(classes: Mapping[str, Tree], path: Path) -> None:
         )
 
 
-def _refuse_two_classes(files: Mapping[str, list[Path]]) -> None:
-    """Raise an error for images that links bring into two classes."""
+def _check_one_class_each(files: Mapping[str, list[Path]]) -> None:
+    """Raise if links put one image into two classes."""
     found: dict[str, tuple[str, Path]] = {}
     for name, paths in files.items():
         for path in paths:

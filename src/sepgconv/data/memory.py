@@ -1,12 +1,12 @@
-"""Refusing what cannot fit into memory, before hours of decoding, or one line of a header, end in a kill."""
+"""Errors for images and arrays that do not fit into memory, raised before they are read."""
 
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
 
 
-def refuse_too_large(needed: int, what: str, remedy: str) -> None:
-    """Raise an error for more bytes than the machine has; where that is not known (Windows) nothing is refused.
+def check_fits_memory(needed: int, what: str, remedy: str) -> None:
+    """Raise if more bytes are needed than the machine has; do nothing where its memory is not known (Windows).
 
     Args:
         needed: bytes.
@@ -26,11 +26,11 @@ def refuse_too_large(needed: int, what: str, remedy: str) -> None:
 
 
 @contextmanager
-def told_of_memory(what: str, remedy: str) -> Generator[None, None, None]:
-    """Raise one sentence where memory ran out, whichever library it was that asked for it.
+def explained_memory_errors(what: str, remedy: str) -> Generator[None, None, None]:
+    """Within the block, raise a ValueError in one sentence if any library runs out of memory.
 
     Raises:
-        ValueError: it did.
+        ValueError: memory ran out.
     """
     try:
         yield

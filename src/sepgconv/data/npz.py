@@ -18,7 +18,7 @@ from sepgconv.data.array_file import Header, read_arrays, read_headers, require_
 from sepgconv.data.array_labels import RawLabels, class_indices, raw_labels, read_class_names
 from sepgconv.data.bit_depth import bit_depth_of, too_bright
 from sepgconv.data.labelled import Labelled, LabelledParts
-from sepgconv.data.memory import refuse_too_large
+from sepgconv.data.memory import check_fits_memory
 from sepgconv.data.packed_jpeg import PACKED_KEYS, unpack_jpegs
 from sepgconv.data.part_names import PARTS, PartOrAll, part_of
 
@@ -73,7 +73,7 @@ def load_npz(path: Path, *, image_size: int | None = None, bit_depth: int | None
         if 0 in (shape := headers[found.images].shape):
             raise ValueError(f"{path}: {found.images}: no images, or images without pixels: shape {shape}")
     pixels = sum(prod(headers[found.images].shape) for found in keys.values())
-    refuse_too_large(4 * pixels, f"{path}: the images as float32", "give a smaller file")
+    check_fits_memory(4 * pixels, f"{path}: the images as float32", "give a smaller file")
     wanted = [key for found in keys.values() for key in (found.images, found.labels)]
     arrays = read_arrays(path, keys=list(dict.fromkeys([*wanted, *names])))
     raw: dict[PartOrAll, RawLabels] = {
@@ -218,14 +218,14 @@ def _images(array: Shaped[ndarray, "..."], title: str, bits: int | None) -> Imag
 
 
 def _channels_last(shape: tuple[int, ...], title: str) -> bool:
-    """Tell where the channels are: the axis of 1 or 3, else the one that differs from two equal ones."""
+    """Return whether channels come last: the axis of length 1 or 3, else the one that differs from two equal ones."""
     _, first, middle, last = shape
     if (first in (1, 3)) != (last in (1, 3)):
         return last in (1, 3)
     if (first == middle) != (middle == last):
         return first == middle
     raise ValueError(
-        f"{title}: cannot tell the channels of shape {shape}; save it as (n, c, h, w) with 1 or 3 channels"
+        f"{title}: cannot find the channels in shape {shape}; save it as (n, c, h, w) with 1 or 3 channels"
     )
 
 

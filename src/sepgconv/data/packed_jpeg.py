@@ -31,7 +31,7 @@ def unpack_jpegs(
         title: what errors call the file.
 
     Raises:
-        ValueError: lengths that do not add up, a image that does not decode, images of unequal shapes.
+        ValueError: lengths that do not add up, an image that does not decode, images of unequal shapes.
     """
     require("PIL", extra="train", purpose="decoding JPEG images")
     from PIL import Image

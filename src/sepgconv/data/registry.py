@@ -10,7 +10,7 @@ from sepgconv.data.cifar10 import load_cifar10, load_cifar10_jpeg75, load_cifar1
 from sepgconv.data.dataset import Dataset
 from sepgconv.data.folder import Wanted, load_folder, load_folder_to_judge
 from sepgconv.data.labelled import LabelledImages, LabelledParts
-from sepgconv.data.memory import told_of_memory
+from sepgconv.data.memory import explained_memory_errors
 from sepgconv.data.npz import load_npz
 from sepgconv.data.part_names import Part
 from sepgconv.data.regular_file import why_unreadable
@@ -81,7 +81,7 @@ def register_dataset(
             default, and with whether missing files may be downloaded. It raises a FileNotFoundError that says which
             files are missing and where they belong.
         description: one line for `sepgconv data`.
-        side: height and width of its images in pixels, where they are square. Default: not told.
+        side: height and width of its images in pixels, where they are square. Default: unknown.
 
     Raises:
         ValueError: the name is empty, looks like a path or stands for another data set already, or the description is
@@ -171,7 +171,7 @@ def load_dataset(
             raise ValueError(f"{name} has images of {size}; image_size={image_size} is for your own images only")
         return entry.load(None if data_dir is None else Path(data_dir), download)
     path = _path(name, data_dir)
-    with told_of_memory(str(path), "give a smaller image_size, or fewer images"):
+    with explained_memory_errors(str(path), "give a smaller image_size, or fewer images"):
         parts = load_folder(path, image_size=image_size) if path.is_dir() else load_npz(path, image_size=image_size)
         return parts.to_dataset()
 
@@ -216,7 +216,7 @@ def load_labelled_images(
         return LabelledParts.of(dataset).to_judge(classes, part)
     path = _path(name, data_dir)
     channels, height, width = image_shape
-    with told_of_memory(str(path), "give fewer images"):
+    with explained_memory_errors(str(path), "give fewer images"):
         if path.is_dir():
             wanted = Wanted(channels, (height, width), bit_depth)
             parts = load_folder_to_judge(path, known=classes, wanted=wanted, part=part)
@@ -231,7 +231,7 @@ def is_own(name: str) -> bool:
 
 
 def check_name(name: str) -> None:
-    """Raise an error for what is neither a data set's name nor a path; whether its files are there is not looked at.
+    """Raise if a name is neither that of a data set nor a path; whether its files exist is not checked.
 
     Raises:
         ValueError: an unknown name.

@@ -1,4 +1,4 @@
-"""Paths that must be ordinary files: a pipe would be waited for without end, a device read without end."""
+"""Paths that must be ordinary files: reading a pipe or a device might never end."""
 
 import stat
 from pathlib import Path

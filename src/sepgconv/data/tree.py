@@ -1,4 +1,4 @@
-"""What lies in a folder of images: found once, following links, opening nothing."""
+"""The files in a folder of images, listed once; links are followed and no file is opened."""
 
 import os
 from collections import Counter
@@ -11,7 +11,7 @@ from sepgconv.data.regular_file import reason, why_unreadable
 
 # What file managers, archivers and notebooks leave behind; hidden files and folders are passed over, too.
 _LITTER = {"__macosx", "__pycache__", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
-# Files that describe images, or that a file manager made; others that are no images are told of.
+# Files that describe images, or that a file manager made; other files that are no images are reported.
 _BESIDE_IMAGES = {
     ".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".md", ".rst", ".html", ".pdf",
     ".db", ".ini", ".py", ".ipynb", ".log", ".lnk", ".bak",

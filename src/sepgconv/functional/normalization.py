@@ -5,6 +5,7 @@ from torch import Tensor
 
 from sepgconv.ops.batch_norm import check_batch_norm, normalize_batch
 from sepgconv.ops.checks import check_feature_map
+from sepgconv.ops.group_norm import normalize_channel_groups
 from sepgconv.ops.layer_norm import normalize_positions
 
 
@@ -85,3 +86,69 @@ def group_layer_norm(
         True
     """
     return normalize_positions(x, weight, bias, eps, None, caller="group_layer_norm")
+
+
+def group_instance_norm(
+    x: Float[Tensor, "b c g y x"],
+    weight: Float[Tensor, " c"] | None = None,
+    bias: Float[Tensor, " c"] | None = None,
+    eps: float = 1e-5,
+) -> Float[Tensor, "b c g y x"]:
+    """Normalise every channel of every image over its poses and pixels, then scale and shift it (Ulyanov et al. 2016).
+
+    Args:
+        x: feature maps (batch, channel, pose, height, width).
+        weight: scale (channel,), the same for all poses, or None for 1.
+        bias: shift (channel,), the same for all poses, or None for 0.
+        eps: added to the variance.
+
+    Returns:
+        Feature maps of the same shape.
+
+    Raises:
+        TypeError: no tensor where one belongs.
+        ValueError: x is no feature map of floating point numbers, or has one value per channel, which has no variance;
+            a tensor on another device, of a dtype that does not go with that of x (half precision goes with float32)
+            or of another shape than (channel,); a negative eps.
+
+    Example:
+        >>> import torch
+        >>> y = group_instance_norm(torch.rand(8, 3, 4, 5, 5))
+        >>> bool(y.mean((2, 3, 4)).abs().max() < 1e-5)
+        True
+    """
+    return normalize_channel_groups(x, None, weight, bias, eps, None, caller="group_instance_norm")
+
+
+def group_group_norm(
+    x: Float[Tensor, "b c g y x"],
+    num_groups: int,
+    weight: Float[Tensor, " c"] | None = None,
+    bias: Float[Tensor, " c"] | None = None,
+    eps: float = 1e-5,
+) -> Float[Tensor, "b c g y x"]:
+    """Normalise every group of channels of every image over poses and pixels, then scale and shift each channel.
+
+    It is the group norm of Wu & He (2018) with poses as further pixels.
+
+    Args:
+        x: feature maps (batch, channel, pose, height, width).
+        num_groups: groups of channels, which lie beside each other; it divides their number.
+        weight: scale (channel,), the same for all poses, or None for 1.
+        bias: shift (channel,), the same for all poses, or None for 0.
+        eps: added to the variance.
+
+    Returns:
+        Feature maps of the same shape.
+
+    Raises:
+        TypeError: no tensor where one belongs.
+        ValueError: as `group_instance_norm`, or the groups do not divide the channels.
+
+    Example:
+        >>> import torch
+        >>> y = group_group_norm(torch.rand(8, 6, 4, 5, 5), 2)
+        >>> bool(y[:, :3].mean((1, 2, 3, 4)).abs().max() < 1e-5)
+        True
+    """
+    return normalize_channel_groups(x, num_groups, weight, bias, eps, None, caller="group_group_norm")

@@ -3,12 +3,16 @@
 The planar ones take any sides; whether unequal ones suit the group is for the modules of `sepgconv.nn` to check.
 """
 
+from dataclasses import replace
+
 from jaxtyping import Float
 from torch import Tensor
 
 from sepgconv.conv.geometry import Pair
 from sepgconv.ops.pools import (
+    blur_window,
     check_output_size,
+    pool_antialiased,
     pool_maxima,
     pool_means,
     pool_pose_maxima,
@@ -63,7 +67,7 @@ def max_pool2d(
     Raises:
         TypeError: x is no tensor.
         ValueError: x is not a feature map of real numbers, or too small; an argument is out of range; or a window lies
-            in the padding whole, which with a dilation of more than the side of the map it can.
+            wholly in the padding, which is possible if the dilation is larger than the side of the map.
 
     Example:
         >>> import torch
@@ -71,6 +75,38 @@ def max_pool2d(
         torch.Size([2, 3, 4, 4, 4])
     """
     return pool_maxima(x, pool_window(kernel_size, stride, padding, dilation), "max_pool2d")
+
+
+def antialiased_max_pool2d(
+    x: Float[Tensor, "b c g y x"],
+    kernel_size: int | Pair,
+    stride: int | Pair | None = None,
+    padding: int | Pair = 0,
+    blur_size: int | None = None,
+) -> Float[Tensor, "b c g y2 x2"]:
+    """Max-pool every pose with stride 1, then blur with the stride (R. Zhang, ICML 2019); see `AntialiasedMaxPool2d`.
+
+    Args:
+        x: feature maps (batch, channel, pose, height, width).
+        kernel_size: side of the window in pixels.
+        stride: step in pixels, kernel_size if not given.
+        padding: pixels of minus infinity on every side, at most half of kernel_size.
+        blur_size: side of the binomial blur in pixels, odd; 2 stride - 1 if not given.
+
+    Returns:
+        Feature maps of the size that `max_pool2d` gives.
+
+    Raises:
+        TypeError: x is no tensor.
+        ValueError: x is not a feature map of floating point numbers, or too small; or an argument is out of range.
+
+    Example:
+        >>> import torch
+        >>> antialiased_max_pool2d(torch.rand(2, 3, 4, 8, 8), 2).shape
+        torch.Size([2, 3, 4, 4, 4])
+    """
+    caller, window = "antialiased_max_pool2d", pool_window(kernel_size, stride, padding)
+    return pool_antialiased(x, replace(window, stride=(1, 1)), blur_window(window, blur_size, caller), caller)
 
 
 def avg_pool2d(

@@ -1,4 +1,4 @@
-"""Networks made ready to be run: filters laid out once, batch norm folded in."""
+"""Networks made ready to be run: filters computed once, batch norm folded in."""
 
 from sepgconv.inference.compilation import compile_for_inference, freeze
 from sepgconv.inference.layers import FrozenConv2d, FrozenNorm2d

@@ -10,8 +10,14 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from sepgconv._arguments import checked_input_shape
-from sepgconv._comparison import COARSE_ROUNDING, answer_of, coarse, explained, first_to_differ, largest_difference
-from sepgconv._foreign import foreign_behaviour, foreign_layers, layer_named, own_code, refuse_hooks_of_all
+from sepgconv._comparison import COARSE_ROUNDING, coarse, explained, first_to_differ, largest_difference, output_of
+from sepgconv._customised import (
+    custom_behaviour,
+    customised_layers,
+    layer_named,
+    overridden_code,
+    raise_if_global_hooks,
+)
 from sepgconv._hooks import watch_calls
 from sepgconv._modules import copy_network, settled_copy
 from sepgconv.conv.geometry import Pair
@@ -23,6 +29,7 @@ from sepgconv.nn import (
     DepthwiseSeparableGroupConv2d,
     GroupBatchNorm2d,
     GroupConvLayer,
+    LayerScale,
     NormActConv,
     ReLU,
     Sequential,
@@ -37,14 +44,13 @@ _CHAINS = (nn.Sequential, Sequential, DepthwiseSeparableGroupConv2d, ConvNormAct
 def compile_for_inference(model: nn.Module, *, input_shape: tuple[int, ...] | None = None) -> nn.Module:
     """Return a copy of a network for inference: the same outputs, to rounding, with less work.
 
-    Filter banks are composed or laid out once instead of at every call; batch norm is folded into the convolution
-    before it, where the two follow each other in a `Sequential`, and to a scale and a shift elsewhere; ReLU runs in
-    place. Layers that are not of the library stay as they are, and so do those that do more than their class: with
-    hooks, with a `forward` that was put in its place, of a subclass with code of its own. Weights that are computed
-    (pruned, normed, parametrised) are taken as the next call in evaluation mode would compute them. The model itself
-    does not change; the copy is in evaluation mode and has no parameters to train. It works under `torch.compile` and
-    `torch.export` as well. What `torch.compile`, `DistributedDataParallel`, `DataParallel` and `AveragedModel` wrap is
-    taken out of them.
+    Filters are computed once instead of at every call; batch norm is folded into the convolution before it, where the
+    two follow each other in a `Sequential`, and to a scale and a shift elsewhere; ReLU runs in place. Layers that are
+    not of the library stay as they are, and so do those that do more than their class: with hooks, with a `forward`
+    that was put in its place, of a subclass with code of its own. Weights that are computed (pruned, normed,
+    parametrised) are taken as the next call in evaluation mode would compute them. The model itself does not change;
+    the copy is in evaluation mode and has no parameters to train. It works under `torch.compile` and `torch.export` as
+    well. What `torch.compile`, `DistributedDataParallel`, `DataParallel` and `AveragedModel` wrap is taken out of them.
 
     The copy and the network are run on two random images, and their outputs must agree: on images of `input_shape`;
     without it on 32 x 32, if the network takes these.
@@ -67,10 +73,10 @@ def compile_for_inference(model: nn.Module, *, input_shape: tuple[int, ...] | No
         >>> torch.allclose(fast(x), layer(x), atol=1e-5), len(list(fast.parameters()))
         (True, 0)
     """
-    refuse_hooks_of_all(_CALLER)
+    raise_if_global_hooks(_CALLER)
     reference = copy_network(model, _CALLER).eval()  # weights computed at every call, as in the network itself
     frozen = settled_copy(reference, _CALLER)
-    x, expected = _answer(reference, input_shape)
+    x, expected = _output(reference, input_shape)
     sizes = {} if input_shape is None else _map_sizes(frozen, x)
     uses: dict[nn.Module, int] = {}
     for _, module in frozen.named_modules(remove_duplicate=False):
@@ -82,17 +88,17 @@ def compile_for_inference(model: nn.Module, *, input_shape: tuple[int, ...] | No
     return frozen
 
 
-def _answer(model: nn.Module, input_shape: tuple[int, ...] | None) -> tuple[Tensor, Any]:
+def _output(model: nn.Module, input_shape: tuple[int, ...] | None) -> tuple[Tensor, Any]:
     """Return inputs and the network's outputs: of a given shape; else of the one that it may take, and None if not."""
     if input_shape is not None:
         maps = takes_feature_maps(model)
         shape = checked_input_shape(input_shape, _CALLER, feature_maps=maps, batch=not maps)
         x = example_input(model, shape)
-        return x, answer_of(model, x)
+        return x, output_of(model, x)
     x = torch.empty(0)
     try:
         x = example_input(model, default_shape(model))
-        return x, answer_of(model, x)
+        return x, output_of(model, x)
     except Exception:  # noqa: BLE001 (whatever the user's code raises: it takes other inputs)
         return x, None
 
@@ -104,7 +110,7 @@ def _compare(frozen: nn.Module, model: nn.Module, x: Tensor, expected: Any) -> N
         ValueError: it does not run, or its outputs differ by more than rounding explains.
     """
     try:
-        found = answer_of(frozen, x)
+        found = output_of(frozen, x)
     except Exception as error:
         raise ValueError(
             f"{_CALLER}: the compiled network would not run ({type(error).__name__}: {error}); {_reason(model, x)}"
@@ -113,14 +119,14 @@ def _compare(frozen: nn.Module, model: nn.Module, x: Tensor, expected: Any) -> N
     within = difference <= explained(model, x) or (difference <= COARSE_ROUNDING and coarse(model, x))
     if not within and _is_finite(expected):
         raise ValueError(
-            f"{_CALLER}: the compiled network would differ by {difference:.1e} of the largest answer from the network; "
+            f"{_CALLER}: the compiled network would differ by {difference:.1e} of the largest output from the network; "
             f"{_reason(model, x)}"
         )
 
 
 def _reason(model: nn.Module, x: Tensor) -> str:
     """Return why a network gives other outputs, as a half-sentence that names a layer where one is at fault."""
-    suspects = foreign_layers(model, freeze.registry.keys())
+    suspects = customised_layers(model, freeze.registry.keys())
     if suspects:
         return suspects
 
@@ -134,11 +140,11 @@ def _reason(model: nn.Module, x: Tensor) -> str:
     paths = [path for path, module in model.named_modules() if path and _has_rule(module)]
     path = first_to_differ(paths, made, x, explained(model, x))
     layer = "its layers" if path is None else layer_named(path, model.get_submodule(path))
-    return f"its code asks {layer} for more than an answer"
+    return f"its code uses {layer} for more than its output"
 
 
-def _is_finite(answer: Any) -> bool:
-    return all(bool(part.isfinite().all()) for part in tree_leaves(answer) if isinstance(part, Tensor))
+def _is_finite(output: Any) -> bool:
+    return all(bool(part.isfinite().all()) for part in tree_leaves(output) if isinstance(part, Tensor))
 
 
 def _map_sizes(model: nn.Module, x: Tensor) -> dict[nn.Module, Pair]:
@@ -150,7 +156,7 @@ def _map_sizes(model: nn.Module, x: Tensor) -> dict[nn.Module, Pair]:
         sizes[module] = (int(maps.shape[-2]), int(maps.shape[-1]))
 
     with watch_calls(((m, m) for m in model.modules() if isinstance(m, GroupConvLayer)), before=note):
-        answer_of(model, x)
+        output_of(model, x)
     return sizes
 
 
@@ -183,19 +189,19 @@ def _has_rule(module: nn.Module) -> bool:
 def _form(module: nn.Module, size: Pair) -> nn.Module:
     """Return the frozen form of a layer; the layer itself where it does more than the class that has the rule."""
     # What stays in training mode after `eval()`, as some adapt a batch norm to its inputs, cannot be fixed.
-    if _has_rule(module) and not module.training and foreign_behaviour(module, freeze.registry.keys()) is None:
+    if _has_rule(module) and not module.training and custom_behaviour(module, freeze.registry.keys()) is None:
         return freeze(module, size)
     return module
 
 
 def _is_only(module: nn.Module, *kinds: type[nn.Module]) -> bool:
-    """Return whether a module is of one of these classes itself, with no hook and nothing put in place of its code."""
-    return type(module) in kinds and foreign_behaviour(module) is None
+    """Return whether a module is of one of these classes itself, without hooks and replaced methods."""
+    return type(module) in kinds and custom_behaviour(module) is None
 
 
 def _neighbours(root: nn.Module) -> list[tuple[_Step, _Step]]:
     """Return the pairs of steps that follow each other in a chain, but for those that do nothing; each once."""
-    chains = [module for module in root.modules() if type(module) in _CHAINS and own_code(module) is None]
+    chains = [module for module in root.modules() if type(module) in _CHAINS and overridden_code(module) is None]
     pairs: list[tuple[_Step, _Step]] = []
     for chain in chains:
         if not _is_step(chain, chains):
@@ -204,7 +210,7 @@ def _neighbours(root: nn.Module) -> list[tuple[_Step, _Step]]:
 
 
 def _children(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return the direct children, one that is there twice twice, which `named_children` does not."""
+    """Return the direct children; unlike in `named_children`, one that is there twice comes twice."""
     return [(name, child) for name, child in module._modules.items() if child is not None]  # pyright: ignore[reportPrivateUsage]
 
 
@@ -261,3 +267,8 @@ def _(module: GroupBatchNorm2d, size: Pair) -> nn.Module:
     if module.affine:
         slope, offset = slope * module.weight, module.bias
     return FrozenNorm2d(slope, offset - module.running_mean * slope)
+
+
+@freeze.register
+def _(module: LayerScale, size: Pair) -> nn.Module:
+    return FrozenNorm2d(module.weight.detach(), torch.zeros_like(module.weight))

@@ -12,7 +12,7 @@ from sepgconv.ops.layout import fold_poses, unfold_poses
 
 
 class FrozenConv2d(nn.Module):
-    """A convolution on a group whose filters are laid out, with whatever follows it folded in.
+    """A convolution on a group with its filters computed once, and the norm and activation after it folded in.
 
     Shapes: (batch, in, |G|, height, width), or an image for a lifting convolution, -> (batch, out, |G|, height',
     width').

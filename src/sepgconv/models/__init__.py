@@ -17,11 +17,14 @@ from sepgconv.models.registry import (
 # Families in the order of `list_models`.
 from sepgconv.models.rotmnist_cnn import RotMNISTCNN, RotMNISTCNNConfig  # isort: skip
 from sepgconv.models.resnet44 import ResNet44, ResNet44Config  # isort: skip
+from sepgconv.models.angle_cnn import AngleCNN, AngleCNNConfig  # isort: skip
 from sepgconv.models.storage import load, save
 
 __all__ = [
     "INITIALISATIONS",
     "MODELS",
+    "AngleCNN",
+    "AngleCNNConfig",
     "Entry",
     "Network",
     "ResNet44",

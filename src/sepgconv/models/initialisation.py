@@ -34,7 +34,7 @@ def initialise(network: nn.Module, name: str) -> None:
     Args:
         network: as `create_model` made it; it is changed in place.
         name: "sepgconv" leaves the weights as its layers drew them: filters, of separable layers the composed ones,
-            have the variance of He et al. (2015), whatever the group, so that a network without normalisation learns
+            have the variance of He et al. (2015), for every group, so that a network without normalisation learns
             too. "published" draws the weights of every convolution, and both factors of separable ones, uniformly in
             ±1 / sqrt(c k^2), where c is the number of channels that a filter reads. So the paper's authors drew both
             factors (theory.md, Initialisation); of full convolutions the paper says nothing, and torch has the same

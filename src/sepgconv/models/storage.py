@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sepgconv._comparison import answer_of
+from sepgconv._comparison import output_of
+from sepgconv._customised import changed_since_built, modifying_hooks
 from sepgconv._files import write_together
-from sepgconv._foreign import acting_hooks, changed_since_built
 from sepgconv._modules import copy_network, unwrap
 from sepgconv.models.network import Network
 from sepgconv.models.registry import rebuild_model
@@ -26,7 +26,7 @@ def save(model: nn.Module, folder: str | Path) -> Path:
     """Write a network that `create_model` built into a folder, whole or not at all.
 
     Weights are all that the files keep besides the config: hooks that only look, as loggers register them, are not
-    kept; whatever else would give the network that is read back other outputs raises an error.
+    kept; anything else that would change the outputs of the network that is read back raises an error.
 
     Two files cannot be renamed at once: if the machine stops between the two, `load` raises an error instead of giving
     the wrong network.
@@ -61,7 +61,7 @@ def save(model: nn.Module, folder: str | Path) -> Path:
         )
     state = {key: value.detach().contiguous() for key, value in model.state_dict().items()}
     blank = _blank(model.name, model.config)
-    differing = _difference(blank, state) or changed_since_built(model, blank, lambda: _acting_hooks(model))
+    differing = _difference(blank, state) or changed_since_built(model, blank, lambda: _modifying_hooks(model))
     if differing:
         raise ValueError(f"save: the network was changed since create_model built it: {differing}")
     folder = Path(folder)
@@ -108,7 +108,7 @@ def load(folder: str | Path) -> Network:
 
 
 def read_model(folder: Path) -> tuple[Network, bool]:
-    """Read a network as `load` does; say also whether it is as sure as it can be: with a digest, or of another tool.
+    """Return the network that `load` reads, and whether its digest was compared or it is of another tool.
 
     Raises:
         OSError, ValueError: as `load`.
@@ -152,12 +152,12 @@ class _NewerFormatError(ValueError):
     pass
 
 
-def _acting_hooks(model: Network) -> Mapping[nn.Module, str]:
-    """Return the modules of a network with hooks that change what goes through a copy of it, by words after "has"."""
+def _modifying_hooks(model: Network) -> Mapping[nn.Module, str]:
+    """Return the modules of a network whose hooks change inputs or outputs, each with its hook in words."""
     twin = copy_network(model, "save").eval()
     like = next(parameter for parameter in twin.parameters())
     x = torch.zeros(1, model.in_channels, model.input_size, model.input_size, device=like.device, dtype=like.dtype)
-    found = acting_hooks(twin, lambda: answer_of(twin, x))
+    found = modifying_hooks(twin, lambda: output_of(twin, x))
     paths = {module: path for path, module in twin.named_modules()}
     return {model.get_submodule(paths[module]): words for module, words in found.items()}
 
@@ -169,7 +169,7 @@ def _blank(name: str, config: dict[str, Any]) -> Network:
 
 
 def _difference(model: Network, state: Mapping[str, Tensor]) -> str:
-    """Say how tensors differ from those of a network in name, shape or kind; nothing where they do not."""
+    """Return how tensors differ from those of a network in name, shape or kind; "" if they do not."""
     expected, found = _kinds(model.state_dict()), _kinds(state)
     wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
     if not wrong:

@@ -9,29 +9,50 @@ from sepgconv.nn.blocks import ConvNormAct, ConvNormActSequential, NormActConv
 from sepgconv.nn.depthwise import DepthwiseGroupConv2d, DepthwiseSeparableGroupConv2d
 from sepgconv.nn.group_conv import GroupConv2d
 from sepgconv.nn.lifting import LiftingConv2d
-from sepgconv.nn.normalization import GroupBatchNorm2d, GroupDropout, GroupLayerNorm
-from sepgconv.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, GroupMaxPool, GroupMeanPool, MaxPool2d
+from sepgconv.nn.normalization import (
+    GroupBatchNorm2d,
+    GroupDropout,
+    GroupGroupNorm,
+    GroupInstanceNorm2d,
+    GroupLayerNorm,
+)
+from sepgconv.nn.pooling import (
+    AdaptiveAvgPool2d,
+    AntialiasedMaxPool2d,
+    AvgPool2d,
+    GroupMaxPool,
+    GroupMeanPool,
+    MaxPool2d,
+)
+from sepgconv.nn.residual import DropPath, LayerScale
 from sepgconv.nn.separable import SeparableGroupConv2d
 from sepgconv.nn.sequential import Sequential
+from sepgconv.nn.subgroup import RestrictGroup
 
 __all__ = [
     "AdaptiveAvgPool2d",
+    "AntialiasedMaxPool2d",
     "AvgPool2d",
     "ConvNormAct",
     "ConvNormActSequential",
     "DepthwiseGroupConv2d",
     "DepthwiseSeparableGroupConv2d",
+    "DropPath",
     "GroupBatchNorm2d",
     "GroupConv2d",
     "GroupConvLayer",
     "GroupDropout",
+    "GroupGroupNorm",
+    "GroupInstanceNorm2d",
     "GroupLayerNorm",
     "GroupMaxPool",
     "GroupMeanPool",
+    "LayerScale",
     "LiftingConv2d",
     "MaxPool2d",
     "NormActConv",
     "ReLU",
+    "RestrictGroup",
     "SeparableGroupConv2d",
     "Sequential",
 ]

@@ -47,7 +47,7 @@ def empty_parameter(
 
 @contextmanager
 def memory_for(caller: str, name: str, shape: tuple[int, ...]) -> Generator[None]:
-    """Say which layer asks for more numbers than there is memory for.
+    """Within the block, name the layer in the error if its parameters do not fit into memory.
 
     Raises:
         ValueError: torch could not make a parameter of that shape.
@@ -66,9 +66,9 @@ class GroupConvLayer(ObservableModule):
     """A convolution on a group as a module: parameters, and a call of `sepgconv.ops.convolution.convolve`.
 
     The layers of `sepgconv.nn` are thin fronts of it, one for each kind; a layer of your own is a front for a kind of
-    yours (`sepgconv.conv.ConvKind`), and cost, export, inference, initialisation and analysis know it unasked.
-    Arguments and attributes are those of `torch.nn.Conv2d`, and `group`, the `FiniteGroup`. The only tensors of a layer
-    are its parameters; the tables by which the group moves filters are constants of the library.
+    yours (`sepgconv.conv.ConvKind`), and cost, export, inference, initialisation and analysis work with it. Arguments
+    and attributes are those of `torch.nn.Conv2d`, and `group`, the `FiniteGroup`. The only tensors of a layer are its
+    parameters; the tables by which the group moves filters are constants of the library.
 
     Args:
         kind: what distinguishes the convolution from others.
@@ -274,5 +274,6 @@ class GroupConvLayer(ObservableModule):
         parts += [f"{name}={getattr(self, name)!r}" for name, value in defaults.items() if getattr(self, name) != value]
         basis = self.spec.basis
         if isinstance(basis, SteerableBasis):
-            parts.append("kernel='steerable'" if basis.family == "optimal" else f"basis={basis.family!r}")
+            family = f"{len(basis.family)} rings" if isinstance(basis.family, tuple) else repr(basis.family)
+            parts.append("kernel='steerable'" if basis.family == "optimal" else f"basis={family}")
         return ", ".join(parts + (["bias=False"] if self.bias is None else []))

@@ -39,7 +39,8 @@ class DepthwiseGroupConv2d(GroupConvLayer):
             weights have the 2 already.
 
     Attributes:
-        weight: K, (channels, k, k), drawn with variance gain / k^2.
+        weight: K, (channels, k, k), or (channels, filters) of a steerable kernel, drawn with variance gain / E, where E
+            is k^2, or `spec.kernel_energy` of a steerable one.
         bias: (channels,), zero at first, or None.
 
     Raises:

@@ -38,7 +38,8 @@ class GroupConv2d(GroupConvLayer):
             the same group and kernel size, as `SteerableBasis` with another tolerance.
 
     Attributes:
-        weight: F, (out_channels, in_channels / groups, |G|, k, k), drawn with variance 2 / (in_channels |G| k^2).
+        weight: F, (out_channels, in_channels / groups, |G|, k, k), or (..., filters) of a steerable kernel, drawn with
+            variance 2 / (in_channels |G| E), where E is k^2, or `spec.kernel_energy` of a steerable one.
         bias: (out_channels,), zero at first, or None.
 
     Raises:

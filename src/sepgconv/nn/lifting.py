@@ -38,8 +38,8 @@ class LiftingConv2d(GroupConvLayer):
             the same group and kernel size, as `SteerableBasis` with another tolerance.
 
     Attributes:
-        weight: F, (out_channels, in_channels / groups, k, k), drawn with variance 2 / (in_channels k^2)
-            (He et al. 2015).
+        weight: F, (out_channels, in_channels / groups, k, k), or (..., filters) of a steerable kernel, drawn with
+            variance 2 / (in_channels E) (He et al. 2015), where E is k^2, or `spec.kernel_energy` of a steerable one.
         bias: (out_channels,), zero at first, or None.
 
     Raises:

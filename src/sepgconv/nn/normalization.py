@@ -10,6 +10,7 @@ from sepgconv.nn._base import check_dtype, empty_parameter, memory_for
 from sepgconv.nn._hooks import ObservableModule
 from sepgconv.ops.batch_norm import NormRelu, check_batch_norm, normalize_batch
 from sepgconv.ops.checks import FLOATS, NUMBERS, check_feature_map
+from sepgconv.ops.group_norm import check_channel_groups, normalize_channel_groups
 from sepgconv.ops.layer_norm import normalize_positions
 from sepgconv.ops.layout import fold_poses_into_width, unfold_poses_from_width
 
@@ -98,7 +99,48 @@ class GroupBatchNorm2d(ObservableModule, nn.BatchNorm3d):
         return normalize_batch(input, mean, var, step.weight, step.bias, training, step.momentum, step.eps, relu=relu)
 
 
-class GroupLayerNorm(nn.Module):
+class PerChannel(nn.Module):
+    """Abstract: a layer on feature maps with a scale and a shift for each channel, the same for all poses.
+
+    Args:
+        num_channels: channels.
+        scales: whether it has a scale, `weight`.
+        shifts: whether it has a shift, `bias`.
+        device: of the parameters.
+        dtype: of the parameters.
+    """
+
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+    init_value: float = 1.0  # of a scale
+
+    def __init__(
+        self,
+        num_channels: int,
+        *,
+        scales: bool,
+        shifts: bool,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+    ) -> None:
+        super().__init__()
+        check_channels(type(self).__name__, num_channels=num_channels)
+        check_dtype(dtype, type(self).__name__, FLOATS)
+        self.num_channels = num_channels
+        for name, wanted in {"weight": scales, "bias": shifts}.items():
+            parameter = empty_parameter(self, name, (num_channels,), device, dtype) if wanted else None
+            self.register_parameter(name, parameter)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set the scale to its first value, one in norms, and the shift to zero."""
+        if self.weight is not None:
+            nn.init.constant_(self.weight, self.init_value)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+
+class GroupLayerNorm(PerChannel):
     """Layer norm of every position over its channels and poses, with one scale and shift per channel (Ba et al. 2016).
 
     Shapes: (batch, num_channels, |G|, height, width), unchanged.
@@ -122,9 +164,6 @@ class GroupLayerNorm(nn.Module):
         True
     """
 
-    weight: nn.Parameter | None
-    bias: nn.Parameter | None
-
     def __init__(
         self,
         num_channels: int,
@@ -135,26 +174,107 @@ class GroupLayerNorm(nn.Module):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        check_channels(type(self).__name__, num_channels=num_channels)
         check_eps(eps, type(self).__name__)
-        check_dtype(dtype, type(self).__name__, FLOATS)
-        self.num_channels, self.eps = num_channels, eps
-        shape = (num_channels,)
-        for name, wanted in {"weight": affine, "bias": affine and bias}.items():
-            self.register_parameter(name, empty_parameter(self, name, shape, device, dtype) if wanted else None)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Set the scale to one and the shift to zero."""
-        if self.weight is not None:
-            nn.init.ones_(self.weight)
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
+        super().__init__(num_channels, scales=affine, shifts=affine and bias, device=device, dtype=dtype)
+        self.eps = eps
 
     def forward(self, x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c g y x"]:
         """Normalise feature maps."""
         return normalize_positions(x, self.weight, self.bias, self.eps, self.num_channels, caller=self._get_name())
+
+    def extra_repr(self) -> str:
+        """Return the arguments."""
+        return f"{self.num_channels}, eps={self.eps}, affine={self.weight is not None}"
+
+
+class GroupGroupNorm(PerChannel):
+    """Group norm: every image over poses, pixels and a group of channels, in training and evaluation (Wu & He 2018).
+
+    The groups of the name are of channels that lie beside each other, as in `torch.nn.GroupNorm`; all poses count as
+    further pixels, so the layer is exact under every group. Scale and shift are per channel, shared over poses. Shapes:
+    (batch, num_channels, |G|, height, width), unchanged.
+
+    Args:
+        num_groups: groups of channels; it divides num_channels.
+        num_channels: channels.
+        eps: added to the variance.
+        affine: whether to learn a scale and a shift per channel.
+        bias: whether the affine part has a shift.
+        device: of the parameters.
+        dtype: of the parameters.
+
+    Raises:
+        ValueError: an argument is out of range, or the groups do not divide the channels; in `forward`, an input that
+            is no feature map of `num_channels` channels, or has one value per group of channels.
+
+    Example:
+        >>> import torch
+        >>> y = GroupGroupNorm(2, 6)(torch.randn(4, 6, 8, 9, 9))
+        >>> bool(y[:, :3].mean((1, 2, 3, 4)).abs().max() < 1e-5)
+        True
+    """
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        *,
+        affine: bool = True,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        check_eps(eps, type(self).__name__)
+        super().__init__(num_channels, scales=affine, shifts=affine and bias, device=device, dtype=dtype)
+        check_channel_groups(num_groups, num_channels, type(self).__name__)
+        self.num_groups, self.eps = num_groups, eps
+
+    def forward(self, x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b c g y x"]:
+        """Normalise feature maps."""
+        return normalize_channel_groups(
+            x, self.num_groups, self.weight, self.bias, self.eps, self.num_channels, caller=self._get_name()
+        )
+
+    def extra_repr(self) -> str:
+        """Return the arguments."""
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.weight is not None}"
+
+
+class GroupInstanceNorm2d(GroupGroupNorm):
+    """Instance norm: every channel of every image over its poses and pixels (Ulyanov et al. 2016).
+
+    It is `torch.nn.InstanceNorm3d` on the pose axis, without running statistics; as there, it has no parameters unless
+    they are asked for. Shapes: (batch, num_channels, |G|, height, width), unchanged.
+
+    Args:
+        num_channels: channels.
+        eps: added to the variance.
+        affine: whether to learn a scale and a shift per channel, shared over poses.
+        device: of the parameters.
+        dtype: of the parameters.
+
+    Raises:
+        ValueError: an argument is out of range; in `forward`, an input that is no feature map of `num_channels`
+            channels, or has one value per channel.
+
+    Example:
+        >>> import torch
+        >>> y = GroupInstanceNorm2d(6)(torch.randn(4, 6, 8, 9, 9))
+        >>> bool(y.mean((2, 3, 4)).abs().max() < 1e-5)
+        True
+    """
+
+    def __init__(
+        self,
+        num_channels: int,
+        eps: float = 1e-5,
+        *,
+        affine: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(num_channels, num_channels, eps, affine=affine, device=device, dtype=dtype)
 
     def extra_repr(self) -> str:
         """Return the arguments."""

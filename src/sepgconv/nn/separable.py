@@ -41,8 +41,8 @@ class SeparableGroupConv2d(GroupConvLayer):
         dtype: of the parameters.
         sharing: what shares one spatial kernel: "gc" all poses and input channels, "g" all poses.
         rank: number of separable terms, 1 for the layer of the paper. At the full rank, the smaller one of k^2 (or the
-            number of steerable filters) and
-            in_channels |G| (gc) or |G| (g), every group convolution can be written so; more raises an error.
+            number of steerable filters) and in_channels |G| (gc) or |G| (g), every group convolution can be written so;
+            more raises an error.
         execution: "separable" (mix, then filter), "fourier" (the same, mixing in the irreps of the group; gc only),
             "composed" (build the filter bank, then one dense convolution), or "auto", which takes the cheapest one for
             the size at hand (`sepgconv.functional.select_execution`). The numbers agree to rounding.
@@ -57,7 +57,8 @@ class SeparableGroupConv2d(GroupConvLayer):
         pointwise: w, (out_channels, in_channels / groups, |G|); with rank > 1
             (out_channels, rank, in_channels / groups, |G|).
         depthwise: K, (out_channels, k, k) for gc, (out_channels, in_channels, k, k) for g; with rank > 1
-            (out_channels, rank, k, k) and (out_channels, rank, in_channels, k, k).
+            (out_channels, rank, k, k) and (out_channels, rank, in_channels, k, k). A steerable kernel has its filters
+            in place of k, k.
         bias: (out_channels,), zero at first, or None.
 
     Raises:

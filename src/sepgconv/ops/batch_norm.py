@@ -78,7 +78,7 @@ def check_batch_norm(
     eps: float,
     caller: str,
 ) -> None:
-    """Raise if `group_batch_norm` cannot work with its arguments, for feature maps that have been checked.
+    """Raise if `group_batch_norm` cannot take its arguments; the feature maps have been checked.
 
     Raises:
         TypeError: no tensor where one belongs.

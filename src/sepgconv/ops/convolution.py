@@ -1,6 +1,6 @@
 """Any convolution on a group: check the tensors, choose who runs it, lower it to plain steps, and run those.
 
-`convolve` is what every layer and function of the library calls, whatever its kind. The naive twins are in `reference`.
+`convolve` is what every layer and function of the library calls, for every kind. The naive twins are in `reference`.
 """
 
 from typing import cast
@@ -85,7 +85,7 @@ def convolve(
 
 
 def _fit(spec: ConvSpec, x: Tensor, parameters: Parameters, bias: Tensor | None) -> bool:
-    """Return whether the tensors of a call are surely right, by the few facts that nearly every call has."""
+    """Return whether a quick check finds the tensors of a call right; otherwise `check_tensors` looks closer."""
     if type(x) is not Tensor or x.dtype not in NUMBERS or x.layout != torch.strided or x.is_nested:
         return False
     if x.ndim != len(spec.basis.size) + (2 if spec.kind.lifts else 3) or x.shape[1] != spec.in_channels:

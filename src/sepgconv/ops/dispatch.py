@@ -5,7 +5,7 @@ reason that can be printed (`sepgconv.explain`). No other file asks where a tens
 the transforms of `torch.func`.
 
 Executions are algorithms: "separable", "fourier", "composed" for separable convolutions, "direct" for the others.
-Implementations are who runs them: "torch" (operations that torch differentiates), "chunks" (by hand, a few images at a
+Implementations are who runs them: "torch" (operations that torch differentiates), "chunks" (a few images at a
 time, with a backward pass of its own), "operator" (the same as one node of compiled code), "checkpoint" (torch's
 recomputation around "torch").
 """
@@ -13,6 +13,7 @@ recomputation around "torch").
 import math
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal
 
 import torch
@@ -32,27 +33,29 @@ MIN_OPERATOR_NUMEL = 2**21
 # Bytes of the largest map of a chunk. Measured on two cores with 32 MiB of shared cache: at 1 MiB the many small
 # operations, from 4 MiB on the memory takes longer.
 CHUNK_BYTES = 2 * 2**20
-# Choices that a spec keeps.
+# Choices that a spec keeps at most.
 MAX_CHOICES = 1024
 # Pixels along each axis of maps whose size is not known when the execution is chosen.
 TYPICAL_SIDE = 32
 
 
-_cost_model = BUILT_IN
+_cost_model: ContextVar[CostModel] = ContextVar("_cost_model", default=BUILT_IN)
 
 
 @contextmanager
 def using(model: CostModel) -> Generator[None]:
-    """Within the block, choose executions by the costs of another machine."""
-    global _cost_model
-    before, _cost_model = _cost_model, model
+    """Within the block, choose executions by the costs of another machine.
+
+    This holds for the thread (or asyncio task) of the block. Code that `torch.compile` traces takes the built-in costs.
+    """
+    token = _cost_model.set(model)
     try:
         yield
     finally:
-        _cost_model = before
+        _cost_model.reset(token)
 
 
-def _by_hand(c: Context, keeps_little: bool) -> bool:
+def _in_chunks(c: Context, keeps_little: bool) -> bool:
     # Mixed precision casts operation by operation, and transforms need torch's own operations.
     return keeps_little and c.plain and not c.compiling and not c.transformed
 
@@ -64,7 +67,7 @@ def _as_operator(c: Context, keeps_little: bool) -> bool:
     return keeps_little and compiles and (c.grad or c.large)
 
 
-def _norm_by_hand(c: Context, joins: bool) -> bool:
+def _norm_in_chunks(c: Context, joins: bool) -> bool:
     return joins and c.device == "cpu" and c.plain and not c.compiling and not c.transformed
 
 
@@ -72,20 +75,20 @@ def _norm_as_operator(c: Context, joins: bool) -> bool:
     return joins and c.device == "cpu" and c.plain and c.compiling and not c.exporting and not c.transformed
 
 
-def _joint_by_hand(c: Context, keeps_little: bool) -> bool:
-    return c.device == "cpu" and _by_hand(c, keeps_little)
+def _joint_in_chunks(c: Context, keeps_little: bool) -> bool:
+    return c.device == "cpu" and _in_chunks(c, keeps_little)
 
 
 def _fixed_as_operator(c: Context, keeps_little: bool) -> bool:
     return not c.grad and _as_operator(c, keeps_little)
 
 
-def _pool_by_hand(c: Context, keeps_little: bool) -> bool:
-    return c.needs_grad and c.device == "cpu" and _by_hand(c, keeps_little)
+def _pool_in_chunks(c: Context, keeps_little: bool) -> bool:
+    return c.needs_grad and c.device == "cpu" and _in_chunks(c, keeps_little)
 
 
 def _filters_by_columns(c: Context, keeps_little: bool) -> bool:
-    return c.grad and c.device == "cpu" and _by_hand(c, keeps_little)
+    return c.grad and c.device == "cpu" and _in_chunks(c, keeps_little)
 
 
 def _otherwise(c: Context, keeps_little: bool) -> bool:
@@ -101,13 +104,13 @@ _TORCH = Rule("torch", _otherwise, "nothing")
 IMPLEMENTATIONS: dict[str, tuple[Rule, ...]] = {
     # Keeps little: recomputes, or records no gradients.
     "gc_conv": (
-        Rule("chunks", _by_hand, f"recomputation, or no gradients; {_PLAIN}; {_EAGER}"),
+        Rule("chunks", _in_chunks, f"recomputation, or no gradients; {_PLAIN}; {_EAGER}"),
         Rule("operator", _as_operator, f"recomputation, or no gradients; {_PLAIN}; {_COMPILED}"),
         _TORCH,
     ),
     # The same after batch norm and ReLU.
     "norm_act_gc_conv": (
-        Rule("chunks", _joint_by_hand, f"recomputation on a CPU; {_PLAIN}, the norm too; {_EAGER}"),
+        Rule("chunks", _joint_in_chunks, f"recomputation on a CPU; {_PLAIN}, the norm too; {_EAGER}"),
         _TORCH,
     ),
     "planar_conv": (_TORCH,),
@@ -122,7 +125,7 @@ IMPLEMENTATIONS: dict[str, tuple[Rule, ...]] = {
     ),
     # Keeps little: several poses, whose statistics are joined. On GPUs torch's own kernels are good.
     "batch_norm": (
-        Rule("chunks", _norm_by_hand, f"a CPU and several poses; {_PLAIN}; {_EAGER}"),
+        Rule("chunks", _norm_in_chunks, f"a CPU and several poses; {_PLAIN}; {_EAGER}"),
         Rule("operator", _norm_as_operator, f"a CPU and several poses; {_PLAIN}; code compiled by torch.compile"),
         _TORCH,
     ),
@@ -130,19 +133,19 @@ IMPLEMENTATIONS: dict[str, tuple[Rule, ...]] = {
     "fixed_norm": (Rule("operator", _fixed_as_operator, f"no gradients; {_PLAIN}; {_COMPILED}"), _TORCH),
     # Keeps little: always.
     "max_pool": (
-        Rule("chunks", _pool_by_hand, f"maps that need gradients, on a CPU; {_PLAIN}; {_EAGER}"),
+        Rule("chunks", _pool_in_chunks, f"maps that need gradients, on a CPU; {_PLAIN}; {_EAGER}"),
         Rule("operator", _as_operator, f"{_PLAIN}; {_COMPILED}"),
         _TORCH,
     ),
 }
 
 
-_record: Callable[[Choice], None] | None = None
+_record: ContextVar[Callable[[Choice], None] | None] = ContextVar("_record", default=None)
 
 
 @contextmanager
 def recording(report: Callable[[Choice], None]) -> Generator[None]:
-    """Within the block, report every choice when it is made.
+    """Within the block, report every choice of this thread when it is made, but none that `torch.compile` traces.
 
     Example:
         >>> import torch, sepgconv
@@ -152,12 +155,15 @@ def recording(report: Callable[[Choice], None]) -> Generator[None]:
         >>> [(choice.operator, choice.implementation) for choice in choices]
         [('planar_conv', 'torch')]
     """
-    global _record
-    before, _record = _record, report
+    token = _record.set(report)
     try:
         yield
     finally:
-        _record = before
+        _record.reset(token)
+
+
+def _recorder() -> Callable[[Choice], None] | None:
+    return None if torch.compiler.is_dynamo_compiling() else _record.get()  # the compiler reads no context variables
 
 
 def context(x: Tensor, *others: Tensor | None) -> Context:
@@ -225,8 +231,8 @@ def implementation(
             break
     if checkpoint and chosen == "torch":
         chosen = "checkpoint"
-    if _record is not None:
-        _record(Choice(operator, execution, chosen, costs or {}, keeps_little, c))
+    if (record := _recorder()) is not None:
+        record(Choice(operator, execution, chosen, costs or {}, keeps_little, c))
     return chosen
 
 
@@ -251,7 +257,9 @@ def choose_execution(
     Raises:
         ValueError: maps that are too small; an unknown execution, or one that the spec does not have.
     """
-    model, device = _cost_model if model is None else model, _type(device)
+    if model is None:
+        model = BUILT_IN if torch.compiler.is_dynamo_compiling() else _cost_model.get()
+    device = _type(device)
     if torch.compiler.is_compiling() or not all(type(side) is int for side in sides):
         return _choose(spec, sides, execution, device, model, caller)
     key = (sides, execution, device, model)
@@ -358,8 +366,8 @@ def checkpoints(x: Tensor, recompute: bool | None) -> bool:
 
 def note(operator: str, execution: str, costs: dict[str, float], x: Tensor) -> None:
     """Note an operator of which torch has the only implementation, for the record."""
-    if _record is not None:
-        _record(Choice(operator, execution, "torch", costs, True, context(x)))
+    if (record := _recorder()) is not None:
+        record(Choice(operator, execution, "torch", costs, True, context(x)))
 
 
 def differentiates_again(grad: Tensor) -> bool:

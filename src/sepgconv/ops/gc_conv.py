@@ -345,7 +345,7 @@ def gc_conv_backward(
     entries: Sequence[float],
     mode: str,
 ) -> list[Tensor]:
-    """Run `gc_backward` without batch norm: gradients of x, filters, the weights, and the bias where there is one."""
+    """Run `gc_backward` without batch norm: gradients with respect to x, filters, weights and the bias, if any."""
     plan = _plan(numbers, entries, mode)
     found = gc_backward(grad, x, None, None, filters, bias, None, None, weights, plan)
     return [part for part in (found[0], found[3], *found[5:], found[4]) if part is not None]

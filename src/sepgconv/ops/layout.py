@@ -3,7 +3,7 @@
 The logical axes stay (batch, channel, pose, height, width). In this layout the poses and channels of a map fold into
 the channels of an ordinary channels_last image without moving a number, channels varying fastest: mixing is one matrix
 product, planar convolutions and pools take torch's channels_last kernels, and batch norm shared over poses is that of a
-wider image. The output of every layer has this layout, whatever that of its input; another one is copied once.
+wider image. The output of every layer has this layout; an input in another layout is copied once.
 
 Axes are split and joined in the order of memory. In another order torch gives an axis of length one, as a batch of one
 image, a stride of its own, and another one while it traces a graph: the graph would then not suit its own maps.
@@ -18,7 +18,7 @@ from sepgconv.ops import dispatch
 
 
 def _as_image(pixels: Tensor, height: int, width: int, channels: int) -> Tensor:
-    """Take numbers in the order (batch, height, width, channels), whatever their axes, as a channels_last image.
+    """Return numbers in the order (batch, height, width, channels), with any axes, as a channels_last image.
 
     Numbers in another order are copied. The strides are written out anew because those of an image with one channel are
     both contiguous and channels_last: torch would take it for the former, and its output would be contiguous.

@@ -22,7 +22,7 @@ def max_pool(maps: Tensor, window: Geometry, caller: str) -> Tensor:
     """Max-pool folded maps (batch, maps, height, width).
 
     Raises:
-        ValueError: a window lies in the padding whole.
+        ValueError: a window lies wholly in the padding.
     """
     window.check_windows(tuple(maps.shape[-2:]), caller)
     chosen = dispatch.implementation("max_pool", dispatch.context(maps))

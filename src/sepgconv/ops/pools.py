@@ -8,12 +8,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sepgconv.conv.checks import INTEGERS
+from sepgconv.conv.checks import INTEGERS, is_integer
 from sepgconv.conv.geometry import MOST, Geometry, Pair, as_pair, conv_geometry
 from sepgconv.ops.checks import FLOATS, NUMBERS, check_feature_map
 from sepgconv.ops.layout import fold_image, fold_poses, unfold_poses
 from sepgconv.ops.max_pool import max_pool
+from sepgconv.ops.planar_conv import planar_conv2d
 from sepgconv.symmetry import C1
+from sepgconv.symmetry.basis import constant
+
+WIDEST_BLUR = 31  # pixels; far wider than one that helps
 
 
 def pool_pose_maxima(x: Tensor, caller: str) -> Tensor:
@@ -66,6 +70,61 @@ def _planar(
 def pool_maxima(x: Tensor, window: Geometry, caller: str) -> Tensor:
     """Run `sepgconv.functional.max_pool2d` with a window at hand, as layers have it."""
     return _planar(partial(max_pool, window=window, caller=caller), x, caller, window, (*FLOATS, *INTEGERS))
+
+
+def binomial_filter(sides: Pair, double: bool, *, device: torch.device | str | None = None) -> Tensor:
+    """Return the filter (1, 1, *sides) of binomial coefficients along y and along x, with the sum 1."""
+    dtype = torch.float64 if double else torch.float32
+    along_y, along_x = (
+        torch.tensor([math.comb(side - 1, i) / 2 ** (side - 1) for i in range(side)], dtype=dtype) for side in sides
+    )
+    return (along_y[:, None] * along_x)[None, None].to(device)
+
+
+def blur_window(window: Geometry, blur_size: int | None, caller: str) -> Geometry:
+    """Return the window of the blur that takes the steps of an anti-aliased pool, at the edge with pixels repeated.
+
+    Args:
+        window: of the pool, with its stride.
+        blur_size: side of the blur in pixels; None: 2 stride - 1.
+        caller: named in errors.
+
+    Raises:
+        ValueError: the side is no odd number from 1 to 31.
+    """
+    if blur_size is None:
+        sides = tuple(min(2 * stride - 1, WIDEST_BLUR) for stride in window.stride)
+    elif is_integer(blur_size) and blur_size.__index__() % 2 == 1 and 1 <= blur_size.__index__() <= WIDEST_BLUR:
+        sides = (blur_size.__index__(),) * 2
+    else:
+        raise ValueError(f"{caller}: blur_size must be an odd number from 1 to {WIDEST_BLUR}, got {blur_size!r}")
+    return Geometry(sides, window.stride, tuple(side // 2 for side in sides), (1, 1), "replicate")
+
+
+def is_blur(blur: Geometry) -> bool:
+    """Return whether a blur does anything; one of a single pixel without steps does not."""
+    return blur.taps > 1 or max(blur.stride) > 1
+
+
+def pool_antialiased(x: Tensor, window: Geometry, blur: Geometry, caller: str) -> Tensor:
+    """Run `sepgconv.functional.antialiased_max_pool2d`: a maximum at every pixel, then a blur with a stride.
+
+    Args:
+        x: feature maps.
+        window: of the maximum, with stride 1.
+        blur: as `blur_window` returns it.
+        caller: named in errors.
+    """
+
+    def pool(maps: Tensor) -> Tensor:
+        maxima = max_pool(maps, window, caller)
+        if not is_blur(blur):
+            return maxima
+        filters = constant(binomial_filter, blur.kernel_size, maps.dtype == torch.float64, like=maps)
+        each = filters.to(maps.dtype).expand(maps.shape[1], -1, -1, -1)
+        return planar_conv2d(maxima, each, None, blur, maps.shape[1])
+
+    return _planar(pool, x, caller, window, FLOATS)
 
 
 def pool_means(x: Tensor, window: Geometry, caller: str) -> Tensor:

@@ -4,6 +4,7 @@ from sepgconv.symmetry.actions import filter_permutation, pixel_permutation, pos
 from sepgconv.symmetry.basis import KernelBasis, PixelBasis
 from sepgconv.symmetry.diagonal import CM, CMM
 from sepgconv.symmetry.elements import element_names
+from sepgconv.symmetry.filter_error import filter_error, worst_filter_error
 from sepgconv.symmetry.finite import FiniteGroup
 from sepgconv.symmetry.group_fft import GroupFFT, block_tables
 from sepgconv.symmetry.irreps import Irrep, fourier_matrix
@@ -11,6 +12,7 @@ from sepgconv.symmetry.kernels import kernel_basis
 from sepgconv.symmetry.planar import C1, C2, C4, D1, D2, D4, planar_group
 from sepgconv.symmetry.registry import GROUPS, group, list_groups, register_group, register_group_family
 from sepgconv.symmetry.steerable import SteerableBasis
+from sepgconv.symmetry.subgroups import coset_table, subgroup_elements
 
 __all__ = [
     "C1",
@@ -29,7 +31,9 @@ __all__ = [
     "PixelBasis",
     "SteerableBasis",
     "block_tables",
+    "coset_table",
     "element_names",
+    "filter_error",
     "filter_permutation",
     "fourier_matrix",
     "group",
@@ -40,4 +44,6 @@ __all__ = [
     "pose_division",
     "register_group",
     "register_group_family",
+    "subgroup_elements",
+    "worst_filter_error",
 ]

@@ -7,7 +7,8 @@ elsewhere (`torch.func.functional_call` on a skeleton without memory, replicas o
 
 import functools
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Generator, Hashable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -131,22 +132,51 @@ def kernel_energy(basis: KernelBasis) -> float:
         >>> kernel_energy(PixelBasis(sepgconv.group("p4"), (3, 3)))
         9.0
     """
-    if isinstance(basis, PixelBasis):
-        return float(math.prod(basis.size))
-    return _kernel_energy(basis)
+    return float(math.prod(basis.size)) if isinstance(basis, PixelBasis) else _filter_energy(basis)
 
 
 @functools.lru_cache(maxsize=256)
-def _kernel_energy(basis: KernelBasis) -> float:
+def _filter_energy(basis: KernelBasis) -> float:
+    with _without_modes():
+        return float(pose_filters(basis).square().sum()) / basis.group.order
+
+
+def pose_filters(basis: KernelBasis) -> Tensor:
+    """Return the filters of each single weight for every pose: M as (n, |G|, taps), float64.
+
+    Example:
+        >>> import sepgconv
+        >>> pose_filters(PixelBasis(sepgconv.group("p4"), (3, 3))).shape
+        torch.Size([9, 4, 9])
+    """
     weights = math.prod(basis.weight_shape)
 
     def make(device: torch.device) -> Tensor:
         each = torch.eye(weights, dtype=torch.float64, device=device).unflatten(-1, basis.weight_shape)
         with torch.no_grad():
-            return basis.expand(each)
+            return basis.expand(each).flatten(2)
 
-    filters = _ordinary(make, torch.device("cpu"), [])
-    return float((filters**2).sum()) / basis.group.order
+    return _ordinary(make, torch.device("cpu"), [])
+
+
+@functools.lru_cache(maxsize=256)
+def kernel_metric(basis: KernelBasis) -> Tensor:
+    """Return the inner products of the filters of a basis, averaged over poses: (n, n), float64; read only.
+
+    The energy of a kernel, the sum of its squared pixels averaged over poses, is `w^T kernel_metric w` for its weights
+    w. For single pixels it is the identity.
+
+    Example:
+        >>> import torch, sepgconv
+        >>> torch.equal(kernel_metric(PixelBasis(sepgconv.group("p4"), (3, 3))), torch.eye(9, dtype=torch.float64))
+        True
+    """
+
+    def make(device: torch.device) -> Tensor:
+        filters = pose_filters(basis).to(device)
+        return torch.einsum("igt,jgt->ij", filters, filters) / basis.group.order
+
+    return _ordinary(make, torch.device("cpu"), [])
 
 
 def pose_action(group: FiniteGroup, *, device: torch.device | str | None = None) -> Tensor:
@@ -236,14 +266,17 @@ setattr(_name, "_dynamo_marked_constant", True)  # noqa: B010 (no attribute that
 
 
 def _ordinary(make: Callable[..., Tensor], device: torch.device, arguments: list[Hashable]) -> Tensor:
-    """Make a tensor that outlives what is going on.
-
-    Inference mode, tracing, the transforms of `torch.func`, and a device for all new tensors, as "meta" where a network
-    is built without memory.
-    """
-    with torch.inference_mode(False), _disable_current_modes(), torch._C.DisableTorchFunction():  # pyright: ignore
+    """Make a tensor that outlives what is going on: the modes, and the transforms of `torch.func`."""
+    with _without_modes():
         table = make(*arguments, device=device)
     functorch: Any = torch._C._functorch  # pyright: ignore
     while functorch.is_functorch_wrapped_tensor(table):
         table = functorch.get_unwrapped(table)
     return table
+
+
+@contextmanager
+def _without_modes() -> Generator[None]:
+    """Leave inference mode, tracing, and a device for all new tensors, as "meta" for networks without memory."""
+    with torch.inference_mode(False), _disable_current_modes(), torch._C.DisableTorchFunction():  # pyright: ignore
+        yield

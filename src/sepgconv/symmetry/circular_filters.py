@@ -5,7 +5,7 @@ phase m phi when the wave turns by phi. A kernel of k x k pixels can have this p
 that are not too fine: `optimal_filters` finds those that have it best (theory.md, Steerable kernels), `ring_filters`
 builds those of e2cnn.
 
-Coordinates: x points right and y up, in pixels from the middle of the kernel; angles are counter-clockwise from x.
+Angles are counter-clockwise on the screen, from the direction to the right.
 """
 
 import functools
@@ -13,18 +13,15 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Complex = NDArray[np.complex128]
-Real = NDArray[np.float64]
+from sepgconv.symmetry.waves import Complex, Real, disc_of_waves, pixel_positions
 
 LARGEST_SIDE = 31
-# The disc of waves is sampled at so many radii; the natural spectrum 1 / |w|^2 is cut off below half a step.
-RADII = 48
 # A filter is left out if less than this share of it is new, beside the filters that are better.
 LEAST_NEW = 0.15
-# Below this, two filters count as equally good, so that rounding does not choose their order.
-EQUALLY_GOOD = 1e-9
+# Noise of every pixel, against the energy of a wave. It counts as energy of another frequency, so that filters that
+# hardly respond are the last ones, and of those of one frequency the strongest the first: rounding chooses nothing.
+NOISE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class CircularFilters:
     def expansion(self, matrix: tuple[tuple[int | float, ...], ...]) -> Real:
         """Return the filters after a rotation or reflection as (k * k, dimension): columns for the real weights.
 
-        Weights (a, b) of a pair stand for `Re((a - i b) K)`, the sum of a times its real and b times its imaginary part.
+        Weights (a, b) of a pair stand for `Re((a - i b) K)`, a times the real part and b times the imaginary part.
 
         Args:
             matrix: by which it moves a pixel (y, x), y pointing down.
@@ -76,22 +73,15 @@ def _power(phase: complex, exponent: int) -> complex:
     return phase**exponent
 
 
-def pixel_positions(side: int) -> tuple[Real, Real]:
-    """Return the coordinates x and y (upwards) of the pixels of a square kernel, each (side, side)."""
-    along = np.arange(side) - (side - 1) / 2
-    y, x = np.meshgrid(-along, along, indexing="ij")
-    return x, y
-
-
 @functools.lru_cache(maxsize=64)
 def optimal_filters(side: int, tolerance: float, band: float) -> CircularFilters:
     """Return the filters whose responses are closest to one angular frequency.
 
     For each m, the k x k kernels are ordered by the share of the energy of their response that is not of frequency m,
-    over waves in the disc |w| < band * pi with the spectrum of natural images, 1 / |w|^2: a generalised eigenproblem,
-    Slepian's idea for rotations (Slepian, Bell System Technical Journal 43, 1964). Those below the tolerance are kept,
-    the best first, as long as they are new: of each, the share that is not in the span of the better ones must be more
-    than 0.15.
+    over waves in the disc |w| < band * pi with the spectrum of natural images, 1 / |w|^2, and a little noise: a
+    generalised eigenproblem, Slepian's idea for rotations (Slepian, Bell System Technical Journal 43, 1964). Those
+    below the tolerance are kept, the best first, as long as they are new: of each, the share that is not in the span of
+    the better ones must be more than 0.15.
 
     Eigenvectors have no sign, and nearly equally good ones no order: different libraries of linear algebra return
     different ones. So only the span of the filters of one m is taken from the eigenproblem. Within it the filters are
@@ -105,14 +95,13 @@ def optimal_filters(side: int, tolerance: float, band: float) -> CircularFilters
         tolerance: the largest share of energy of another angular frequency.
         band: the radius of the disc of waves, in units of pi per pixel.
     """
-    orbits = {residue: _orbits(side, residue) for residue in range(4)}
-    spaces = {residue: _Residue(basis, band) for residue, basis in orbits.items() if len(basis)}
+    spaces = _spaces(side, band)
     candidates: list[tuple[float, int, int]] = []  # (outside, m, rank within m)
     kernels: dict[tuple[int, int], Complex] = {}
-    for m in (m for m in range(2 * side + 1) if m % 4 in spaces):
+    for m in (m for space in spaces.values() for m in space.inside):
         outside, found = spaces[m % 4].solve(m)
         for rank in np.flatnonzero(outside < tolerance):
-            candidates.append((max(float(outside[rank]), EQUALLY_GOOD), m, int(rank)))
+            candidates.append((float(outside[rank]), m, int(rank)))
             kernels[m, int(rank)] = found[rank]
     span = np.zeros((0, side * side))
     kept: dict[int, int] = {}
@@ -132,7 +121,7 @@ def optimal_filters(side: int, tolerance: float, band: float) -> CircularFilters
     ]
     return CircularFilters(
         tuple(m for m, found, _ in chosen for _ in found),
-        np.concatenate([found for _, found, _ in chosen]),
+        np.concatenate([np.zeros((0, side, side), np.complex128), *(found for _, found, _ in chosen)]),
         tuple(share for _, _, shares in chosen for share in shares),
     )
 
@@ -150,34 +139,22 @@ class _Residue:
     over the real numbers; its basis are the orbits of pixels under the rotations and the mirror, all entries exact.
     """
 
-    def __init__(self, basis: Complex, band: float) -> None:
-        self.basis, side = basis, basis.shape[1]  # (n, side, side), orthonormal
-        x, y = pixel_positions(side)
+    def __init__(self, basis: Complex, residue: int, band: float) -> None:
+        self.basis = basis  # (n, side, side), orthonormal
+        y, x = pixel_positions(basis.shape[-1])
         self.squared_radius = x**2 + y**2
-        # As many angles as the finest wave needs, a multiple of 8 and half a step off the axes: the mirror and the
-        # quarter turn keep them.
-        count = 8 * max(12, math.ceil((band * math.pi * side + 16) / 4))
-        self.angles = (np.arange(count) + 0.5) / count * 2 * math.pi
-        radii = (np.arange(RADII) + 0.5) / RADII * band * math.pi
-        weights = 1 / radii  # the spectrum 1 / r^2 times the area element r
-        self.weights = weights / weights.sum()
-        waves = np.einsum("r,a->ra", radii, np.cos(self.angles)), np.einsum("r,a->ra", radii, np.sin(self.angles))
-        phases = waves[0][..., None] * x.ravel() + waves[1][..., None] * y.ravel()
-        self.responses = np.exp(1j * phases) @ self.basis.reshape(len(self.basis), -1).T  # (r, a, n)
-        self.gram = self._energy(self.responses.transpose(1, 0, 2)) / count
-
-    def _energy(self, responses: Complex) -> Real:
-        """Return the energies of responses (..., r, n), summed, as a form on the space; it is real."""
-        weighted = (responses * np.sqrt(self.weights)[:, None]).reshape(-1, len(self.basis))
-        return (weighted.conj().T @ weighted).real
+        waves = disc_of_waves(basis.shape[-1], band)
+        responses = waves.responses(basis)
+        # Forms on the space, real as the coefficients are: the energy of all of the response, and that of frequency m.
+        self.gram = waves.energy(responses).real
+        frequencies = range(residue, 2 * basis.shape[-1] + 1, 4)
+        self.inside = {m: waves.energy(waves.component(responses, m)).real for m in frequencies}
 
     def solve(self, m: int) -> tuple[Real, Complex]:
-        """Return the share of energy outside of frequency m, ascending, and the kernels."""
-        component = np.einsum("a,ran->rn", np.exp(-1j * m * self.angles) / len(self.angles), self.responses)
-        # A little is added so that kernels without response do not divide by zero: they count as outside.
-        whole = self.gram + 1e-12 * np.trace(self.gram) * len(self.gram) * np.eye(len(self.gram))
+        """Return the share of energy that is noise or not of frequency m, ascending, and the kernels."""
+        whole = self.gram + NOISE * np.eye(len(self.gram))
         root = np.linalg.inv(np.linalg.cholesky(whole))
-        outside, vectors = np.linalg.eigh(root @ (whole - self._energy(component[None])) @ root.T)
+        outside, vectors = np.linalg.eigh(root @ (whole - self.inside[m]) @ root.T)
         coefficients = (root.T @ vectors).T
         return outside, np.einsum("qn,nyx->qyx", coefficients, self.basis)
 
@@ -191,11 +168,16 @@ class _Residue:
         chosen = vectors.T @ span
         filters = np.einsum("qn,nyx->qyx", chosen, self.basis)
         signs = np.array([_sign(kernel) for kernel in filters])
-        component = np.einsum("a,ran->rn", np.exp(-1j * m * self.angles) / len(self.angles), self.responses)
-        inside = self._energy(component[None])
-        shares = [float(1 - (c @ inside @ c) / (c @ self.gram @ c)) for c in chosen]
+        shares = [float(1 - (c @ self.inside[m] @ c) / (c @ self.gram @ c)) for c in chosen]
         # Both parts of a pair have the norm 1 on average.
         return filters * signs[:, None, None] * (1 if m == 0 else math.sqrt(2)), shares
+
+
+@functools.lru_cache(maxsize=16)
+def _spaces(side: int, band: float) -> dict[int, _Residue]:
+    """Return the kernels of each residue; a single pixel has those of 0 alone."""
+    orbits = {residue: _orbits(side, residue) for residue in range(4)}
+    return {residue: _Residue(basis, residue, band) for residue, basis in orbits.items() if len(basis)}
 
 
 def _sign(kernel: Complex) -> int:
@@ -209,8 +191,9 @@ def _sign(kernel: Complex) -> int:
 
 def _orbits(side: int, residue: int) -> Complex:
     """Return orthonormal kernels K with `K(v rotated by 90 degrees) = i^residue K(v)`, `K(mirrored v) = conj(K(v))`."""
-    # Doubled coordinates are whole numbers. The mirror is top-bottom: (x, y) -> (x, -y).
-    x, y = (np.rint(2 * along).astype(int) for along in pixel_positions(side))
+    # Doubled coordinates are whole numbers, y upwards. The mirror is top-bottom: (x, y) -> (x, -y).
+    y, x = (np.rint(2 * along).astype(int) for along in pixel_positions(side))
+    y = -y
     place = {(int(a), int(b)): index for index, (a, b) in enumerate(zip(x.ravel(), y.ravel(), strict=True))}
     phases = (1, 1j, -1, -1j)
     kernels: list[Complex] = []
@@ -234,12 +217,30 @@ def _orbits(side: int, residue: int) -> Complex:
     return np.array(kernels, dtype=np.complex128).reshape(-1, side, side)
 
 
-@functools.lru_cache(maxsize=64)
-def ring_filters(side: int) -> CircularFilters:
-    """Return the filters of e2cnn and escnn: Gaussian rings times circular harmonics, by their default cut-off.
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """A Gaussian ring, which carries circular harmonics of some angular frequencies.
 
-    Rings have the radii 0, 1, ... (k - 1) / 2, and widths of 0.6 pixels, the last one 0.4 and that of radius 0 0.005;
-    their largest angular frequencies are 0 in the middle, min(2 r, 2) on the last ring, else 2 r - (r + 1) mod 2
+    Attributes:
+        radius: of its middle, in pixels.
+        width: the standard deviation of the Gaussian, in pixels.
+        frequencies: the angular frequencies m on it, ascending.
+
+    Example:
+        >>> ring_filters(3, (Ring(1.0, 0.4, (0, 1, 4)),)).frequencies
+        (0, 1, 4)
+    """
+
+    radius: float
+    width: float
+    frequencies: tuple[int, ...]
+
+
+def default_rings(side: int) -> tuple[Ring, ...]:
+    """Return the rings of e2cnn and escnn for a kernel, by their default cut-off.
+
+    The radii are 0, 1, ... (k - 1) / 2, and the widths 0.6 pixels, of the last one 0.4 and of that of radius 0 0.005;
+    the largest angular frequencies are 0 in the middle, min(2 r, 2) on the last ring, else 2 r - (r + 1) mod 2
     (Weiler & Cesa 2019, arXiv:1911.08251, appendix; read from the documentation of their library).
 
     Args:
@@ -247,22 +248,47 @@ def ring_filters(side: int) -> CircularFilters:
 
     Raises:
         ValueError: an even side; rings have a pixel in the middle.
+
+    Example:
+        >>> default_rings(3)
+        (Ring(radius=0.0, width=0.005, frequencies=(0,)), Ring(radius=1.0, width=0.4, frequencies=(0, 1, 2)))
     """
     if side % 2 == 0:
         raise ValueError(
             f'basis="rings" needs an odd kernel_size, got {side}; the basis "optimal" has kernels of even sides too'
         )
-    x, y = pixel_positions(side)
-    radius, angle = np.hypot(x, y), np.arctan2(y, x)
-    count = math.ceil(side / 2)
+    last = side // 2
+    rings = [Ring(0.0, 0.005, (0,))]
+    for radius in range(1, last + 1):
+        most = min(2 * radius, 2 if radius == last else 2 * radius - (radius + 1) % 2)
+        rings.append(Ring(float(radius), 0.4 if radius == last else 0.6, tuple(range(most + 1))))
+    return tuple(rings)
+
+
+@functools.lru_cache(maxsize=64)
+def ring_filters(side: int, rings: tuple[Ring, ...] | None = None) -> CircularFilters:
+    """Return the filters of e2cnn and escnn: Gaussian rings times circular harmonics.
+
+    Filters that are zero at every pixel are left out, as are those of m > 0 on a ring that has only the middle.
+
+    Args:
+        side: of the kernel in pixels.
+        rings: the rings; None: `default_rings`.
+
+    Raises:
+        ValueError: an even side and no rings.
+    """
+    y, x = pixel_positions(side)
+    radius, angle = np.hypot(x, y), np.arctan2(-y, x)
     found: list[tuple[int, Complex]] = []
-    for ring, middle in enumerate(np.linspace(0, (side - 1) // 2, count)):
-        width = 0.005 if ring == 0 else 0.4 if ring == count - 1 else 0.6
-        profile = np.exp(-0.5 * ((radius - middle) / width) ** 2)
-        most = 0 if ring == 0 else min(2 * ring, 2 if ring == side // 2 else 2 * ring - (ring + 1) % 2)
-        for m in range(most + 1):
+    for ring in default_rings(side) if rings is None else rings:
+        profile = np.exp(-0.5 * ((radius - ring.radius) / ring.width) ** 2)
+        for m in ring.frequencies:
             shape = profile * (radius > 1e-9) if m else profile
-            kernel = shape * np.exp(1j * m * angle)
-            found.append((m, kernel / np.linalg.norm(kernel) * (1 if m == 0 else math.sqrt(2))))
+            kernel: Complex = shape * np.exp(1j * m * angle)
+            norm = np.linalg.norm(kernel)
+            if norm > 0:
+                found.append((m, kernel / norm * (1 if m == 0 else math.sqrt(2))))
     found.sort(key=lambda pair: pair[0])  # stable: rings stay in order
-    return CircularFilters(tuple(m for m, _ in found), np.stack([k for _, k in found]), ())
+    kernels = np.array([kernel for _, kernel in found], dtype=np.complex128).reshape(-1, side, side)
+    return CircularFilters(tuple(m for m, _ in found), kernels, ())

@@ -43,11 +43,12 @@ class FiniteGroup:
     """
 
     name: str = field(compare=False)
-    table: tuple[tuple[int, ...], ...]
-    matrices: tuple[Matrix, ...]
-    irreps: tuple[Irrep, ...]
+    table: tuple[tuple[int, ...], ...] = field(hash=False)
+    matrices: tuple[Matrix, ...] = field(hash=False)
+    irreps: tuple[Irrep, ...] = field(hash=False)
     fft: GroupFFT = field(init=False, compare=False)
-    _hash: int = field(init=False, compare=False)
+    # A group is a key of many tables, and large ones are long tuples: their hash is taken once.
+    _hash: int = field(init=False, compare=False, hash=True)
 
     def __post_init__(self) -> None:
         elements = list(range(len(self.table)))
@@ -69,7 +70,7 @@ class FiniteGroup:
         fourier = self.fourier
         if fourier.shape != (self.order, self.order) or not np.allclose(fourier @ fourier.T, np.eye(self.order)):
             raise ValueError(f"{self.name}: the irreps do not span the functions on the group")
-        # Frozen for everybody else. A group is a key of many tables, and large ones are long tuples.
+        # Frozen for everybody else.
         object.__setattr__(self, "_hash", hash((self.table, self.matrices, self.irreps)))
         object.__setattr__(self, "fft", find_group_fft(self.table, self.irreps))
 
@@ -86,9 +87,6 @@ class FiniteGroup:
             for matrix, rounded, keeps in zip(self.matrices, matrices.round(), whole, strict=True)
         )
         object.__setattr__(self, "matrices", tuple(exact))
-
-    def __hash__(self) -> int:
-        return self._hash
 
     def __reduce__(self) -> tuple[type["FiniteGroup"], tuple[object, ...]]:
         return FiniteGroup, (self.name, self.table, self.matrices, self.irreps)  # without what is derived
@@ -157,6 +155,6 @@ class FiniteGroup:
 
 def _represents(matrices: NDArray[np.float64], table: NDArray[np.int64]) -> bool:
     """Return whether matrices (|G|, d, d) multiply as the table says; integers exactly, others to rounding."""
-    products = np.einsum("aij,bjk->abik", matrices, matrices)
+    products = matrices[:, None] @ matrices
     whole = bool((matrices == matrices.round()).all())
     return bool(np.allclose(products, matrices[table], rtol=0, atol=0 if whole else 1e-9))

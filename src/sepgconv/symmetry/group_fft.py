@@ -49,14 +49,16 @@ class GroupFFT:
         (((1, 8),), ((2, 1), (3, 2)), 14)
     """
 
-    levels: tuple[bool, ...]
-    segments: tuple[tuple[int, int], ...]
-    parts: tuple[tuple[int, ...], ...] = ()
-    turns: tuple[tuple[Rows, ...], ...] = ()
+    levels: tuple[bool, ...] = field(hash=False)
+    segments: tuple[tuple[int, int], ...] = field(hash=False)
+    parts: tuple[tuple[int, ...], ...] = field(default=(), hash=False)
+    turns: tuple[tuple[Rows, ...], ...] = field(default=(), hash=False)
     blocks: tuple[tuple[int, int], ...] = field(init=False, compare=False, repr=False)
     copies: tuple[int, ...] = field(init=False, compare=False, repr=False)
     is_dense: bool = field(init=False, compare=False, repr=False)
-    _hash: int = field(init=False, compare=False, repr=False)
+    # It is a key of the tables that every call looks up, and the matrices may have thousands of entries: the hash is
+    # taken once.
+    _hash: int = field(init=False, compare=False, repr=False, hash=True)
 
     def __post_init__(self) -> None:
         if not self.parts:
@@ -69,11 +71,7 @@ class GroupFFT:
         object.__setattr__(self, "blocks", tuple(blocks))
         object.__setattr__(self, "copies", tuple(copies for copies, _ in blocks) or (1,))
         object.__setattr__(self, "is_dense", any(self.parts))
-        # It is a key of the tables that every call looks up, and the matrices may have thousands of entries.
         object.__setattr__(self, "_hash", hash((self.levels, self.segments, self.parts, self.turns)))
-
-    def __hash__(self) -> int:
-        return self._hash
 
     def __reduce__(self) -> tuple[Any, ...]:
         return GroupFFT, (self.levels, self.segments, self.parts, self.turns)  # without what is derived

@@ -14,7 +14,7 @@ class Irrep:
     Attributes:
         name: "A1", "A2", "B1", "B2" for the one-dimensional ones (A: a rotation by one step acts as +1, B: as -1; 1:
             the mirror acts as +1, 2: as -1; the digit is left out in a group without mirrors), "E" for the
-            two-dimensional one.
+            two-dimensional one, or "E1", "E2", ... where there are several: in "Ek" rotations turn k times as fast.
         matrices: one orthogonal d x d matrix per group element, in element order.
         multiplicity: how often the irrep occurs in the regular representation: d, or d / 2 where the irrep commutes
             with more than the multiples of the identity (E of C4, whose commuting matrices form the complex numbers).

@@ -42,6 +42,9 @@ def kernel_basis(
     """
     kernel = one_of("kernel", kernel, KERNELS)
     if basis is not None and not isinstance(basis, str):
+        if not isinstance(basis, KernelBasis):
+            names = " or ".join(map(repr, FAMILIES))
+            raise ValueError(f"{caller}: basis must be {names} or a KernelBasis, got {basis!r}")
         if (basis.group, tuple(basis.size)) != (group, tuple(size)):
             raise ValueError(
                 f"{caller}: the basis is that of {basis.group.name} and kernels of {_by(tuple(basis.size))}, and the "
@@ -54,7 +57,7 @@ def kernel_basis(
         raise ValueError(f'{caller}: basis={basis!r} is one of steerable kernels; leave it out with kernel="pixel"')
     if basis is None and (kernel == "pixel" or (kernel == "auto" and (group.keeps_grid or group.dimension != 2))):
         return PixelBasis(group, size)
-    family = one_of("basis", "optimal" if basis is None else basis, FAMILIES)
+    family: FilterFamily = one_of("basis", basis or "optimal", FAMILIES)
     try:
         return SteerableBasis(group, size, family)
     except ValueError as error:

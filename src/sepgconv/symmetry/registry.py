@@ -38,7 +38,7 @@ def register_group(group: FiniteGroup, *aliases: str) -> FiniteGroup:
         The group.
 
     Raises:
-        ValueError: a name is empty, or stands for another group already.
+        ValueError: a name is empty, or stands for another group already, be it one of a family.
 
     Example:
         >>> import sepgconv
@@ -52,7 +52,7 @@ def register_group(group: FiniteGroup, *aliases: str) -> FiniteGroup:
     for name, one in named.items():
         if not name:
             raise ValueError("register_group: a group needs a name")
-        if GROUPS.get(name, one) != one:
+        if (_known(name) or one) != one:
             raise ValueError(f"register_group: the name {name!r} stands for another group already; choose another one")
     GROUPS.update(named)
     return group
@@ -67,7 +67,7 @@ def group(name: str | FiniteGroup) -> FiniteGroup:
             name that was registered.
 
     Raises:
-        ValueError: no group has that name; the nearest names are given.
+        ValueError: no group has that name; the nearest names are given. A family may have a name and no group, as C65.
 
     Example:
         >>> import sepgconv
@@ -78,15 +78,18 @@ def group(name: str | FiniteGroup) -> FiniteGroup:
     """
     if isinstance(name, FiniteGroup):
         return name
-    if isinstance(name, str):
-        found = GROUPS.get(name)
-        if found is not None:
-            return found
-        for build in FAMILIES.values():
-            found = build(name)
-            if found is not None:
-                return found
+    found = _known(name) if isinstance(name, str) else None
+    if found is not None:
+        return found
     raise ValueError(unknown_name("group", name, [*GROUPS, *FAMILIES]))
+
+
+def _known(name: str) -> FiniteGroup | None:
+    """Return the group that was registered by that name, or that of a family."""
+    found = GROUPS.get(name)
+    if found is None:
+        found = next((group for build in FAMILIES.values() if (group := build(name)) is not None), None)
+    return found
 
 
 def group_names() -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """SteerableBasis: kernels as sums of filters of one angular frequency, which rotate exactly by any angle."""
 
 import functools
+import operator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from sepgconv._messages import one_of
 from sepgconv.symmetry.basis import constant, pose_action
-from sepgconv.symmetry.circular_filters import LARGEST_SIDE, CircularFilters, optimal_filters, ring_filters
+from sepgconv.symmetry.circular_filters import LARGEST_SIDE, CircularFilters, Ring, optimal_filters, ring_filters
 from sepgconv.symmetry.finite import FiniteGroup
 
 FilterFamily = Literal["optimal", "rings"]
@@ -31,8 +32,8 @@ class SteerableBasis:
     Attributes:
         group: a group of the plane.
         size: sides of the kernel in pixels, as (height, width), equal.
-        family: "optimal", the filters that keep the most of one angular frequency, for even and odd sides; or "rings",
-            those of e2cnn and escnn by their default cut-off, for odd sides.
+        family: "optimal", the filters that keep the most of one angular frequency, for even and odd sides; "rings",
+            those of e2cnn and escnn by their default cut-off, for odd sides; or rings of your own.
         tolerance: of the optimal filters, the largest share of energy at other frequencies. 0.01 gives 3, 6, 10, 15,
             21 and 30 filters for sides of 2 to 7 pixels.
         band: of the optimal filters, the radius of the disc, in units of pi per pixel, above 0 and at most 1.
@@ -54,15 +55,17 @@ class SteerableBasis:
 
     group: FiniteGroup
     size: tuple[int, ...]
-    family: FilterFamily = "optimal"
+    family: FilterFamily | tuple[Ring, ...] = "optimal"
     tolerance: float = TOLERANCE
     band: float = BAND
 
     def __post_init__(self) -> None:
-        one_of("basis", self.family, FAMILIES)
+        if not isinstance(self.family, tuple):
+            one_of("basis", self.family, FAMILIES)
         if self.group.dimension != 2:
             raise ValueError(f"steerable kernels are those of the plane, and {self.group.name} moves space")
-        if len(self.size) != 2 or self.size[0] != self.size[1] or not 1 <= self.size[0] <= LARGEST_SIDE:
+        object.__setattr__(self, "size", tuple(operator.index(side) for side in self.size))
+        if len(self.size) != 2 or self.size[0] != self.size[1] or self.size[0] not in range(1, LARGEST_SIDE + 1):
             raise ValueError(
                 f"a steerable kernel is square, with sides of 1 to {LARGEST_SIDE} pixels, got "
                 f"{' x '.join(map(str, self.size))}"
@@ -71,6 +74,9 @@ class SteerableBasis:
             raise ValueError(f"tolerance must be above 0 and below 1, got {self.tolerance!r}")
         if not 0 < self.band <= 1:
             raise ValueError(f"band must be above 0 and at most 1 (in units of pi per pixel), got {self.band!r}")
+        if not self.filters.frequencies and isinstance(self.family, tuple):
+            sides = " x ".join(map(str, self.size))
+            raise ValueError(f"none of the {len(self.family)} rings has a filter on {sides} pixels")
         if not self.filters.frequencies:
             raise ValueError(
                 f"no kernel of {self.size[0]} x {self.size[1]} pixels has less than {self.tolerance} of its energy at "
@@ -82,6 +88,8 @@ class SteerableBasis:
         """The filters and their angular frequencies."""
         if self.family == "rings":
             return ring_filters(self.size[0])
+        if isinstance(self.family, tuple):
+            return ring_filters(self.size[0], self.family)
         return optimal_filters(self.size[0], float(self.tolerance), float(self.band))
 
     @property
@@ -117,6 +125,9 @@ class SteerableBasis:
         Returns:
             (..., n).
 
+        Raises:
+            ValueError: the kernels have other sides.
+
         Example:
             >>> import torch, sepgconv
             >>> basis = SteerableBasis(sepgconv.group("C8"), (5, 5))
@@ -124,8 +135,14 @@ class SteerableBasis:
             >>> torch.allclose(basis.project(basis.expand(weight)[:, 0]), weight)
             True
         """
-        first = torch.from_numpy(np.linalg.pinv(self.matrix[0])).to(kernels)  # (n, taps)
-        return kernels.flatten(-2) @ first.T
+        if tuple(kernels.shape[-2:]) != self.size:
+            raise ValueError(
+                f"project: expected kernels of shape (..., {self.size[0]}, {self.size[1]}), got {tuple(kernels.shape)}"
+            )
+        # As `expand`, not in half precision.
+        precision = torch.float64 if kernels.dtype == torch.float64 else torch.float32
+        first = torch.from_numpy(np.linalg.pinv(self.matrix[0])).to(kernels.device, precision)  # (n, taps)
+        return (kernels.flatten(-2).to(precision) @ first.T).to(kernels.dtype)
 
 
 @functools.lru_cache(maxsize=128)
@@ -137,4 +154,5 @@ def _matrix(basis: SteerableBasis) -> NDArray[np.float64]:
 def steerable_table(basis: SteerableBasis, double: bool, *, device: torch.device | str | None = None) -> Tensor:
     """Return the filters of a basis for every pose, (n, |G| * taps)."""
     matrix = np.ascontiguousarray(_matrix(basis).reshape(-1, basis.weight_shape[0]).T)
-    return torch.tensor(matrix, dtype=torch.float64 if double else torch.float32).to(device)
+    # The device is said at once: a network is loaded under a default device without memory.
+    return torch.tensor(matrix, dtype=torch.float64 if double else torch.float32, device=device)

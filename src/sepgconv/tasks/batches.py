@@ -29,7 +29,7 @@ class Batches:
 
     Args:
         images: (n, channels, height, width).
-        targets: (n, ...), what each image is to be answered with.
+        targets: (n, ...), the right output for each image.
         batch_size: images in a batch, over all processes together.
         order: permutation of the images as (n,); None keeps their order.
         min_share: images a process must get in a step; 2 for training, because batch norm cannot train on a map of one

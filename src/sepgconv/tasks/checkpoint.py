@@ -64,7 +64,7 @@ class AtomicCheckpointIO(CheckpointIO):
             if not isinstance(checkpoint, dict):
                 raise ValueError(f"it holds a {type(checkpoint).__name__}, no checkpoint")
             _check(cast("dict[str, Any]", checkpoint))
-        except Exception as error:  # zipfile and torch.load raise whatever the broken part of the file leads to
+        except Exception as error:  # zipfile and torch.load may raise anything on a broken file
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ValueError(
                 f"{path} is not a readable checkpoint ({reason}); the run cannot resume without it: "

@@ -1,4 +1,4 @@
-"""Classification: one class for each image, learned with cross entropy and judged by the share of wrong answers."""
+"""Classification: one class for each image, learned with cross entropy and judged by the share of wrong predictions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,7 +28,7 @@ class Classification(Task):
     metrics = (Metric(name="error", unit="%", most=100.0),)
 
     def check(self, targets: Tensor, outputs: int) -> None:
-        """Raise an error unless targets are labels, int64 (n,), of classes that the network has.
+        """Raise if targets are not labels, int64 (n,), of classes that the network has.
 
         Raises:
             ValueError: they are not.
@@ -57,6 +57,10 @@ class Classification(Task):
         """Return the cross entropy, summed over the images."""
         return F.cross_entropy(outputs, targets, reduction="sum")
 
+    def training_loss(self, outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+        """Return the cross entropy with smoothed labels, summed over the images (Szegedy et al., CVPR 2016)."""
+        return F.cross_entropy(outputs, targets, reduction="sum", label_smoothing=label_smoothing)
+
     def count(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return how many images are given another class than theirs, and how many there are: int64 (2,)."""
         wrong = outputs.argmax(1) != targets
@@ -76,8 +80,8 @@ class Classification(Task):
         return rows
 
     def findings(self, model: nn.Module, images: Tensor) -> Mapping[str, str]:
-        """Return how many answers change when the image is rotated."""
+        """Return how many predictions change when the image is rotated."""
         from sepgconv.analysis import answer_changes
 
-        title = "answers that change when the image is rotated by 90, 180 or 270 degrees"
+        title = "predictions that change when the image is rotated by 90, 180 or 270 degrees"
         return {title: f"{answer_changes(model, images):.2f} %"}

@@ -1,4 +1,4 @@
-"""What a run was begun with beside its config, and what of that is otherwise when it is resumed."""
+"""The conditions of a run besides its config, and how they have changed when it is resumed."""
 
 import functools
 import hashlib
@@ -10,7 +10,7 @@ import torch
 from sepgconv.data import Dataset
 from sepgconv.tasks.environment import PACKAGE, device_name, versions
 
-# The parts of this package that no number of a training comes from. Whatever is not named here counts.
+# The parts of this package that no number of a training depends on. All other parts count.
 APART = ("analysis", "cli", "convert", "inference", "interop")
 _VERSIONS = ("sepgconv", "torch")  # of what else a training's numbers come from
 

@@ -29,8 +29,8 @@ def is_main_process() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
-def refuse_damaged_ranks() -> None:
-    """Raise an error unless Lightning can be imported, which reads the number of its process in the environment.
+def check_rank_variables() -> None:
+    """Raise if a variable with the number of this process, which Lightning reads at import, is no number.
 
     Raises:
         ValueError: a variable is no whole number.

@@ -98,7 +98,7 @@ def load_run(folder: str | Path) -> Run:
         if path.parent == files.model or path == files.preprocessing:
             if kept.files and file_digest(path) != kept.files.get(name):
                 raise ValueError(f"{path} is not the file that the run's record was written with; {remedy}")
-    _refuse_mixture(files, record, model)
+    _check_same_run(files, record, model)
     if not (kept.sealed and sealed):
         warnings.warn(f"the run in {folder} {WITHOUT_DIGEST}", stacklevel=2)
     return Run(
@@ -110,7 +110,7 @@ def load_run(folder: str | Path) -> Run:
     )
 
 
-def _refuse_mixture(files: RunFolder, record: RunRecord, model: Network) -> None:
+def _check_same_run(files: RunFolder, record: RunRecord, model: Network) -> None:
     # Files of two runs, of which each is whole.
     said = {"model": record.model, **record.model_config}
     found = {"model": model.name, **model.config}
@@ -184,7 +184,7 @@ def _task(run_or_model: Run | nn.Module, task: str | None) -> Task:
 def count_answers(
     task: Task, model: nn.Module, images: Tensor, targets: Tensor, *, batch_size: int = EVALUATION_BATCH
 ) -> Tensor:
-    """Return what a task counts of a network's answers to images; the network is left in the mode it was in.
+    """Return what a task counts of a network's outputs on images; the network keeps its mode.
 
     Args:
         task: what is counted.

@@ -1,4 +1,4 @@
-"""Lightning's part of a run: the trainer as this package sets it up, and how its ways of stopping are passed on."""
+"""Lightning's part of a run: the trainer as this package sets it up, and what its ways of stopping raise."""
 
 import atexit
 import contextlib
@@ -28,7 +28,7 @@ from sepgconv.tasks.errors import CheckpointError, DivergedError
 from sepgconv.tasks.folder import RunFolder
 from sepgconv.tasks.logs import loggers_of
 from sepgconv.tasks.module import EpochBatches, TrainingModule
-from sepgconv.tasks.processes import refuse_half_a_launch
+from sepgconv.tasks.processes import check_launcher_variables
 from sepgconv.tasks.results import recover_history
 from sepgconv.tasks.stopping import StopTogether
 
@@ -103,7 +103,7 @@ def build_trainer(
     except (MisconfigurationException, TypeError) as error:
         raise ValueError(f"cannot train with {accelerator=!s}, {devices=!s}, {num_nodes=!s}: {error}") from error
     if not alone:
-        refuse_half_a_launch(trainer)
+        check_launcher_variables(trainer)
     return trainer
 
 
@@ -164,7 +164,7 @@ def fit(
 
 
 def _is_of_restoring(error: BaseException) -> bool:
-    # Lightning takes a checkpoint apart with whatever errors a foreign one leads to, in a module of its own.
+    # Reading a checkpoint of another program, Lightning may raise any error, from a module of its own.
     modules = (str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__))
     return any(module.endswith(".checkpoint_connector") for module in modules)
 

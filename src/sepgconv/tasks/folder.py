@@ -87,7 +87,7 @@ class RunFolder:
             BlockingIOError: another training is at work in the folder.
             NotADirectoryError: it is a file.
         """
-        self._refuse_file()
+        self._check_is_folder()
         made = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
         self.root.mkdir(parents=True, exist_ok=True)
         try:
@@ -105,18 +105,18 @@ class RunFolder:
                 with contextlib.suppress(OSError):  # it holds something
                     folder.rmdir()
 
-    def _refuse_file(self) -> None:
+    def _check_is_folder(self) -> None:
         if self.root.exists() and not self.root.is_dir():
             raise NotADirectoryError(f"{self.root} is a file; a run needs a folder of its own")
 
-    def refuse_existing(self) -> None:
-        """Raise an error unless a new run would write over nothing.
+    def check_unused(self) -> None:
+        """Raise if a new run would overwrite something.
 
         Raises:
             FileExistsError: the folder holds a run, or files of the same names.
             NotADirectoryError: it is a file.
         """
-        self._refuse_file()
+        self._check_is_folder()
         own = (self.setup, self.checkpoint.parent, self.history, self.tensorboard, self.curves, self.model)
         there = [path.name for path in (*own, self.preprocessing, self.record) if path.exists()]
         if there:
@@ -178,15 +178,15 @@ class RunFolder:
         """
         return known_data(self.read_setup())
 
-    def refuse_other(self, setup: Mapping[str, Any]) -> None:
-        """Raise an error unless what is to be resumed is the run that was begun.
+    def check_same_setup(self, setup: Mapping[str, Any]) -> None:
+        """Raise if the run to resume is not the run that was begun.
 
         Args:
             setup: "config", "precision" and "data" as in `begin`, or a part of it.
 
         Raises:
             FileNotFoundError: no run was begun here.
-            ValueError: it was another; the message names every difference.
+            ValueError: another run was begun; the message names every difference.
         """
         begun, wanted = _said(self.read_setup()), _said(setup)
         differences = [line for part in wanted for line in _differences(part, begun.get(part), wanted[part])]
@@ -196,14 +196,14 @@ class RunFolder:
                 "or train in another folder"
             )
 
-    def refuse_other_beginning(self, *, prepared: bool) -> None:
-        """Raise an error unless a run without a checkpoint begins with the weights that it was to begin with.
+    def check_same_beginning(self, *, prepared: bool) -> None:
+        """Raise if a run without a checkpoint was to begin with other weights.
 
         Args:
             prepared: whether they are other than its seed draws.
 
         Raises:
-            ValueError: it was otherwise.
+            ValueError: it was to begin with other weights.
         """
         if self.prepared not in (None, prepared):
             was = "weights of its own, given by" if self.prepared else "the weights that its seed draws, without"
@@ -212,8 +212,8 @@ class RunFolder:
                 "separate` gives it); resume it as it was started, or train in another folder"
             )
 
-    def refuse_changes(self, now: Conditions, *, force: bool) -> list[str]:
-        """Raise an error unless nothing else changed that may change the numbers of the run that is to be resumed.
+    def check_conditions(self, now: Conditions, *, force: bool) -> list[str]:
+        """Raise if anything else changed that may change the numbers of the run to resume.
 
         What an older version did not note cannot be compared, which a warning says.
 
@@ -244,11 +244,11 @@ class RunFolder:
         return found
 
     def note_resume(self, epoch: int, found: Sequence[str], now: Conditions) -> None:
-        """Write down what is otherwise from an epoch on; nothing where all is as it was.
+        """Note what has changed from an epoch on; nothing is written if nothing has.
 
         Args:
             epoch: the last one as before, counted from 1; 0 for none.
-            found: what `refuse_changes` returned.
+            found: what `check_conditions` returned.
             now: of this process.
 
         Raises:

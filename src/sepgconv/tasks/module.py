@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from sepgconv.data import Split
 from sepgconv.tasks.batches import Batches, epoch_order, epoch_seed
@@ -48,16 +48,21 @@ class TrainingModule(LightningModule):
         config = self.config
         if config.optimizer == "sgd":
             return SGD(self.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
-        return Adam(self.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        optimizer = AdamW if config.optimizer == "adamw" else Adam
+        return optimizer(self.parameters(), lr=config.lr, weight_decay=config.weight_decay)
 
     def on_train_epoch_start(self) -> None:
-        """Seed what the epoch draws, and set its learning rate."""
+        """Seed what the epoch draws."""
         epoch = self.current_epoch
         self._tallies = {part: _Tally() for part in self._tallies}
         torch.manual_seed(epoch_seed(self.config.seed, epoch, stream=1 + self.global_rank))
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set the learning rate of the step."""
+        rate = self.config.learning_rate(self.current_epoch + batch_idx / self.trainer.num_training_batches)
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = self.config.learning_rate(epoch)
+                group["lr"] = rate
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of this process's share of a batch.
@@ -70,7 +75,7 @@ class TrainingModule(LightningModule):
         """
         images, targets, size = batch
         outputs = self.model(images)
-        total = self.task.loss(outputs, targets)
+        total = self.task.training_loss(outputs, targets, self.config.label_smoothing)
         # All processes must agree to stop: one that goes on alone waits for the others' gradients for ever.
         finite = bool(torch.isfinite(total))
         if not self.trainer.strategy.reduce_boolean_decision(finite, all=True):
@@ -92,7 +97,7 @@ class TrainingModule(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add up loss and counts of this process's share of a batch.
 
-        There is no autocast, as nowhere that the saved network is judged: one number stands under one name.
+        It runs without autocast, like every evaluation of the saved network, so that one metric has one value.
         """
         images, targets, _ = batch
         with torch.autocast(images.device.type, enabled=False):
@@ -103,8 +108,8 @@ class TrainingModule(LightningModule):
     def figures(self) -> dict[str, float]:
         """Return the epoch's mean loss and its metrics, over the images of all processes, which all call this.
 
-        Those of "train" are of the weights as they changed, on the augmented images. What is printed calls them running
-        ones, since those of the record are of the last weights on the images as they are.
+        Those of "train" are measured while the weights change, on augmented images, and are printed as "running". Those
+        of the record are measured with the last weights, on images without augmentation.
         """
         found: dict[str, float] = {}
         for part, tally in self._tallies.items():

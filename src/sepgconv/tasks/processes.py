@@ -1,4 +1,4 @@
-"""The processes of one run on several devices: started, and watched, so that none waits for one that is gone."""
+"""The processes of one run on several devices: started, and watched, so that none waits for one that has ended."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ _children: list["subprocess.Popen[bytes]"] = []  # a script may train several ti
 
 @contextlib.contextmanager
 def together(trainer: Trainer, left: Callable[[], str]) -> Generator[None, None, None]:
-    """Start the other processes of a run where nobody else has, and stop this one if another is lost.
+    """Start the other processes of a run unless a launcher did, and stop this one if another ends.
 
     Lightning would start them, too, but its observer kills all of them without a word when one ends.
 
@@ -54,11 +54,11 @@ def together(trainer: Trainer, left: Callable[[], str]) -> Generator[None, None,
         watch.join()
 
 
-def refuse_half_a_launch(trainer: Trainer) -> None:
-    """Raise an error unless a process that others are said to have started can find them.
+def check_launcher_variables(trainer: Trainer) -> None:
+    """Raise if a launcher started this process, as the environment says, but did not say where they all meet.
 
     Raises:
-        ValueError: the environment has its number and not where they meet; it would wait for them for ever.
+        ValueError: LOCAL_RANK is set and MASTER_PORT is not; the process would wait for the others for ever.
     """
     if not _is_plain(trainer) or "LOCAL_RANK" not in os.environ or "MASTER_PORT" in os.environ:
         return

@@ -202,6 +202,11 @@ def _task_of(values: Mapping[str, Any]) -> str:
     return config.get("task", DEFAULT_TASK) if isinstance(config, dict) else DEFAULT_TASK
 
 
+def width_of(model_config: Mapping[str, Any]) -> Any:
+    """Return the width in a network's config as records hold it: one number, or one for each stage; None for none."""
+    return model_config.get("width", model_config.get("widths"))
+
+
 @dataclass(frozen=True)
 class KeptRecord:
     """What a record.json holds.

@@ -1,4 +1,4 @@
-"""What a run leaves when it ends: written, looked over, and written anew from the checkpoint where it is damaged."""
+"""The files of a finished run: written, checked, and written anew from the checkpoint if they are damaged."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -60,7 +60,7 @@ def _digests(files: RunFolder) -> dict[str, str]:
 
 @dataclass(frozen=True, eq=False)
 class KeptPreprocessing:
-    """What a run keeps of how its images were prepared.
+    """The preprocessing of the images that a run keeps.
 
     Attributes:
         module: from raw images in [0, 1] to what the network was trained on, in evaluation mode.

@@ -16,11 +16,11 @@ from sepgconv.data import Dataset, Split, augmentation, load_dataset
 from sepgconv.models import initialise, rebuild_model
 from sepgconv.tasks.conditions import conditions_of
 from sepgconv.tasks.config import TrainingConfig
-from sepgconv.tasks.environment import device_name, git_commit, refuse_damaged_ranks, versions
+from sepgconv.tasks.environment import check_rank_variables, device_name, git_commit, versions
 from sepgconv.tasks.errors import CheckpointError
 from sepgconv.tasks.evaluation import count_answers
 from sepgconv.tasks.folder import PREPARED, RunFolder
-from sepgconv.tasks.record import WITHOUT_DIGEST, RunRecord, figure_kinds, read_record
+from sepgconv.tasks.record import WITHOUT_DIGEST, RunRecord, figure_kinds, read_record, width_of
 from sepgconv.tasks.registry import get_task
 from sepgconv.tasks.results import faults, mend, write_results
 from sepgconv.tasks.task import Task
@@ -105,7 +105,7 @@ def train(
         raise ValueError("force=True (--force) accepts changes at a resume (--resume); no run is ever written over")
     if not str(folder):
         raise ValueError("folder must name the folder of the run, it is empty")
-    refuse_damaged_ranks()
+    check_rank_variables()
     require("lightning", extra="train", purpose="training")
     # Imported here and not above: Lightning takes seconds to import, and most commands do without it.
     from sepgconv.tasks.callbacks import EpochKeeper
@@ -118,7 +118,7 @@ def train(
     files = RunFolder(Path(folder))
     setup: dict[str, Any] = {"config": config.to_dict(), "precision": precision}
     if resume:
-        files.refuse_other(setup)
+        files.check_same_setup(setup)
         if (finished := _finished_record(files, progress)) is not None:
             return finished
     keeper = EpochKeeper(files.checkpoint, progress=progress, epoch=own_epochs(files) if resume else 0)
@@ -139,7 +139,7 @@ def train(
             if resume and own_epochs(files) != keeper.epoch:
                 raise BlockingIOError(f"another process has trained in {files.root} at this moment; start it again")
             if not resume:
-                files.refuse_existing()
+                files.check_unused()
 
         def get_data() -> Dataset:
             return load_dataset(config.data, data_dir=data_dir) if data is None else data
@@ -155,15 +155,15 @@ def train(
         now = conditions_of(trainer, dataset)
         changed: list[str] = []
         if resume:
-            files.refuse_other(setup)
+            files.check_same_setup(setup)
             if keeper.epoch == 0:
-                files.refuse_other_beginning(prepared=prepare is not None)
-            changed = files.refuse_changes(now, force=force)
+                files.check_same_beginning(prepared=prepare is not None)
+            changed = files.check_conditions(now, force=force)
             _say(f"resuming after epoch {keeper.epoch} of {config.epochs}", progress and trainer.is_global_zero)
         model = initial_network(config, dataset)
         if prepare is not None:
             prepare(model)
-        costs = cost(model, dataset.image_shape)  # also refuses images too small for the network
+        costs = cost(model, dataset.image_shape)  # also raises if images are too small for the network
         batches = EpochBatches(learned, held_out, config, augmentation(config.augmentation))
         if trainer.is_global_zero:
             if resume:
@@ -334,7 +334,7 @@ def _record(
     model_config = cast("dict[str, Any]", model.config)  # create_model put it there
     return RunRecord(
         model=config["model"],
-        width=model_config.get("width", model_config.get("widths")),
+        width=width_of(model_config),
         seed=config["seed"],
         epochs=config["epochs"],
         parameters=costs.parameters,

@@ -8,7 +8,7 @@ from typing import Any, NotRequired, Union, get_args, get_origin, get_type_hints
 
 
 def check_fields(values: Mapping[str, Any], kind: type, what: str) -> None:
-    """Raise an error unless values are what a dataclass or a TypedDict declares.
+    """Raise if values are not what a dataclass or a TypedDict declares.
 
     A whole number may stand for a float; no number that is not finite is one. Fields that are not declared are not
     looked at.
@@ -30,7 +30,7 @@ def check_fields(values: Mapping[str, Any], kind: type, what: str) -> None:
 
 
 def check_value(value: Any, hint: Any, name: str, what: str) -> None:
-    """Raise an error unless a value is what an annotation says.
+    """Raise if a value is not what an annotation says.
 
     Args:
         value: the value.

@@ -1,4 +1,4 @@
-"""SIGTERM in a run: all its processes stop together, in the same batch, however few of them were told."""
+"""SIGTERM in a run: all its processes stop in the same batch, even if only one of them got the signal."""
 
 import contextlib
 import signal
@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 
 class StopTogether(Callback):
-    """Notes SIGTERM and ends the training after the batch in which the processes have told each other.
+    """Notes SIGTERM, and ends the training after the batch in which the processes exchanged this.
 
     Lightning's own handler sends a message from inside the signal, which the other processes do not wait for: all of
     them then wait for ever.
@@ -39,7 +39,7 @@ class StopTogether(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """End the training if any process was told to.
+        """End the training if any process got SIGTERM.
 
         Raises:
             SIGTERMException: one was; it is a SystemExit.

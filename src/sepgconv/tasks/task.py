@@ -92,7 +92,7 @@ class Task(ABC):
 
     @abstractmethod
     def check(self, targets: Tensor, outputs: int) -> None:
-        """Raise an error unless targets are what this task learns from.
+        """Raise if targets are not what this task learns from.
 
         Args:
             targets: (n, ...), of a whole part of a data set.
@@ -116,6 +116,21 @@ class Task(ABC):
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of a batch, a scalar: the *sum* over the images of what each of them loses."""
+
+    def training_loss(self, outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+        """Return the loss that a training step lowers, a scalar summed over the images. Default: `loss`.
+
+        Args:
+            outputs: (batch, ...), of the network.
+            targets: (batch, ...).
+            label_smoothing: of the run's config.
+
+        Raises:
+            ValueError: label smoothing is asked for, and the task has none.
+        """
+        if label_smoothing:
+            raise ValueError(f"the task {self.name!r} has no label smoothing; leave label_smoothing at 0")
+        return self.loss(outputs, targets)
 
     @abstractmethod
     def count(self, outputs: Tensor, targets: Tensor) -> Tensor:

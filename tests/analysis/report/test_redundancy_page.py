@@ -224,7 +224,7 @@ def test_the_second_picture_is_the_nearest_separable_bank():
     near = pointwise[:, 0, :, :, None, None] * planar[:, 0, None, None]
     scale = layer.bank.abs().flatten(1).amax(1).tolist()
     expected = draw_filters(near, label="", scale=scale)
-    shown = filters_block(layer).figures[1].picture
+    shown = filters_block(layer).figures[1].image
     assert pixels(shown).tobytes() == pixels(expected).tobytes()
 
 

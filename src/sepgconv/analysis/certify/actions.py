@@ -1,13 +1,14 @@
-"""How a group may move what a layer gives: the ways that a tensor's shape allows."""
+"""The ways in which a group may act on the output of a layer, as the shape of the tensor allows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor
 
 from sepgconv.functional import act
-from sepgconv.symmetry import FiniteGroup, list_groups
+from sepgconv.symmetry import FiniteGroup, list_groups, subgroup_elements
+from sepgconv.symmetry.subgroups import find_elements
 
 Move = Callable[[int, Tensor], Tensor]
 
@@ -32,13 +33,18 @@ FOLDED = "poses along its channels"
 UNMOVED = "a vector that does not move"
 
 
-def groups_that_hold(group: FiniteGroup) -> tuple[FiniteGroup, ...]:
-    """Return the group, then the larger groups with names that have all its elements."""
-    larger = (one for one in list_groups() if one.order > group.order)
-    return (group, *(one for one in larger if set(group.matrices) <= set(one.matrices)))
+def groups_that_hold(group: FiniteGroup, known: Sequence[FiniteGroup] = ()) -> tuple[FiniteGroup, ...]:
+    """Return the group, then the larger ones that have all its elements.
+
+    Args:
+        group: the group.
+        known: which groups to look at, besides those that are registered and come after them.
+    """
+    larger = (one for one in dict.fromkeys((*known, *list_groups())) if one.order > group.order)
+    return (group, *(one for one in larger if find_elements(one, group) is not None))
 
 
-def actions(group: FiniteGroup, shape: tuple[int, ...]) -> tuple[Action, ...]:
+def actions(group: FiniteGroup, shape: tuple[int, ...], holding: Sequence[FiniteGroup]) -> tuple[Action, ...]:
     """Return every way in which a group may move a tensor of a shape; the natural ones come first.
 
     A feature map may have the poses of a larger group. Poses may also lie along the channels, channels first or poses
@@ -46,14 +52,14 @@ def actions(group: FiniteGroup, shape: tuple[int, ...]) -> tuple[Action, ...]:
 
     Args:
         group: the group.
-        shape: (batch, ...). Rank 5 is a feature map if its third axis has as many entries as a group poses, rank 4 an
-            image, rank 3 and less vectors; beyond rank 5, and where the third axis is none of poses, only the last two
-            axes move.
+        shape: (batch, ...). Rank 5 is a feature map if its third axis has as many entries as a group has poses, rank 4
+            an image, rank 3 and less vectors; beyond rank 5, and where the third axis does not hold poses, only the
+            last two axes move.
+        holding: the groups on which a feature map may be, from `groups_that_hold`.
     """
     rank = len(shape)
-    held = groups_that_hold(group)
     if rank == 5:
-        poses = [one for one in held if one.order == shape[2]]
+        poses = [one for one in holding if one.order == shape[2]]
         if poses:
             return (
                 *(Action(f"a feature map on {one.name}", _within(group, one), natural=True) for one in poses),
@@ -66,7 +72,7 @@ def actions(group: FiniteGroup, shape: tuple[int, ...]) -> tuple[Action, ...]:
     if rank not in (2, 3, 4):
         return (natural,)
     folded: list[Action] = []
-    for one in held:
+    for one in holding:
         move = _within(group, one)
         if rank == 3 and shape[2] == one.order:
             folded.append(Action("a vector with poses", partial(_poses_last, move)))
@@ -101,7 +107,7 @@ def _pixels(group: FiniteGroup, g: int, x: Tensor) -> Tensor:
 
 
 def _within(group: FiniteGroup, larger: FiniteGroup) -> Move:
-    index = [larger.matrices.index(matrix) for matrix in group.matrices]
+    index = subgroup_elements(larger, group)
     return lambda g, x: act(larger, index[g], x)
 
 

@@ -1,23 +1,22 @@
 """certify: proof by measurement that a network commutes with a group, or the first layer that does not, and why."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sepgconv._arguments import accept_old_order, checked_input_shape
-from sepgconv._table import Printed, Table
 from sepgconv.analysis.certify import diagnosis
-from sepgconv.analysis.certify.equivariance import relative_error
+from sepgconv.analysis.certify.between import IMAGES, LayerBetween, measure_between
+from sepgconv.analysis.certify.errors import relative_error
 from sepgconv.analysis.certify.fields import is_field, wrap
 from sepgconv.analysis.certify.float64_copy import float64_copy
+from sepgconv.analysis.certify.loss import explain_loss, most_losing
+from sepgconv.analysis.certify.result import Certificate, ElementCertificate, LayerCertificate
 from sepgconv.analysis.certify.sizes import UNFIT, sizes
-from sepgconv.analysis.certify.table import certificate_table, verdict
+from sepgconv.analysis.certify.subgroups import largest_subgroup
 from sepgconv.analysis.certify.tracing import Call, merge, trace
-from sepgconv.symmetry import FiniteGroup
+from sepgconv.symmetry import FiniteGroup, element_names, subgroup_elements
 from sepgconv.symmetry import group as get_group
 
 # Relative. Rounding in float64 is far below, faults far above; between them are filters that were made in float32 and
@@ -28,94 +27,6 @@ BATCH = 4  # images at a time: what every layer gives for them is kept
 # saturate; and a network says nothing that is so steep there that a relative change of its input by WIGGLE shows.
 LOUD, LOUD_TOLERANCE, WIGGLE = 255.0, 1e-4, 1e-10
 NEAR = 8  # sides to either side among which exact ones are looked for
-
-
-@dataclass(frozen=True, slots=True)
-class LayerCertificate:
-    """One layer of a `Certificate`.
-
-    Attributes:
-        name: path of the module in the network; its class for the network itself.
-        kind: its class.
-        error: the worst relative error of what it gives, over all elements and images, under the action that suits
-            it best (see `certify`). Behind a fault, this is what the fault leaves.
-        output_shape: of one image, without the batch axis.
-        exact: whether the error is within the tolerance.
-        carries: what the output holds: an image, a feature map, poses along its channels, a vector that does not move.
-
-    Example:
-        >>> import torch
-        >>> from sepgconv.analysis import certify
-        >>> row = certify(torch.nn.Sequential(torch.nn.ReLU()), "p4", (1, 8, 8)).layers[-1]
-        >>> row.name, row.kind, row.output_shape, row.exact, row.carries
-        ('0', 'ReLU', (1, 8, 8), True, 'an image')
-    """
-
-    name: str
-    kind: str
-    error: float
-    output_shape: tuple[int, ...]
-    exact: bool
-    carries: str
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Certificate(Printed):
-    """What `certify` found. It prints as the table of `sepgconv certify`, in a notebook too.
-
-    Attributes:
-        exact: whether the output commutes with every element, to `tolerance`.
-        error: the worst relative error of the output; infinity where it has another shape for the moved image.
-        first_fault: the first layer whose input was exact and whose output is not; None where the network is exact.
-        reason: why, and what to use instead, in one sentence; empty where the network is exact.
-        exact_sizes: where a stride is at fault: sides near that of the image, from the nearest on, at which every
-            stride is exact, and at the first of which the network was measured to be exact.
-        layers: a row for each call of a layer, in the order they ran.
-        group: name of the group.
-        input_shape: (channels, height, width) of the image.
-        worst_element: the element with the worst error.
-        images: images that were moved by every element, besides the two of another scale.
-        tolerance: largest relative error that counts as exact.
-        varies: whether the output differs between the images. A network that answers everything alike is exact for
-            nothing; certify it with other weights or real images.
-
-    Example:
-        >>> import torch
-        >>> from sepgconv.analysis import certify
-        >>> certificate = certify(torch.nn.ReLU(), "p4", (1, 8, 8))
-        >>> certificate.exact, certificate.first_fault, certificate.group, certificate.input_shape
-        (True, None, 'p4', (1, 8, 8))
-        >>> print(certificate)
-        The network, under p4, on 8 x 8 images
-        layer  kind  output  holds     layer's relative error  exact
-        ────────────────────────────────────────────────────────────
-        ReLU   ReLU  1x8x8   an image                 0.0e+00  yes
-        <BLANKLINE>
-        Exact: worst relative error of the network's output 0.0e+00, over all elements of p4 and 3 images.
-    """
-
-    exact: bool
-    error: float
-    first_fault: str | None
-    reason: str
-    exact_sizes: tuple[int, ...]
-    layers: tuple[LayerCertificate, ...]
-    group: str
-    input_shape: tuple[int, ...]
-    worst_element: int
-    images: int
-    tolerance: float
-    varies: bool
-
-    def _printed_parts(self) -> Sequence[Table | str]:
-        return certificate_table(self), verdict(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return every field in types that JSON keeps; an infinite error becomes None."""
-        values = asdict(self)
-        for row in (values, *values["layers"]):
-            row["error"] = row["error"] if math.isfinite(row["error"]) else None
-        return values
 
 
 @accept_old_order("model", "input_shape", "group")
@@ -140,11 +51,19 @@ def certify(
     with the smallest error, so that a layer is at fault only if nothing that this library knows makes it exact. Modules
     that are not called, or that give no tensor, have no row.
 
-    A branch may be at rest on pixels of one scale and speak on those of another, as behind a large negative bias. So a
-    network that is exact is also run on two images with pixels of about 0 to 255. Errors above 1e-4 on them are faults,
-    and then the rows are of these images; else they change nothing. They are passed over where the network refuses
-    them, gives numbers that are not finite, or is too steep to tell faults from rounding. Give `inputs` to certify on
-    what the network is for.
+    A branch may be zero for small pixel values and active for large ones, as behind a large negative bias. So a network
+    that is exact is also run on two images with pixels of about 0 to 255. Errors above 1e-4 on them count as faults,
+    and the rows then report these images; smaller ones change nothing. These two images are skipped where the network
+    raises an error on them, gives numbers that are not finite, or amplifies rounding too much. Give `inputs` to certify
+    on the images that the network is for.
+
+    Elements that keep the pixel grid are compared pixel by pixel, and a network can be exact for them. Others, as
+    rotations by 45 degrees, take pixels between pixels, for which no filter of pixels is exact. For these the images
+    are random and band-limited, |w| < 0.75 pi radians per pixel with the energies of natural images, and written down
+    rotated; every layer is compared at the pixel in the middle of its map, about which its image was rotated. So
+    nothing is interpolated. Beside this error, which holds all that was lost before, stand that of the layer alone, on
+    maps that are moved exactly, and what its filters account for by themselves. Where the elements of the grid are
+    exact, elements that differ by one of them have the same error, and one of them is measured.
 
     Args:
         model: the network, not changed.
@@ -179,37 +98,59 @@ def certify(
     if not tolerance > 0:
         raise ValueError(f"certify: tolerance must be a number above 0, got {tolerance}")
     twin = float64_copy(model, "certify")
+    # Elements that keep the pixel grid are compared pixel by pixel, under the group that they are.
+    grid = largest_subgroup(group, group.grid_elements)
+    within = subgroup_elements(group, grid)
+    between = tuple(sorted(set(range(group.order)) - set(within)))
     generator = torch.Generator().manual_seed(seed)
     batches = list(torch.randn(samples, *shape, dtype=torch.float64, generator=generator).split(BATCH))
     if inputs is not None:
         batches += _real(inputs, shape).split(BATCH)
-    calls = merge([_run(twin, batch, group) for batch in batches])
-    error, worst = _worst(calls[0])
+    calls = merge([_run(twin, batch, grid, group) for batch in batches])
     images = sum(map(len, batches))
-    exact, varies = error <= tolerance, calls[0].output is not None and calls[0].output.spread > 10 * tolerance
+    exact, varies = (
+        _worst(calls[0]) <= tolerance,
+        calls[0].output is not None and calls[0].output.spread > 10 * tolerance,
+    )
     bound, where = tolerance, ""
-    loud = _faults_of_another_scale(twin, shape, group, generator, tolerance) if exact else None
+    loud = _faults_of_another_scale(twin, shape, grid, group, generator, tolerance) if exact else None
     if loud is not None:
         calls, bound, where, exact = loud, max(tolerance, LOUD_TOLERANCE), f", on pixels of 0 to {LOUD:.0f}", False
-        error, worst = _worst(calls[0])
     fault, reason, near = None if exact else diagnosis.find_fault(calls, bound), "", ()
     if fault is not None:
-        reason = diagnosis.explain(calls, fault, group, bound) + where
-        if diagnosis.fault_window(calls[fault], group) is not None and reason.startswith("a stride"):
-            reason, near = _with_sizes(reason, twin, shape, group, tolerance)
+        reason = diagnosis.explain(calls, fault, grid, bound) + where
+        if diagnosis.fault_window(calls[fault], grid) is not None and reason.startswith("a stride"):
+            reason, near = _with_sizes(reason, twin, shape, grid, tolerance)
+    moved = dict[int, LayerBetween]()
+    if between:
+        moved = measure_between(twin, shape, group, between, generator, exact=within if exact else (0,))
+    errors = dict(zip(within, _output_errors(calls[0]), strict=True))
+    errors |= dict(zip(between, moved[0].errors if moved else (), strict=True))
+    kept = [g for g in range(group.order) if errors[g] <= (bound if g in within else tolerance)]
+    losing = most_losing(calls, moved, group) if set(between) - set(kept) else None
+    if losing is not None and fault is None:
+        reason = explain_loss(calls[losing], moved[losing], group)
+    worst = max(errors, key=lambda g: (errors[g], -g))
     return Certificate(
-        exact=exact,
-        error=error,
+        exact=len(kept) == group.order,
+        error=errors[worst],
         first_fault=None if fault is None else _name(calls[fault]),
         reason=reason,
         exact_sizes=near,
-        layers=tuple(_rows(calls, fault, bound)),
+        layers=tuple(_rows(calls, fault, bound, moved)),
         group=group.name,
         input_shape=shape,
         worst_element=worst,
         images=images,
         tolerance=tolerance,
         varies=varies,
+        exact_for=largest_subgroup(group, kept).name,
+        elements=tuple(
+            ElementCertificate(g, name, errors[g], g in kept, g in within)
+            for g, name in enumerate(element_names(group))
+        ),
+        loses_most=None if losing is None else _name(calls[losing]),
+        band_limited_images=IMAGES if between else 0,
     )
 
 
@@ -222,10 +163,10 @@ def _real(inputs: Tensor, shape: tuple[int, ...]) -> Tensor:
     return images
 
 
-def _run(twin: nn.Module, batch: Tensor, group: FiniteGroup) -> list[Call]:
+def _run(twin: nn.Module, batch: Tensor, group: FiniteGroup, asked: FiniteGroup) -> list[Call]:
     size = " x ".join(map(str, batch.shape[1:]))
     try:
-        calls = trace(twin, batch, group)
+        calls = trace(twin, batch, group, (asked,))
     except UNFIT as error:
         if isinstance(error, ValueError):
             raise  # already says what is wrong
@@ -248,7 +189,12 @@ def _run(twin: nn.Module, batch: Tensor, group: FiniteGroup) -> list[Call]:
 
 
 def _faults_of_another_scale(
-    twin: nn.Module, shape: tuple[int, ...], group: FiniteGroup, generator: torch.Generator, tolerance: float
+    twin: nn.Module,
+    shape: tuple[int, ...],
+    group: FiniteGroup,
+    asked: FiniteGroup,
+    generator: torch.Generator,
+    tolerance: float,
 ) -> list[Call] | None:
     """Return what every layer gives for two images of large pixels, if the network is not exact on them; else None."""
     positive, centred = (
@@ -257,30 +203,30 @@ def _faults_of_another_scale(
     )
     images = torch.stack((positive, centred))
     try:
-        calls = _run(twin, images, group)
-        error = _worst(calls[0])[0]
+        calls = _run(twin, images, group, asked)
+        error = _worst(calls[0])
         if error <= max(tolerance, LOUD_TOLERANCE):
             return None
         wiggled = images * (1 + WIGGLE * torch.randn(images.shape, dtype=torch.float64, generator=generator))
-        steepness = relative_error(_answer(twin, wiggled), _answer(twin, images)) / WIGGLE
+        steepness = relative_error(_output(twin, wiggled), _output(twin, images)) / WIGGLE
     except UNFIT:
         return None
     return calls if error > steepness * TOLERANCE else None
 
 
-def _answer(twin: nn.Module, images: Tensor) -> Tensor:
+def _output(twin: nn.Module, images: Tensor) -> Tensor:
     with torch.no_grad():
         output = twin(wrap(twin, images.clone()))
     return (output.tensor if is_field(output) else output).double()
 
 
-def _worst(root: Call) -> tuple[float, int]:
-    """Return the worst error of the output, under the natural action that suits best, and the element it is at."""
-    if root.output is None:
-        return math.inf, 0
-    natural = [errors for action, errors in zip(root.output.actions, root.output.errors, strict=True) if action.natural]
-    errors = min(natural, key=max)
-    return max(errors), errors.index(max(errors))
+def _worst(root: Call) -> float:
+    return max(_output_errors(root))
+
+
+def _output_errors(root: Call) -> list[float]:
+    """Return the error of the output at each element, under the natural action that suits best."""
+    return [math.inf] if root.output is None else root.output.best_errors(natural=True)
 
 
 def _with_sizes(
@@ -306,24 +252,29 @@ def _with_sizes(
     return f"{reason}; {listed}, but there {again.first_fault} is at fault: {again.reason}", ()
 
 
-def _rows(calls: list[Call], fault: int | None, tolerance: float) -> list[LayerCertificate]:
+def _rows(
+    calls: list[Call], fault: int | None, tolerance: float, moved: dict[int, LayerBetween]
+) -> list[LayerCertificate]:
     rows: list[LayerCertificate] = []
     shown = set(diagnosis.leaves(calls))
     if fault is not None:
         shown.add(fault)
     for index in sorted(shown):
-        call = calls[index]
+        call, between = calls[index], moved.get(index)
         if call.output is None:
             continue
         error = call.output.error(natural=index == 0)
         rows.append(
             LayerCertificate(
-                _name(call),
-                type(call.module).__name__,
-                error,
-                call.output.shape[1:],
-                error <= tolerance,
-                call.output.best.carries,
+                name=_name(call),
+                kind=type(call.module).__name__,
+                error=error,
+                output_shape=call.output.shape[1:],
+                exact=error <= tolerance,
+                carries=call.output.best.carries,
+                off_grid_errors=() if between is None else between.errors,
+                own_error=None if between is None else between.alone,
+                kernel_error=None if between is None else between.filters,
             )
         )
     return rows

@@ -6,19 +6,20 @@ from typing import Any
 from torch import Tensor, nn
 
 from sepgconv.analysis.certify.actions import FOLDED, UNMOVED, reversed_axes
-from sepgconv.analysis.certify.equivariance import relative_error
+from sepgconv.analysis.certify.errors import relative_error
 from sepgconv.analysis.certify.fields import field_action
 from sepgconv.analysis.certify.tracing import Call
 from sepgconv.analysis.certify.windows import Window, find_window
 from sepgconv.functional import act
 from sepgconv.symmetry import FiniteGroup
+from sepgconv.symmetry.subgroups import find_elements
 
 ORDINARY = (nn.Conv2d, nn.ConvTranspose2d)
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)  # pyright: ignore[reportPrivateUsage]
 
 
 def visible(calls: Sequence[Call]) -> list[int]:
-    """Return the calls that count: what a layer on geometric tensors does inside with ordinary ones is its own."""
+    """Return the calls that count; those on ordinary tensors inside a layer on geometric tensors do not."""
     hidden: set[int] = set()
     for index, call in enumerate(calls):
         parent = calls[call.parent] if call.parent >= 0 else None
@@ -28,7 +29,7 @@ def visible(calls: Sequence[Call]) -> list[int]:
 
 
 def leaves(calls: Sequence[Call]) -> list[int]:
-    """Return the calls within which no other ran."""
+    """Return the calls that contain no other call."""
     shown = visible(calls)
     parents = {calls[index].parent for index in shown}
     return [index for index in shown if index not in parents]
@@ -60,7 +61,7 @@ def _error(call: Call) -> float:
 
 
 def explain(calls: Sequence[Call], index: int, group: FiniteGroup, tolerance: float) -> str:
-    """Return why a call loses the symmetry and what to take instead, as one sentence.
+    """Return in one sentence why a call loses the symmetry and what to use instead.
 
     Args:
         calls: of the network.
@@ -81,7 +82,7 @@ def explain(calls: Sequence[Call], index: int, group: FiniteGroup, tolerance: fl
     if index == 0 and _error(call) <= tolerance:
         return _carried(call.output.best.carries)
     return (
-        _of_another_group(call.module, group)
+        of_another_group(call.module, group)
         or _asymmetric_kernel(call, group, tolerance)
         or _strided(call, group, options)
         or _flattening(call, options)
@@ -119,9 +120,10 @@ def _carried(carries: str) -> str:
     )
 
 
-def _of_another_group(module: nn.Module, group: FiniteGroup) -> str:
+def of_another_group(module: nn.Module, group: FiniteGroup) -> str:
+    """Return that a layer is on a group without some elements of the one certified; empty if it is not."""
     own: Any = getattr(module, "group", None)
-    if isinstance(own, FiniteGroup) and not set(group.matrices) <= set(own.matrices):
+    if isinstance(own, FiniteGroup) and find_elements(own, group) is None:
         return (
             f"{type(module).__name__} is a layer on {own.name}, which does not have all elements of {group.name}; "
             f"build the network for {group.name}, or certify it for {own.name}"

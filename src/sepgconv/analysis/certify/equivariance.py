@@ -1,12 +1,13 @@
 """How exactly a layer or network commutes with a group."""
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from sepgconv._arguments import accept_old_order
 from sepgconv._evaluation import evaluation
+from sepgconv.analysis.certify.between import output_errors
+from sepgconv.analysis.certify.errors import relative_error
+from sepgconv.analysis.certify.float64_copy import float64_copy
 from sepgconv.functional import act
 from sepgconv.symmetry import FiniteGroup
 from sepgconv.symmetry import group as get_group
@@ -14,15 +15,19 @@ from sepgconv.symmetry import group as get_group
 
 @accept_old_order("module", "x", "group")
 def equivariance_error(module: nn.Module, group: FiniteGroup | str, x: Tensor) -> dict[int, float]:
-    """Return the relative error max|L(g·x) - g·L(x)| / max|L(x)| for every element g but the identity.
+    """Return the relative error of L(g·x) against g·L(x) for every element g but the identity.
 
     The output may be a feature map (batch, channel, |G|, height, width), an image (batch, channel, height, width), both
     of which the group moves, or a vector (batch, ...) of rank 2 or 3, which it must leave alone.
 
+    For elements that keep the pixel grid it is max|L(g·x) - g·L(x)| / max|L(x)| on the input x. The others take pixels
+    between pixels, where noise has no values: for these it is the root mean square on random band-limited inputs of
+    the shape of x, compared in the middle of the output, as in `certify`; nothing is interpolated.
+
     Args:
         module: a layer or network, used in evaluation mode and put back as it was.
         group: the group or its name.
-        x: an input of it, an image or a feature map on the group. float64 tells rounding from real faults.
+        x: an input of it, an image or a feature map on the group. In float64 rounding is far smaller than real faults.
 
     Raises:
         ValueError: the group cannot act on the input.
@@ -38,27 +43,19 @@ def equivariance_error(module: nn.Module, group: FiniteGroup | str, x: Tensor) -
         True
     """
     group, errors = get_group(group), dict[int, float]()
+    grid = group.grid_elements
     with evaluation(module):
         y = module(x)
-        for g in range(1, group.order):
+        for g in grid[1:]:
             expected = act(group, g, y) if y.ndim >= 4 else y
             errors[g] = relative_error(module(act(group, g, x)), expected)
-    return errors
-
-
-def relative_error(found: Tensor, expected: Tensor) -> float:
-    """Return max|found - expected| / max|expected|; infinity for another shape, and for something where nothing is due.
-
-    Args:
-        found: what came.
-        expected: what should have come.
-    """
-    if found.shape != expected.shape:
-        return math.inf
-    difference, scale = float((found - expected).abs().max()), float(expected.abs().max())
-    if scale == 0:  # relative to nothing, only nothing is no error
-        return 0.0 if difference == 0 else math.inf
-    return difference / scale
+    between = [g for g in range(group.order) if g not in grid]
+    if between:
+        act(group, between[0], x)  # for the error that it raises on what is no input of the group
+        twin, generator = float64_copy(module, "equivariance_error"), torch.Generator().manual_seed(0)
+        found = output_errors(twin, tuple(x.shape[1:]), group, between, generator)
+        errors |= dict(zip(between, found, strict=True))
+    return dict(sorted(errors.items()))
 
 
 @accept_old_order("model", "images", "group")
@@ -70,7 +67,8 @@ def answer_changes(
     Args:
         model: a classifier (batch, channels, height, width) -> (batch, classes), used in evaluation mode and put back.
         images: (n, channels, height, width).
-        group: the group or its name; an image counts once if any element changes its class.
+        group: the group or its name; an image counts once if any element changes its class. Elements that take pixels
+            between pixels interpolate the image (see `sepgconv.functional.act`).
         batch_size: images at a time.
 
     Raises:

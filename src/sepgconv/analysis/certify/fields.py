@@ -1,4 +1,4 @@
-"""Geometric tensors of e2cnn and escnn: told by what they have, so that neither library is imported."""
+"""Geometric tensors of e2cnn and escnn: recognised by their attributes, so that neither library is imported."""
 
 import itertools
 import sys

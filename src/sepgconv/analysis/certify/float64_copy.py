@@ -34,7 +34,7 @@ def float64_copy(model: nn.Module, caller: str) -> nn.Module:
 
 
 def _stay_in_float64(module: nn.Module, arguments: tuple[Any, ...], output: Any) -> Any:
-    """Return the output in float64 where a module of e2cnn gives float32 whatever comes in."""
+    """Return the output in float64 where a module of e2cnn gives float32 for any input."""
     if is_field(output) and arguments and is_field(arguments[0]) and arguments[0].tensor.dtype == torch.float64:
         return type(output)(output.tensor.double(), output.type)
     return output

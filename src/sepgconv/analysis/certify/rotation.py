@@ -1,4 +1,4 @@
-"""How the output of a network changes over the full circle, also at the angles that no group of the grid has."""
+"""How the output of a network changes over the full circle, also at angles that its group does not have."""
 
 import math
 from collections.abc import Sequence
@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from sepgconv._numbers import plural
-from sepgconv._rotation import rotate_images
 from sepgconv._table import Printed, Table
 from sepgconv.analysis.certify.fields import is_field, wrap
 from sepgconv.analysis.certify.float64_copy import float64_copy
+from sepgconv.ops.interpolation import interpolate
 
+EDGE = 4  # pixels, or a quarter of the side of small images
 EVERY_FIVE_DEGREES = tuple(float(angle) for angle in range(0, 361, 5))
 
 
@@ -57,8 +58,9 @@ def rotation_curve(
 ) -> RotationCurve:
     """Rotate images by any angle and measure how much the output of a network changes, in float64.
 
-    Only a disc within each image is kept, so that no corner leaves the frame; between multiples of 90 degrees pixels
-    are interpolated, bilinearly, so an exactly invariant network of a group of the grid shows no change there alone.
+    Only a disc within each image is kept, so that no corner leaves the frame; it fades to zero over the outer 4 pixels,
+    so that its edge is no sharper than a grid of pixels shows. Multiples of 90 degrees move pixels onto pixels; between
+    them the images are interpolated as by `sepgconv.functional.act`, which keeps all but the finest waves.
 
     Args:
         model: images to vectors, (n, channels, height, width) -> (n, ...), also (n, ..., 1, 1); not changed.
@@ -82,13 +84,14 @@ def rotation_curve(
         raise ValueError("rotation_curve: expected at least one angle, got none")
     twin = float64_copy(model, "rotation_curve")
     discs = images.detach().to("cpu", torch.float64) * _disc(images.shape[-1])
-    before = _answers(twin, discs)
+    before = _outputs(twin, discs)
 
     def rotated(degrees: int | float) -> Tensor:
-        return rotate_images(discs, discs.new_full((len(discs),), math.radians(degrees)))
+        angle = math.radians(degrees)
+        return interpolate(discs, ((math.cos(angle), -math.sin(angle)), (math.sin(angle), math.cos(angle))))
 
     scale = before.norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
-    changes = [(_answers(twin, rotated(angle)) - before).norm(dim=1) / scale for angle in angles]
+    changes = [(_outputs(twin, rotated(angle)) - before).norm(dim=1) / scale for angle in angles]
     return RotationCurve(
         tuple(float(angle) for angle in angles),
         tuple(float(change.mean()) for change in changes),
@@ -98,12 +101,13 @@ def rotation_curve(
 
 
 def _disc(side: int) -> Tensor:
-    """Return a mask (side, side): 1 within the inscribed circle, falling to 0 over the pixel at its edge."""
+    """Return a mask (side, side): 1 in the middle, falling to 0 over the last pixels within the inscribed circle."""
     away = torch.arange(side, dtype=torch.float64) - (side - 1) / 2
-    return (side / 2 - torch.hypot(away[:, None], away[None, :])).clamp(0, 1)
+    inside = (side / 2 - torch.hypot(away[:, None], away[None, :])) / min(EDGE, side / 4)
+    return (1 - torch.cos(math.pi * inside.clamp(0, 1))) / 2
 
 
-def _answers(twin: nn.Module, images: Tensor) -> Tensor:
+def _outputs(twin: nn.Module, images: Tensor) -> Tensor:
     with torch.no_grad():
         output = twin(wrap(twin, images.clone()))
     tensor = output.tensor if is_field(output) else output

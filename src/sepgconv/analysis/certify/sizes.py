@@ -60,19 +60,19 @@ def sizes(
     channels = channels or _channels(model)
     twin = float64_copy(model, "sizes").float()  # only the sizes of maps are looked at, so the fastest will do
     exact: list[int] = []
-    refusal: Exception | None = None
+    failure: Exception | None = None
     ran = False
     for side in range(smallest, largest + 1):
         try:
             found = _run(twin, (channels, side, side))
         except UNFIT as error:
-            refusal = error
+            failure = error
             continue
         ran = True
         if _is_exact(found, group):
             exact.append(side)
     if not ran:
-        raise ValueError(f"sizes: the network runs on no size from {smallest} to {largest}: {refusal}") from refusal
+        raise ValueError(f"sizes: the network runs on no size from {smallest} to {largest}: {failure}") from failure
     return tuple(exact)
 
 

@@ -1,8 +1,8 @@
-"""What every layer gives for an image, against what it gives for the image moved: one record per call of a layer."""
+"""Compare what every layer gives for an image and for the moved image: one record for each call of a layer."""
 
 import math
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from sepgconv._hooks import watch_calls
-from sepgconv.analysis.certify.actions import Action, actions, seen_through
-from sepgconv.analysis.certify.equivariance import relative_error
-from sepgconv.analysis.certify.fields import field_action, is_field, wrap
+from sepgconv.analysis.certify.actions import Action, actions, groups_that_hold, seen_through
+from sepgconv.analysis.certify.errors import relative_error
+from sepgconv.analysis.certify.fields import field_action, is_field, is_of_fields, wrap
 from sepgconv.symmetry import FiniteGroup
 
 ROUNDING = 1e-9  # relative; more than rounding makes in float64, less than any fault
@@ -39,12 +39,14 @@ class Value:
 
     def error(self, *, natural: bool = False) -> float:
         """Return the worst error over the elements, under the action that suits best; natural: among those only."""
+        return max(self.best_errors(natural=natural))
+
+    def best_errors(self, *, natural: bool = False) -> list[float]:
+        """Return the error of each element, under the action of which the worst is least; natural: among those only."""
         kept = [
-            max(errors)
-            for action, errors in zip(self.actions, self.errors, strict=True)
-            if action.natural or not natural
+            errors for action, errors in zip(self.actions, self.errors, strict=True) if action.natural or not natural
         ]
-        return min(kept)
+        return min(kept, key=max)
 
     @property
     def best(self) -> Action:
@@ -80,7 +82,10 @@ class _Tracer:
     """Hooks of a network: the first pass records, the others compare with what was recorded."""
 
     group: FiniteGroup
+    holding: tuple[FiniteGroup, ...]  # groups with all its elements, on which feature maps may be
     names: Mapping[nn.Module, str]
+    part: Callable[[Tensor], Tensor]  # of a tensor, what is compared
+    distance: Callable[[Tensor, Tensor], float]
     calls: list[Call] = field(default_factory=lambda: [])
     element: int | None = None  # that moved the image; None while recording
     _values: list[Value] = field(default_factory=lambda: [])
@@ -129,9 +134,9 @@ class _Tracer:
         known = self._seen.get(id(tensor))
         if known is not None and known[0]() is tensor and known[1] == version >= 0:
             return known[2]
-        reference = tensor.detach().to(torch.float64, copy=True)
-        shape = tuple(reference.shape)
-        possible = self._actions_of(found) if is_field(found) else actions(self.group, shape)
+        shape = tuple(tensor.shape)
+        reference = self.part(tensor.detach()).to(torch.float64, copy=True)
+        possible = self._actions_of(found) if is_field(found) else actions(self.group, shape, self.holding)
         if len(shape) in (2, 3):
             possible += tuple(self._as_flattened(reference))
         errors = [[0.0] * self.group.order for _ in possible]
@@ -145,7 +150,8 @@ class _Tracer:
     def _actions_of(self, found: Any) -> tuple[Action, ...]:
         if found.type not in self._fields:
             known = field_action(self.group, found.type)
-            self._fields[found.type] = (known,) if known else actions(self.group, tuple(found.tensor.shape))[:1]
+            shape = tuple(found.tensor.shape)
+            self._fields[found.type] = (known,) if known else actions(self.group, shape, self.holding)[:1]
         return self._fields[found.type]
 
     def _as_flattened(self, reference: Tensor) -> Iterator[Action]:
@@ -167,11 +173,11 @@ class _Tracer:
         tensor: Tensor = found.tensor if is_field(found) else found
         reference = self._references[id(value)]
         for action, errors in zip(value.actions, value.errors, strict=True):
-            error = relative_error(tensor.detach().double(), action.move(self.element, reference))
+            error = self.distance(self.part(tensor.detach()).double(), action.move(self.element, reference))
             errors[self.element] = math.inf if math.isnan(error) else error
 
 
-def trace(model: nn.Module, x: Tensor, group: FiniteGroup) -> list[Call]:
+def trace(model: nn.Module, x: Tensor, group: FiniteGroup, known: Sequence[FiniteGroup] = ()) -> list[Call]:
     """Run images, the same images again, and the images moved by every element; compare every layer.
 
     What each layer gave for the images is kept in memory, in float64.
@@ -179,7 +185,8 @@ def trace(model: nn.Module, x: Tensor, group: FiniteGroup) -> list[Call]:
     Args:
         model: a copy made by `float64_copy`.
         x: (batch, channels, height, width), or feature maps (batch, channels, poses, height, width), float64.
-        group: the group.
+        group: the group, all elements of which keep the pixel grid.
+        known: groups on which feature maps may be, besides those of the network's layers and the registered ones.
 
     Returns:
         A record for each call of a module, in the order in which they began; the first is the network itself.
@@ -187,21 +194,62 @@ def trace(model: nn.Module, x: Tensor, group: FiniteGroup) -> list[Call]:
     Raises:
         ValueError: the network runs other layers on moved images.
     """
+    entry = entry_action(model, tuple(x.shape), group, known).move
+    images = ((element, x if element is None else entry(element, x)) for element in (None, *range(group.order)))
+    return trace_images(model, images, group, known=known)
+
+
+def trace_images(
+    model: nn.Module,
+    images: Iterable[tuple[int | None, Tensor]],
+    group: FiniteGroup,
+    *,
+    known: Sequence[FiniteGroup] = (),
+    part: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+    distance: Callable[[Tensor, Tensor], float] = relative_error,
+) -> list[Call]:
+    """Run images and, given with the element that moved them, moved images; compare a part of what every layer gives.
+
+    Args:
+        model: a copy made by `float64_copy`.
+        images: the element and its images, the first with None and as they were; batches as those of `trace`.
+        group: the group.
+        known: groups on which feature maps may be, besides those of the network's layers and the registered ones.
+        part: of a tensor, what is kept and compared.
+        distance: from what came and what should have come to the error.
+
+    Returns:
+        As `trace`. The error of elements that no images are given for is 0.
+
+    Raises:
+        ValueError: the network runs other layers on moved images.
+    """
     names = {module: name for name, module in model.named_modules()}
-    tracer = _Tracer(group, names)
-    entry = actions(group, tuple(x.shape))[0].move
-    in_type = getattr(model, "in_type", None)
-    if is_field(wrap(model, x)) and (known := field_action(group, in_type)) is not None:
-        entry = known.move
+    tracer = _Tracer(group, holding_groups(model, group, known), names, part, distance)
     modules = [(module, module) for module in names]
     with watch_calls(modules, before=tracer.before, after=tracer.after), torch.no_grad():
-        for element in (None, *range(group.order)):
+        for element, x in images:
             tracer.start(element)
-            # A copy, since a network may change its input in place.
-            model(wrap(model, x.clone() if element is None else entry(element, x).clone()))
+            model(wrap(model, x.clone()))  # a copy, since a network may change its input in place
             if element is not None and tracer.begun != len(tracer.calls):
                 raise ValueError("certify: the network runs fewer layers when the image is moved")
     return tracer.calls
+
+
+def entry_action(
+    model: nn.Module, shape: tuple[int, ...], group: FiniteGroup, known: Sequence[FiniteGroup] = ()
+) -> Action:
+    """Return how a group moves the input of a network, of a shape with the batch axis."""
+    in_type = getattr(model, "in_type", None)
+    if is_of_fields(model) and in_type is not None and (found := field_action(group, in_type)) is not None:
+        return found
+    return actions(group, shape, holding_groups(model, group, known))[0]
+
+
+def holding_groups(model: nn.Module, group: FiniteGroup, known: Sequence[FiniteGroup]) -> tuple[FiniteGroup, ...]:
+    """Return the groups with all elements of a group on which the feature maps of a network may be, itself first."""
+    own = (getattr(module, "group", None) for module in model.modules())
+    return groups_that_hold(group, (*known, *(one for one in own if isinstance(one, FiniteGroup))))
 
 
 def merge(traces: Sequence[list[Call]]) -> list[Call]:

@@ -21,7 +21,7 @@ class Window:
         stride: step.
         padding: pixels on every side.
         dilation: distance of the window's pixels.
-        pools: whether it is a pool, to which pixels beyond the map are nothing; to a convolution they are zeros.
+        pools: whether it is a pool, which ignores pixels beyond the map; a convolution takes them as zeros.
     """
 
     kernel_size: Pair
@@ -59,7 +59,7 @@ class Window:
         return self.kernel_size[axis], self.stride[axis], self.padding[axis], self.dilation[axis]
 
     def replacements(self, side: int, positions: int, axis: int) -> tuple["Window", ...]:
-        """Return windows of the same stride that are exact on a side and give a map of the same size, likest first."""
+        """Return windows of the same stride that are exact on a side and keep the map's size, most similar first."""
         k, _, p, d = self.along(axis)
         found: list[tuple[int, Window]] = []
         for kernel in range(max(1, k - 1), k + 2):

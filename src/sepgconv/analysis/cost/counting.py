@@ -14,6 +14,7 @@ from sepgconv._modules import reference_tensor, unwrap
 from sepgconv.analysis.cost.report import CostReport, LayerCost, Shape
 from sepgconv.conv.cost import BUILT_IN, CostModel
 from sepgconv.nn import DepthwiseSeparableGroupConv2d, GroupConvLayer
+from sepgconv.nn.normalization import PerChannel
 from sepgconv.ops.dispatch import using
 
 
@@ -77,7 +78,8 @@ def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
                 within.update(module.modules())
 
 
-NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)  # pyright: ignore[reportPrivateUsage]
+# With a scale and a shift per channel, which are not counted.
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, PerChannel)  # pyright: ignore[reportPrivateUsage]
 
 
 @singledispatch

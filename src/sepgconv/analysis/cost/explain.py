@@ -74,8 +74,8 @@ def explain(model: nn.Module, x: Tensor, *arguments: Any, **keywords: Any) -> Ex
     """Run a layer or a network once and say how each of its layers ran.
 
     The choices depend on the mode of the network and on whether gradients are recorded, so both are taken as they are.
-    The network itself does not change: a copy of it runs, and random numbers that it draws are not missing afterwards.
-    What `torch.compile` wraps is explained as it runs without being compiled.
+    The network itself does not change: a copy of it runs, and the state of the random number generators is restored.
+    A compiled network is explained as it runs without `torch.compile`.
 
     Args:
         model: a layer of `sepgconv.nn`, or a network with such layers.
@@ -106,8 +106,8 @@ def explain(model: nn.Module, x: Tensor, *arguments: Any, **keywords: Any) -> Ex
         if module is None or _is_a_detail(choice, module):
             return
         why = "; ".join(filter(None, (_why_execution(choice), _why_implementation(choice))))
-        told = (choice.operator, choice.execution, choice.implementation, why, _change(choice))
-        rows.append(LayerExplanation(names[module], type(module).__name__, *told))
+        cells = (choice.operator, choice.execution, choice.implementation, why, _change(choice))
+        rows.append(LayerExplanation(names[module], type(module).__name__, *cells))
 
     devices = [x.device] if x.device.type == "cuda" else []
     with dispatch.recording(report), torch.random.fork_rng(devices):
@@ -127,7 +127,7 @@ def _caller(names: dict[nn.Module, str]) -> nn.Module | None:
 
 
 def _is_a_detail(choice: Choice, module: nn.Module) -> bool:
-    """Return whether a choice is a step within a layer's own, which has a row already, or was asked for in vain."""
+    """Return whether a choice needs no row: a step of a layer that has a row, or a joint step that did not run."""
     within = choice.operator in ("batch_norm", "grouped_conv", "depthwise_conv") and isinstance(module, GroupConvLayer)
     return within or (choice.operator == "norm_act_gc_conv" and choice.implementation == "torch")
 
@@ -154,7 +154,7 @@ def _why_implementation(choice: Choice) -> str:
 
 
 def _change(choice: Choice) -> str:
-    """Return what keeps the implementation by hand from running, in the facts of the call."""
+    """Return what about the call keeps the faster implementation from running."""
     rules, c = dispatch.IMPLEMENTATIONS[choice.operator], choice.context
     if (
         choice.implementation not in ("torch", "checkpoint")

@@ -23,7 +23,7 @@ from sepgconv.analysis.redundancy.table import ranked_table
 from sepgconv.conv import SEPARABLE, SHARINGS
 from sepgconv.conv.geometry import planar_size
 from sepgconv.nn import GroupConv2d, GroupConvLayer
-from sepgconv.symmetry import FiniteGroup, element_names
+from sepgconv.symmetry import FiniteGroup, KernelBasis, PixelBasis, element_names
 from sepgconv.symmetry import group as get_group
 
 Convolution = GroupConvLayer | nn.Conv2d
@@ -153,15 +153,15 @@ def redundancy(
             too.
         input_shape: (channels, height, width) of an image, for multiply-accumulates. Default: that of `inputs`, else
             they are None.
-        group: whose elements move the kernels of layers that have no group of their own. Default: the largest group in
-            the network, or p4m where there is none.
+        group: whose elements move the kernels of layers that have no group of their own; it keeps the pixel grid.
+            Default: the largest such group in the network, or p4m where there is none.
 
     Returns:
         The findings. A network without group convolutions is no error: `summary` says so.
 
     Raises:
-        ValueError: weights that are not finite (the layer is named), an unknown group, or inputs that are no images or
-            too small.
+        ValueError: weights that are not finite (the layer is named), an unknown group or one that takes pixels between
+            pixels, or inputs that are no images or too small.
 
     Example:
         >>> import sepgconv, torch
@@ -174,10 +174,17 @@ def redundancy(
     """
     model = unwrap(model, "redundancy")
     raise_if_not_finite(model, "redundancy")
-    settled = settled_copy(model, "redundancy")  # its weights are those that the network answers with
+    settled = settled_copy(model, "redundancy")  # with the weights that the network computes with
     found = dict(_convolutions(settled))
     groups = {name: layer.group for name, layer in found.items() if not isinstance(layer, nn.Conv2d)}
-    largest = max(groups.values(), key=lambda each: each.order, default=get_group("p1"))
+    if group is not None and not get_group(group).keeps_grid:
+        raise ValueError(
+            f"redundancy: {get_group(group).name} takes pixels between pixels, so it cannot move the kernels of "
+            f"ordinary layers; name a group that keeps the pixel grid, as group='p4m'"
+        )
+    # Kernels without a group of their own have a number for every pixel, so only such groups can move them.
+    moving = [each for each in groups.values() if each.keeps_grid]
+    largest = max(moving, key=lambda each: each.order, default=get_group("p1"))
     planar = get_group(group) if group is not None else largest if largest.order > 1 else get_group("p4m")
     with_poses = {name: each for name, each in groups.items() if each.order > 1}
     measured = {} if inputs is None else measured_agreement(settled, with_poses, inputs)
@@ -204,13 +211,15 @@ def redundancy(
 def _look(
     name: str, layer: Convolution, group: FiniteGroup | None, planar: FiniteGroup, *, macs: int | None, measured: Any
 ) -> LayerRedundancy:
-    weight, by = _filters(layer).cpu(), group or planar
-    if planar_size(weight)[0] != planar_size(weight)[1] and by.exchanges_axes:
-        by = None
-    bank = weight if weight.ndim == 5 else weight.unsqueeze(2)
-    poses = group is not None and weight.ndim == 5
+    filters = _filters(layer).cpu()
+    bank = filters if filters.ndim == 5 else filters.unsqueeze(2)
+    poses = group is not None and filters.ndim == 5
+    weight, basis = _weight(layer, filters, group, planar)
+    by = None if basis is None else basis.group
     # Without poses "g" has nothing to share: each of its matrices is a single kernel.
-    energies = tuple(separability(bank, sharing) for sharing in (SHARINGS if poses else SHARINGS[:1]))
+    with_poses = weight if filters.ndim == 5 else weight.unsqueeze(2)
+    sharings = SHARINGS if poses else SHARINGS[:1]
+    energies = tuple(separability(with_poses, sharing, basis=basis) for sharing in sharings)
     options = ()
     if isinstance(layer, GroupConv2d) and poses:
         options = separation_options(name, layer, energies, macs)
@@ -225,13 +234,26 @@ def _look(
         nominal_macs=macs,
         components=pose_components(bank) if poses else None,
         energies=energies,
-        invariance=None if by is None else kernel_invariance(weight, by),
-        chance=None if by is None else chance_invariance(by, planar_size(weight)),
+        invariance=None if basis is None else kernel_invariance(weight, basis),
+        chance=None if basis is None else chance_invariance(basis),
         correlation=pose_correlation(bank) if poses else None,
-        agreement=None if group is None else map_agreement(weight, group),
+        agreement=None if basis is None or group is None else map_agreement(weight, basis),
         measured=measured,
         options=options,
     )
+
+
+def _weight(
+    layer: Convolution, filters: Tensor, group: FiniteGroup | None, planar: FiniteGroup
+) -> tuple[Tensor, KernelBasis | None]:
+    """Return what the elements move, and the basis by which they do.
+
+    The weights of a layer that has a group; else the pixels of its filters, and None where the group cannot move them.
+    """
+    if group is not None and isinstance(layer, GroupConvLayer):
+        return layer.spec.kind.bank(layer.spec, layer.weights()).detach().double().cpu(), layer.spec.basis
+    size = planar_size(filters)
+    return filters, None if size[0] != size[1] and planar.exchanges_axes else PixelBasis(planar, size)
 
 
 def _convolutions(model: nn.Module) -> Iterator[tuple[str, Convolution]]:

@@ -13,8 +13,8 @@ def pose_components(weight: Tensor, *, standardise: bool = False) -> Tensor:
 
     Args:
         weight: a filter bank (out, in, |G|, k, k), as `GroupConv2d.weight` or `SeparableGroupConv2d.compose()`.
-        standardise: scale every kernel to unit variance first, as is usual where features differ in scale. Otherwise
-            one kernel that is much larger than the others is already most of the variance, whatever their shapes; the
+        standardise: scale every kernel to unit variance first, as is usual where features differ in scale. Otherwise a
+            kernel that is much larger than the others makes up most of the variance, also if their shapes differ; the
             paper does not scale. A constant kernel counts as zero.
 
     Returns:
@@ -47,9 +47,9 @@ def pose_components(weight: Tensor, *, standardise: bool = False) -> Tensor:
 
 
 def shuffle_kernels(weight: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the filter bank with its kernels dealt anew among channels and poses: a control for `pose_components`.
+    """Return the filter bank with its kernels shuffled over channels and poses: a control for `pose_components`.
 
-    The kernels stay as they are; which of them stand beside each other along the poses becomes chance.
+    The kernels do not change; which of them stand together along the poses becomes random.
 
     Args:
         weight: (out, in, |G|, k, k).

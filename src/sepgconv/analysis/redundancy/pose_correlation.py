@@ -1,4 +1,4 @@
-"""How the kernels of a filter go together from pose to pose, also as negatives of each other."""
+"""Correlation of the kernels of a filter between poses; kernels may be negatives of each other."""
 
 from dataclasses import dataclass
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sepgconv.conv.kinds import Sharing
 from sepgconv.functional import separable_spectrum
+from sepgconv.symmetry import KernelBasis
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -16,8 +17,8 @@ class Separability:
     Attributes:
         sharing: what shares a spatial kernel: "gc" all poses and input channels, "g" all poses.
         singular_values: of every filter, descending: (out, R) for "gc", (out, in, R) for "g".
-        lost_per_filter: share of a filter's energy (sum of its squared weights) that is lost at the ranks 1 .. R; the
-            same shape. 0 for a filter that is zero everywhere.
+        lost_per_filter: share of a filter's energy (sum of its squared pixels, averaged over poses) that is lost at the
+            ranks 1 .. R; the same shape. 0 for a filter that is zero everywhere.
         lost: share of the bank's energy that is lost at the ranks 1 .. R, (R,); descending, the last is 0.
 
     Example:
@@ -44,18 +45,19 @@ class Separability:
         return float(self.lost[rank - 1]) if rank <= len(self.lost) else 0.0
 
 
-def separability(weight: Tensor, sharing: Sharing) -> Separability:
+def separability(weight: Tensor, sharing: Sharing, *, basis: KernelBasis | None = None) -> Separability:
     """Return the singular spectrum of a filter bank and the energy lost at every rank (arXiv:2106.04914, section 3.3).
 
     The energy lost at rank r is the sum of the squared singular values after the first r, divided by the sum of all:
     the nearest sum of r separable terms is that far away (Eckart & Young 1936).
 
     Args:
-        weight: (out, in, |G|, k, k).
+        weight: (out, in, |G|, k, k); with a basis (out, in, |G|, *weight_shape).
         sharing: "gc" or "g".
+        basis: how the weights become filters, as `GroupConv2d.spec.basis`; None: they are the pixels.
 
     Raises:
-        ValueError: an unknown sharing, or a weight that is not of rank 5 or not finite.
+        ValueError: an unknown sharing, or a weight that does not have these axes or is not finite.
 
     Example:
         >>> import torch
@@ -64,7 +66,7 @@ def separability(weight: Tensor, sharing: Sharing) -> Separability:
         >>> tuple(found.lost.shape), 0 < found.lost_at(1) < 1, float(found.lost[-1])
         ((4,), True, 0.0)
     """
-    values = separable_spectrum(weight, sharing)
+    values = separable_spectrum(weight, sharing, basis=basis)
     # Added up from the smallest, so that a tail of nothing is nothing and not the rounding of a difference.
     left = values.square().flip(-1).cumsum(-1).flip(-1)  # (..., R): energy from this value on
     total, tails = left[..., :1], torch.cat([left[..., 1:], torch.zeros_like(left[..., :1])], -1)

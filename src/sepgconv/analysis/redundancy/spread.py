@@ -1,4 +1,4 @@
-"""Spread: how values lie, in five numbers."""
+"""Spread: count, mean, median and quartiles of values."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How values lie.
+    """Count, mean, median and quartiles of values.
 
     Attributes:
         count: how many there are; values that are not defined (NaN) are left out.
@@ -49,7 +49,7 @@ def spread(values: Tensor) -> Spread | None:
     known = known[~known.isnan()]
     if len(known) == 0:
         return None
-    # By sorting: torch.quantile refuses more than 16 million values.
+    # By sorting: torch.quantile takes at most 16 million values.
     ordered, last = known.sort().values, len(known) - 1
     places = [share * last for share in (0.25, 0.5, 0.75)]
     lower, median, upper = (

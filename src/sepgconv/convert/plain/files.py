@@ -37,7 +37,7 @@ class Export:
 
 
 def write_compared(path: Path, content: bytes, compare: Callable[[bytes], float]) -> float:
-    """Write a file that is whole and right, or none; what was there before stays until then.
+    """Write a file only if it is complete and correct; an earlier file stays until then.
 
     Args:
         path: where to; its folder is made when it is missing.

@@ -1,4 +1,4 @@
-"""The layers of the library as ordinary layers on folded maps."""
+"""Rules that turn each layer of the library into ordinary layers of torch, on folded maps."""
 
 import operator
 from functools import singledispatch
@@ -7,24 +7,31 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage] (what all of them are)
 
-from sepgconv._foreign import known_class, own_code
+from sepgconv._customised import known_class, overridden_code
 from sepgconv.conv.steps import Lowered
+from sepgconv.convert.plain.errors import raise_unconvertible
 from sepgconv.convert.plain.maps import PlainGraph, Value
-from sepgconv.convert.plain.refusal import refuse
 from sepgconv.nn import (
     AdaptiveAvgPool2d,
+    AntialiasedMaxPool2d,
     AvgPool2d,
+    DropPath,
     GroupConvLayer,
     GroupDropout,
+    GroupGroupNorm,
     GroupLayerNorm,
     GroupMaxPool,
     GroupMeanPool,
+    LayerScale,
     MaxPool2d,
+    RestrictGroup,
 )
+from sepgconv.ops.pools import binomial_filter
+from sepgconv.symmetry import coset_table
 
 
 class Plain:
-    """One layer on its way to ordinary ones.
+    """A layer that is being converted to ordinary ones.
 
     Attributes:
         build: the network that is written.
@@ -58,20 +65,23 @@ def plain(module: nn.Module, to: Plain, example: Tensor) -> Value | None:
 
 
 def is_layer(module: nn.Module, place: str) -> bool:
-    """Tell whether a module is one that `plain` has a rule for.
+    """Return whether `plain` has a rule for a module.
 
     Raises:
-        ValueError: it does more than the class that has the rule: by a subclass, or by what was put into it.
+        ValueError: the module does more than the class that the rule is for, by a subclass or a replaced method; or it
+            stays in training mode.
     """
     if plain.dispatch(type(module)) is plain.dispatch(object):
         return False
-    what = own_code(module, plain.registry.keys())
+    what = overridden_code(module, plain.registry.keys())
     kind = known_class(module, plain.registry.keys()).__name__
     where = f"{place} ({type(module).__name__})" if place else type(module).__name__
     if what is not None:
-        refuse(where, f"it is a {kind} with {what}; put what it adds into a module around it")
+        raise_unconvertible(where, f"it is a {kind} with {what}; put what it adds into a module around it")
     if module.training:
-        refuse(where, f"this {kind} stays in training mode after eval(), so that its answers have no fixed form")
+        raise_unconvertible(
+            where, f"this {kind} stays in training mode after eval(), so its outputs depend on the batch"
+        )
     return True
 
 
@@ -162,7 +172,7 @@ def _parameter(values: Tensor) -> nn.Parameter:
 @plain.register
 def _(module: _BatchNorm, to: Plain, example: Tensor) -> Value:
     if module.running_mean is None or module.running_var is None:
-        refuse(
+        raise_unconvertible(
             to.name,
             f"a {type(module).__name__} without running statistics normalises by each batch; build it with "
             "track_running_stats=True",
@@ -207,7 +217,38 @@ def _(module: GroupLayerNorm, to: Plain, example: Tensor) -> Value:
 
 
 @plain.register
-def _(module: GroupDropout, to: Plain, example: Tensor) -> Value:
+def _(module: GroupGroupNorm, to: Plain, example: Tensor) -> Value:
+    def build() -> nn.Module:
+        with torch.device("meta"):
+            layer = nn.GroupNorm(module.num_groups, module.num_channels, module.eps, module.weight is not None)
+        if module.weight is not None:
+            bias = torch.zeros_like(module.weight) if module.bias is None else module.bias
+            layer.weight, layer.bias = _parameter(module.weight), _parameter(bias)
+        return layer
+
+    # Apart: a group of channels has all poses, and folded maps have poses outside.
+    return Value(example, whole=to.build.module(to.name, build, to.build.unfold(to.x)))
+
+
+@plain.register
+def _(module: LayerScale, to: Plain, example: Tensor) -> Value:
+    order = to.x.order  # of another group where the layer is called again
+    factors = to.build.constant(f"{to.name}.weight{order}", module.weight.detach().repeat(order)[:, None, None])
+    return Value(example, folded=to.build.graph.call_function(operator.mul, (to.folded, factors)))
+
+
+@plain.register
+def _(module: RestrictGroup, to: Plain, example: Tensor) -> Value:
+    graph, poses = to.build.graph, torch.from_numpy(coset_table(module.group, module.subgroup).ravel())
+    apart = graph.call_method("unflatten", (to.folded, 1, (module.group.order, -1)))
+    order = to.build.constant(f"{to.name}.poses", poses.to(to.x.example.device))
+    chosen = graph.call_method("index_select", (apart, 1, order))
+    return Value(example, folded=graph.call_method("flatten", (chosen, 1, 2)))
+
+
+@plain.register(GroupDropout)
+@plain.register(DropPath)
+def _(module: nn.Module, to: Plain, example: Tensor) -> Value:
     return to.x  # nothing in evaluation mode
 
 
@@ -219,10 +260,10 @@ def _(module: MaxPool2d, to: Plain, example: Tensor) -> Value:
 
 
 def _keep_windows_on_maps(module: MaxPool2d, to: Plain) -> None:
-    """Write the check that no window lies in the padding whole: there torch's pool reads beside the maps.
+    """Write a check that no window lies wholly in the padding, where torch's pool would read outside the maps.
 
-    It asks for a little more than the layer of the library, whose check depends on the stride: that no step of the
-    dilation is longer than the map.
+    It is a little stricter than the check of the library's layer, which depends on the stride: no step of the dilation
+    may be longer than the map.
     """
     graph = to.build.graph
     for axis, padding, dilation in zip((2, 3), module.padding, module.dilation, strict=True):
@@ -231,6 +272,24 @@ def _keep_windows_on_maps(module: MaxPool2d, to: Plain) -> None:
             sentence = f"{to.name}: maps of less pixels along axis {axis} than one step of its dilation, {dilation}"
             check = torch._assert  # pyright: ignore[reportPrivateUsage] (the one that graphs keep)
             graph.call_function(check, (fits, sentence))
+
+
+@plain.register
+def _(module: AntialiasedMaxPool2d, to: Plain, example: Tensor) -> Value:
+    maps = to.x.order * int(to.x.example.shape[1])
+
+    def blur() -> nn.Module:
+        sides, stride, margin = ((a, b) for a, b in (module.blur.kernel_size, module.blur.stride, module.blur.padding))
+        with torch.device("meta"):
+            layer = nn.Conv2d(maps, maps, sides, stride, margin, groups=maps, bias=False, padding_mode="replicate")
+        filters = binomial_filter(sides, True).to(to.x.example).expand(maps, -1, -1, -1)
+        layer.weight = _filters_of(filters)
+        return layer
+
+    maximum = nn.MaxPool2d(module.kernel_size, 1, module.padding)
+    maxima = to.build.module(f"{to.name}.maximum", lambda: maximum, to.folded)
+    blurred = to.build.module(f"{to.name}.blur{maps}", blur, maxima) if module.blurs else maxima
+    return Value(example, folded=blurred)
 
 
 @plain.register

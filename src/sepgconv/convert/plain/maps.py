@@ -17,7 +17,7 @@ class Value:
 
     Attributes:
         example: what it was on the example.
-        whole: its node with the axes of the original network, or what is no node, as a number; None: not written yet.
+        whole: its node with the axes of the original network, or a value such as a number; None: not written yet.
         folded: its node with poses folded into channels; None: not written yet, or not maps.
     """
 

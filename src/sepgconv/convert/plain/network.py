@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, fx, nn
 
 from sepgconv._arguments import checked_input_shape
-from sepgconv._comparison import answer_of, explained, largest_difference, precisions, widened
-from sepgconv._foreign import acting_hooks, foreign_layers, refuse_hooks_of_all
+from sepgconv._comparison import explained, largest_difference, output_of, precisions, widened
+from sepgconv._customised import customised_layers, modifying_hooks, raise_if_global_hooks
 from sepgconv._modules import copy_network, settled_copy
 from sepgconv._nan_check import raise_if_not_finite
+from sepgconv.convert.plain.errors import named, raise_unconvertible
 from sepgconv.convert.plain.layers import is_layer
 from sepgconv.convert.plain.norms import activate_in_place, fold_norms
 from sepgconv.convert.plain.operations import Conversion
-from sepgconv.convert.plain.refusal import named, refuse
 from sepgconv.convert.tracing import record
 from sepgconv.inference import FrozenConv2d, FrozenNorm2d
 from sepgconv.inference.probes import default_shape, example_input
@@ -95,7 +95,7 @@ def _converted(
     recording = record(network, example, _knows(network, example))
     written = Conversion(recording, composed).run()
     plain = fx.GraphModule(dict(written.layers), written.graph, class_name="PlainNetwork").eval()
-    plain.graph.eliminate_dead_code()  # checks of shapes, whose answers are in
+    plain.graph.eliminate_dead_code()  # checks of shapes, which are settled
     fold_norms(plain)
     activate_in_place(plain)
     plain.requires_grad_(True)
@@ -107,15 +107,15 @@ def _converted(
 
 
 def _knows(network: nn.Module, example: Tensor) -> Callable[[nn.Module, str], bool]:
-    """Return a function that tells whether a module is a layer with a rule, and raises if a hook changes something."""
+    """Return a function that returns whether a module has a rule, and raises if a hook changes something."""
     acting: dict[nn.Module, str] = {}
     with contextlib.suppress(Exception):  # a network that does not run is explained by the recording
-        acting = acting_hooks(network, lambda: answer_of(network, example))
+        acting = modifying_hooks(network, lambda: output_of(network, example))
 
     def knows(module: nn.Module, place: str) -> bool:
         known = is_layer(module, place)
         if known and module in acting:
-            refuse(
+            raise_unconvertible(
                 named(place, type(module)), f"it has {acting[module]}; put what the hook does into a module beside it"
             )
         return known
@@ -131,8 +131,8 @@ def evaluating_copy(model: nn.Module) -> nn.Module:
     """
     for name, module in model.named_modules():
         if isinstance(module, FrozenConv2d | FrozenNorm2d):
-            refuse(name, "compile_for_inference made it; give the network that it was made from")
-    refuse_hooks_of_all("conversion")
+            raise_unconvertible(name, "compile_for_inference made it; give the network that it was made from")
+    raise_if_global_hooks("conversion")
     raise_if_not_finite(model, "conversion")
     return settled_copy(model, "conversion")
 
@@ -167,7 +167,7 @@ def _compare(plain: nn.Module, model: nn.Module, x: Tensor) -> None:
     """
     expected = model(x.clone())
     why = "the code of the network depends on its input in a way that a graph cannot express"
-    suspects = foreign_layers(model)
+    suspects = customised_layers(model)
     why = f"{why} ({suspects})" if suspects else why
     try:
         difference = largest_difference(plain(x.clone()), expected)

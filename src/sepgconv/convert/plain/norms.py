@@ -7,7 +7,7 @@ import torch
 from torch import fx, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
-from sepgconv._foreign import foreign_behaviour
+from sepgconv._customised import custom_behaviour
 
 _Layer = TypeVar("_Layer", bound=nn.Module)
 _FRESH = (nn.Conv2d, nn.BatchNorm2d)  # what these give is no part of another tensor
@@ -60,4 +60,4 @@ def _called(network: fx.GraphModule, node: fx.Node, kind: type[_Layer]) -> _Laye
     if node.op != "call_module":
         return None
     layer = network.get_submodule(str(node.target))
-    return layer if type(layer) is kind and foreign_behaviour(layer) is None else None
+    return layer if type(layer) is kind and custom_behaviour(layer) is None else None

@@ -15,11 +15,11 @@ from torch.export import ExportedProgram
 from sepgconv._arguments import checked_input_shape
 from sepgconv._comparison import ROUNDING, Pair, widened
 from sepgconv._messages import require
+from sepgconv.convert.plain.errors import first_line, raise_unconvertible
 from sepgconv.convert.plain.files import Export
 from sepgconv.convert.plain.network import evaluating_copy, takes, to_plain
 from sepgconv.convert.plain.onnx_graph import NEWEST, lower, name_axes, settle_shapes
 from sepgconv.convert.plain.program import export, export_file
-from sepgconv.convert.plain.refusal import first_line, refuse
 from sepgconv.inference.probes import default_shape, example_input
 
 OPSETS = (13, 23)  # from 18 on torch's exporter writes them; older ones are made of 18
@@ -35,10 +35,10 @@ def to_onnx(
 ) -> Export:
     """Write a network as an ONNX file, run it with onnxruntime and compare the outputs. Needs the extra "export".
 
-    The network goes through `to_plain` and torch's exporter: the file holds Conv, Relu, MaxPool, Gemm and the like with
-    weights in single precision. Its input is called "image", its output "scores". The number of images is free, and so
-    are their height and width if the network and the exporter allow it: these axes are called "batch", "height" and
-    "width". Ranks are fixed everywhere, and onnxruntime's `quant_pre_process` takes the file as it is.
+    The network goes through `to_plain` and torch's exporter: the file holds standard operators (Conv, Relu, MaxPool,
+    Gemm) with weights in single precision. Its input is called "image", its output "scores". The number of images is
+    free, and so are their height and width if the network and the exporter allow it: these axes are called "batch",
+    "height" and "width". Ranks are fixed everywhere, and onnxruntime's `quant_pre_process` takes the file as it is.
 
     A network in half precision is written as its copy in single precision, and compared with that copy.
 
@@ -180,5 +180,7 @@ def _explain(program: ExportedProgram, error: Exception) -> NoReturn:
         if operator in str(node.target) and stack and stack[-1][0]:
             path, kind = stack[-1]
             name = kind if isinstance(kind, str) else kind.__name__
-            refuse(f"{path} ({name.rpartition('.')[2]})", f"ONNX has no operator for its {operator}", error)
-    refuse("the network", f"ONNX has no operator for its {operator}", error)
+            raise_unconvertible(
+                f"{path} ({name.rpartition('.')[2]})", f"ONNX has no operator for its {operator}", error
+            )
+    raise_unconvertible("the network", f"ONNX has no operator for its {operator}", error)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any, NoReturn, TypeAlias
 
 from sepgconv._messages import require
+from sepgconv.convert.plain.errors import first_line
 from sepgconv.convert.plain.files import FREE
-from sepgconv.convert.plain.refusal import first_line
 
 # Protocol buffers of the package onnx, which is an extra.
 _Proto: TypeAlias = Any
@@ -189,13 +189,13 @@ def _fit_schema(onnx: Any, node: _Proto, opset: int) -> None:
         if attribute.name not in schema.attributes:
             default = newest.attributes[attribute.name].default_value
             if onnx.helper.get_attribute_value(attribute) != onnx.helper.get_attribute_value(default):
-                _refuse_form(node, attribute.name, opset)
+                _raise_unknown_form(node, attribute.name, opset)
             _drop(node, attribute.name)
     if len(node.input) > schema.max_input:
-        _refuse_form(node, f"input {len(node.input)}", opset)
+        _raise_unknown_form(node, f"input {len(node.input)}", opset)
 
 
-def _refuse_form(node: _Proto, what: str, opset: int) -> NoReturn:
+def _raise_unknown_form(node: _Proto, what: str, opset: int) -> NoReturn:
     raise ValueError(f"the operator {node.op_type} of ONNX has no {what} in opset {opset}; ask for opset {NEWEST}")
 
 

@@ -21,19 +21,35 @@ from sepgconv.convert.operators import (
     out_of_place_copy,
     passes_through,
 )
+from sepgconv.convert.plain.errors import named, raise_unconvertible
 from sepgconv.convert.plain.layers import Plain, plain
 from sepgconv.convert.plain.maps import PlainGraph, Value
-from sepgconv.convert.plain.refusal import named, refuse
 from sepgconv.convert.tracing import Recording, attribute, place
-from sepgconv.nn import AdaptiveAvgPool2d, AvgPool2d, GroupMaxPool, GroupMeanPool, MaxPool2d
+from sepgconv.nn import (
+    AdaptiveAvgPool2d,
+    AntialiasedMaxPool2d,
+    AvgPool2d,
+    GroupMaxPool,
+    GroupMeanPool,
+    MaxPool2d,
+    RestrictGroup,
+)
 
 # Where operations of torch and Python come from.
 _PLAIN_PACKAGES = ("torch", "_operator", "builtins", "math")
+
+
+def _antialiased(kernel_size: Any, stride: Any = None, padding: Any = 0, blur_size: int | None = None) -> nn.Module:
+    return AntialiasedMaxPool2d(kernel_size, stride, padding, blur_size=blur_size)
+
+
 # Functions of the library that have a layer of the same meaning.
 _LAYER_OF: dict[Any, Callable[..., nn.Module]] = {
     functional.group_max_pool: GroupMaxPool,
     functional.group_mean_pool: GroupMeanPool,
+    functional.restrict_group: RestrictGroup,
     functional.max_pool2d: MaxPool2d,
+    functional.antialiased_max_pool2d: _antialiased,
     functional.avg_pool2d: AvgPool2d,
     functional.adaptive_avg_pool2d: AdaptiveAvgPool2d,
 }
@@ -100,7 +116,7 @@ class Conversion:
                 call = self._unary(x, lambda n: self.build.module(name, lambda: out_of_place_copy(module), n), example)
                 return self._into(node, x, call) if getattr(module, "inplace", False) else call
         if home(type(module)) == "sepgconv":
-            refuse(named(name, type(module)), "it is called with other arguments than one feature map")
+            raise_unconvertible(named(name, type(module)), "it is called with other arguments than one feature map")
         self.build.layers.setdefault(name, copy.deepcopy(module))
         args, kwargs = self._whole(node)
         return Value(example, whole=self.build.graph.call_module(name, args, kwargs))
@@ -115,13 +131,15 @@ class Conversion:
             return cast("Value", written)
         package = str(getattr(target, "__module__", None) or "torch").partition(".")[0]
         if package == "sepgconv":
-            refuse(self._where(node), f"it calls {name} on maps; use the layer of sepgconv.nn instead")
+            raise_unconvertible(self._where(node), f"it calls {name} on maps; use the layer of sepgconv.nn instead")
         if package not in _PLAIN_PACKAGES:
-            refuse(self._where(node), f"it calls {name} of {package}, which would be needed to run the result")
+            raise_unconvertible(
+                self._where(node), f"it calls {name} of {package}, which would be needed to run the result"
+            )
         if known is not None and known.kind in DROPOUTS and _is_same(example, inputs[0]):
             return inputs[0]
         if node.kwargs.get("out") is not None:
-            refuse(self._where(node), f"{name} writes into another tensor (out=...); use its result")
+            raise_unconvertible(self._where(node), f"{name} writes into another tensor (out=...); use its result")
         in_place = is_in_place(node) and isinstance(inputs[0].example, Tensor)  # a size is changed for one name only
         call, args, kwargs = self._out_of_place(node, name) if in_place else (target, node.args, node.kwargs)
         kind = "call_method" if isinstance(call, str) else "call_function"
@@ -164,7 +182,9 @@ class Conversion:
         """Return the call that gives as a new tensor what this one writes over its input."""
         call = out_of_place(node)
         if call is None:
-            refuse(self._where(node), f"{name} changes a tensor in place; write it as an operation with a result")
+            raise_unconvertible(
+                self._where(node), f"{name} changes a tensor in place; write it as an operation with a result"
+            )
         return call
 
     def _into(self, node: fx.Node, x: Value, result: Value) -> Value:
@@ -173,7 +193,7 @@ class Conversion:
         others = [n for n, v in self._values.items() if v is not x and isinstance(v.example, Tensor)]
         shared = [other for other in others if _memory(self._values[other].example) == memory]
         if any(user > node for other in shared for user in other.users):  # read once more later on
-            refuse(
+            raise_unconvertible(
                 self._where(node),
                 "it changes a tensor in place that shares its memory with another one; write it as an operation with "
                 "a result",

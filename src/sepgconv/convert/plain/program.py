@@ -14,9 +14,9 @@ from torch.fx.experimental import _config  # pyright: ignore[reportPrivateUsage]
 
 from sepgconv._arguments import checked_input_shape
 from sepgconv._comparison import Pair, explained, largest_difference, widened
+from sepgconv.convert.plain.errors import first_line
 from sepgconv.convert.plain.files import FREE, Export, write_compared
 from sepgconv.convert.plain.network import evaluating_copy, probes, takes, to_plain
-from sepgconv.convert.plain.refusal import first_line
 from sepgconv.inference.probes import default_shape, example_input
 
 _OURS = "sepgconv"

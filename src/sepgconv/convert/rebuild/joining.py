@@ -11,7 +11,7 @@ from sepgconv.convert.rebuild.call import Call
 from sepgconv.convert.rebuild.segments import Channels, channels, cut, total, unify
 from sepgconv.convert.rebuild.sizes import of_shape
 from sepgconv.convert.rebuild.values import PLACES_OF_MAXIMA, UNKNOWN, Kind, UnconvertibleError, Value, axis_of, richest
-from sepgconv.convert.rebuild.windows import refuse_uneven, refuse_uneven_steps
+from sepgconv.convert.rebuild.windows import check_even_ends, check_even_steps
 from sepgconv.convert.rebuild.writing import Width, Writer
 
 
@@ -220,7 +220,7 @@ def _crop(to: Writer, found: Value, x: Value, positions: dict[str, tuple[int, in
     steps = {step for _, _, step in whole.values()}
     before = [whole[letter][0] for letter in "hw"]
     after = [x.sizes[letter] - whole[letter][1] for letter in "hw"]
-    refuse_uneven("a crop", before, after, to.target.group)
+    check_even_ends("a crop", before, after, to.target.group)
     if len(steps) > 1 or min(steps) < 1 or (steps != {1} and any(before)):
         raise UnconvertibleError("takes positions in steps that differ between height and width, or begin inside")
     step = steps.pop()
@@ -243,7 +243,7 @@ def pad(call: Call) -> Value:
     if any(item not in ("h", "w", "c") for item in by_letter) or ("c" in by_letter and mode != "constant"):
         raise UnconvertibleError("pads along another axis than channels, height and width")
     top, left = by_letter.get("h", (0, 0)), by_letter.get("w", (0, 0))
-    refuse_uneven("padding", (top[0], left[0]), (top[1], left[1]), call.to.target.group)
+    check_even_ends("padding", (top[0], left[0]), (top[1], left[1]), call.to.target.group)
     if not by_letter:
         return x
     found = Value(None, x.kind, call.example, x.channels, x.layout, side=x.side)
@@ -269,7 +269,7 @@ def interpolate(call: Call) -> Value:
         raise UnconvertibleError("resamples what is no (batch, channel, height, width)")
     given = call.bound(("size", "scale_factor", "mode", "align_corners", "recompute_scale_factor", "antialias"))
     before, after = x.side, (call.shape[2], call.shape[3])
-    refuse_uneven_steps(call.number(given.get("mode", "nearest")), before, after, call.to.target.group)
+    check_even_steps(call.number(given.get("mode", "nearest")), before, after, call.to.target.group)
     given.pop("input")
     found = Value(x.node, x.kind, call.example, x.channels, x.layout, side=after)
     if x.kind is Kind.MAPS:

@@ -9,14 +9,14 @@ from torch import fx, nn
 from torch.fx.node import map_arg
 
 from sepgconv._arguments import accept_old_order, checked_input_shape
+from sepgconv._customised import raise_if_global_hooks, raise_if_lost_in_tracing
 from sepgconv._evaluation import evaluation
-from sepgconv._foreign import refuse_beside_the_code, refuse_hooks_of_all
 from sepgconv._messages import one_of
 from sepgconv._modules import copy_network, reference_tensor
 from sepgconv.analysis import cost
 from sepgconv.conv import SHARINGS
 from sepgconv.conv.kinds import Sharing
-from sepgconv.convert.plain.refusal import first_line
+from sepgconv.convert.plain.errors import first_line
 from sepgconv.convert.rebuild.planning import plan
 from sepgconv.convert.rebuild.rules import Target
 from sepgconv.convert.rebuild.tracing import trace
@@ -43,8 +43,8 @@ def equivariant(
 
     The first convolutions become `LiftingConv2d`, the others `GroupConv2d` or, with a sharing, `SeparableGroupConv2d`
     (1x1 kernels stay `GroupConv2d`); those with as many groups as channels become `DepthwiseGroupConv2d`. Norms, pools
-    and dropout of channels become those of the library; `nn.GroupNorm` and instance norm run over poses as over
-    positions; elementwise functions, and `nn.Linear` on vectors, stay. `GroupMaxPool` is inserted before the pool
+    and dropout of channels become those of the library (group and instance norm run over poses as over positions);
+    elementwise functions, and `nn.Linear` on vectors, stay. `GroupMaxPool` is inserted before the pool
     over all positions, the flatten, or the output. Shapes in and out are those of the model.
 
     torch.fx reads the forward, which is kept; it reads into subclasses of torch's layers. A forward may add, join, cut
@@ -107,9 +107,9 @@ def equivariant(
     budget = one_of("budget", budget, BUDGETS)
     if sharing is not None:
         one_of("sharing", sharing, SHARINGS)
-    refuse_hooks_of_all("equivariant")
+    raise_if_global_hooks("equivariant")
     model = copy_network(model, "equivariant")
-    refuse_beside_the_code("equivariant", model)
+    raise_if_lost_in_tracing("equivariant", model)
     like = reference_tensor(model)
     target = Target(get_group(group), sharing, like.device, like.dtype)
     recording = trace(model, (channels, height, width))
@@ -119,7 +119,7 @@ def equivariant(
         limit = costs.parameters if budget == "parameters" else costs.nominal_macs
     factor = widest(rewritten, Counter(rewritten, target, budget), limit)
     rebuilt = _build(rewritten, factor, target, type(model).__name__)
-    _refuse_what_does_not_run(rebuilt, rewritten, recording, (channels, height, width))
+    _check_rebuilt(rebuilt, rewritten, recording, (channels, height, width))
     return rebuilt.train(model.training)
 
 
@@ -135,7 +135,7 @@ def _build(plan: Plan, factor: float, target: Target, name: str) -> nn.Module:
     return fx.GraphModule({**layers, **tensors}, plan.graph, class_name=f"Equivariant{name}")
 
 
-def _refuse_what_does_not_run(rebuilt: nn.Module, plan: Plan, recording: Recording, shape: tuple[int, ...]) -> None:
+def _check_rebuilt(rebuilt: nn.Module, plan: Plan, recording: Recording, shape: tuple[int, ...]) -> None:
     """Run a rebuilt network once on images of the original's example, and compare the shapes of what both give.
 
     Raises:
@@ -155,7 +155,7 @@ def _refuse_what_does_not_run(rebuilt: nn.Module, plan: Plan, recording: Recordi
 
 
 class _Placed(fx.Interpreter):
-    """Runs a rebuilt network; what fails is named by its place in the original."""
+    """Runs a rebuilt network; errors name the place in the original network."""
 
     def __init__(self, module: fx.GraphModule, plan: Plan) -> None:
         super().__init__(module)
@@ -174,7 +174,7 @@ class _Placed(fx.Interpreter):
 
 
 def _shapes(value: Any) -> Any:
-    """Return the shapes of tensors, in whatever they are held."""
+    """Return the shapes of tensors, in the same nesting of lists, tuples and dicts."""
     if isinstance(value, torch.Tensor):
         return tuple(value.shape)
     if isinstance(value, tuple | list):

@@ -86,7 +86,7 @@ class _Planner:
         held = self.to.problem_of_tensors()
         if held and not self.problems:
             self.problems.add(held, "a buffer with a number for every channel, whose number changes with the width")
-        self.problems.refuse()
+        self.problems.raise_if_any()
         return self.to.plan
 
     def _found(self) -> list[Value]:
@@ -291,7 +291,7 @@ class _Planner:
         return False
 
     def _computed(self, example: Any, why: str) -> Any:
-        """Return what stands for something that is computed from tensors of the network in a way unknown here."""
+        """Return a stand-in for a value that is computed from tensors of the network in an unknown way."""
         if isinstance(example, tuple | list):
             return tuple(self._computed(part, why) for part in example)
         if not isinstance(example, Tensor):
@@ -300,7 +300,7 @@ class _Planner:
         return Value(image, Kind.VECTOR, example, axes=axes, waits=why)
 
     def _would_be(self, node: fx.Node, example: Any) -> Any:
-        """Return what a step that cannot be converted would have given, so that its users are judged by themselves."""
+        """Return a stand-in for the result of a step that cannot be converted, so that later steps are checked."""
         image = next(iter(self.to.plan.graph.nodes))
         if isinstance(example, tuple | list) and not isinstance(example, torch.Size):
             return tuple(self._would_be(node, part) for part in example)
@@ -328,7 +328,7 @@ def _is_maps(value: Any) -> bool:
 
 
 def _ended(given: Any, end: Callable[[Value], Any]) -> Any:
-    """Return the outputs of a network, in whatever they are held."""
+    """Return the outputs of a network, in the same nesting of lists, tuples and dicts."""
     if isinstance(given, Value):
         return end(given)
     if isinstance(given, tuple | list):

@@ -1,4 +1,4 @@
-"""Everything that cannot be converted, in one message that is short enough to be read."""
+"""All reasons why a network cannot be converted, collected into one short error message."""
 
 PLACES = 3  # named for each reason
 LONGEST = 1400  # characters
@@ -24,8 +24,8 @@ class Problems:
         if place not in places:
             places.append(place)
 
-    def refuse(self) -> None:
-        """Raise a ValueError that names every reason with a few of its places, if there is any."""
+    def raise_if_any(self) -> None:
+        """Raise a ValueError with every reason and a few of its places, if there is any reason."""
         if not self._places:
             return
         said, left, length = list[str](), 0, len(self._opening)

@@ -1,4 +1,4 @@
-"""What becomes of each ordinary layer, by its class and by what its input is."""
+"""What each ordinary layer is converted to, by its class and by the kind of its input."""
 
 import copy
 from collections.abc import Callable
@@ -19,6 +19,8 @@ from sepgconv.nn import (
     GroupBatchNorm2d,
     GroupConv2d,
     GroupDropout,
+    GroupGroupNorm,
+    GroupInstanceNorm2d,
     GroupLayerNorm,
     GroupMaxPool,
     LiftingConv2d,
@@ -204,20 +206,25 @@ def _norm(norm: Any, given: Given) -> Change:
 
 
 def _instance_norm(norm: Any, given: Given) -> Change:
-    # Of maps: over all poses and positions of a channel, which no element of the group changes.
+    # Of maps: over all poses and positions of a channel, which no element of the group changes. With running statistics
+    # it is torch's, to which poses are a further axis of positions.
     kinds = {Kind.MAPS: nn.InstanceNorm3d, Kind.VECTOR: nn.InstanceNorm1d}
     kind, settings = kinds.get(given.kind, nn.InstanceNorm2d), (norm.eps, norm.momentum, norm.affine)
 
     def make(c: int, n: int, device: torch.device) -> nn.Module:
+        if given.maps and not norm.track_running_stats:
+            return GroupInstanceNorm2d(c, norm.eps, affine=norm.affine, device=device, dtype=given.target.dtype)
         return kind(c, *settings, norm.track_running_stats, device=device, dtype=given.target.dtype)
 
     return Change(make, given.kind, axis=1)
 
 
 def _group_norm(norm: Any, given: Given) -> Change:
-    # To torch, an axis of poses is one more of positions: the mean is over poses, too, and no element changes it.
     def make(c: int, n: int, device: torch.device) -> nn.Module:
-        return nn.GroupNorm(norm.num_groups, c, norm.eps, norm.affine, device=device, dtype=given.target.dtype)
+        dtype = given.target.dtype
+        if given.maps:
+            return GroupGroupNorm(norm.num_groups, c, norm.eps, affine=norm.affine, device=device, dtype=dtype)
+        return nn.GroupNorm(norm.num_groups, c, norm.eps, norm.affine, device=device, dtype=dtype)
 
     return Change(make, given.kind, parts=norm.num_groups, axis=1)
 

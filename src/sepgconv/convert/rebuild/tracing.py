@@ -18,7 +18,7 @@ from sepgconv.convert.tracing import Recording
 def trace(model: nn.Module, input_shape: tuple[int, int, int]) -> Recording:
     """Return the steps of a network.
 
-    Subclasses of torch's layers, and whatever else has code of its own, are read into.
+    Subclasses of torch's layers, and other modules with code of their own, are traced inside.
 
     Args:
         model: the network; it does not change.
@@ -39,18 +39,18 @@ def trace(model: nn.Module, input_shape: tuple[int, int, int]) -> Recording:
             f"which a traced network cannot; build it without (a drop path of 0, no auxiliary heads)"
         )
     for nodes in zip(*(found.graph.nodes for found in recordings.values()), strict=True):
-        _refuse_what_changes(recordings, *nodes)
+        _check_constant_numbers(recordings, *nodes)
     return recordings[False]
 
 
-def _refuse_what_changes(recordings: dict[bool, Recording], training: fx.Node, evaluating: fx.Node) -> None:
+def _check_constant_numbers(recordings: dict[bool, Recording], training: fx.Node, evaluating: fx.Node) -> None:
     """Raise if a number in a step differs between two calls of the network: it would stay as it was in one of them.
 
     Raises:
         ValueError: such a step, or dropout that stays on in evaluation; it is named.
     """
     pairs = zip_longest(_numbers(recordings[True], training), _numbers(recordings[False], evaluating))
-    same = [a == b or (a, b) == ("True", "False") for a, b in pairs]  # the second: what a step is told of the mode
+    same = [a == b or (a, b) == ("True", "False") for a, b in pairs]  # the second: the mode, passed to a step
     if not all(same):
         step = next(iter(evaluating.users), evaluating) if evaluating.op == "get_attr" else evaluating
         raise ValueError(

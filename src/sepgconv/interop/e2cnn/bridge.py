@@ -1,4 +1,4 @@
-"""FieldBridge: a converted module inside a forward that still speaks of geometric tensors."""
+"""FieldBridge: a converted module inside a forward that still uses geometric tensors."""
 
 from typing import Any
 

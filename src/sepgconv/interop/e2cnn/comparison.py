@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sepgconv._comparison import answer_of, largest_difference, rounding
+from sepgconv._comparison import largest_difference, output_of, rounding
 from sepgconv._modules import copy_network, home, reference_tensor
 from sepgconv.analysis.certify.fields import wrap
 from sepgconv.interop.e2cnn.fields import read_fields
+from sepgconv.interop.e2cnn.mask import Mask
 
 _SIDES = (17, 33, 65, 129)  # pixels; the first that the module takes
 
@@ -34,11 +35,13 @@ def compare(caller: str, place: str, module: Any, converted: nn.Module) -> None:
     source, target = read_fields(module.in_type), read_fields(module.out_type)
     like = reference_tensor(module)
     expected, x = None, like
-    for side in _SIDES:
+    # A mask is made for one size.
+    sides = [int(part.mask.shape[-1]) for part in converted.modules() if isinstance(part, Mask)]
+    for side in (*sides, *_SIDES):
         generator = torch.Generator().manual_seed(side)
         x = torch.randn(2, len(source.index), side, side, generator=generator, dtype=torch.float64).to(like)
         try:
-            expected = answer_of(lambda fields: theirs(wrap(theirs, fields)).tensor, x)
+            expected = output_of(lambda fields: theirs(wrap(theirs, fields)).tensor, x)
             break
         except (RuntimeError, ValueError, AssertionError, IndexError):  # too small for its windows
             continue
@@ -48,7 +51,7 @@ def compare(caller: str, place: str, module: Any, converted: nn.Module) -> None:
     def run(fields: Tensor) -> Tensor:
         return target.to_theirs(ours(source.from_theirs(fields)))
 
-    difference = largest_difference(answer_of(run, x).to(expected.dtype), expected)
+    difference = largest_difference(output_of(run, x).to(expected.dtype), expected)
     # Their bases are sampled in single precision, also where the module is in double.
     if not difference <= max(rounding(x.dtype, x.device), rounding(torch.float32)):
         raise ValueError(

@@ -3,9 +3,10 @@
 Both libraries let g act by `(g · f)(x) = rho(g) f(g^-1 x)`. In a regular representation rho(g) permutes the components
 of a field, simply transitively, so choosing component 0 as pose 0 settles all others: component j is the pose of the g
 for which rho(g) takes component 0 to j. Any other choice differs by a multiplication from the right, which commutes
-with the action. Nothing is imported from either library; their objects are asked.
+with the action. Neither library is imported; only attributes of their objects are read.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,11 @@ from torch import Tensor
 
 from sepgconv._gspaces import ElementMatching, match_group
 from sepgconv.symmetry import FiniteGroup
+from sepgconv.symmetry.planar import MOST_TURNS
 
 SUPPORTED = (
-    "regular fields of C1, C2, C4, D2, D4 or the flip group with the left-right mirror (axis pi/2) or that at the "
-    "diagonal (axis 3 pi/4), and trivial fields"
+    f"regular fields of C_n or D_n with n from 1 to {MOST_TURNS} and the left-right mirror (axis pi/2), of the flip "
+    f"group with that at the diagonal (axis 3 pi/4) or of D2 with both diagonals, and trivial fields"
 )
 
 
@@ -27,7 +29,7 @@ class Fields:
 
     Attributes:
         group: ours, whose matrices are the ways in which their fiber group moves pixels.
-        channels: number of fields.
+        channels: number of regular fields or of trivial ones.
         regular: whether the fields are regular, as feature maps on the group are, or trivial, as images are.
         index: for every field and pose (one for trivial fields), the channel of theirs; in the order of our maps.
     """
@@ -60,22 +62,43 @@ def read_fields(field_type: Any) -> Fields:
         field_type: the field type.
 
     Raises:
-        ValueError: a group that does not keep the square grid, or fields that are neither all regular nor all trivial.
+        ValueError: a group that has no counterpart here, or fields that are neither all regular nor all trivial.
     """
     matching = match_group(field_type.gspace)
     kinds: set[bool] = set()
-    index: list[int] = []
-    orders: dict[int, tuple[bool, tuple[int, ...]]] = {}  # by representation; most fields of a type share one
+    # By orbit: regular fields of a group, restricted to a subgroup, are several of the subgroup. Those of the first
+    # orbits come first, as in `RestrictGroup`.
+    index: dict[int, list[int]] = {}
+    read: dict[int, tuple[bool, list[tuple[int, ...]]]] = {}  # by representation; most fields of a type share one
+    start = 0
     for representation in field_type.representations:
-        if id(representation) not in orders:
-            orders[id(representation)] = _components(representation, matching)
-        regular, order = orders[id(representation)]
+        if id(representation) not in read:
+            read[id(representation)] = _orbits(representation, matching)
+        regular, orbits = read[id(representation)]
         kinds.add(regular)
-        start = len(index)
-        index += [start + component for component in order]
+        for number, orbit in enumerate(orbits):
+            index.setdefault(number, []).extend(start + component for component in orbit)
+        start += int(representation.size)
     if len(kinds) != 1:
         raise ValueError(f"has regular and trivial fields in one type {field_type}; give each a layer of its own")
-    return Fields(matching.group, len(field_type.representations), kinds.pop(), tuple(index))
+    regular, components = kinds.pop(), tuple(itertools.chain(*index.values()))
+    channels = len(components) // (matching.group.order if regular else 1)
+    return Fields(matching.group, channels, regular, components)
+
+
+def read_single_fields(field_type: Any) -> Fields:
+    """Read a `FieldType` for a module that takes the components of a field together.
+
+    Raises:
+        ValueError: as `read_fields`; or fields of a larger group, which are several of this one.
+    """
+    fields = read_fields(field_type)
+    if fields.channels != len(field_type.representations):
+        raise ValueError(
+            f"takes fields of a larger group than {fields.group.name} as they are; put it before the restriction, or a "
+            f"convolution between the two"
+        )
+    return fields
 
 
 def fields_to_maps(x: Tensor, field_type: Any) -> Tensor:
@@ -146,25 +169,32 @@ def _fields(caller: str, field_type: Any) -> Fields:
         raise ValueError(f"{caller}: the field type {error}; supported are {SUPPORTED}") from None
 
 
-def _components(representation: Any, matching: ElementMatching) -> tuple[bool, tuple[int, ...]]:
-    """Return whether a representation is regular, or else trivial, and the component of every pose."""
+def _orbits(representation: Any, matching: ElementMatching) -> tuple[bool, list[tuple[int, ...]]]:
+    """Return whether a representation is regular, or else trivial, and the components of each orbit, pose by pose.
+
+    A regular one has one orbit; one that permutes its components freely has several, and is as many regular ones.
+    """
     size, order = int(representation.size), matching.group.order
     # On the trivial group both are the same matrix, and only the name tells them apart.
     may_be_trivial = size == 1 and (order > 1 or representation.name != "regular")
-    moved = tuple(_image_of_first(representation, element) for element in matching.elements)
-    if may_be_trivial and set(moved) == {0}:
-        return False, (0,)
-    if not may_be_trivial and set(moved) == set(range(size)) and size == order:
-        return True, moved
+    images = [_images(representation, element) for element in matching.elements]
+    orbits: list[tuple[int, ...]] = []
+    for first in range(size):
+        if not any(first in orbit for orbit in orbits):
+            orbits.append(tuple(image[first] if image else -1 for image in images))
+    if may_be_trivial and set(orbits[0]) == {0}:
+        return False, [(0,)]
+    if not may_be_trivial and all(images) and all(len(set(orbit)) == order for orbit in orbits):
+        return True, orbits
     raise ValueError(f"has fields of the representation {representation.name!r} of {representation.group.name}")
 
 
-def _image_of_first(representation: Any, element: Any) -> int:
-    """Return the component to which an element moves component 0, or -1 if its matrix is no permutation."""
+def _images(representation: Any, element: Any) -> tuple[int, ...]:
+    """Return the component to which an element moves each component; nothing if its matrix is no permutation."""
     matrix = torch.as_tensor(representation(element), dtype=torch.float64)
     rounded = matrix.round()
     one = torch.ones(len(matrix), dtype=torch.float64)
     permutes = all(torch.equal(sums, one) for sums in (rounded.sum(1), rounded.abs().sum(0), rounded.abs().sum(1)))
     if not permutes or not torch.allclose(matrix, rounded, rtol=0, atol=1e-6):
-        return -1
-    return int(rounded[:, 0].argmax())
+        return ()
+    return tuple(rounded.argmax(0).tolist())

@@ -1,28 +1,33 @@
 """from_e2cnn and from_escnn: whole models, layer by layer; what cannot be converted is named with its place."""
 
+import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
 
-from sepgconv._foreign import foreign_behaviour, refuse_hooks_of_all
+from sepgconv._customised import custom_behaviour, raise_if_global_hooks
+from sepgconv._messages import one_of
 from sepgconv._modules import copy_network, home, unwrap
 from sepgconv.interop.e2cnn.bridge import FieldBridge
 from sepgconv.interop.e2cnn.comparison import compare
 from sepgconv.interop.e2cnn.fields import SUPPORTED
-from sepgconv.interop.e2cnn.layers import RULES, convert_layer
+from sepgconv.interop.e2cnn.layers import CONVOLUTION, RULES, convert_layer
 from sepgconv.nn import Sequential
+from sepgconv.symmetry.kernels import KERNELS, Kernel
 
 
-def from_e2cnn(module: nn.Module) -> nn.Module:
+def from_e2cnn(module: nn.Module, *, kernel: Kernel = "auto") -> nn.Module:
     """Return layers of this library with the outputs of a module of e2cnn 0.2.3, in evaluation and in training.
 
-    `R2Conv` from regular or trivial to regular fields becomes `GroupConv2d` or `LiftingConv2d` with the expanded
-    filter; `InnerBatchNorm`, `ReLU`, `ELU`, `PointwiseNonLinearity`, `PointwiseMaxPool`, `PointwiseAvgPool`,
-    `PointwiseAdaptiveAvgPool`, `GroupPooling`, `PointwiseDropout`, `FieldDropout` and `IdentityModule` become what
-    computes the same; a `SequentialModule` becomes a `sepgconv.nn.Sequential` with the same names. Spaces:
-    `Rot2dOnR2(2)`, `Rot2dOnR2(4)`, `FlipRot2dOnR2(2)`, `FlipRot2dOnR2(4)`, `Flip2dOnR2()` and `TrivialOnR2()`.
+    `R2Conv` between regular and trivial fields becomes `GroupConv2d` or `LiftingConv2d`, followed by `GroupMeanPool`
+    where the output is trivial; a trivial output by a kernel of one pixel becomes `nn.Conv2d`, after that pool where
+    the input is regular. `InnerBatchNorm`, `ReLU`, `ELU`, `PointwiseNonLinearity`, `PointwiseMaxPool`,
+    `PointwiseAvgPool`, both also `Antialiased`, `PointwiseAdaptiveAvgPool`, `GroupPooling`, `PointwiseDropout`,
+    `FieldDropout`, `RestrictionModule`, `DisentangleModule` of regular fields, `MaskModule` and `IdentityModule` become
+    what computes the same; a `SequentialModule` becomes a `sepgconv.nn.Sequential` with the same names. Spaces:
+    `Rot2dOnR2(N)` and `FlipRot2dOnR2(N)` for N up to 64, `Flip2dOnR2()` and `TrivialOnR2()`.
 
     The result takes plain tensors: images (batch, channel, height, width) for trivial fields, feature maps (batch,
     channel, pose, height, width) for regular ones. Poses are in the order of docs/conventions.md, which describes how
@@ -34,20 +39,25 @@ def from_e2cnn(module: nn.Module) -> nn.Module:
     Hooks and replaced methods of your own modules stay with them. The outputs of the converted parts are compared with
     those of the originals on random fields.
 
-    The given module does not change. The filter of a trained `R2Conv` lies in the span of a smooth basis; after the
-    conversion all k x k entries are free, so that training goes on in a larger space. In evaluation mode the filter is
-    the one of the last `eval()`, as in e2cnn. The output of `GroupPooling` is float32 in e2cnn; after the conversion it
-    has the dtype of its input. Dropout draws other random numbers.
+    The given module does not change. Under groups that keep the pixel grid (C2, C4, D2, D4) the pixels of a filter
+    become the weights, so that training goes on in a larger space than that of e2cnn. Under the others, and with
+    `kernel="steerable"`, the layer gets the rings of the original, whatever its `rings`, `sigma` and
+    `frequencies_cutoff` (`SteerableBasis`), and the weights are the coefficients: the space stays the same. In
+    evaluation mode the filter is the one of the last `eval()`, as in e2cnn. The output of `GroupPooling` is float32 in
+    e2cnn; after the conversion it has the dtype of its input. Dropout draws other random numbers.
 
     Args:
         module: a module of e2cnn, or one that has such modules in it.
+        kernel: what the weights of convolutions are: "pixel", the pixels, for groups that keep the grid; "steerable",
+            coefficients of the filters of the original; "auto", the first where it is possible.
 
     Returns:
         The converted module, in the mode, dtype and device of the given one.
 
     Raises:
-        ValueError: a layer, a representation or a group has no counterpart; a filter is not equivariant on the pixel
-            grid (C8, for one); there is no module of e2cnn at all. Every layer at fault is named with its path.
+        ValueError: a layer, a representation or a group has no counterpart; a filter is not equivariant, or is no sum
+            of the filters of its layer; there is no module of e2cnn at all. Every layer at fault is named with its
+            path.
 
     Examples:
         >>> from e2cnn import gspaces, nn as e2nn
@@ -58,19 +68,20 @@ def from_e2cnn(module: nn.Module) -> nn.Module:
         >>> [type(layer).__name__ for layer in from_e2cnn(theirs)]
         ['GroupBatchNorm2d', 'ReLU', 'GroupMaxPool']
     """
-    return _Conversion("e2cnn").run(module)
+    return _Conversion("e2cnn", kernel).run(module)
 
 
-def from_escnn(module: nn.Module) -> nn.Module:
+def from_escnn(module: nn.Module, *, kernel: Kernel = "auto") -> nn.Module:
     """Return layers of this library with the outputs of a module of escnn.
 
-    As `from_e2cnn`, with which it shares all rules, for the spaces `rot2dOnR2(2)`, `rot2dOnR2(4)`, `flipRot2dOnR2(2)`,
-    `flipRot2dOnR2(4)`, `flip2dOnR2()` and `trivialOnR2()`. It was written after the published documentation and source
-    of escnn 1.0 and tested with a stand-in that has the same attributes; it has never run against escnn itself. Compare
-    outputs (`fields_to_maps`) before you rely on it.
+    As `from_e2cnn`, with which it shares all rules, for the spaces `rot2dOnR2(N)`, `flipRot2dOnR2(N)`, `flip2dOnR2()`
+    and `trivialOnR2()`. Where a layer does not say what its rings are, they are taken to be the default ones. It was
+    written after the published documentation and source of escnn 1.0 and tested with a stand-in that has the same
+    attributes; it has never run against escnn itself. Compare outputs (`fields_to_maps`) before you rely on it.
 
     Args:
         module: a module of escnn, or one that has such modules in it.
+        kernel: what the weights of convolutions are, as for `from_e2cnn`.
 
     Returns:
         The converted module, in the mode, dtype and device of the given one.
@@ -87,40 +98,42 @@ def from_escnn(module: nn.Module) -> nn.Module:
         >>> [type(layer).__name__ for layer in from_escnn(theirs)]  # doctest: +SKIP
         ['ReLU', 'GroupMaxPool']
     """
-    return _Conversion("escnn").run(module)
+    return _Conversion("escnn", kernel).run(module)
 
 
 class _Conversion:
-    """One conversion: the library that the module is from, and the problems that were found."""
+    """One conversion: the library that the module is from, what weights are, and the problems that were found."""
 
-    def __init__(self, library: str) -> None:
+    def __init__(self, library: str, kernel: Kernel) -> None:
         self.library = library
+        self.kernel: Kernel = one_of("kernel", kernel, KERNELS)
         self.problems: list[str] = []
         self.converted: dict[nn.Module, nn.Module] = {}  # a module that is there twice stays one module
 
     def run(self, module: nn.Module) -> nn.Module:
         caller = f"from_{self.library}"
         module = unwrap(module, caller)
-        refuse_hooks_of_all(caller)
+        raise_if_global_hooks(caller)
         if not any(map(self._is_theirs, module.modules())):
             raise ValueError(f"{caller}: there is no module of {self.library} in this {type(module).__name__}")
         is_whole = self._is_convertible(module)
         parts = [("", module)] if is_whole else list(self._outermost(module, ""))
         for path, part in parts:
-            self._name_foreign(part, path)
+            self._note_custom_behaviour(part, path)
         whole = module
         if not self.problems:
             whole = self._convert(module, "") if is_whole else self._keep(module)
         if self.problems:
-            raise ValueError(f"{caller}: {'; '.join(self.problems)}. Supported are {SUPPORTED}, and {', '.join(RULES)}")
+            layers = ", ".join([CONVOLUTION, *RULES])
+            raise ValueError(f"{caller}: {'; '.join(self.problems)}. Supported are {SUPPORTED}, and {layers}")
         for path, part in parts:
             compare(caller, _named(path, part), part, self.converted[part])
         return whole
 
-    def _name_foreign(self, part: nn.Module, path: str) -> None:
-        """Note what a part does besides what its classes do; the layers that take its place would not do it."""
+    def _note_custom_behaviour(self, part: nn.Module, path: str) -> None:
+        """Note what a part does beyond its class, because the layers that replace it would not do it."""
         for name, module in part.named_modules(prefix=path):
-            what = foreign_behaviour(module, (type(module),))  # subclasses are named by the conversion itself
+            what = custom_behaviour(module, (type(module),))  # subclasses are named by the conversion itself
             if what is not None:
                 self.problems.append(f"{_named(name, module)} has {what}, which would be lost; remove it")
 
@@ -160,9 +173,10 @@ class _Conversion:
         try:
             if not self._is_theirs(module):
                 raise ValueError(f"is a class of its own, derived from {getattr(self._base(module), '__name__', '')}")
-            return convert_layer(module)
+            return convert_layer(module, self.kernel)
         except ValueError as error:
-            self.problems.append(f"{where}: {error}" if ":" in str(error)[:40] else f"{where} {error}")
+            # A sentence of a layer of ours begins with its name, the others with a verb.
+            self.problems.append(f"{where}: {error}" if re.match(r"\w+: ", str(error)) else f"{where} {error}")
             return nn.Identity()
 
     def _keep(self, root: nn.Module) -> nn.Module:
@@ -198,7 +212,7 @@ def _runs_as(module: nn.Module, base: type) -> bool:
 
 
 def _children(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return the direct children, one that is there twice twice, which `named_children` does not."""
+    """Return the direct children; unlike in `named_children`, one that is there twice comes twice."""
     return [(name, child) for name, child in module._modules.items() if child is not None]  # pyright: ignore[reportPrivateUsage]
 
 

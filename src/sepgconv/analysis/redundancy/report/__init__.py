@@ -1,4 +1,4 @@
-"""Findings as pages for people: one HTML file with its pictures inside. Needs the extra "train"."""
+"""Redundancy reports as one HTML file with its images inside. Needs the extra "train"."""
 
 from sepgconv.analysis.redundancy.report.page import render_redundancy
 

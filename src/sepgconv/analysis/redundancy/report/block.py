@@ -1,4 +1,4 @@
-"""Block: a part of a page, what the template lays out: a heading, words, figures, a table."""
+"""The parts that the template of a page lays out: headings, text, figures and tables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from sepgconv._table import Table
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A picture with the words that explain it.
+    """An image with the text that explains it.
 
     Attributes:
-        picture: an `<svg>` or `<img>` element that says in words what it shows.
+        image: an `<svg>` or `<img>` element with a text that says what it shows.
         caption: what to see in it.
-        wide: whether it may be wider than the screen; it then scrolls in a box of its own.
+        wide: whether the image may be wider than the screen and scroll within its own box.
         legend: small print below.
     """
 
-    picture: Markup
+    image: Markup
     caption: str
     wide: bool = False
     legend: str = ""

@@ -1,4 +1,4 @@
-"""The filters of a layer as pictures: as they are, and as one spatial kernel per filter would have them."""
+"""The filters of a layer as images: as they are, and as one spatial kernel per filter would have them."""
 
 from torch import Tensor
 
@@ -12,7 +12,7 @@ MOST_OUT, MOST_IN = 12, 12  # channels shown
 
 
 def filters_block(layer: LayerRedundancy) -> Block:
-    """Return the pictures of a layer's filters.
+    """Return images of a layer's filters.
 
     Args:
         layer: any layer.
@@ -45,7 +45,7 @@ def filters_block(layer: LayerRedundancy) -> Block:
                     label=f"The filters of {layer.name} with one spatial kernel for each row",
                     scale=scale,
                 ),
-                "The nearest filters with one spatial kernel for each row (gc, rank 1). Where both pictures are alike, "
+                "The nearest filters with one spatial kernel for each row (gc, rank 1). Where both images are alike, "
                 f"separating loses little; over the layer it loses {percent(energy.lost_at(1))} of the energy.",
                 wide=True,
             )

@@ -1,4 +1,4 @@
-"""Channels that feed the same map forward at every pose."""
+"""Channels whose map is the same at every pose."""
 
 import torch
 

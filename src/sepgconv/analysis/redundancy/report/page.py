@@ -50,7 +50,7 @@ class Section:
 def render_redundancy(
     report: RedundancyReport, *, before: RedundancyReport | None = None, title: str | None = None
 ) -> str:
-    """Return a redundancy report as one HTML page: pictures inside, no script, nothing loaded from elsewhere.
+    """Return a redundancy report as one HTML page: images inside, no script, nothing loaded from elsewhere.
 
     Args:
         report: what `sepgconv.analysis.redundancy` found.

@@ -1,4 +1,4 @@
-"""Filter banks as small pictures, a pixel a weight, written into the page."""
+"""Filter banks as small PNG images with one square for each weight, written into the page."""
 
 import base64
 import io
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sepgconv._text import visible
 
-PIXELS = 5  # of the page, for each weight; twice as many in small pictures
+PIXELS = 5  # of the page, for each weight; twice as many in small images
 
 
 def draw_filters(bank: Tensor, *, label: str, scale: Sequence[float] | None = None) -> Markup:
@@ -20,7 +20,7 @@ def draw_filters(bank: Tensor, *, label: str, scale: Sequence[float] | None = No
 
     Args:
         bank: (out, in, |G|, height, width).
-        label: what the picture shows, for people who do not see it.
+        label: what the image shows, for people who do not see it.
         scale: the weight of the strongest colour, for each row. Default: the largest of the row.
     """
     from matplotlib import colormaps
@@ -31,17 +31,17 @@ def draw_filters(bank: Tensor, *, label: str, scale: Sequence[float] | None = No
     shares = (bank / strongest.clamp_min(torch.finfo(bank.dtype).tiny).view(-1, 1, 1, 1, 1)).clamp(-1, 1)
     # A gap of one pixel between kernels, of three between input channels, of one between rows; gaps are transparent.
     group = poses * (width + 1) - 1
-    picture = torch.zeros(rows * (height + 1) - 1, channels * (group + 3) - 3, 4, dtype=torch.uint8)
+    image = torch.zeros(rows * (height + 1) - 1, channels * (group + 3) - 3, 4, dtype=torch.uint8)
     colours = torch.from_numpy(colormaps["RdBu_r"]((shares.numpy() + 1) / 2, bytes=True).copy())
     for row in range(rows):
         for channel in range(channels):
             for pose in range(poses):
                 top, left = row * (height + 1), channel * (group + 3) + pose * (width + 1)
-                picture[top : top + height, left : left + width] = colours[row, channel, pose]
+                image[top : top + height, left : left + width] = colours[row, channel, pose]
     file = io.BytesIO()
-    Image.fromarray(picture.numpy(), "RGBA").save(file, "png", optimize=True)
+    Image.fromarray(image.numpy(), "RGBA").save(file, "png", optimize=True)
     content = base64.b64encode(file.getvalue()).decode()
-    tall, wide = picture.shape[:2]
+    tall, wide = image.shape[:2]
     side = PIXELS if wide > 60 else 2 * PIXELS
     return Markup(
         f'<img class="filters" alt="{escape(visible(label))}" width="{side * wide}" height="{side * tall}" '

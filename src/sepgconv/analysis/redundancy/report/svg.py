@@ -1,4 +1,4 @@
-"""Figures of Matplotlib as SVG elements for the inside of a page: its letters, its colour of ink, no ids that clash."""
+"""Matplotlib figures as SVG elements inside a page: in its font and text colour, without clashing ids."""
 
 import hashlib
 import io

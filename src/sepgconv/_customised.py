@@ -1,6 +1,6 @@
-"""What a module does that its class of the library does not: hooks, replaced methods, methods of a subclass.
+"""What a module does beyond its class in torch or this package: hooks, replaced and overridden methods.
 
-A tool that replaces a layer by what its class does would lose the rest. So it asks here first.
+A tool that replaces a layer according to its class would lose this behaviour, so it checks for it here first.
 """
 
 import inspect
@@ -44,10 +44,10 @@ def known_class(module: nn.Module, known: Collection[type] = ()) -> type[nn.Modu
     return next(kind for kind in kinds if issubclass(kind, nn.Module) and (home(kind) in LIBRARIES or kind in known))
 
 
-def own_code(
+def overridden_code(
     module: nn.Module, known: Collection[type] = (), *, training: bool = False, patched: bool = True
 ) -> str | None:
-    """Return what code a module has besides that of its known class, in words after "has"; None for none.
+    """Return the code of a module that its known class does not have, as words to follow "has"; None if there is none.
 
     It may be replaced on the instance (as accelerate and PEFT do), or overridden by a subclass: `forward`, and all
     other parts of the class that an output may go through. Constructors, initialisation, printing and new names do not
@@ -72,7 +72,7 @@ def own_code(
 
 
 def patched_class(kind: type[nn.Module]) -> str | None:
-    """Return, in words after "has", that another forward was assigned to a class of torch or this package, or None."""
+    """Return the forward that was assigned to a class of torch or this package, as words to follow "has", or None."""
     forward: Any = inspect.getattr_static(kind, "forward", None)
     if home(kind) not in LIBRARIES or not isinstance(forward, FunctionType):
         return None
@@ -82,14 +82,14 @@ def patched_class(kind: type[nn.Module]) -> str | None:
 
 
 def replaced_code(module: nn.Module) -> str | None:
-    """Return the method that was replaced on an instance, as accelerate and PEFT do, in words after "has", or None."""
+    """Return the method that was replaced on an instance, as accelerate does, as words to follow "has", or None."""
     kind = plain_class(module)
     replaced = sorted(name for name in vars(module) if inspect.isroutine(inspect.getattr_static(kind, name, None)))
     return f"a {replaced[0]} that was put in its place" if replaced else None
 
 
 def own_hooks(module: nn.Module, *, backward: bool = True) -> str | None:
-    """Return the first hook of a module in words after "has"; None where it has none.
+    """Return the first hook of a module, as words to follow "has"; None if it has none.
 
     Args:
         module: the module.
@@ -101,10 +101,10 @@ def own_hooks(module: nn.Module, *, backward: bool = True) -> str | None:
     return None
 
 
-def acting_hooks(model: nn.Module, run: Callable[[], Any]) -> dict[nn.Module, str]:
-    """Return the modules with hooks that change what goes through, and what hooks, in words after "has".
+def modifying_hooks(model: nn.Module, run: Callable[[], Any]) -> dict[nn.Module, str]:
+    """Return the modules whose hooks change their inputs or outputs, each with the hook as words to follow "has".
 
-    A hook that only looks, which is left out, returns nothing and writes into no tensor that it is given.
+    Hooks that only look are left out: they return nothing and write into none of the tensors that they get.
 
     Args:
         model: a network; its hooks are watched and put back.
@@ -143,18 +143,18 @@ def _hook_name(hook: Any) -> str:
     return str(getattr(hook, "__qualname__", type(hook).__name__))
 
 
-def foreign_behaviour(module: nn.Module, known: Collection[type] = (), *, training: bool = False) -> str | None:
-    """Return what a tool that replaces a module by its class would lose, in words after "has"; None for nothing.
+def custom_behaviour(module: nn.Module, known: Collection[type] = (), *, training: bool = False) -> str | None:
+    """Return what a tool that replaces a module would lose, as words to follow "has"; None if nothing.
 
     Args:
         module: the module.
         known: further classes that the tool has rules for, as those that users registered.
         training: whether what takes part in training and in `state_dict` counts too.
     """
-    return own_code(module, known, training=training) or own_hooks(module)
+    return overridden_code(module, known, training=training) or own_hooks(module)
 
 
-def refuse_foreign(
+def raise_if_customised(
     caller: str, layers: Iterable[tuple[str, nn.Module]], advice: str, known: Collection[type] = ()
 ) -> None:
     """Raise if a layer that would be replaced does more than its class.
@@ -166,23 +166,23 @@ def refuse_foreign(
         known: further classes that the tool has rules for.
 
     Raises:
-        ValueError: there is one; it and what it does are named.
+        ValueError: a layer does more; the message names it and what it does.
     """
     for path, module in layers:
-        found = foreign_behaviour(module, known, training=True)
+        found = custom_behaviour(module, known, training=True)
         if found is not None:
             raise ValueError(f"{caller}: {layer_named(path, module)} has {found}, which would be lost; {advice}")
 
 
-def foreign_layers(model: nn.Module, known: Collection[type] = ()) -> str:
-    """Return a clause on the layers of torch and this package that do more than their class; "" for none.
+def customised_layers(model: nn.Module, known: Collection[type] = ()) -> str:
+    """Return a clause on the layers of torch and this package that do more than their class; "" if none does.
 
-    For messages on a wrong result: these layers are the first to look at.
+    Errors about a wrong result use it, because these layers are the likely cause.
     """
     found = [
         f"{layer_named(path, module)} has {what}"
         for path, module in model.named_modules()
-        if known_class(module, known) is not nn.Module and (what := foreign_behaviour(module, known)) is not None
+        if known_class(module, known) is not nn.Module and (what := custom_behaviour(module, known)) is not None
     ] + [
         f"{layer_named(path, module)} has {what}"
         for path, module in model.named_modules()
@@ -192,10 +192,10 @@ def foreign_layers(model: nn.Module, known: Collection[type] = ()) -> str:
     return f"{'; '.join(found[:3])}{rest}" if found else ""
 
 
-def refuse_beside_the_code(caller: str, model: nn.Module) -> None:
-    """Raise if reading the code of a network and building its layers anew would lose something.
+def raise_if_lost_in_tracing(caller: str, model: nn.Module) -> None:
+    """Raise if tracing a network and building its layers anew would lose something.
 
-    These are hooks, replaced methods of layers of torch and of this package, and computed weights.
+    Hooks, replaced methods of layers of torch and of this package, and computed weights would be lost.
 
     Raises:
         ValueError: the first such module is named.
@@ -216,14 +216,15 @@ def refuse_beside_the_code(caller: str, model: nn.Module) -> None:
 def changed_since_built(
     model: nn.Module, built: nn.Module, acting: Callable[[], Mapping[nn.Module, str]] | None = None
 ) -> str:
-    """Return what a network has that it did not have when it was built, as a sentence; "" for nothing.
+    """Return in one sentence how a network differs from a newly built one; "" if it does not differ.
 
-    Other modules or settings, hooks, code and computed weights count. Weights do not, nor do separable convolutions.
+    Other modules or settings, hooks, code and computed weights count. The values of weights do not, nor do the settings
+    of separable convolutions.
 
     Args:
         model: the network.
         built: as it comes from its constructor.
-        acting: returns the modules with hooks that count, as `acting_hooks` does; by default all hooks count. It is
+        acting: returns the modules with hooks that count, as `modifying_hooks` does; by default all hooks count. It is
             called only if there are hooks.
     """
     hooks: Mapping[nn.Module, str] = {}
@@ -245,24 +246,24 @@ def changed_since_built(
             found, wanted = type(expected).extra_repr(module), expected.extra_repr()
             if found.replace("inplace=True", "") != wanted.replace("inplace=True", ""):
                 return f"{layer_named(path, module)} has other settings, {found} instead of {wanted}"
-        what = own_code(module, (type(expected),), training=True, patched=False)
+        what = overridden_code(module, (type(expected),), training=True, patched=False)
         what = what or (own_hooks(module) if acting is None else hooks.get(module))
         if what is not None:
             return f"{layer_named(path, module)} has {what}"
     return ""
 
 
-def refuse_hooks_of_all(caller: str) -> None:
-    """Raise if torch runs a hook on every module: it would not run on layers that are replaced.
+def raise_if_global_hooks(caller: str) -> None:
+    """Raise if torch runs a hook on every module, because it would not run on layers that are replaced.
 
     Raises:
-        ValueError: there is one.
+        ValueError: a hook is registered for all modules.
     """
     module: Any = torch.nn.modules.module
     for direction in ("forward_pre", "forward", "backward_pre", "backward"):
         if getattr(module, f"_global_{direction}_hooks", None):
             raise ValueError(
                 f"{caller}: a hook on all modules is registered (torch.nn.modules.module.register_module_"
-                f"{'full_' if direction.startswith('backward') else ''}{direction}_hook), which the layers that are "
-                f"put in place of others would answer otherwise; remove it first"
+                f"{'full_' if direction.startswith('backward') else ''}{direction}_hook), which the layers that "
+                f"replace others would not run as before; remove it first"
             )

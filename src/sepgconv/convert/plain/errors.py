@@ -3,7 +3,7 @@
 from typing import NoReturn
 
 
-def refuse(place: str, reason: str, cause: BaseException | None = None) -> NoReturn:
+def raise_unconvertible(place: str, reason: str, cause: BaseException | None = None) -> NoReturn:
     """Raise the error for a network that cannot be converted because of something in it.
 
     Args:
