@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-TaskKind = Literal["training step", "forward + backward", "inference", "memory"]
+TaskKind = Literal["training step", "forward + backward", "inference", "memory", "build"]
 Allocator = Literal["default", "tuned"]
 Finish = Literal["eager", "compiled", "for inference", "exported"]
 
@@ -21,6 +21,7 @@ class Contender:
         finish: what is done to the built module: nothing, `torch.compile(fullgraph=True)`,
             `sepgconv.compile_for_inference`, or e2cnn's export.
         tasks: kinds of task it takes part in; None for all.
+        reads: how many channels of a layer's input it reads, the first ones; None for all.
     """
 
     label: str
@@ -29,6 +30,7 @@ class Contender:
     allocator: Allocator = "tuned"
     finish: Finish = "eager"
     tasks: tuple[TaskKind, ...] | None = None
+    reads: int | None = None
 
     def takes_part(self, task: "Task") -> bool:
         """Return whether this contender does a task."""
@@ -37,7 +39,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Task:
-    """What is timed (or, "memory", weighed), on how many images."""
+    """What is timed (or, "memory", weighed), on how many images; "build" makes the module, in a new process each."""
 
     kind: TaskKind
     batch: int

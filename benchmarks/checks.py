@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.case import Case, Contender
-from benchmarks.contenders.kinds import KINDS, build, build_oracle, finish, native
+from benchmarks.contenders.kinds import KINDS, build, build_oracle, channels_read, finish, native
 from benchmarks.steps import CLASSES, make_input
 
 # Largest error over the largest value of the reference. Float32 gradients of networks: a maximum or a ReLU that tips
@@ -69,7 +69,7 @@ def _compare(case: Case, contender: Contender, seed: int, dtype: torch.dtype) ->
     if contender.finish == "for inference":
         runs = finish(contender, module)
     with torch.no_grad():
-        expected = oracle.eval()(make_input(case, case.check_batch, seed + 2, torch.float64))
+        expected = oracle.eval()(channels_read(contender, make_input(case, case.check_batch, seed + 2, torch.float64)))
         output = runs.eval()(native(contender, make_input(case, case.check_batch, seed + 2, dtype)))
     errors.append(_require(contender, "output in evaluation mode", output, expected, TOLERANCE[dtype]))
     return Check(contender.label, str(dtype).removeprefix("torch."), max(errors), max(slopes))
@@ -84,7 +84,7 @@ def _pass(
     another graph than the one that is timed.
     """
     x = make_input(case, case.check_batch, seed, dtype).requires_grad_(contender.finish != "compiled")
-    y = module.train()(x if is_oracle else native(contender, x))
+    y = module.train()(channels_read(contender, x) if is_oracle else native(contender, x))
     weights = torch.randn(y.numel(), generator=torch.Generator().manual_seed(seed + 3)).to(dtype)
     (y * weights.view(y.shape)).sum().backward()
     gradients = [("the input", x.grad)] if x.requires_grad else []
@@ -137,5 +137,6 @@ def _check_size(case: Case, contender: Contender, seed: int) -> None:
 def _layer_numbers(case: Case, contender: Contender) -> int:
     """Return how many numbers a layer of ours gives for one input."""
     channels, poses, height, width = case.shape
+    channels = channels if contender.reads is None else contender.reads
     shrink = contender.arguments["kernel_size"] - 1 - 2 * contender.arguments["padding"]
     return channels * poses * (height - shrink) * (width - shrink)

@@ -11,7 +11,7 @@ from benchmarks.results import Result
 from benchmarks.series import Series
 from benchmarks.targets import Outcome, Target, find_task, outcomes
 
-SECTIONS = ("Single layers", "Networks of Table 1", "ResNet44s", "Compiled", "Memory", "Growth")
+SECTIONS = ("Single layers", "Networks of Table 1", "Any angle", "ResNet44s", "Compiled", "Memory", "Growth")
 VERDICT = {True: "yes", False: "**no**", None: ""}
 NAMED = 4  # operators in a cell
 PROFILE = """Milliseconds per step by kind of work, and the largest operators: each side alone, right after its rounds,
@@ -71,10 +71,10 @@ def target_rows(found: Sequence[Outcome]) -> list[tuple[str, str, str, str, str]
         if outcome.measured is None:
             measured = f"not measured: {outcome.missing}"
         else:
-            measured = f"{outcome.measured:.2f} {target.measure} (against {outcome.opponent}"
+            words = [f"against {outcome.opponent}"] if outcome.opponent else []
             if outcome.spread:
-                measured += f"; {outcome.spread[0]:.2f} to {outcome.spread[1]:.2f} over {outcome.rounds} rounds"
-            measured += ")"
+                words.append(f"{outcome.spread[0]:.2f} to {outcome.spread[1]:.2f} over {outcome.rounds} rounds")
+            measured = f"{outcome.measured:.2f} {target.measure} ({'; '.join(words)})"
         rows.append(
             (target.words, bound(target, target.at_least), bound(target, target.aim), measured, _verdict(outcome))
         )

@@ -18,7 +18,7 @@ from benchmarks.worker import Worker, WorkerError
 GRACE = 0.05  # of the budget, after whose end a case may still begin
 PROFILE_SECONDS = 1.2  # that a profile takes, out of the time of its case
 # A training step takes about three times as long as an inference.
-_WEIGHT = {"training step": 3, "forward + backward": 3, "inference": 1, "memory": 1}
+_WEIGHT = {"training step": 3, "forward + backward": 3, "inference": 1, "memory": 1, "build": 1}
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ def run_case(case: Case, settings: Settings, environment: Mapping[str, Any], sec
         able = [contender for contender in case.contenders if contender.label not in skipped]
         left = seconds - (time.monotonic() - start)
         tasks, profiles = _time(case, able, settings, left)
+        left = seconds - (time.monotonic() - start)
+        tasks |= _build(case, able, settings, left)
         result = dataclasses.replace(result, tasks=tasks, profiles=profiles, memory=_weigh(case, able, settings))
     except (Mismatch, WorkerError) as error:
         result = dataclasses.replace(result, refused=str(error))
@@ -102,7 +104,7 @@ def _time(
     case: Case, contenders: Sequence[Contender], settings: Settings, seconds: float
 ) -> tuple[dict[str, dict[str, Series]], dict[str, dict[str, list[Mapping[str, Any]]]]]:
     """Return the rounds of every task, and the profiles, taken when the last round is over."""
-    tasks = [task for task in case.tasks if task.kind != "memory"]
+    tasks = [task for task in case.tasks if task.kind not in ("memory", "build")]
     if not tasks:
         return {}, {}
     profiled = {
@@ -127,6 +129,28 @@ def _time(
 
 def _stepper(worker: Worker) -> Callable[[int], float]:
     return functools.partial(worker.ask, "time")
+
+
+def _build(
+    case: Case, contenders: Sequence[Contender], settings: Settings, seconds: float
+) -> dict[str, dict[str, Series]]:
+    """Return the rounds of building, each in a process of its own, in which nothing was built before."""
+    found: dict[str, dict[str, Series]] = {}
+    for task in case.tasks:
+        if task.kind != "build":
+            continue
+        end, times = time.monotonic() + seconds, dict[str, list[float]]()
+        taking_part = [contender for contender in contenders if contender.takes_part(task)]
+        for number in range(settings.most):
+            for contender in taking_part if number % 2 == 0 else reversed(taking_part):
+                with Worker(case, contender, settings.threads, settings.seed) as worker:
+                    times.setdefault(contender.label, []).append(worker.ask("build"))
+            if number + 1 >= case.least and time.monotonic() >= end:
+                break
+        found[task.name] = {
+            label: Series(tuple(values), tuple(range(len(values))), 1, 0) for label, values in times.items()
+        }
+    return found
 
 
 def _weigh(

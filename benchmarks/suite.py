@@ -3,30 +3,30 @@
 from collections.abc import Iterator
 from typing import Any
 
+from benchmarks.any_angle import any_angle
 from benchmarks.case import Case, Contender, Task, TaskKind
+from benchmarks.labels import (
+    COMPILED,
+    E2CNN,
+    E2CNN_DEFAULT,
+    EXPORTED,
+    FOR_INFERENCE,
+    GROUP_CONV,
+    ORDINARY_DENSE,
+    ORDINARY_DENSE_LAST,
+    ORDINARY_SEPARABLE,
+    ORDINARY_SEPARABLE_LAST,
+    OURS,
+    OURS_DEFAULT,
+    OWN_P4CNN,
+    PLAIN,
+    PLAIN_DEFAULT,
+    PLAIN_LAST,
+    REFERENCE,
+    REFERENCE_DEFAULT,
+)
 
 STEPS: tuple[TaskKind, ...] = ("training step", "forward + backward", "memory")
-
-# Labels that targets and curves look up.
-OURS = "ours"
-OURS_DEFAULT = "ours, default allocator"
-REFERENCE = "reference execution"
-REFERENCE_DEFAULT = "reference execution, default allocator"
-GROUP_CONV = "GroupConv2d"
-OWN_P4CNN = "our P4CNN w=10"
-E2CNN = "e2cnn"
-E2CNN_DEFAULT = "e2cnn, default allocator"
-ORDINARY_SEPARABLE = "ordinary depthwise-separable"
-ORDINARY_SEPARABLE_LAST = "ordinary depthwise-separable, channels_last"
-ORDINARY_DENSE = "ordinary convolution"
-ORDINARY_DENSE_LAST = "ordinary convolution, channels_last"
-PLAIN = "plain torch"
-PLAIN_DEFAULT = "plain torch, default allocator"
-PLAIN_LAST = "plain torch, channels_last"
-COMPILED = "ours, torch.compile"
-RECOMPUTED = "ours, separable, recomputed"
-FOR_INFERENCE = "ours, compile_for_inference"
-EXPORTED = "e2cnn, exported"
 
 LAYER, GC_NETWORK, P4_NETWORK, Z2_NETWORK = "layer-p4m-64", "gc_p4cnn-w30", "p4cnn-w10", "z2cnn-w20"
 LAYER_MEMORY, NETWORK_MEMORY = "memory-layer-p4m-64", "memory-gc_p4cnn-w30"
@@ -38,7 +38,7 @@ ORDERS = {"p1": 1, "p2": 2, "p4": 4, "p4m": 8}
 
 def suite(*, quick: bool = False) -> tuple[Case, ...]:
     """Return all cases; `quick` keeps every one and makes it tiny."""
-    parts = (_targets, _compiled, _other_networks, _resnets, _curves)
+    parts = (_targets, any_angle, _compiled, _other_networks, _resnets, _curves)
     return tuple(case for part in parts for case in part(quick))
 
 

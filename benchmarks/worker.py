@@ -20,7 +20,7 @@ import torch
 import sepgconv
 from benchmarks.case import Case, Contender, Task
 from benchmarks.checks import Mismatch, check_contender
-from benchmarks.contenders.kinds import build, finish, lacking
+from benchmarks.contenders.kinds import build, finish, lacking, seconds_to_build
 from benchmarks.memory import bytes_kept, peak_growth
 from benchmarks.profiling import profile_step
 from benchmarks.steps import make_forward, make_input, make_step
@@ -133,6 +133,11 @@ class _Desk:
         for _ in range(steps):
             self._step()
         return (time.perf_counter() - start) / steps
+
+    def build(self) -> float:
+        """Return the seconds in which this process makes its contender."""
+        assert self.contender is not None, "only workers of a contender are told to build"
+        return seconds_to_build(self.contender)
 
     def profile(self) -> list[dict[str, Any]]:
         """Return where the time of the prepared step goes."""

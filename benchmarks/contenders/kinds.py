@@ -4,6 +4,7 @@ import importlib.util
 import inspect
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -50,8 +51,6 @@ def lacking(contender: Contender) -> str | None:
     """Return why a contender cannot run here, or None if it can."""
     if contender.kind.startswith("e2cnn.") and importlib.util.find_spec("e2cnn") is None:
         return "e2cnn is not installed (extra bench)"
-    if contender.kind == "e2cnn.layer" and peers.fails_on_this_numpy(contender.arguments["group"]):
-        return "e2cnn 0.2.3 fails on NumPy 2.3 and newer for groups with mirrors (`ndarray.tostring` is gone)"
     execution = contender.arguments.get("execution")
     if execution is not None and execution not in EXECUTIONS:
         return f"this version of sepgconv has no execution {execution!r}"
@@ -113,6 +112,15 @@ def build_oracle(contender: Contender, seed: int) -> nn.Module:
     return module
 
 
+def seconds_to_build(contender: Contender) -> float:
+    """Return the seconds in which this process makes a contender; what is imported for it does not count."""
+    if contender.kind.startswith("e2cnn."):
+        peers.prepare()
+    start = time.perf_counter()
+    KINDS[contender.kind].build(**contender.arguments)
+    return time.perf_counter() - start
+
+
 def finish(contender: Contender, module: nn.Module) -> nn.Module:
     """Bring a built module into the form that is timed."""
     if contender.finish == "compiled":
@@ -126,6 +134,11 @@ def finish(contender: Contender, module: nn.Module) -> nn.Module:
     return module
 
 
+def channels_read(contender: Contender, x: Tensor) -> Tensor:
+    """Return the channels of an input that the contender reads."""
+    return x if contender.reads is None else x[:, : contender.reads]
+
+
 def native(contender: Contender, x: Tensor) -> Tensor:
     """Lay an input out as the contender likes it."""
-    return KINDS[contender.kind].native(x, **contender.arguments)
+    return KINDS[contender.kind].native(channels_read(contender, x), **contender.arguments)

@@ -1,8 +1,9 @@
 """The reference execution: what one would write from the paper, in ordinary contiguous tensors. Also the oracle.
 
 Channels and poses are folded into the channels of `F.conv2d`, a separable convolution is a 1x1 one, then a grouped one;
-batch norm is `BatchNorm3d`, the pool torch's. Nothing of sepgconv is used but the integer tables of its groups. The
-parameters have the order and the number of entries of sepgconv's own, so that weights are copied one after the other.
+batch norm is `BatchNorm3d`, the pool torch's. Nothing of sepgconv is used but the tables of its groups and the filters
+of steerable kernels. The parameters have the order and the number of entries of sepgconv's own, so that weights are
+copied one after the other.
 """
 
 import math
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 
 import sepgconv
 from sepgconv.symmetry import pixel_permutation, pose_division
+from sepgconv.symmetry.steerable import SteerableBasis
 
 # How each network's convolutions are factored, and its group.
 NETWORKS = {
@@ -30,7 +32,7 @@ NETWORKS = {
 BLOCKS_PER_STAGE = 7
 
 
-def _weight(*shape: int, fan_in: int, gain: float = 2.0) -> nn.Parameter:
+def _weight(*shape: int, fan_in: float, gain: float = 2.0) -> nn.Parameter:
     return nn.Parameter(torch.randn(shape) * math.sqrt(gain / fan_in))
 
 
@@ -39,21 +41,33 @@ class _OnGroup(nn.Module):
 
     poses: Tensor
     pixels: Tensor
+    steered: Tensor
     bias: nn.Parameter | None
 
     def __init__(self, group: str, kernel_size: int, stride: int, padding: int) -> None:
         super().__init__()
         self.group = sepgconv.group(group)
         self.order, self.stride, self.padding = self.group.order, stride, padding
-        source = torch.as_tensor(pixel_permutation(self.group, kernel_size, kernel_size)).flatten(1)
-        self.register_buffer("pixels", source, persistent=False)  # (h, k*k): where T_h K takes each pixel from
+        self.kernel_shape: tuple[int, ...] = (kernel_size, kernel_size)
+        self.energy = float(kernel_size**2)
+        if self.group.keeps_grid:
+            source = torch.as_tensor(pixel_permutation(self.group, kernel_size, kernel_size)).flatten(1)
+            self.register_buffer("pixels", source, persistent=False)  # (h, k*k): where T_h K takes each pixel from
+        else:  # (h, k*k, n): the filters of one angular frequency, rotated
+            basis = SteerableBasis(self.group, (kernel_size, kernel_size))
+            self.register_buffer("steered", torch.from_numpy(basis.matrix), persistent=False)
+            self.kernel_shape, self.energy = basis.weight_shape, float((basis.matrix**2).sum()) / self.order
+        self.side = kernel_size
         self.register_buffer("poses", torch.as_tensor(pose_division(self.group)), persistent=False)  # (h, g): h^-1 g
 
     def _add_bias(self, channels: int, wanted: bool) -> None:
         self.register_parameter("bias", nn.Parameter(torch.zeros(channels)) if wanted else None)
 
     def turned(self, kernels: Tensor) -> Tensor:
-        """Return T_h K for every h: (..., k, k) -> (..., h, k, k)."""
+        """Return T_h K for every h: weights of kernels, (..., k, k) or (..., n) -> (..., h, k, k)."""
+        if not self.group.keeps_grid:
+            steered = self.steered.to(kernels.dtype)
+            return torch.einsum("hpn,...n->...hp", steered, kernels).unflatten(-1, (self.side, self.side))
         return kernels.flatten(-2)[..., self.pixels].unflatten(-1, kernels.shape[-2:])
 
     def bias_of_maps(self) -> Tensor | None:
@@ -66,7 +80,7 @@ class PaperLifting(_OnGroup):
 
     def __init__(self, channels: int, out: int, kernel_size: int, group: str, *, padding: int = 0) -> None:
         super().__init__(group, kernel_size, 1, padding)
-        self.weight = _weight(out, channels, kernel_size, kernel_size, fan_in=channels * kernel_size**2)
+        self.weight = _weight(out, channels, *self.kernel_shape, fan_in=channels * self.energy)
         self._add_bias(out, True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,8 +104,8 @@ class PaperGroupConv(_OnGroup):
         bias: bool = True,
     ) -> None:
         super().__init__(group, kernel_size, stride, padding)
-        fan_in = channels * self.order * kernel_size**2
-        self.weight = _weight(out, channels, self.order, kernel_size, kernel_size, fan_in=fan_in)
+        fan_in = channels * self.order * self.energy
+        self.weight = _weight(out, channels, self.order, *self.kernel_shape, fan_in=fan_in)
         self._add_bias(out, bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -123,8 +137,8 @@ class PaperSeparable(_OnGroup):
         self.sharing, self.channels = sharing, channels
         self.pointwise = _weight(out, channels, self.order, fan_in=self.order * (channels if gc else 1))
         lead = (out,) if gc else (out, channels)
-        fan_in = kernel_size**2 * (1 if gc else channels)
-        self.depthwise = _weight(*lead, kernel_size, kernel_size, fan_in=fan_in, gain=1.0)
+        fan_in = self.energy * (1 if gc else channels)
+        self.depthwise = _weight(*lead, *self.kernel_shape, fan_in=fan_in, gain=1.0)
         self._add_bias(out, bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -248,9 +262,17 @@ def group_layer(*, group: str, channels: int, kernel_size: int, padding: int, **
     return PaperGroupConv(channels, channels, kernel_size, group, padding=padding)
 
 
-def network(*, name: str, width: int | None = None, widths: tuple[int, int, int] | None = None, **_: Any) -> nn.Module:
-    """Build a network by the name it has in sepgconv; `width` for Table 1's, `widths` for the ResNets."""
-    kind, group = NETWORKS[name]
+def network(
+    *,
+    name: str,
+    group: str | None = None,
+    width: int | None = None,
+    widths: tuple[int, int, int] | None = None,
+    **_: Any,
+) -> nn.Module:
+    """Build a network by the name it has in sepgconv; `width` for Table 1's, on any group, `widths` for the ResNets."""
+    kind, own_group = NETWORKS[name]
+    group = own_group if group is None else group
     if widths is not None:
         return PaperResNet44(kind, group, widths)
     if width is None:

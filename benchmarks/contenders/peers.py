@@ -1,6 +1,7 @@
 """e2cnn 0.2.3 (extra "bench"): its P4CNN, and one of its convolutions, taking and giving ordinary tensors."""
 
 import importlib
+import types
 import warnings
 from typing import Any
 
@@ -8,18 +9,40 @@ import numpy as np
 from torch import Tensor, nn
 
 # e2cnn's names of the groups that are timed: rotations, and whether there are mirrors.
-GROUPS = {"p2": (2, False), "p4": (4, False), "pmm": (2, True), "p4m": (4, True)}
-
-
-def fails_on_this_numpy(group: str) -> bool:
-    """Return whether e2cnn calls a method that the installed NumPy no longer has, as it does for mirrors."""
-    return GROUPS[group][1] and not hasattr(np.ndarray, "tostring")
+GROUPS = {
+    "p2": (2, False), "p4": (4, False), "pmm": (2, True), "p4m": (4, True), "C8": (8, False), "D8": (8, True),
+    "C16": (16, False),
+}  # fmt: skip
 
 
 def _e2cnn() -> tuple[Any, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of an old package on a new torch and NumPy
-        return importlib.import_module("e2cnn.gspaces"), importlib.import_module("e2cnn.nn")
+        spaces, layers = importlib.import_module("e2cnn.gspaces"), importlib.import_module("e2cnn.nn")
+    if not hasattr(np.ndarray, "tostring"):
+        _adapt(importlib.import_module("e2cnn.kernels.irreps_basis"), importlib.import_module("e2cnn.kernels.utils"))
+    return spaces, layers
+
+
+def _adapt(bases: Any, utils: Any) -> None:
+    """Replace what bases of groups with mirrors call, and NumPy no longer has: `tostring` and `copy=False`."""
+
+    def array(value: Any, copy: bool = True) -> Any:
+        return np.array(value) if copy else np.asarray(value)
+
+    utils.np = types.SimpleNamespace(**{**vars(np), "array": array})
+
+    def of_names(basis: Any) -> int:
+        return hash((basis.in_irrep, basis.out_irrep, basis.mu.tobytes()))
+
+    for name in ("R2FlipsSolution", "R2FlipsDiscreteRotationsSolution"):
+        getattr(bases, name).__hash__ = of_names
+
+
+def _space(group: str) -> Any:
+    turns, mirrors = GROUPS[group]
+    spaces = _e2cnn()[0]
+    return spaces.FlipRot2dOnR2(N=turns) if mirrors else spaces.Rot2dOnR2(N=turns)
 
 
 class _OnTensors(nn.Module):
@@ -39,12 +62,11 @@ class _OnTensors(nn.Module):
 
 
 class E2P4CNN(nn.Module):
-    """P4CNN of Table 1 in e2cnn: regular fields of C4, `InnerBatchNorm`, `PointwiseMaxPool`, `GroupPooling`."""
+    """P4CNN of Table 1 in e2cnn, on any group: regular fields, `InnerBatchNorm`, `PointwiseMaxPool`, `GroupPooling`."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, group: str = "p4") -> None:
         super().__init__()
-        spaces, e2nn = _e2cnn()
-        space = spaces.Rot2dOnR2(N=4)
+        space, e2nn = _space(group), _e2cnn()[1]
         image, maps = e2nn.FieldType(space, [space.trivial_repr]), e2nn.FieldType(space, width * [space.regular_repr])
         layers: list[Any] = []
         with warnings.catch_warnings():
@@ -95,24 +117,22 @@ def layer(*, group: str, channels: int, kernel_size: int, padding: int, **_: obj
     """
     if group not in GROUPS:
         raise ValueError(f"no e2cnn layer for group {group!r}; there are {', '.join(GROUPS)}")
-    spaces, e2nn = _e2cnn()
-    turns, mirrors = GROUPS[group]
-    space = spaces.FlipRot2dOnR2(N=turns) if mirrors else spaces.Rot2dOnR2(N=turns)
+    space, e2nn = _space(group), _e2cnn()[1]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         maps = e2nn.FieldType(space, channels * [space.regular_repr])
         return _OnTensors(e2nn.R2Conv(maps, maps, kernel_size, padding=padding, bias=True))
 
 
-def network(*, name: str, width: int, **_: object) -> nn.Module:
-    """Build P4CNN.
+def network(*, name: str, width: int, group: str = "p4", **_: object) -> nn.Module:
+    """Build P4CNN, on p4 or another group.
 
     Raises:
         ValueError: another name.
     """
     if name != "p4cnn":
         raise ValueError(f"e2cnn stands beside p4cnn only, not {name!r}")
-    return E2P4CNN(width)
+    return E2P4CNN(width, group)
 
 
 def native_maps(x: Tensor, **_: object) -> Tensor:
@@ -123,3 +143,8 @@ def native_maps(x: Tensor, **_: object) -> Tensor:
 def native_images(x: Tensor, **_: object) -> Tensor:
     """Take images as a data loader gives them."""
     return x.contiguous()
+
+
+def prepare() -> None:
+    """Import e2cnn, which takes longer than building a network."""
+    _e2cnn()

@@ -16,12 +16,13 @@ from tests.covering import each, named
 
 CASES = {case.name: case for case in suite(quick=True)}
 CHOSEN = ("gc_p4cnn-w30", "p4cnn-w10", "z2cnn-w20", "c_z2cnn-w57", "g_p4cnn-w17", "layer-p4m-64", "growth-group-p2")
+ANY_ANGLE = ("full-C8-28", "full-D8-28", "gc-C8-28", "gc-C16-16-28", "c8cnn-25k")
 
 
 def contenders():
     """By case, each distinct way of computing, once; the compiler takes too long here."""
-    found, seen = {name: [] for name in CHOSEN}, set()
-    for name in CHOSEN:
+    found, seen = {name: [] for name in (*CHOSEN, *ANY_ANGLE)}, set()
+    for name in found:
         for contender in CASES[name].contenders:
             key = repr((contender.kind, sorted(contender.arguments.items()), contender.finish))
             if key not in seen and contender.finish != "compiled":
@@ -30,7 +31,7 @@ def contenders():
     return found
 
 
-@pytest.mark.parametrize("name", CHOSEN)
+@pytest.mark.parametrize("name", [*CHOSEN, *ANY_ANGLE])
 def test_equals_the_reference(name):
     there = [contender for contender in contenders()[name] if not lacking(contender)]
     assert there

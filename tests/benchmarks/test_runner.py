@@ -43,6 +43,18 @@ def test_a_case_gives_times_and_weights():
     assert checked == {(label, p) for label in ("ours", "ours, separable") for p in ("float64", "float32")}
 
 
+def test_building_is_timed_in_new_processes():
+    case = CASES["build-C16-cnn"]
+    case = dataclasses.replace(case, contenders=case.contenders[:2])
+    result = run_case(case, SETTINGS, {}, 0.1)
+    assert result.refused is None
+    (by_label,) = result.tasks.values()
+    assert list(by_label) == ["ours", "ours, gc"]
+    for series in by_label.values():
+        assert len(series.seconds) >= 2
+        assert min(series.seconds) > 0
+
+
 def test_profiles_are_taken_of_those_that_are_named():
     tasks = (Task("forward + backward", 2), Task("inference", 1))
     case = small("ours", "GroupConv2d", "reference execution", tasks=tasks)

@@ -100,8 +100,8 @@ def test_fourier_is_refused_where_the_mixing_is_no_convolution_on_the_group(coun
 
 
 def test_widths_from_which_auto_runs_in_the_irreps():
-    """The figures beside BUTTERFLY_COST: about 48 channels for p4, about 32 for p4m."""
-    for name, about in (("p4", 48), ("p4m", 32)):
+    """The figures beside BUTTERFLY_COST and TURN_COST, in channels."""
+    for name, about in (("p4", 48), ("p4m", 32), ("C6", 113), ("C8", 78), ("C16", 35), ("D8", 35)):
         for channels, expected in ((about - 4, "separable"), (about + 4, "fourier"), (400, "fourier")):
             case = arguments(group_named(name), "gc", {"padding": 1}, (channels, channels), size=(8, 8))
             assert select_execution("auto", *case) == expected

@@ -101,13 +101,14 @@ CONTEXTS = {
     "exported": COMPILED._replace(exporting=True, plain=False),
     "compiled under a transform": COMPILED._replace(transformed=True),
 }
-_C, _O = "chunks", "operator"
+_C, _O, _W = "chunks", "operator", "columns"
 TABLE = {
     #                   eager frozen quiet half gpu func | compiled gpu half quiet large exported func
     "gc_conv":          (_C, _C, _C, "", _C, "", _O, "", "", "", _O, "", ""),
     "norm_act_gc_conv": (_C, _C, _C, "", "", "", "", "", "", "", "", "", ""),
     "planar_conv":      ("",) * 13,
     "grouped_conv":     ("", "", "", "", "", "", _O, "", "", "", _O, "", ""),
+    "depthwise_conv":   (_W, _W, "", "", "", "", _O, "", "", "", _O, "", ""),
     "batch_norm":       (_C, _C, _C, "", "", "", _O, "", "", _O, _O, "", ""),
     "fixed_norm":       ("", "", "", "", "", "", "", "", "", "", _O, "", ""),
     "max_pool":         (_C, "", "", "", "", "", _O, "", "", "", _O, "", ""),
@@ -154,6 +155,7 @@ def layers():
         "norm_act_gc_conv": (nn.NormActConv(4, 4, 3, "p4", execution="separable", recompute=True), maps),
         "planar_conv": (nn.GroupConv2d(4, 4, 3, "p4"), maps),
         "grouped_conv": (nn.DepthwiseGroupConv2d(4, 3, "p4"), maps),
+        "depthwise_conv": (nn.DepthwiseGroupConv2d(4, 5, "p4", kernel="steerable"), maps),
         "batch_norm": (nn.GroupBatchNorm2d(4), maps),
         "fixed_norm": (nn.GroupBatchNorm2d(4).eval(), maps),
         "max_pool": (nn.MaxPool2d(2), maps),
@@ -213,6 +215,7 @@ TAKEN = {
     "norm_act_gc_conv": (_C, _C, "", "", None, "", "", ""),
     "planar_conv": ("",) * 8,
     "grouped_conv": ("",) * 8,
+    "depthwise_conv": (_W, "", "", "", "", "", "", ""),
     "batch_norm": (_C, _C, "", "", None, "", "", ""),
     "fixed_norm": ("",) * 8,
     "max_pool": (_C, "", "", "", "", "", "", ""),
@@ -243,6 +246,7 @@ def test_every_row_by_a_call(operator, call):
 NAMES = {
     "gc_conv": "sepgconv.gc_conv.default",
     "grouped_conv": "sepgconv.planar_conv2d.default",
+    "depthwise_conv": "sepgconv.planar_conv2d.default",
     "batch_norm": "sepgconv.shared_batch_norm.default",
     "fixed_norm": "sepgconv.affine.default",
     "max_pool": "sepgconv.max_pool2d.default",

@@ -94,7 +94,7 @@ def assert_blocks_are_the_mixing(group):
 def test_levels_blocks_and_costs(group):
     levels, blocks, products, additions = FORMS[group.name]
     assert group.fft == GroupFFT(levels, blocks)
-    assert (group.fft.products, group.fft.additions, group.fft.turn_macs) == (products, additions, 0)
+    assert (group.fft.products, group.fft.additions, group.fft.turned) == (products, additions, 0)
     assert find_group_fft(group.table) == group.fft
 
 
@@ -123,12 +123,13 @@ def test_mixing_in_irreps_of_any_angle(name):
 
 
 def test_a_matrix_that_takes_nothing_apart_is_noticed():
-    """Negative control: the odd frequencies of C8 by a matrix with two rows exchanged."""
+    """Negative control: C8 by a matrix in which a row of one block is exchanged with one of another."""
     group = sepgconv.group("C8")
     form = group.fft
-    assert (form.segments[0], form.parts[0]) == ((1, 4), (2, 2))
-    ((first, second, third, fourth),) = form.turns[0]
-    wrong = GroupFFT(form.levels, form.segments, form.parts, (((first, third, second, fourth),), *form.turns[1:]))
+    assert (form.levels, form.segments, form.parts, form.turned) == ((), ((1, 8),), ((1, 1, 2, 2, 2),), 8)
+    rows = list(form.turns[0][0])
+    rows[3], rows[4] = rows[4], rows[3]
+    wrong = GroupFFT(form.levels, form.segments, form.parts, ((tuple(rows),),))
     weights, change = np.arange(1.0, 9), transform(wrong, 8)
     blocks = diagonal(block_tables(group.table, wrong), weights)
     assert not np.allclose(change.T @ blocks @ change, mixing(group.table, weights), atol=0.1)
@@ -166,7 +167,7 @@ def test_some_order_of_elements_has_fewer_levels():
     counts = set()
     for seed in range(12):
         rest = np.random.default_rng(seed).permutation(np.arange(1, 8))
-        counts.add(shuffled(D4, [0, *(int(e) for e in rest)]).fft.levels)
+        counts.add(find_group_fft(shuffled(D4, [0, *(int(e) for e in rest)]).table).levels)
     assert len(counts) > 1
 
 

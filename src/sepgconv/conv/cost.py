@@ -11,6 +11,10 @@ GROUPED_MAC_COST = 16
 # A training step in the irreps, which keeps only its input and mixes once more in its backward pass, was as fast as the
 # dense one that keeps everything from about 48 channels on for p4 and 32 for p4m: there the costs are equal.
 BUTTERFLY_COST = 40
+# The same for transforms by dense matrices, which take the time of a pass over memory: a training step was as fast as
+# the dense one from about 128 channels on for C6, 64 for C8, and 35 for C16 and D8 (5 x 5, 28 x 28 pixels). That makes
+# 280, 200 and 250.
+TURN_COST = 245
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,7 @@ class CostModel:
     Attributes:
         grouped_mac: a multiplication of a depthwise or grouped convolution.
         butterfly: an addition of a transform to the irreps or back.
+        turn: a number that passes through a dense matrix in such a transform.
 
     Example:
         >>> from sepgconv.conv import Work
@@ -29,10 +34,12 @@ class CostModel:
 
     grouped_mac: int | float = GROUPED_MAC_COST
     butterfly: int | float = BUTTERFLY_COST
+    turn: int | float = TURN_COST
 
     def cost(self, work: Work) -> float:
         """Return what is compared."""
-        return float(work.dense + self.grouped_mac * work.grouped + self.butterfly * work.additions)
+        transforms = self.butterfly * work.additions + self.turn * work.turned
+        return float(work.dense + self.grouped_mac * work.grouped + transforms)
 
 
 BUILT_IN = CostModel()

@@ -245,8 +245,9 @@ class Separable(ConvKind):
         found = {"separable": Work(mixing, filtering)}
         if spec.groups == 1 and order > 1:
             fft = spec.group.fft
-            additions = (fft.additions + fft.turn_macs // 2) * (channels + terms) * pixels_in
-            found["fourier"] = Work(fft.products * channels * terms * pixels_in, filtering, additions)
+            numbers = (channels + terms) * pixels_in
+            products = fft.products * channels * terms * pixels_in
+            found["fourier"] = Work(products, filtering, fft.additions * numbers, fft.turned * numbers)
         return {**found, "composed": composed}
 
     def lower(self, spec: "ConvSpec", parameters: Parameters, bias: Tensor | None, execution: str) -> Lowered:

@@ -8,7 +8,7 @@ from sepgconv.conv.checks import check_channels, is_integer
 from sepgconv.conv.geometry import Geometry, Sides, conv_geometry
 from sepgconv.conv.kinds import ConvKind
 from sepgconv.symmetry import FiniteGroup, KernelBasis
-from sepgconv.symmetry.basis import kernel_energy
+from sepgconv.symmetry.basis import PixelBasis, kernel_energy
 from sepgconv.symmetry.kernels import Kernel, kernel_basis
 from sepgconv.symmetry.steerable import FilterFamily
 
@@ -31,6 +31,8 @@ class ConvSpec:
         order: |G|.
         channels_per_group: input channels that one channel group reads.
         shapes: name and shape of each weight, the bias left out.
+        keeps_order_of_sums: whether gradients with respect to filters are summed as torch does it, where another order
+            is faster; so for kernels of pixels, whose numbers stay those of earlier versions, bit for bit.
         choices: what `sepgconv.ops.dispatch` chose for sizes that it has seen.
 
     Example:
@@ -52,6 +54,7 @@ class ConvSpec:
     order: int = field(init=False, compare=False, repr=False)
     channels_per_group: int = field(init=False, compare=False, repr=False)
     shapes: tuple[tuple[str, Sides], ...] = field(init=False, compare=False)
+    keeps_order_of_sums: bool = field(init=False, compare=False, repr=False)
     choices: dict[Any, Any] = field(init=False, compare=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -60,6 +63,7 @@ class ConvSpec:
 
         keep("group", self.basis.group)
         keep("order", self.basis.group.order)
+        keep("keeps_order_of_sums", isinstance(self.basis, PixelBasis))
         keep("channels_per_group", self.in_channels // self.groups)
         keep("shapes", tuple(self.kind.parameter_shapes(self).items()))
 

@@ -18,7 +18,8 @@ class Work:
     Attributes:
         dense: multiplications of dense products.
         grouped: multiplications of depthwise and grouped convolutions, which filter or mix few maps each.
-        additions: of the transforms to the irreps and back.
+        additions: of the transforms to the irreps and back by butterflies.
+        turned: numbers that pass through a dense matrix in those transforms.
 
     Example:
         >>> Work(dense=100, grouped=20).macs
@@ -28,6 +29,7 @@ class Work:
     dense: int
     grouped: int = 0
     additions: int = 0
+    turned: int = 0
 
     @property
     def macs(self) -> int:

@@ -145,7 +145,8 @@ def _run_direct(spec: ConvSpec, x: Tensor, lowered: Lowered, execution: str, cos
         maps = fold_image(x)
     else:
         maps = fold_poses(x) if spec.groups == 1 else regroup(fold_poses(x), spec.order, spec.groups)
-    maps = planar_conv2d(maps, lowered.filters, lowered.bias, spec.geometry, lowered.groups)
+    columns = not spec.keeps_order_of_sums
+    maps = planar_conv2d(maps, lowered.filters, lowered.bias, spec.geometry, lowered.groups, columns=columns)
     return maps if spec.groups == 1 else regroup(maps, spec.groups, spec.order)
 
 
@@ -162,7 +163,8 @@ def _gc(
     joint = pre_norm_act is not None and pre_norm_act.has_type(x.dtype)
     weights = (lowered.filters, lowered.bias, *lowered.mixing)
     decision = dispatch.decide_gc(spec, x, weights, execution, costs, recompute, joint)
-    plan = GcPlan(lowered.transform, spec.order, spec.geometry, spec.groups, lowered.mixing_groups)
+    columns = not spec.keeps_order_of_sums
+    plan = GcPlan(lowered.transform, spec.order, spec.geometry, spec.groups, lowered.mixing_groups, columns)
     if pre_norm_act is not None:
         if decision.joint:
             return _norm_act_gc(x, pre_norm_act, lowered, plan)

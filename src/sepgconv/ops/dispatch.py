@@ -87,6 +87,10 @@ def _pool_in_chunks(c: Context, keeps_little: bool) -> bool:
     return c.needs_grad and c.device == "cpu" and _in_chunks(c, keeps_little)
 
 
+def _filters_by_columns(c: Context, keeps_little: bool) -> bool:
+    return c.grad and c.device == "cpu" and _in_chunks(c, keeps_little)
+
+
 def _otherwise(c: Context, keeps_little: bool) -> bool:
     return True
 
@@ -113,6 +117,12 @@ IMPLEMENTATIONS: dict[str, tuple[Rule, ...]] = {
     # Keeps little: always. Grouped only: left to itself, the compiler has grouped convolutions differentiated in
     # another layout, with copies.
     "grouped_conv": (Rule("operator", _as_operator, f"{_PLAIN}; {_COMPILED}"), _TORCH),
+    # Keeps little: always. Steerable filters of more than three columns only (`planar_conv.takes_columns`).
+    "depthwise_conv": (
+        Rule("columns", _filters_by_columns, f"gradients, on a CPU; {_PLAIN}; {_EAGER}"),
+        Rule("operator", _as_operator, f"{_PLAIN}; {_COMPILED}"),
+        _TORCH,
+    ),
     # Keeps little: several poses, whose statistics are joined. On GPUs torch's own kernels are good.
     "batch_norm": (
         Rule("chunks", _norm_in_chunks, f"a CPU and several poses; {_PLAIN}; {_EAGER}"),
@@ -120,10 +130,7 @@ IMPLEMENTATIONS: dict[str, tuple[Rule, ...]] = {
         _TORCH,
     ),
     # Keeps little: no gradients. The compiler's own kernel reads the parameters one by one, twice as slow.
-    "fixed_norm": (
-        Rule("operator", _fixed_as_operator, f"no gradients; {_PLAIN}; {_COMPILED}"),
-        _TORCH,
-    ),
+    "fixed_norm": (Rule("operator", _fixed_as_operator, f"no gradients; {_PLAIN}; {_COMPILED}"), _TORCH),
     # Keeps little: always.
     "max_pool": (
         Rule("chunks", _pool_in_chunks, f"maps that need gradients, on a CPU; {_PLAIN}; {_EAGER}"),

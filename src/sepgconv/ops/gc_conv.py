@@ -46,6 +46,7 @@ class GcPlan:
         geometry: of the filtering.
         groups: channel groups.
         products: torch's `groups` of the product with each block.
+        columns: whether the gradient with respect to filters may be computed a few columns at a time.
         eps: of the batch norm before it, or None where there is none.
     """
 
@@ -54,6 +55,7 @@ class GcPlan:
     geometry: Geometry
     groups: int = 1
     products: tuple[int, ...] = (1,)
+    columns: bool = False
     eps: float | None = None
 
 
@@ -103,10 +105,10 @@ def _plain(
     mixed = mix(x, weights, plan.transform, plan.order, plan.products, in_place=False)
     terms = filters.shape[1]
     if terms == 1:
-        return planar_conv2d(mixed, filters, bias, plan.geometry, filters.shape[0])
+        return planar_conv2d(mixed, filters, bias, plan.geometry, filters.shape[0], columns=plan.columns)
     order = plan.order * plan.groups
     filters, bias = spread_filters(filters, order), None if bias is None else spread_bias(bias, order, terms)
-    maps = planar_conv2d(mixed, filters, bias, plan.geometry, filters.shape[0])
+    maps = planar_conv2d(mixed, filters, bias, plan.geometry, filters.shape[0], columns=plan.columns)
     return add_terms(maps, order, terms, in_place=False)
 
 
@@ -235,13 +237,15 @@ def _backward(
     Maps are let go as soon as they are used: what is live at one time must fit into the cache.
     """
     transform, order, groups = plan.transform, plan.order, plan.products
+    by_block = transform.is_dense
     coefficients = group_fft(x, transform, order, in_place=True)
-    mixed = inverse_group_fft(multiply(coefficients, weights, groups), transform, in_place=True)
+    products = multiply(coefficients, weights, groups, by_block=by_block)
+    mixed = inverse_group_fft(products, transform, in_place=True)
     grad_mixed, by_filters, by_bias = _filter_backward(grad, mixed, filters, bias, plan)
     del mixed
     grads = group_fft(grad_mixed, transform, order, in_place=True)
     del grad_mixed
-    by_coefficients, by_weights = multiply_backward(grads, coefficients, weights, groups)
+    by_coefficients, by_weights = multiply_backward(grads, coefficients, weights, groups, by_block=by_block)
     del grads, coefficients
     return inverse_group_fft(by_coefficients, transform, in_place=True), by_filters, by_bias, by_weights
 
@@ -255,10 +259,11 @@ def _filter_backward(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return the gradients of `_filter` with respect to the maps, the filters and the bias."""
     order, terms = plan.order * plan.groups, filters.shape[1]
+    backward = partial(planar_backward, columns=plan.columns)
     if terms == 1:
-        return planar_backward(grad, mixed, filters, bias, plan.geometry, filters.shape[0])
+        return backward(grad, mixed, filters, bias, plan.geometry, filters.shape[0])
     filters, grad = spread_filters(filters, order), repeat_terms(grad, order, terms)
-    by_mixed, by_filters, by_bias = planar_backward(grad, mixed, filters, bias, plan.geometry, filters.shape[0])
+    by_mixed, by_filters, by_bias = backward(grad, mixed, filters, bias, plan.geometry, filters.shape[0])
     by_bias = None if by_bias is None else gather_bias(by_bias, order, terms)
     return by_mixed, gather_filters(by_filters, order, terms), by_bias
 
@@ -266,7 +271,7 @@ def _filter_backward(
 def flat_plan(plan: GcPlan) -> tuple[list[int], list[float], str]:
     """Write a plan without batch norm as numbers and a word, which is what an operator can take."""
     transform, sides = plan.transform, flat_geometry(plan.geometry)
-    numbers = [plan.order, plan.groups, len(transform.levels), *map(int, transform.levels), *sides]
+    numbers = [plan.order, plan.groups, int(plan.columns), len(transform.levels), *map(int, transform.levels), *sides]
     entries: list[float] = []
     for (copies, length), parts, turns in zip(transform.segments, transform.parts, transform.turns, strict=True):
         numbers += [copies, length, len(parts), *parts]
@@ -282,7 +287,7 @@ def _plan(numbers: Sequence[int], entries: Sequence[float], mode: str) -> GcPlan
 
 @functools.lru_cache(maxsize=256)
 def _read_plan(numbers: tuple[int, ...], entries: tuple[float, ...], mode: str) -> GcPlan:
-    order, groups, depth, *rest = numbers
+    order, groups, columns, depth, *rest = numbers
     levels, sides, rest = rest[:depth], rest[depth : depth + 8], rest[depth + 8 :]
     left = list(entries)
     segments: list[tuple[int, int]] = []
@@ -298,7 +303,7 @@ def _read_plan(numbers: tuple[int, ...], entries: tuple[float, ...], mode: str) 
         turns.append(tuple(tuple(rows[i : i + length]) for i in range(0, len(rows), length)))
     transform = GroupFFT(tuple(map(bool, levels)), tuple(segments), tuple(parts), tuple(turns))
     products = transform.copies if groups == 1 else (groups,)
-    return GcPlan(transform, order, geometry_of(sides, mode), groups, products)
+    return GcPlan(transform, order, geometry_of(sides, mode), groups, products, bool(columns))
 
 
 @torch.library.custom_op("sepgconv::gc_conv", mutates_args=())

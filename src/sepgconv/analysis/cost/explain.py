@@ -128,7 +128,7 @@ def _caller(names: dict[nn.Module, str]) -> nn.Module | None:
 
 def _is_a_detail(choice: Choice, module: nn.Module) -> bool:
     """Return whether a choice needs no row: a step of a layer that has a row, or a joint step that did not run."""
-    within = choice.operator in ("batch_norm", "grouped_conv") and isinstance(module, GroupConvLayer)
+    within = choice.operator in ("batch_norm", "grouped_conv", "depthwise_conv") and isinstance(module, GroupConvLayer)
     return within or (choice.operator == "norm_act_gc_conv" and choice.implementation == "torch")
 
 
