@@ -12,6 +12,8 @@ import os
 import pytest
 import torch
 
+from tests.covering import each
+
 MODULES = (  # the root last: it hands out names of the others
     "sepgconv.nn", "sepgconv.functional", "sepgconv.ops", "sepgconv.conv", "sepgconv.symmetry", "sepgconv.analysis",
     "sepgconv.convert", "sepgconv.models", "sepgconv.data", "sepgconv.tasks", "sepgconv.testing", "sepgconv.inference",
@@ -30,7 +32,7 @@ def names(module):
 def public(module):
     """The public functions and classes of a module, by name."""
     objects = names(module).items()
-    return {name: each for name, each in objects if callable(each) and each.__module__.startswith("sepgconv")}
+    return {name: obj for name, obj in objects if callable(obj) and obj.__module__.startswith("sepgconv")}
 
 
 def examples(module, name, found):
@@ -44,9 +46,9 @@ def collected():
     """By module and name, the doctests of each object that has an example, once though it has several public places."""
     found, seen = {module: {} for module in MODULES}, set()
     for module in MODULES:
-        for name, each in public(module).items():
-            if id(each) not in seen and (tests := examples(module, name, each)):
-                seen.add(id(each))
+        for name, obj in public(module).items():
+            if id(obj) not in seen and (tests := examples(module, name, obj)):
+                seen.add(id(obj))
                 found[module][name] = tests
     return found
 
@@ -79,7 +81,7 @@ def test_examples_run(module, tmp_path, monkeypatch):
     assert not failures, "\n".join(f"{module}.{name}: {said}" for name, said in failures.items())
 
 
-@pytest.mark.parametrize("module", COVERED)
+@each("module", COVERED)
 def test_every_public_object_has_an_example(module):
     missing = [name for name, found in public(module).items() if not examples(module, name, found)]
     assert not missing, f"public functions and classes of {module} without an example in their docstring: {missing}"

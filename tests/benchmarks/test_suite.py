@@ -8,6 +8,7 @@ from benchmarks.contenders.kinds import KINDS
 from benchmarks.curves import AXES
 from benchmarks.suite import suite
 from benchmarks.targets import INFER_MANY, INFER_ONE, TARGETS
+from tests.covering import each
 
 CASES = {case.name: case for case in suite()}
 
@@ -33,7 +34,7 @@ def test_the_networks_of_the_paper_are_there():
     assert table1 | {"resnet44", "p4m_resnet44", "g_p4m_resnet44", "gc_p4m_resnet44"} <= found
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.words[:60])
+@each("target", TARGETS)
 def test_a_target_names_a_case_a_task_and_contenders_that_exist(target):
     case = next(case for case in suite() if case.name == target.case)
     kind = "inference" if target.task in (INFER_MANY, INFER_ONE) else target.task

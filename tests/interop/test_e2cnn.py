@@ -197,8 +197,8 @@ LAYERS = ("InnerBatchNorm", "InnerBatchNorm, cumulative", "InnerBatchNorm, plain
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("kind", ["regular", "trivial"])
-@pytest.mark.parametrize("name", LAYERS)
+@each("kind", ["regular", "trivial"])
+@each("name", LAYERS)
 def test_layers_give_the_same(e2cnn, name, kind):
     space = e2cnn[0].FlipRot2dOnR2(4)
     layer = layers(e2cnn, fields(e2cnn, space, kind, 3))[name]

@@ -183,7 +183,7 @@ def watch(module, kind, calls):
 class TestHooks:
     """A module with hooks runs by itself, and its hooks fire as often as in torch's chain, on the same tensors."""
 
-    @pytest.mark.parametrize("kind", KINDS)
+    @each("kind", KINDS)
     @pytest.mark.parametrize("name", WATCHED)
     def test_fire(self, name, kind):
         paths = [path for path, _ in blocks()[name].named_modules()]
@@ -217,8 +217,8 @@ class TestHooks:
             x = maps()
             assert_same(gradients(ours, x), gradients(theirs, x))
 
-    @pytest.mark.parametrize("kind", ["forward", "forward_pre", "full_backward_pre"])
-    @pytest.mark.parametrize("name", WATCHED)
+    @each("kind", ["forward", "forward_pre", "full_backward_pre"])
+    @each("name", WATCHED)
     def test_of_all_modules_fire_on_all_modules(self, name, kind):
         ours, theirs = twins(name)
         seen, x = [], maps()

@@ -122,7 +122,7 @@ def test_the_tables_have_the_same_operators():
         assert all(rule.needs for rule in rules)
 
 
-@pytest.mark.parametrize("operator", TABLE)
+@each("operator", TABLE)
 def test_every_row_by_its_context(operator):
     found = {words: dispatch.implementation(operator, c) for words, c in CONTEXTS.items()}
     assert found == {words: who or "torch" for words, who in zip(CONTEXTS, TABLE[operator], strict=True)}
@@ -130,7 +130,7 @@ def test_every_row_by_its_context(operator):
     assert taken == {rule.implementation for rule in dispatch.IMPLEMENTATIONS[operator]}, "a row that is never taken"
 
 
-@pytest.mark.parametrize("operator", TABLE)
+@each("operator", TABLE)
 def test_where_much_is_kept_torch_runs_it(operator):
     assert all(dispatch.implementation(operator, c, keeps_little=False) == "torch" for c in CONTEXTS.values())
 
