@@ -38,7 +38,6 @@ MAX_CHOICES = 1024
 # Pixels along each axis of maps whose size is not known when the execution is chosen.
 TYPICAL_SIDE = 32
 
-
 _cost_model: ContextVar[CostModel] = ContextVar("_cost_model", default=BUILT_IN)
 
 
@@ -138,7 +137,6 @@ IMPLEMENTATIONS: dict[str, tuple[Rule, ...]] = {
         _TORCH,
     ),
 }
-
 
 _record: ContextVar[Callable[[Choice], None] | None] = ContextVar("_record", default=None)
 
