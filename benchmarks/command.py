@@ -30,7 +30,7 @@ def main(
     quick: Annotated[bool, typer.Option("--quick", help="Everything, but tiny and in two rounds: a test.")] = False,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = RESULTS,
     threads: Annotated[int, typer.Option(min=1, help="Threads of torch; all cores if not given.")] = machine.cores(),
-    budget: Annotated[float, typer.Option(min=0.1, help="Minutes for all cases together.")] = 18.0,
+    budget: Annotated[float, typer.Option(min=0.1, help="Minutes for all cases together.")] = 26.0,
     resume: Annotated[bool, typer.Option("--resume", help="Keep the results of this commit, run the rest.")] = False,
     render: Annotated[bool, typer.Option("--render", help="Only write report and curves from the results.")] = False,
     list_cases: Annotated[bool, typer.Option("--list", help="Only print the names of the cases.")] = False,
