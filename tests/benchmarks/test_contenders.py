@@ -187,4 +187,4 @@ def test_e2cnn_export_equals_its_evaluation_mode():
 def test_networks_have_the_published_number_of_parameters():
     assert sum(p.numel() for p in paper.network(name="gc_p4cnn", width=30).parameters()) == 24_640
     assert sum(p.numel() for p in ordinary.network(name="c_z2cnn", width=57).parameters()) == 25_603
-    assert sepgconv.list_models() == tuple(paper.NETWORKS)
+    assert set(paper.NETWORKS) <= set(sepgconv.list_models())

@@ -23,6 +23,8 @@ NAMES = (
     "p4m_resnet44",
     "g_p4m_resnet44",
     "gc_p4m_resnet44",
+    "c8cnn",
+    "gc_c8cnn",
 )
 SMALL_OPTIONS = {
     "z2cnn": {"width": 3, "in_channels": 2, "num_classes": 4},
@@ -34,6 +36,8 @@ SMALL_OPTIONS = {
     "p4m_resnet44": {"widths": (1, 2, 3), "group": "p4", "head": "invariant"},
     "g_p4m_resnet44": {"widths": (1, 2, 3), "group": "pm", "downsampling": "exact", "in_channels": 1},
     "gc_p4m_resnet44": {"widths": (1, 2, 3), "execution": "composed", "head": "invariant", "downsampling": "exact"},
+    "c8cnn": {"width": 2, "group": "D4", "kernel": "steerable", "in_channels": 2, "num_classes": 4},
+    "gc_c8cnn": {"width": 3, "group": "C6", "kernel_size": 3, "num_classes": 4, "rank": 2, "dropout": 0.1},
 }
 
 
@@ -43,7 +47,7 @@ def shapes(model):
 
 def test_list_models():
     assert sepgconv.list_models() == NAMES
-    assert sepgconv.list_models("gc*") == ("gc_p4cnn", "gc_p4m_resnet44")
+    assert sepgconv.list_models("gc*") == ("gc_p4cnn", "gc_p4m_resnet44", "gc_c8cnn")
     assert sepgconv.list_models(["z2*", "*resnet44"])[:2] == ("z2cnn", "resnet44")
     assert sepgconv.list_models("nothing") == ()
 
@@ -60,13 +64,13 @@ def test_a_name_is_all_that_is_needed(name):
 
 
 def test_options_are_those_that_the_name_leaves_open():
-    assert model_entry("z2cnn").options == ("width", "in_channels", "num_classes")
-    assert model_entry("p4cnn").options == ("width", "group", "in_channels", "num_classes")
+    assert model_entry("z2cnn").options == ("width", "in_channels", "num_classes", "kernel")
+    assert model_entry("p4cnn").options == ("width", "group", "in_channels", "num_classes", "kernel")
     assert model_entry("gc_p4cnn").options == (
-        "width", "group", "in_channels", "num_classes", "rank", "execution", "recompute"
+        "width", "group", "in_channels", "num_classes", "rank", "execution", "recompute", "kernel"
     )  # fmt: skip
     assert set(model_entry("gc_p4m_resnet44").options) == {
-        "widths", "group", "downsampling", "head", "in_channels", "num_classes", "rank", "execution", "recompute"
+        "widths", "group", "downsampling", "head", "in_channels", "num_classes", "rank", "execution", "recompute", "kernel"
     }  # fmt: skip
     assert all(entry.summary for entry in MODELS.values())
 

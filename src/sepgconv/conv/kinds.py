@@ -247,7 +247,8 @@ class Separable(ConvKind):
             fft = spec.group.fft
             numbers = (channels + terms) * pixels_in
             products = fft.products * channels * terms * pixels_in
-            found["fourier"] = Work(products, filtering, fft.additions * numbers, fft.turned * numbers)
+            transforms = (fft.additions * numbers, fft.turned * numbers, fft.turn_macs * numbers)
+            found["fourier"] = Work(products, filtering, *transforms)
         return {**found, "composed": composed}
 
     def lower(self, spec: "ConvSpec", parameters: Parameters, bias: Tensor | None, execution: str) -> Lowered:

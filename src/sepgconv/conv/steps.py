@@ -20,6 +20,7 @@ class Work:
         grouped: multiplications of depthwise and grouped convolutions, which filter or mix few maps each.
         additions: of the transforms to the irreps and back by butterflies.
         turned: numbers that pass through a dense matrix in those transforms.
+        turn_macs: multiplications of these matrices; they take the time of a pass over memory, which `turned` counts.
 
     Example:
         >>> Work(dense=100, grouped=20).macs
@@ -30,11 +31,12 @@ class Work:
     grouped: int = 0
     additions: int = 0
     turned: int = 0
+    turn_macs: int = 0
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates that run."""
-        return self.dense + self.grouped
+        return self.dense + self.grouped + self.turn_macs
 
 
 class Lowered(NamedTuple):

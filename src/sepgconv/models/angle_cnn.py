@@ -76,6 +76,8 @@ class AngleCNN(Network):
             raise ValueError(f"AngleCNN: kernel_size must be odd, got {config.kernel_size}")
         self.config, self.in_channels = plain_config(config), config.in_channels
         width, group, side = config.width, config.group, config.kernel_size
+        # The last maps, a quarter of the image, must hold a kernel; that of 5 x 5 is the class's own.
+        vars(self)["min_input_size"] = 4 * side
         convolution = partial(
             group_convolution,
             config.sharing,

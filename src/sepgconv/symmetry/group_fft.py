@@ -100,6 +100,12 @@ class GroupFFT:
         taken_apart = zip(self.segments, self.parts, strict=True)
         return sum(copies * length for (copies, length), parts in taken_apart if parts)
 
+    @property
+    def turn_macs(self) -> int:
+        """Multiplications per channel of these matrices in one transform."""
+        taken_apart = zip(self.segments, self.parts, strict=True)
+        return sum(copies * length * length for (copies, length), parts in taken_apart if parts)
+
 
 IDENTITY = GroupFFT((), ())  # no transform; the only block is the matrix itself
 
