@@ -100,6 +100,6 @@ def test_device_and_dtype_are_those_of_the_parameters(convolution, group, tables
     tables = tables_of(module, convolution.input(group, device="meta", dtype=torch.float64))
     assert tables
     assert all(table.is_meta for table in tables)
-    # Indices, and the shares of weights in the blocks of irreps.
-    assert {table.dtype for table in tables} <= {torch.int64, torch.float32}
-    assert (torch.float32 in {table.dtype for table in tables}) == (convolution.name == "gc fourier")
+    # Indices, and the shares of weights in the blocks of irreps, in the precision of the weights.
+    assert {table.dtype for table in tables} <= {torch.int64, torch.float64}
+    assert (torch.float64 in {table.dtype for table in tables}) == (convolution.name == "gc fourier")

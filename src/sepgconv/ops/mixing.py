@@ -186,7 +186,8 @@ def turn_table(
 
 def _spans(lengths: tuple[int, ...]) -> list[tuple[int, int]]:
     """Return the rows, from and up to, of all blocks of one length."""
-    spans, start = list[tuple[int, int]](), 0
+    spans: list[tuple[int, int]] = []  # the compiler cannot call list[...]()
+    start = 0
     for length, count in runs(lengths):
         spans.append((start, start + length * count))
         start += length * count

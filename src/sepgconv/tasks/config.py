@@ -220,7 +220,7 @@ class TrainingConfig:
             self, model=model, model_config=dict(model_config), epochs=epochs, milestones=tuple(sorted(moved))
         )
 
-    def learning_rate(self, epoch: float) -> float:
+    def learning_rate(self, epoch: int | float) -> float:
         """Return the learning rate.
 
         Args:
