@@ -70,7 +70,8 @@ def test_options_are_those_that_the_name_leaves_open():
         "width", "group", "in_channels", "num_classes", "rank", "execution", "recompute", "kernel"
     )  # fmt: skip
     assert set(model_entry("gc_p4m_resnet44").options) == {
-        "widths", "group", "downsampling", "head", "in_channels", "num_classes", "rank", "execution", "recompute", "kernel"
+        "widths", "group", "downsampling", "head", "in_channels", "num_classes", "rank", "execution", "recompute",
+        "kernel"
     }  # fmt: skip
     assert all(entry.summary for entry in MODELS.values())
 

@@ -67,7 +67,7 @@ def test_what_is_newer_is_kept_where_it_is_not_the_default():
 
 
 def test_one_cycle_rises_and_falls_within_epochs():
-    """As torch's OneCycleLR, but for the end of its fall: it stops at a 10,000th of the first rate, this one at zero."""
+    """As OneCycleLR of torch, which ends at a small rate where this one ends at zero."""
     config = TrainingConfig(**SOME, lr=0.5, epochs=10, schedule="one-cycle")
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.5, total_steps=1001, cycle_momentum=False)

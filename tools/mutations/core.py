@@ -202,8 +202,8 @@ CONVOLUTION = (
     mutation(
         "inference-tables",
         "tables that are made in inference mode cannot be used for training later",
-        "with torch.inference_mode(False), _disable_current_modes():",
-        "with _disable_current_modes():",
+        "with torch.inference_mode(False), _disable_current_modes(), torch._C.DisableTorchFunction():",
+        "with _disable_current_modes(), torch._C.DisableTorchFunction():",
         "nn/test_modes.py",
     ),
 )

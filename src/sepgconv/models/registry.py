@@ -152,7 +152,7 @@ def list_models(pattern: str | Sequence[str] = "*") -> tuple[str, ...]:
     Example:
         >>> from sepgconv import list_models
         >>> list_models("gc*")
-        ('gc_p4cnn', 'gc_p4m_resnet44')
+        ('gc_p4cnn', 'gc_p4m_resnet44', 'gc_c8cnn')
     """
     patterns = (pattern,) if isinstance(pattern, str) else tuple(pattern)
     return tuple(name for name in MODELS if any(fnmatch.fnmatchcase(name, one) for one in patterns))
@@ -167,7 +167,7 @@ def model_entry(name: str) -> Entry:
     Example:
         >>> from sepgconv.models import model_entry
         >>> model_entry("p4cnn").options
-        ('width', 'group', 'in_channels', 'num_classes')
+        ('width', 'group', 'in_channels', 'num_classes', 'kernel')
     """
     if not isinstance(name, str) or name not in MODELS:
         raise ValueError(unknown_name("model", name, MODELS))
