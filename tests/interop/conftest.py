@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import sys
 import warnings
 
 import numpy as np
@@ -17,6 +18,14 @@ class _OldNumpy:
     @staticmethod
     def array(value, *, copy=True):
         return np.array(value) if copy else np.asarray(value)
+
+
+@pytest.fixture(autouse=True)
+def own_filters():
+    """Empty the store in which e2cnn shares sampled filters: models in float64 would turn those of others, too."""
+    module = sys.modules.get("e2cnn.nn.modules.r2_conv.basisexpansion_singleblock")
+    if module is not None:
+        module._stored_filters.clear()
 
 
 @pytest.fixture(scope="module")
