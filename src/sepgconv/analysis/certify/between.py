@@ -20,7 +20,7 @@ from sepgconv.analysis.certify.errors import mean_relative_error
 from sepgconv.analysis.certify.grids import Grid, middle_pixels
 from sepgconv.analysis.certify.kernel_error import kernel_error
 from sepgconv.analysis.certify.sizes import UNFIT
-from sepgconv.analysis.certify.tracing import Call, Value, entry_action, trace_images
+from sepgconv.analysis.certify.tracing import Call, Value, entry_action, holding_groups, trace_images
 from sepgconv.analysis.certify.windows import find_window
 from sepgconv.symmetry import FiniteGroup
 
@@ -50,6 +50,7 @@ class _Setting:
     """What is measured: a group, some of its elements, how many random images."""
 
     group: FiniteGroup
+    known: tuple[FiniteGroup, ...]  # on which maps may be: a layer alone, as a ReLU, does not say on which they are
     elements: tuple[int, ...]
     images: int
     generator: torch.Generator
@@ -84,8 +85,9 @@ def measure_between(
         ValueError: the network runs other layers on moved images.
     """
     first = {g: min(group.table[h][g] for h in exact) for g in elements}  # of each coset H g
+    known = holding_groups(twin, group, (group,))
     setting, own = (
-        _Setting(group, tuple(sorted(set(first.values()))), images, generator) for images in (IMAGES, OWN_IMAGES)
+        _Setting(group, known, tuple(sorted(set(first.values()))), images, generator) for images in (IMAGES, OWN_IMAGES)
     )
     passes = _Passes(twin, shape, entry_action(twin, (1, *shape), group, (group,)), setting)
     found: dict[int, LayerBetween] = {}
@@ -106,7 +108,7 @@ def output_errors(
     twin: nn.Module, shape: tuple[int, ...], group: FiniteGroup, elements: Sequence[int], generator: torch.Generator
 ) -> tuple[float, ...]:
     """Return the error of the output of a network or layer alone at each element; see `measure_between`."""
-    setting = _Setting(group, tuple(elements), IMAGES, generator)
+    setting = _Setting(group, holding_groups(twin, group, (group,)), tuple(elements), IMAGES, generator)
     passes = _Passes(twin, shape, entry_action(twin, (1, *shape), group, (group,)), setting)
     output = passes.value(lambda calls: calls[0].output)
     if output is None:
@@ -185,7 +187,7 @@ def _run(
             pixels = waves.at(matrices[element or 0], sides, middle, in_disc=in_disc).reshape(-1, *shape)
             yield element, pixels if element is None else _move_poses(entry, element, pixels)
 
-    known = (setting.group,)
+    known = setting.known
     return trace_images(model, images(), setting.group, known=known, part=_middle_pixel, distance=mean_relative_error)
 
 
