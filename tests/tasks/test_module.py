@@ -5,7 +5,7 @@ from torch.nn import functional as F
 from torch.optim import SGD, Adam
 
 from sepgconv.data import Split
-from sepgconv.tasks import TrainingConfig
+from sepgconv.tasks import TrainingConfig, get_task
 from sepgconv.tasks.module import EpochBatches, TrainingModule
 
 SOME = {"model": "z2cnn", "data": "rotated_digits"}
@@ -120,3 +120,14 @@ def test_a_loss_that_is_not_finite_in_another_process_stops_this_one(monkeypatch
     monkeypatch.setattr(Strategy, "reduce_boolean_decision", staticmethod(lambda decision, all: False))
     with pytest.raises(DivergedError, match="the loss is not finite in another process in epoch 4, batch 1"):
         classifier().training_step((torch.randn(2, 2), torch.tensor([0, 1]), 4), 0)
+
+
+def test_label_smoothing_spreads_a_share_of_every_target():
+    """From the definition: the share goes to all classes alike; validation knows nothing of it."""
+    task = get_task("classification")
+    scores, labels = torch.randn(5, 3, dtype=torch.float64), torch.tensor([0, 2, 1, 1, 0])
+    targets = 0.9 * torch.nn.functional.one_hot(labels, 3) + 0.1 / 3
+    expected = -(targets * scores.log_softmax(1)).sum()
+    torch.testing.assert_close(task.training_loss(scores, labels, 0.1), expected)
+    torch.testing.assert_close(task.training_loss(scores, labels, 0.0), task.loss(scores, labels))
+    assert not torch.isclose(task.training_loss(scores, labels, 0.1), task.loss(scores, labels))
