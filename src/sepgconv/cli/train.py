@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from sepgconv._numbers import count, large
+from sepgconv._terminal import say
+from sepgconv.cli import data_options as own
 from sepgconv.cli import options
 from sepgconv.cli.output import print_table
 
@@ -63,6 +65,24 @@ def train(
         ),
     ] = False,
     image_size: options.ImageSize = None,
+    path_column: own.PathColumn = None,
+    label_column: own.LabelColumn = None,
+    split_column: own.SplitColumn = None,
+    group_column: own.GroupColumn = None,
+    targets: own.Targets = None,
+    group_pattern: own.GroupPattern = None,
+    pages: own.Pages = None,
+    value_range: own.ValueRange = None,
+    images_key: own.ImagesKey = None,
+    labels_key: own.LabelsKey = None,
+    masks: own.Masks = None,
+    mask_values: own.MaskValues = None,
+    foreground: own.Foreground = False,
+    validation: own.Validation = None,
+    test: own.Test = None,
+    folds: own.Folds = None,
+    fold: own.Fold = None,
+    split_seed: own.SplitSeed = None,
     devices: Annotated[str, typer.Option(help="How many devices or processes, or auto.")] = "1",
     num_nodes: Annotated[int, typer.Option(help="Machines, each started with this same command.")] = 1,
     precision: Annotated[
@@ -80,16 +100,37 @@ def train(
 
     No epoch is picked by the validation part; the test part is read once, at the end, with the last epoch's weights.
     """
-    from sepgconv.data import load_dataset
+    from sepgconv.data import DataOptions, load_dataset
     from sepgconv.models import model_entry
     from sepgconv.tasks import TrainingConfig, get_task, is_main_process
     from sepgconv.tasks import train as run_training
 
     model_entry(model)  # raises an error for an unknown name before any data is read
+    data_options = own.data_options(
+        path_column=path_column,
+        label_columns=label_column,
+        split_column=split_column,
+        group_column=group_column,
+        targets=targets,
+        group_pattern=group_pattern,
+        pages=pages,
+        value_range=value_range,
+        images_key=images_key,
+        labels_key=labels_key,
+        masks=masks,
+        mask_values=mask_values,
+        foreground=foreground,
+        validation=validation,
+        test=test,
+        folds=folds,
+        fold=fold,
+        split_seed=split_seed,
+    )
     config = TrainingConfig.from_recipe(
         recipe,
         model=model,
         data=data,
+        data_options=data_options or None,
         task=task,
         model_config=options.model_config(width, widths, group, option),
         epochs=epochs,
@@ -103,10 +144,16 @@ def train(
     size = width or (widths and widths.replace(",", "-"))
     name = "-".join([model, *([f"w{size}"] if size else []), Path(data).stem, recipe, f"seed{seed}"])
     folder = out or Path("runs") / name
+    dataset = load_dataset(
+        data, data_dir=data_dir, image_size=image_size, options=DataOptions.from_dict(config.data_options)
+    )
+    if dataset.division is not None and progress and is_main_process():
+        for line in str(dataset.division).splitlines():
+            say(line)
     record = run_training(
         config,
         folder=folder,
-        data=load_dataset(data, data_dir=data_dir, image_size=image_size),
+        data=dataset,
         resume=resume,
         force=force,
         devices=int(devices) if devices.isdecimal() else devices,

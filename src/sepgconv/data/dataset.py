@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sepgconv._numbers import count, plural
 from sepgconv._table import Printed, Table
+from sepgconv.data.division import Division
 
 _DIGEST_CHUNK = 4096  # images at once: bounds the copies of tensors with strides
 
@@ -91,6 +92,7 @@ class Dataset(Printed):
         skipped: files that could not be read and were left out.
         bit_depth: bits that files of 16 bits a pixel use among the images (8, 10, 12, 14 or 16), by which they were
             scaled to [0, 1]; other images of the same kind are read with it (`read_image`). None: there are none.
+        division: which file is in which part, and by what rule. None: the data set is no one's own files.
 
     Raises:
         ValueError: no or repeated classes, a label without a class, classes although labels are numbers, splits of
@@ -113,6 +115,7 @@ class Dataset(Printed):
     preprocessing: nn.Module
     skipped: tuple[str, ...] = ()
     bit_depth: int | None = None
+    division: Division | None = None
 
     def __post_init__(self) -> None:
         if (not self.classes and self.train.has_classes) or len(set(self.classes)) != len(self.classes):
@@ -123,10 +126,12 @@ class Dataset(Printed):
                     f"{self.name}: {title} images have shape {tuple(split.images.shape[1:])}, "
                     f"train images {self.image_shape}"
                 )
-            if split.has_classes != bool(self.classes):
+            several = not split.has_classes and split.labels.ndim == 2 and split.labels.shape[1] == len(self.classes)
+            if split.has_classes != bool(self.classes) and not several:
                 raise ValueError(
-                    f"{self.name}: {title} labels are {split.labels.dtype}, but there are {len(self.classes)} classes; "
-                    "labels of classes are int64, numbers are float32 and have no classes"
+                    f"{self.name}: {title} labels are {split.labels.dtype} {tuple(split.labels.shape)}, but there are "
+                    f"{len(self.classes)} classes; labels of classes are int64, numbers are float32 and have no "
+                    "classes, or one column for each where an image may have several"
                 )
             if split.has_classes and int(split.labels.max()) >= len(self.classes):
                 raise ValueError(
