@@ -66,7 +66,11 @@ def test_run_lengths_go_down_the_columns(tmp_path: Path):
     edges = np.flatnonzero(np.diff(flat)) + 1
     counts = np.diff([0, *edges, flat.size]).tolist()
     content["annotations"] = [{"image_id": 101, "category_id": 3, "segmentation": {"size": [8, 12], "counts": counts}}]
-    content["annotations"] += [{"image_id": 102, "category_id": 7, "segmentation": [SQUARE]}]
+    content["annotations"] += [
+        {"image_id": 100 + number, "category_id": category, "segmentation": [SQUARE]}
+        for number in range(2, 12)
+        for category in (3 + 4 * (number % 2),)
+    ]
     assert (masks(write(tmp_path / "x.json", content))["1.png"] == inside).all()
     content["annotations"][0]["segmentation"] = {"size": [8, 12], "counts": "h05O1O0001"}
     if importlib.util.find_spec("pycocotools") is None:

@@ -173,7 +173,7 @@ def _check_keys(entries: Sequence[Mapping[str, Any]], keys: Sequence[str], title
 
 def _folder(path: Path, root: Path | None, names: Sequence[str]) -> Path:
     folders = [path.parent, path.parent / "images"] if root is None else [root]
-    folder = next((folder for folder in folders if all((folder / name).exists() for name in names)), folders[0])
+    folder = max(folders, key=lambda folder: sum((folder / name).exists() for name in names))
     if missing := [name for name in names if not (folder / name).exists()]:
         raise ValueError(
             f"{path}: {len(missing)} of {len(names)} images are not there, as {missing[0]} in {folder}; say which "

@@ -38,6 +38,7 @@ SUFFIXES = (
 # other files.
 _FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 _GREY_MODES = ("1", "L", "LA")
+_WIDTH, _HEIGHT = 0x0100, 0x0101  # TIFF tags, as stored
 _ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 rotate the image by 90 degrees
 
 
@@ -190,7 +191,9 @@ def _header_with_pillow(path: Path) -> ImageHeader:
         grey = file.mode in _GREY_MODES or is_deep_grey(file) or (file.mode == "P" and _is_grey(file))
         levels = deep_levels(file)
         maximum = None if levels is None else int(levels.max())
-        width, height = file.size
+        tags: Any = getattr(file, "tag_v2", {})
+        # Pillow gives the size of a TIFF as it is shown, that of other files as it is stored.
+        width, height = tags.get(_WIDTH, file.size[0]), tags.get(_HEIGHT, file.size[1])
         if file.getexif().get(_ORIENTATION, 1) >= 5:
             width, height = height, width
         return ImageHeader(height, width, grey, maximum)

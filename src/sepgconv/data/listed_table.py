@@ -262,6 +262,11 @@ def _several_labels(table: TextTable, column: str, known: Collection[str] | None
     rows = [[label.strip() for label in cell.split(SEPARATOR) if label.strip()] for cell in table.cells(column)]
     present = sorted({label for row in rows for label in row})
     names = tuple(known) if known else tuple(present)
+    if unknown := [label for label in present if label not in names]:
+        raise ValueError(
+            f"{table.path}: the column {column!r} holds the labels {', '.join(unknown)}; the network knows "
+            f"{', '.join(names)}"
+        )
     return "labels", names, [tuple(float(name in row) for name in names) for row in rows], ()
 
 

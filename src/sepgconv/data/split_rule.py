@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Bool, Int, Shaped
 from numpy import ndarray
 
 from sepgconv.data.part_names import PARTS, Part
 from sepgconv.data.splitting import Indices, group_cut, group_folds, stratified_cut, stratified_folds
 
-_BINS = 10  # of targets that are numbers
+_BINS, _IN_A_BIN = 10, 10  # of targets that are numbers: at most so many, of at least so many images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,17 +126,25 @@ class SplitRule:
 def strata_of(targets: Shaped[ndarray, "n ..."]) -> Int[ndarray, " n"]:
     """Return what a split balances: the class of each image; of numbers, their tenth; of labels, the rarest one.
 
-    Images whose targets are masks are all alike here.
+    Of masks it is the rarest class that the image has a pixel of.
 
     Args:
-        targets: int64 (n,) classes; floats (n,) or (n, 1) numbers; floats (n, k), 0 or 1, labels; or any others.
+        targets: int64 (n,) classes, or (n, height, width) masks; floats (n,) or (n, k) numbers, of which the first
+            counts; floats (n, k), 0 or 1, labels.
     """
     if targets.ndim == 1 and targets.dtype.kind in "iu":
         return targets
-    if targets.ndim == 2 and targets.shape[1] > 1 and np.isin(targets, (0, 1)).all():
-        rarity = np.where(targets == 1, targets.sum(0), np.inf)
-        return np.where((targets == 1).any(1), rarity.argmin(1), targets.shape[1])
-    if targets.ndim <= 2 and targets.dtype.kind == "f":
-        ranks = np.argsort(np.argsort(targets.reshape(len(targets), -1)[:, 0], kind="stable"), kind="stable")
-        return ranks * min(_BINS, len(ranks)) // len(ranks)
-    return np.zeros(len(targets), np.int64)
+    if targets.dtype.kind in "iu":
+        flat = targets.reshape(len(targets), -1)
+        return _rarest(np.column_stack([(flat == label).any(1) for label in np.unique(flat)]))
+    rows = targets.reshape(len(targets), -1)
+    if rows.shape[1] > 1 and np.isin(rows, (0, 1)).all():
+        return _rarest(rows == 1)
+    ranks = np.argsort(np.argsort(rows[:, 0], kind="stable"), kind="stable")
+    return ranks * max(1, min(_BINS, len(ranks) // _IN_A_BIN)) // len(ranks)
+
+
+def _rarest(present: Bool[ndarray, "n k"]) -> Int[ndarray, " n"]:
+    """Return of each image the label that fewest images have; k for an image without any."""
+    rarity = np.where(present, present.sum(0), np.inf)
+    return np.where(present.any(1), rarity.argmin(1), present.shape[1])
