@@ -72,7 +72,7 @@ ALLOWED = {
         "_evaluation", "_nan_check", *CORE, "nn", "models", "inference", "analysis", "analysis.redundancy", "interop",
     },
     "testing": {"_arguments", "symmetry", "analysis"},
-    "data": {"_messages", "_numbers", "_rotation", "_table"},
+    "data": {"_messages", "_files", "_numbers", "_rotation", "_table"},
     # `sepgconv` itself: its version and its place on the disk, for the records of runs.
     "tasks": {"_messages", "_files", "_text", "_terminal", "_drawing", "models", "data", "analysis", "sepgconv"},
     "cli": {
@@ -128,7 +128,7 @@ LIBRARIES = {
     # onnx and its companions are imported by `to_onnx` alone.
     "convert": {"torch", "jaxtyping", "onnx", "onnxruntime", "onnxscript"},
     "testing": {"torch"},
-    "data": {"torch", "numpy", "jaxtyping", "PIL", "kornia", "pooch", "requests", "sklearn"},
+    "data": {"torch", "numpy", "jaxtyping", "PIL", "kornia", "pooch", "requests", "sklearn", "tqdm"},
     "tasks": {"torch", "numpy", "jaxtyping", "safetensors", "lightning", "matplotlib"},
     "cli": {"torch", "typer", "rich", "matplotlib"},
     "__main__": set(),

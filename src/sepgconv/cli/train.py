@@ -1,7 +1,7 @@
 """`sepgconv train`: train a network and leave a run folder."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -63,6 +63,12 @@ def train(
         ),
     ] = False,
     image_size: options.ImageSize = None,
+    fit: options.Fit = None,
+    preprocessing: options.Preprocessing = None,
+    in_memory: options.InMemory = None,
+    cache: options.Cache = None,
+    no_cache: options.NoCache = False,
+    workers: options.Workers = None,
     devices: Annotated[str, typer.Option(help="How many devices or processes, or auto.")] = "1",
     num_nodes: Annotated[int, typer.Option(help="Machines, each started with this same command.")] = 1,
     precision: Annotated[
@@ -81,9 +87,11 @@ def train(
     No epoch is picked by the validation part; the test part is read once, at the end, with the last epoch's weights.
     """
     from sepgconv.data import load_dataset
+    from sepgconv.data.registry import is_own
     from sepgconv.models import model_entry
     from sepgconv.tasks import TrainingConfig, get_task, is_main_process
     from sepgconv.tasks import train as run_training
+    from sepgconv.tasks.folder import RunFolder
 
     model_entry(model)  # raises an error for an unknown name before any data is read
     config = TrainingConfig.from_recipe(
@@ -103,10 +111,23 @@ def train(
     size = width or (widths and widths.replace(",", "-"))
     name = "-".join([model, *([f"w{size}"] if size else []), Path(data).stem, recipe, f"seed{seed}"])
     folder = out or Path("runs") / name
+    if cache is not None and no_cache:
+        raise ValueError("--cache names a folder for decoded images and --no-cache keeps none; give one of them")
+    reading: dict[str, Any] = {"image_size": image_size, "fit": fit, "preprocessing": preprocessing}
+    if resume and is_own(data):
+        begun = RunFolder(folder).reading
+        reading = {name: begun.get(name) if value is None else value for name, value in reading.items()}
+    dataset = load_dataset(
+        data,
+        data_dir=data_dir,
+        in_memory=in_memory,
+        cache=False if no_cache else cache or True,
+        **reading,
+    )
     record = run_training(
         config,
         folder=folder,
-        data=load_dataset(data, data_dir=data_dir, image_size=image_size),
+        data=dataset,
         resume=resume,
         force=force,
         devices=int(devices) if devices.isdecimal() else devices,
@@ -114,6 +135,7 @@ def train(
         precision=precision,
         accelerator=accelerator,
         threads=threads,
+        workers=workers,
         progress=progress,
     )
     if not is_main_process():

@@ -1,6 +1,7 @@
-"""Data sets as tensors in memory, their preprocessing, and augmentation of whole batches."""
+"""Data sets, in memory or on the disk, their preprocessing, and augmentation of whole batches."""
 
 from sepgconv.data.augmentation import augmentation, list_augmentations
+from sepgconv.data.column import Column
 from sepgconv.data.dataset import Dataset, Split
 from sepgconv.data.image_file import read_image
 from sepgconv.data.labelled import LabelledImages
@@ -15,6 +16,7 @@ from sepgconv.data.registry import (
 from sepgconv.data.subset import take_images
 
 __all__ = [
+    "Column",
     "Dataset",
     "LabelledImages",
     "Split",

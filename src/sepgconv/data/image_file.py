@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from sepgconv._messages import require
+from sepgconv._messages import one_of, require
 from sepgconv.data.bit_depth import DARK, check_bit_depth, too_bright
 from sepgconv.data.deep_image import DeepImageError, deep_levels, from_levels, is_deep_grey
 from sepgconv.data.regular_file import reason, why_unreadable
@@ -30,6 +30,10 @@ SUFFIXES = (
 # The formats that are read, for any file ending; others of Pillow's formats start programs (EPS) or fetch
 # other files.
 _FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
+# How an image of another size is brought to the wanted one: scaled and cut in the centre; stretched; scaled to lie
+# within it, with black around.
+Fit: TypeAlias = Literal["crop", "resize", "pad"]
+FITS: tuple[Fit, ...] = get_args(Fit)
 _GREY_MODES = ("1", "L", "LA")
 _ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 rotate the image by 90 degrees
 
@@ -63,23 +67,27 @@ class ImageHeader:
     maximum: int | None = None
 
 
-def read_image(path: str | Path, image_shape: tuple[int, int, int], *, bit_depth: int | None = None) -> Tensor:
+def read_image(
+    path: str | Path, image_shape: tuple[int, int, int], *, bit_depth: int | None = None, fit: str = "crop"
+) -> Tensor:
     """Read an image as a network wants it: float32 in [0, 1], (channels, height, width).
 
-    It is rotated as its EXIF orientation says, made grey or RGB, and, where its size differs, scaled and cut in the
-    centre so that it fills the frame without being distorted. Transparency is ignored. Of a file of 16 bits a pixel
-    the 8 highest of `bit_depth` bits are used.
+    It is rotated as its EXIF orientation says, made grey or RGB, and, where its size differs, brought to the wanted one
+    (`fit`). Transparency is ignored. Of a file of 16 bits a pixel the 8 highest of `bit_depth` bits are used.
 
     Args:
         path: the file.
         image_shape: wanted (channels, height, width); 1 channel means grey, 3 mean RGB.
         bit_depth: bits that files of 16 bits a pixel use, of the data set or run that the image belongs to
             (`Dataset.bit_depth`, `Run.bit_depth`): 8, 10, 12, 14 or 16. Default: 16.
+        fit: how an image of another size is brought to the wanted one, bilinearly with antialiasing. "crop": scaled so
+            that it fills the frame, and cut in the centre. "resize": stretched, each side by itself. "pad": scaled so
+            that it lies within the frame, in the centre, with black around. Default: "crop".
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not a readable image, has several pages or frames, values beyond `bit_depth`, or the number
-            of channels is neither 1 nor 3.
+        ValueError: it is not a readable image, has several pages or frames, values beyond `bit_depth`, the number of
+            channels is neither 1 nor 3, or `fit` is none of the three.
 
     Warns:
         UserWarning: no `bit_depth` is given, and an image of 16 bits is so dark that it may have fewer; or the image
@@ -94,11 +102,11 @@ def read_image(path: str | Path, image_shape: tuple[int, int, int], *, bit_depth
         >>> image.shape, float(image.min())
         (torch.Size([1, 28, 28]), 1.0)
     """
-    return torch.from_numpy(read_pixels(Path(path), image_shape, bit_depth=bit_depth)).float() / 255
+    return torch.from_numpy(read_pixels(Path(path), image_shape, bit_depth=bit_depth, fit=fit)).float() / 255
 
 
 def read_pixels(
-    path: Path, image_shape: tuple[int, int, int], *, bit_depth: int | None = None
+    path: Path, image_shape: tuple[int, int, int], *, bit_depth: int | None = None, fit: str = "crop"
 ) -> UInt8[ndarray, "c h w"]:
     """Read an image as `read_image` does, as bytes 0..255."""
     channels, height, width = image_shape
@@ -106,13 +114,14 @@ def read_pixels(
         raise ValueError(f"images can be read as 1 channel (grey) or 3 (RGB), not as {channels}")
     if bit_depth is not None:
         check_bit_depth(bit_depth)
+    chosen = check_fit(fit)
     with _opened(path) as file:
-        from PIL import Image, ImageOps
+        from PIL import ImageOps
 
         upright = ImageOps.exif_transpose(_eight_bit(file, path, bit_depth))
         image = upright.convert("L" if channels == 1 else "RGB")
         if image.size != (width, height):
-            image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+            image = _of_size(image, (width, height), chosen)
         pixels = np.asarray(image, np.uint8).reshape(height, width, channels)
     return pixels.transpose(2, 0, 1).copy()  # Pillow's memory is read-only
 
@@ -174,6 +183,23 @@ def _opened(path: Path) -> Generator["ImageFile", None, None]:
         raise UnreadableImageError(path, reason(error)) from error
     except Exception as error:  # a decoder can fail on a broken file with nearly any exception
         raise UnreadableImageError(path, f"damaged ({str(error) or type(error).__name__})") from error
+
+
+def check_fit(fit: str) -> Fit:
+    """Return how images are brought to a size, if it is one of the ways.
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    return cast(Fit, one_of("fit", fit, FITS))
+
+
+def _of_size(image: "Image", size: tuple[int, int], fit: Fit) -> "Image":
+    from PIL import Image, ImageOps
+
+    if fit == "resize":
+        return image.resize(size, Image.Resampling.BILINEAR)
+    return (ImageOps.fit if fit == "crop" else ImageOps.pad)(image, size, Image.Resampling.BILINEAR)
 
 
 def _check_one_page(file: "ImageFile", path: Path) -> None:

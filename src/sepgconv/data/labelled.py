@@ -4,19 +4,24 @@ Both ask the same of classes: they are matched by name, never by position.
 """
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Int, Shaped
 from numpy import ndarray
-from torch import Tensor
+from torch import Tensor, nn
 
+from sepgconv._messages import one_of
 from sepgconv.data.bit_depth import DARK
+from sepgconv.data.column import Column, Entries, chunks, convert, take
 from sepgconv.data.dataset import Dataset, Split
+from sepgconv.data.image_file import Fit
 from sepgconv.data.part_names import PARTS, Part, PartOrAll
-from sepgconv.data.preprocessing import Identity
+from sepgconv.data.preprocessing import FITTED, Identity
 from sepgconv.data.splitting import stratified_cut
 
 _SEED = 20210919
@@ -25,25 +30,47 @@ _FRACTION = 0.15  # of every class, for each part that is cut off
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Images with their labels.
+    """Images with their labels, in memory or not.
 
     Attributes:
         images: (n, channels, height, width), uint8 0..255 or float32 in [0, 1].
         labels: (n, ...), as those of a `Split`.
     """
 
-    images: Shaped[Tensor, "n c h w"]
-    labels: Shaped[Tensor, "n ..."]
+    images: Shaped[Tensor, "n c h w"] | Column
+    labels: Shaped[Tensor, "n ..."] | Column
 
     def taken(self, indices: Int[ndarray, " k"]) -> "Labelled":
         """Return some of the images."""
         chosen = torch.from_numpy(indices)
-        return Labelled(self.images[chosen], self.labels[chosen])
+        return Labelled(take(self.images, chosen), take(self.labels, chosen))
 
-    def split(self) -> Split:
-        """Return the images in [0, 1]."""
-        images = self.images if self.images.is_floating_point() else self.images.float() / 255
+    def split(self, preprocessing: nn.Module | None = None) -> Split:
+        """Return the images in [0, 1], or what a preprocessing makes of these."""
+        images: Entries = self.images
+        if not images.dtype.is_floating_point:
+            images = convert(images, unit_range, dtype=torch.float32)
+        if preprocessing is not None and not isinstance(preprocessing, Identity):
+            images = convert(images, preprocessing, dtype=torch.float32)
         return Split(images, self.labels)
+
+    def classes(self) -> list[int]:
+        """Return the labels that occur, in ascending order."""
+        found: set[int] = set()
+        for labels in chunks(self.labels):
+            found |= set(labels.unique().tolist())
+        return sorted(found)
+
+    def strata(self) -> Int[ndarray, " n"]:
+        """Return by what a cut is stratified: the class of every image; where images have none, they are all alike."""
+        if isinstance(self.labels, Tensor) and self.labels.ndim == 1 and not self.labels.is_floating_point():
+            return self.labels.numpy()
+        return np.zeros(len(self.labels), np.int64)
+
+
+def unit_range(pixels: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+    """Return pixels 0..255 as float32 in [0, 1]."""
+    return pixels.float() / 255
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +108,7 @@ class LabelledParts:
         skipped: files that could not be read.
         bit_depth: bits that images of 16 bits use; None: there are none.
         fixed: whether the classes were given as a list, and stay even where one has no images.
+        fit: how images of another size were brought to theirs; None: they came in one size.
     """
 
     name: str
@@ -90,6 +118,7 @@ class LabelledParts:
     skipped: tuple[str, ...] = ()
     bit_depth: int | None = None
     fixed: bool = False
+    fit: Fit | None = None
 
     @classmethod
     def of(cls, dataset: Dataset) -> "LabelledParts":
@@ -102,13 +131,25 @@ class LabelledParts:
         parts: dict[PartOrAll, Labelled] = {
             part: Labelled(split.images, split.labels) for part, split in splits.items()
         }
-        return cls(dataset.name, dataset.name, dataset.classes, parts, dataset.skipped, dataset.bit_depth, fixed=True)
+        return cls(
+            dataset.name,
+            dataset.name,
+            dataset.classes,
+            parts,
+            dataset.skipped,
+            dataset.bit_depth,
+            fixed=True,
+            fit=dataset.fit,
+        )
 
-    def to_dataset(self) -> Dataset:
+    def to_dataset(self, preprocessing: str | nn.Module = "identity") -> Dataset:
         """Return train, validation and test part; parts that are missing are cut off with a fixed seed.
 
         Undivided images give 70 / 15 / 15 % of every class; a missing validation part is 15 % of every class of the
         training part. A class without images is left out, with a warning, unless `fixed`.
+
+        Args:
+            preprocessing: of the images: "identity"; "mean-std", fitted to the training part; or a module.
 
         Raises:
             ValueError: no training or no test part, a class in one of the others only, or too few images.
@@ -117,7 +158,7 @@ class LabelledParts:
         whole = self._learnable()
         learned = whole.parts["all" if "all" in whole.parts else "train"]
         missing = [part for part in PARTS[1:] if part not in whole.parts]
-        cut = stratified_cut(learned.labels.numpy(), [_FRACTION] * len(missing), _SEED)
+        cut = stratified_cut(learned.strata(), [_FRACTION] * len(missing), _SEED)
         if not all(map(len, cut)):
             raise ValueError(
                 f"{self.title}: {len(learned.labels)} readable images are too few; at least one class needs "
@@ -128,14 +169,26 @@ class LabelledParts:
         for part, found in zip(PARTS, parts, strict=True):
             if not len(found.labels):
                 raise ValueError(f"{self.title}: {part} has no readable image")
-            absent = set(learned.labels.unique().tolist()) - set(found.labels.tolist())
+            absent = set(learned.classes()) - set(found.classes())
             if absent:
                 names = ", ".join(whole.classes[label] for label in sorted(absent))
                 warnings.warn(f"{self.title}: the {part} part has no images of {names}", stacklevel=3)
         _warn_if_dark(parts, self.title)
-        train, validation, test = (found.split() for found in parts)
+        if isinstance(preprocessing, str):
+            module = FITTED[one_of("preprocessing", preprocessing, tuple(FITTED))](parts[0].images)
+        else:
+            module = preprocessing
+        train, validation, test = (found.split(module) for found in parts)
         return Dataset(
-            self.name, whole.classes, train, validation, test, Identity(), self.skipped, bit_depth=self.bit_depth
+            self.name,
+            whole.classes,
+            train,
+            validation,
+            test,
+            module,
+            self.skipped,
+            bit_depth=self.bit_depth,
+            fit=self.fit,
         )
 
     def to_judge(self, classes: Sequence[str], part: Part | None = None) -> LabelledImages:
@@ -153,7 +206,7 @@ class LabelledParts:
         labelled = self.parts[found]
         if not len(labelled.labels):
             raise ValueError(f"{self.title}: {found} has no readable image")
-        if labelled.labels.is_floating_point():  # numbers, which have no classes
+        if labelled.labels.dtype.is_floating_point:  # numbers, which have no classes
             return LabelledImages(self.name, found, labelled.split(), self.skipped)
         present = self._present(found)
         if unknown := [name for name in present if name not in classes]:
@@ -167,11 +220,11 @@ class LabelledParts:
         return LabelledImages(self.name, found, split, self.skipped)
 
     def _present(self, part: PartOrAll) -> list[str]:
-        return [self.classes[label] for label in self.parts[part].labels.unique().tolist()]
+        return [self.classes[label] for label in self.parts[part].classes()]
 
-    def _relabelled(self, labels: Int[Tensor, "n ..."], classes: Sequence[str]) -> Int[Tensor, "n ..."]:
+    def _relabelled(self, labels: Entries, classes: Sequence[str]) -> Entries:
         order = torch.tensor([classes.index(name) if name in classes else -1 for name in self.classes])
-        return order[labels]
+        return convert(labels, functools.partial(_look_up, order), dtype=torch.int64)
 
     def _learnable(self) -> "LabelledParts":
         """Leave out classes without images, unless they are fixed; raise if the rest cannot be learned."""
@@ -235,14 +288,24 @@ def check_class_names(present: Mapping[PartOrAll, Sequence[str]], title: str) ->
             raise ValueError(f"{title}: {part} has classes that train does not have: {', '.join(unknown)}")
 
 
+def _look_up(table: Int[Tensor, " k"], labels: Int[Tensor, "..."]) -> Int[Tensor, "..."]:
+    return table[labels]
+
+
 def _only(names: Sequence[str]) -> str:
     return f"only one class, {names[0]}" if names else "no images to train on"
 
 
 def _warn_if_dark(parts: Iterable[Labelled], title: str) -> None:
     """Warn of images that are nearly black, as those of 12 bits in a file of 16 are."""
-    brightest = max(float(found.images.max()) / (1 if found.images.is_floating_point() else 255) for found in parts)
-    if 0 < brightest < DARK:
+    brightest = 0.0
+    for found in parts:
+        scale = 1 if found.images.dtype.is_floating_point else 255
+        for images in chunks(found.images):
+            brightest = max(brightest, float(images.max()) / scale)
+            if brightest >= DARK:
+                return
+    if 0 < brightest:
         warnings.warn(
             f"{title}: the brightest pixel of all images is {brightest:.3f} of white; are their values scaled "
             "otherwise?",

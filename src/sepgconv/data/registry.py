@@ -5,10 +5,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from sepgconv._messages import nearest_names, unknown_name
+from sepgconv.data.cache import default_cache
 from sepgconv.data.cifar10 import load_cifar10, load_cifar10_jpeg75, load_cifar10_lossless_subset
 from sepgconv.data.dataset import Dataset
-from sepgconv.data.folder import Wanted, load_folder, load_folder_to_judge
+from sepgconv.data.decoding import Storage
+from sepgconv.data.folder import load_folder, load_folder_to_judge
+from sepgconv.data.image_file import check_fit
+from sepgconv.data.image_files import Wanted
 from sepgconv.data.labelled import LabelledImages, LabelledParts
 from sepgconv.data.memory import explained_memory_errors
 from sepgconv.data.npz import load_npz
@@ -137,9 +143,17 @@ def describe_dataset(name: str) -> str:
 
 
 def load_dataset(
-    name: str, *, data_dir: str | Path | None = None, download: bool = True, image_size: int | None = None
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    download: bool = True,
+    image_size: int | None = None,
+    fit: str | None = None,
+    preprocessing: str | nn.Module | None = None,
+    in_memory: bool | None = None,
+    cache: bool | str | Path = True,
 ) -> Dataset:
-    """Load a data set into memory, preprocessed and split; the same on every call.
+    """Load a data set, preprocessed and split; the same on every call, in memory or not.
 
     Args:
         name: one of `list_datasets()`, or the path of a folder of class folders or of an `.npz` file.
@@ -148,9 +162,19 @@ def load_dataset(
         download: whether missing files may be downloaded.
         image_size: height and width of the user's own images. Default: as `load_folder` decides. The other data sets
             have a size, and take no other.
+        fit: how images of a folder that have another size are brought to it: "crop", "resize" or "pad", see
+            `read_image`. Default: "crop".
+        preprocessing: of the user's own images: "identity", pixels in [0, 1]; "mean-std", mean and standard deviation
+            of each channel, of the training part; or a module, as a run keeps it. Default: "mean-std" for a folder,
+            "identity" for an `.npz` file; the other data sets have their own.
+        in_memory: whether the images of a folder are all read into memory, as float32. False: they stay on the disk and
+            are read when they are needed. Default: in memory if they take at most 1 GiB and a quarter of the machine's
+            memory; a warning says so if they do not. The other data sets are always in memory.
+        cache: where decoded images of a folder that stays on the disk are kept, in one file, one byte for each value:
+            True, in the user cache; a folder; or False, nowhere, and they are decoded whenever they are needed.
 
     Raises:
-        ValueError: an unknown name, a size that a data set does not have, files that are not what they should be.
+        ValueError: an unknown name, an option that a data set does not have, files that are not what they should be.
         FileNotFoundError: files that are neither there nor downloadable; the message says which, and where they belong.
         ImportError: a library of the extra "train" is missing.
 
@@ -169,11 +193,36 @@ def load_dataset(
         if image_size not in (None, entry.side):
             size = "a size of their own" if entry.side is None else f"{entry.side}x{entry.side}"
             raise ValueError(f"{name} has images of {size}; image_size={image_size} is for your own images only")
+        _check_none(name, "is for your own images only", fit=fit, preprocessing=preprocessing)
+        _check_in_memory(name, in_memory)
         return entry.load(None if data_dir is None else Path(data_dir), download)
     path = _path(name, data_dir)
     with explained_memory_errors(str(path), "give a smaller image_size, or fewer images"):
-        parts = load_folder(path, image_size=image_size) if path.is_dir() else load_npz(path, image_size=image_size)
-        return parts.to_dataset()
+        if path.is_dir():
+            size = None if image_size is None else (image_size, image_size)
+            wanted = Wanted(size=size, fit=check_fit(fit or "crop"))
+            parts = load_folder(path, wanted=wanted, storage=_storage(in_memory, cache))
+            return parts.to_dataset("mean-std" if preprocessing is None else preprocessing)
+        _check_none(str(path), "is for folders only: the images of a file have one size", fit=fit)
+        _check_in_memory(str(path), in_memory)
+        return load_npz(path, image_size=image_size).to_dataset("identity" if preprocessing is None else preprocessing)
+
+
+def _storage(in_memory: bool | None, cache: bool | str | Path) -> Storage:
+    if cache is False:
+        return Storage(in_memory)
+    return Storage(in_memory, default_cache() if cache is True else Path(cache).expanduser())
+
+
+def _check_none(name: str, why: str, **options: object) -> None:
+    for option, value in options.items():
+        if value is not None:
+            raise ValueError(f"{name}: {option}={value!s} {why}")
+
+
+def _check_in_memory(name: str, in_memory: bool | None) -> None:
+    if in_memory is False:
+        raise ValueError(f"{name} is always read into memory; in_memory=False is for folders of images")
 
 
 def load_labelled_images(
@@ -185,6 +234,8 @@ def load_labelled_images(
     data_dir: str | Path | None = None,
     download: bool = True,
     bit_depth: int | None = None,
+    fit: str | None = None,
+    in_memory: bool | None = None,
 ) -> LabelledImages:
     """Load images to judge a network by, with the labels that the network knows them by.
 
@@ -200,6 +251,9 @@ def load_labelled_images(
         download: whether missing files may be downloaded.
         bit_depth: bits that the user's own images of 16 bits use, as when the network was trained (`Run.bit_depth`).
             Default: as `load_dataset` finds out.
+        fit: how images of a folder that have another size are brought to theirs, as when the network was trained
+            (`Run.fit`). Default: "crop".
+        in_memory: see `load_dataset`; what stays on the disk is decoded whenever it is needed.
 
     Raises:
         ValueError: an unknown name, images of classes that the network does not know, no such part, files that are not
@@ -218,8 +272,9 @@ def load_labelled_images(
     channels, height, width = image_shape
     with explained_memory_errors(str(path), "give fewer images"):
         if path.is_dir():
-            wanted = Wanted(channels, (height, width), bit_depth)
-            parts = load_folder_to_judge(path, known=classes, wanted=wanted, part=part)
+            wanted = Wanted(channels, (height, width), bit_depth, check_fit(fit or "crop"))
+            storage = Storage(in_memory)
+            parts = load_folder_to_judge(path, known=classes, wanted=wanted, part=part, storage=storage)
         else:
             parts = load_npz(path, image_size=height if height == width else None, bit_depth=bit_depth)
         return parts.to_judge(classes, part)

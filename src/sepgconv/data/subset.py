@@ -47,5 +47,4 @@ def take_images(dataset: Dataset, images: int, seed: int) -> Dataset:
 
 
 def _first(split: Split, count: int, generator: np.random.Generator) -> Split:
-    chosen = torch.from_numpy(permutation(len(split), generator)[:count])
-    return Split(split.images[chosen], split.labels[chosen])
+    return split.take(torch.from_numpy(permutation(len(split), generator)[:count]))
