@@ -128,7 +128,21 @@ LIBRARIES = {
     # onnx and its companions are imported by `to_onnx` alone.
     "convert": {"torch", "jaxtyping", "onnx", "onnxruntime", "onnxscript"},
     "testing": {"torch"},
-    "data": {"torch", "numpy", "jaxtyping", "PIL", "kornia", "pooch", "requests", "sklearn", "tqdm"},
+    "data": {
+        "torch",
+        "numpy",
+        "jaxtyping",
+        "PIL",
+        "kornia",
+        "pooch",
+        "requests",
+        "sklearn",
+        "tqdm",
+        "tifffile",
+        "h5py",
+        "skimage",
+        "pycocotools",
+    },
     "tasks": {"torch", "numpy", "jaxtyping", "safetensors", "lightning", "matplotlib"},
     "cli": {"torch", "typer", "rich", "matplotlib"},
     "__main__": set(),
@@ -141,7 +155,7 @@ LIBRARIES = {
 # Needed for training and the command line only, and slow to import.
 HEAVY = ("lightning", "pytorch_lightning", "torchmetrics", "kornia", "sklearn", "scipy", "matplotlib", "typer", "rich",
          "pooch", "requests", "PIL", "tensorboard", "torchvision", "beartype", "pytest", "ray", "e2cnn",
-         "escnn", "onnx", "onnxruntime", "onnxscript")  # fmt: skip
+         "escnn", "onnx", "onnxruntime", "onnxscript", "tifffile", "h5py", "skimage", "pycocotools")  # fmt: skip
 
 
 # Folders within a folder that are parts of their own.

@@ -13,7 +13,16 @@ import torch
 from PIL import Image
 
 from sepgconv._files import locked
-from sepgconv.data import Dataset, cache, decoding, image_files, load_dataset, load_labelled_images, read_image
+from sepgconv.data import (
+    DataOptions,
+    Dataset,
+    cache,
+    decoding,
+    image_files,
+    load_dataset,
+    load_labelled_images,
+    read_image,
+)
 from sepgconv.data.preprocessing import MeanStd, fit_mean_std
 from tests.covering import named
 from tests.data.builders import deep_images, images
@@ -65,7 +74,8 @@ def ways(folder: Path, kept: Path, **options: object) -> dict[str, Dataset]:
 
 def test_every_way_of_keeping_images_gives_the_same(folder: Path, kept: Path):
     digests: list[str] = []
-    for options in ({}, {"preprocessing": "identity"}, {"fit": "pad"}, {"fit": "resize"}, {"image_size": 5}):
+    pad, resize = {"options": DataOptions(fit="pad")}, {"options": DataOptions(fit="resize")}
+    for options in ({}, {"preprocessing": "identity"}, pad, resize, {"image_size": 5}):
         with named(options=options):
             found = ways(folder, kept, **options)
             assert len({dataset.digest() for dataset in found.values()}) == 1
@@ -73,7 +83,7 @@ def test_every_way_of_keeping_images_gives_the_same(folder: Path, kept: Path):
             assert {dataset.preprocessing.name for dataset in found.values()} == {
                 options.get("preprocessing", "mean-std")
             }
-            assert {dataset.fit for dataset in found.values()} == {options.get("fit", "crop")}
+            assert {dataset.fit for dataset in found.values()} == {options.get("options", DataOptions()).fit}
             assert all(dataset.classes == ("Train", "ant") for dataset in found.values())
             digests.append(found["in memory"].digest())
     assert len(set(digests)) == 5
@@ -92,6 +102,30 @@ def test_images_that_cannot_be_read_are_left_out_everywhere(folder: Path, kept: 
     assert [str(warning.message).split(": ")[1] for warning in told] == [
         "2 of 20 images cannot be read and are left out"
     ] * len(found)
+
+
+def test_masks_stay_on_the_disk_with_their_images(tmp_path: Path, kept: Path):
+    root = tmp_path / "cells"
+    for number in range(12):
+        pixels = np.random.default_rng(number).integers(0, 200, (9, 6)).astype(np.uint8)
+        for name, content in (("images", pixels), ("masks", (pixels > 90).astype(np.uint8))):
+            (root / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(content).save(root / name / f"{number}.png")
+    (root / "masks" / "7.png").write_text("no mask")
+    for options in (DataOptions(), DataOptions(fit="pad")):
+        with named(options=options), warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            found = ways(root, kept, options=options, image_size=8)
+            assert len({dataset.digest() for dataset in found.values()}) == 1
+            assert {dataset.skipped for dataset in found.values()} == {("images/7.png",)}
+            assert len(told) == len(found)
+            stored = found["from the cache"].train
+            assert (stored.labels.shape[1:], stored.labels.dtype, stored.in_memory) == ((8, 8), torch.int64, False)
+            assert torch.equal(stored.labels[:], found["in memory"].train.labels)
+    shutil.copy(root / "masks" / "3.png", root / "masks" / "4.png")  # the cache is stale where a mask changed
+    with pytest.warns(UserWarning, match="7.png"):
+        changed = load_dataset(str(root), in_memory=False, cache=kept, image_size=8)
+    assert changed.digest() != found["cached"].digest()
 
 
 def test_the_bit_depth_is_kept_in_the_cache(tmp_path: Path, kept: Path):
@@ -128,7 +162,7 @@ def test_files_that_changed_make_the_cache_stale(folder: Path, kept: Path, read:
     one = folder / "ant" / "3.png"
 
     def grow() -> None:
-        shutil.copy(one, folder / "ant" / "99.png")
+        Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(folder / "ant" / "99.png")
 
     def shrink() -> None:
         (folder / "ant" / "99.png").unlink()
@@ -247,13 +281,11 @@ def test_what_other_data_sets_do_not_have_is_refused(tmp_path: Path, folder: Pat
     np.savez(tmp_path / "a.npz", images=np.zeros((9, 4, 4), np.uint8), labels=np.arange(9) % 2)
     npz = str(tmp_path / "a.npz")
     cases = [
-        ("rotated_digits", {"fit": "pad"}, "rotated_digits: fit=pad is for your own images only"),
-        ("rotated_digits", {"preprocessing": "identity"}, "preprocessing=identity is for your own images only"),
+        ("rotated_digits", {"options": DataOptions(fit="pad")}, "rotated_digits is read in one way; fit is for your"),
+        ("rotated_digits", {"preprocessing": "identity"}, "has a preprocessing of its own"),
         ("rotated_digits", {"in_memory": False}, "rotated_digits is always read into memory"),
-        (npz, {"in_memory": False}, "is always read into memory; in_memory=False is for folders"),
-        (npz, {"fit": "crop"}, "fit=crop is for folders only"),
+        (npz, {"in_memory": False}, "is always read into memory; in_memory=False is for images that"),
         (npz, {"preprocessing": "gcn"}, r"unknown preprocessing 'gcn' \(valid: identity, mean-std\)"),
-        (str(folder), {"fit": "stretch"}, "unknown fit 'stretch'"),
         (str(folder), {"preprocessing": "mean"}, "unknown preprocessing 'mean'; did you mean 'mean-std'"),
     ]
     for name, options, sentence in cases:
@@ -319,3 +351,5 @@ def test_how_an_image_is_brought_to_a_size(tmp_path: Path):
     assert torch.equal(same[0], same[2])
     with pytest.raises(ValueError, match="unknown fit 'stretch'"):
         read_image(tmp_path / "wide.png", (1, 20, 20), fit="stretch")
+    with pytest.raises(ValueError, match="unknown fit 'stretch'"):
+        DataOptions(fit="stretch")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sepgconv.data import Dataset, load_dataset
+from sepgconv.data import DataOptions, Dataset, load_dataset
 from sepgconv.tasks import LostImagesError, RunRecord, TrainingConfig, load_run, read_history, train
 from sepgconv.tasks.module import TrainingModule
 from tests.covering import named
@@ -162,7 +162,7 @@ def test_a_process_that_is_killed_is_told(tmp_path, ours, stored, monkeypatch):
 
 def test_the_reading_of_a_run_is_part_of_it(tmp_path, folder, ours, in_memory, monkeypatch):
     """A resumed run reads its images as it was begun, also one of a version that kept pixels as they were."""
-    padded = load_dataset(str(folder), fit="pad", preprocessing="identity", image_size=30)
+    padded = load_dataset(str(folder), options=DataOptions(fit="pad"), preprocessing="identity", image_size=30)
     monkeypatch.setattr(TrainingModule, "on_train_epoch_start", stop_in_the_second(TrainingModule.on_train_epoch_start))
     with pytest.raises(RuntimeError, match="stop here"):
         train(ours, folder=tmp_path / "run", data=padded, progress=False, threads=1)

@@ -23,15 +23,18 @@ def load_data_of(folder: Path, record: "RunRecord", data_dir: Path | None) -> "D
     """
     from sepgconv.data import load_dataset
     from sepgconv.data.registry import is_own
+    from sepgconv.tasks.evaluation import options_of
     from sepgconv.tasks.folder import RunFolder
     from sepgconv.tasks.results import read_preprocessing
 
     name = str(record.config["data"])
     height, width = record.image_shape[1:]
     if is_own(name):
+        # Your own images come in any form; they are brought to that of the run.
         kept = read_preprocessing(RunFolder(folder).preprocessing)
+        options = options_of(record, kept.fit)
         size = height if height == width else None
-        dataset = load_dataset(name, data_dir=data_dir, image_size=size, fit=kept.fit, preprocessing=kept.module)
+        dataset = load_dataset(name, data_dir=data_dir, image_size=size, options=options, preprocessing=kept.module)
     else:
         dataset = load_dataset(name, data_dir=data_dir)
     found, recorded = _counts(dataset), dict(record.images)
@@ -87,7 +90,7 @@ def load_images_to_judge(
         part=part,
         data_dir=data_dir,
         bit_depth=run.bit_depth,
-        fit=run.fit,
+        options=run.data_options,
     )
     if not is_own(data):
         return found, found.split

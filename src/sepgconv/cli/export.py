@@ -108,8 +108,8 @@ def _real_images(run: Path, loaded: FoundNetwork, preprocessing: str, data_dir: 
     try:
         if is_own(name):
             height, width = loaded.image_shape[1:]
-            size, fit = height if height == width else None, load_run(run).fit
-            dataset = load_dataset(name, data_dir=data_dir, image_size=size, fit=fit, preprocessing="identity")
+            size, options = height if height == width else None, load_run(run).data_options
+            dataset = load_dataset(name, data_dir=data_dir, image_size=size, options=options, preprocessing="identity")
         else:
             dataset = load_dataset(name, data_dir=data_dir, download=False)
     except (OSError, ValueError):

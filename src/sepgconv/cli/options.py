@@ -1,7 +1,7 @@
 """Arguments that several commands share, and how they become a network's config."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -21,13 +21,6 @@ DataDir = Annotated[
     Path | None, typer.Option(help="Where the data set's files are. Default: $SEPGCONV_DATA, else the user cache.")
 ]
 ImageSize = Annotated[int | None, typer.Option(help="Side in pixels to which images of a folder are brought.")]
-Fit = Annotated[
-    Literal["crop", "resize", "pad"] | None,
-    typer.Option(
-        help="How images of a folder that have another size are brought to it: crop (scaled, cut in the centre), "
-        "resize (stretched) or pad (black around). Default: crop."
-    ),
-]
 Preprocessing = Annotated[
     str | None,
     typer.Option(

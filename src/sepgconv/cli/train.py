@@ -1,11 +1,13 @@
 """`sepgconv train`: train a network and leave a run folder."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from sepgconv._numbers import count, large
+from sepgconv._terminal import say
+from sepgconv.cli import data_options as own
 from sepgconv.cli import options
 from sepgconv.cli.output import print_table
 
@@ -63,12 +65,30 @@ def train(
         ),
     ] = False,
     image_size: options.ImageSize = None,
-    fit: options.Fit = None,
     preprocessing: options.Preprocessing = None,
     in_memory: options.InMemory = None,
     cache: options.Cache = None,
     no_cache: options.NoCache = False,
     workers: options.Workers = None,
+    path_column: own.PathColumn = None,
+    label_column: own.LabelColumn = None,
+    split_column: own.SplitColumn = None,
+    group_column: own.GroupColumn = None,
+    targets: own.Targets = None,
+    group_pattern: own.GroupPattern = None,
+    pages: own.Pages = None,
+    value_range: own.ValueRange = None,
+    fit: own.Fit = None,
+    images_key: own.ImagesKey = None,
+    labels_key: own.LabelsKey = None,
+    masks: own.Masks = None,
+    mask_values: own.MaskValues = None,
+    foreground: own.Foreground = False,
+    validation: own.Validation = None,
+    test: own.Test = None,
+    folds: own.Folds = None,
+    fold: own.Fold = None,
+    split_seed: own.SplitSeed = None,
     devices: Annotated[str, typer.Option(help="How many devices or processes, or auto.")] = "1",
     num_nodes: Annotated[int, typer.Option(help="Machines, each started with this same command.")] = 1,
     precision: Annotated[
@@ -86,7 +106,7 @@ def train(
 
     No epoch is picked by the validation part; the test part is read once, at the end, with the last epoch's weights.
     """
-    from sepgconv.data import load_dataset
+    from sepgconv.data import DataOptions, load_dataset
     from sepgconv.data.registry import is_own
     from sepgconv.models import model_entry
     from sepgconv.tasks import TrainingConfig, get_task, is_main_process
@@ -94,10 +114,32 @@ def train(
     from sepgconv.tasks.folder import RunFolder
 
     model_entry(model)  # raises an error for an unknown name before any data is read
+    data_options = own.data_options(
+        path_column=path_column,
+        label_columns=label_column,
+        split_column=split_column,
+        group_column=group_column,
+        targets=targets,
+        group_pattern=group_pattern,
+        pages=pages,
+        value_range=value_range,
+        fit=fit,
+        images_key=images_key,
+        labels_key=labels_key,
+        masks=masks,
+        mask_values=mask_values,
+        foreground=foreground,
+        validation=validation,
+        test=test,
+        folds=folds,
+        fold=fold,
+        split_seed=split_seed,
+    )
     config = TrainingConfig.from_recipe(
         recipe,
         model=model,
         data=data,
+        data_options=data_options or None,
         task=task,
         model_config=options.model_config(width, widths, group, option),
         epochs=epochs,
@@ -113,17 +155,22 @@ def train(
     folder = out or Path("runs") / name
     if cache is not None and no_cache:
         raise ValueError("--cache names a folder for decoded images and --no-cache keeps none; give one of them")
-    reading: dict[str, Any] = {"image_size": image_size, "fit": fit, "preprocessing": preprocessing}
     if resume and is_own(data):
         begun = RunFolder(folder).reading
-        reading = {name: begun.get(name) if value is None else value for name, value in reading.items()}
+        image_size = begun.get("image_size") if image_size is None else image_size
+        preprocessing = begun["preprocessing"] if preprocessing is None else preprocessing
     dataset = load_dataset(
         data,
         data_dir=data_dir,
+        image_size=image_size,
+        options=DataOptions.from_dict(config.data_options),
+        preprocessing=preprocessing,
         in_memory=in_memory,
         cache=False if no_cache else cache or True,
-        **reading,
     )
+    if dataset.division is not None and progress and is_main_process():
+        for line in str(dataset.division).splitlines():
+            say(line)
     record = run_training(
         config,
         folder=folder,

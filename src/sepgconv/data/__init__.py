@@ -3,8 +3,11 @@
 from sepgconv.data.augmentation import augmentation, list_augmentations
 from sepgconv.data.column import Column
 from sepgconv.data.dataset import Dataset, Split
+from sepgconv.data.division import DividedImage, Division
 from sepgconv.data.image_file import read_image
 from sepgconv.data.labelled import LabelledImages
+from sepgconv.data.options import DataOptions
+from sepgconv.data.origin import Origin
 from sepgconv.data.preprocessing import build_preprocessing
 from sepgconv.data.registry import (
     describe_dataset,
@@ -13,13 +16,19 @@ from sepgconv.data.registry import (
     load_labelled_images,
     register_dataset,
 )
+from sepgconv.data.split_rule import SplitRule
 from sepgconv.data.subset import take_images
 
 __all__ = [
     "Column",
+    "DataOptions",
     "Dataset",
+    "DividedImage",
+    "Division",
     "LabelledImages",
+    "Origin",
     "Split",
+    "SplitRule",
     "augmentation",
     "build_preprocessing",
     "describe_dataset",

@@ -21,18 +21,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from sepgconv._files import LockedError, locked, write_atomically
 from sepgconv._messages import require
 from sepgconv.data.column import Column
-from sepgconv.data.image_files import Decoded, Form, Wanted, decoded_batches
+from sepgconv.data.image_files import Decoded, Form, Wanted, decoded_batches, has_mask, targets_of
+from sepgconv.data.listing import ListedImage
+from sepgconv.data.reading import Reading
 from sepgconv.data.regular_file import reason
 
 _VERSION = 1  # of how images become pixels; another one makes all files of the cache stale
 _MARK = b"\0sepimg1"  # of how the file is laid out
 _SUFFIX = ".images"
+_NAMES = "surrogateescape"  # how names that are no UTF-8 are hashed
 _WAIT = 0.2  # seconds between looks at what another process writes
 _KEPT_MAPPED = 2**26  # bytes read until the pages are given back; they stay in the system's own cache of files
 
@@ -44,27 +47,28 @@ def default_cache() -> Path:
 
 
 class CachedImages(Column):
-    """Images in a file of the cache, uint8 (n, channels, height, width).
+    """Images in a file of the cache, (n, channels, height, width).
 
     Args:
         path: the file.
         shape: of all images together.
+        dtype: of the pixels.
         digest: the SHA-256 of the pixels, by which a copy of this object in another process knows the file.
     """
 
-    def __init__(self, path: Path, shape: Sequence[int], digest: str) -> None:
-        super().__init__(shape, torch.uint8)
-        self._path, self._digest = path, digest
+    def __init__(self, path: Path, shape: Sequence[int], dtype: "np.dtype[Any]", digest: str) -> None:
+        super().__init__(shape, torch.from_numpy(np.empty(0, dtype)).dtype)
+        self._path, self._kind, self._digest = path, dtype, digest
         self._open()
 
     def _open(self) -> None:
         with self._path.open("rb") as file:
             # Mapped at once: the file of this name may be replaced while this object is used.
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._pixels = np.frombuffer(self._map, np.uint8, count=prod(self.shape)).reshape(self.shape)
+        self._pixels = np.frombuffer(self._map, self._kind, count=prod(self.shape)).reshape(self.shape)
         self._read_since = 0
 
-    def read(self, indices: Int64[Tensor, " k"]) -> UInt8[Tensor, "k c h w"]:
+    def read(self, indices: Int64[Tensor, " k"]) -> Shaped[Tensor, "k c h w"]:
         """Copy some images out of the file."""
         found = torch.from_numpy(self._pixels[indices.numpy()])
         self._read_since += found.nbytes
@@ -74,15 +78,13 @@ class CachedImages(Column):
         return found
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self._path, "shape": self.shape, "digest": self._digest}
+        return {"path": self._path, "shape": self.shape, "kind": self._kind, "digest": self._digest}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__init__(state["shape"], torch.uint8)
-        self._path, self._digest = state["path"], state["digest"]
-        found = _read_description(self._path)
-        if found is None or found.digest != self._digest:
-            raise OSError(f"{self._path} is another file than when the images were loaded; start again")
-        self._open()
+        found = _read_description(state["path"])
+        if found is None or found.digest != state["digest"]:
+            raise OSError(f"{state['path']} is another file than when the images were loaded; start again")
+        self.__init__(state["path"], state["shape"], state["kind"], state["digest"])
 
 
 @dataclass(frozen=True)
@@ -95,39 +97,52 @@ class _Description:
     notes: list[str]
     digest: str
 
-    def decoded(self, path: Path) -> Decoded:
-        form = Form(tuple(self.form["shape"]), self.form["bit_depth"], self.form["fit"])
-        images = CachedImages(path, (self.images, *form.shape), self.digest)
-        return Decoded(images, form, {int(number): why for number, why in self.unreadable.items()}, self.notes)
+    def decoded(self, path: Path, images: Sequence[ListedImage]) -> Decoded:
+        reading: dict[str, Any] = self.form["reading"]
+        values = reading["value_range"]
+        channels, height, width = self.form["shape"]
+        form = Form(
+            (channels, height, width),
+            Reading(**{**reading, "value_range": None if values is None else tuple(values)}),
+            self.form["deep"],
+        )
+        unreadable = {int(number): why for number, why in self.unreadable.items()}
+        kept = [image for number, image in enumerate(images) if number not in unreadable]
+        pixels = CachedImages(path, (self.images, *form.shape), form.dtype, self.digest)
+        return Decoded(pixels, targets_of(kept, form), form, unreadable, self.notes)
+
+    @property
+    def nbytes(self) -> int:
+        return self.images * prod(self.form["shape"]) * (4 if self.form["deep"] else 1)
 
     def serves(self, wanted: Wanted) -> bool:
         """Return whether the images are in the wanted form: what was not said then may have come out as it."""
         channels, *size = self.form["shape"]
-        came_out = {"channels": channels, "size": size, "bit_depth": self.form["bit_depth"], "fit": self.form["fit"]}
-        return all(value == self.wanted[name] or value == came_out[name] for name, value in _plain(wanted).items())
+        came_out = {"channels": channels, "size": size, **self.form["reading"]}
+        return all(value == self.wanted[name] or value == came_out[name] for name, value in _said(wanted).items())
 
 
-def find_cached(folder: Path, root: Path, paths: Sequence[Path], wanted: Wanted) -> Decoded | None:
-    """Return the images of files from the cache; None if they are not there, damaged, or of files that have changed.
+def find_cached(folder: Path, root: Path, images: Sequence[ListedImage], wanted: Wanted) -> Decoded | None:
+    """Return images from the cache; None if they are not there, damaged, or of files that have changed.
 
     Args:
         folder: the cache.
-        root: the data set's folder.
-        paths: its image files.
-        wanted: the form of the images.
+        root: the path of the data set.
+        images: of it.
+        wanted: their form.
 
     Warns:
         UserWarning: a file of the cache is damaged, or cannot be read.
     """
     if not folder.is_dir():
         return None
-    files = _fingerprint(root, paths)
+    files = _fingerprint(root, images)
     for path in sorted(folder.glob(f"{_stem(root)}-*{_SUFFIX}")):
         try:
             found = _read_description(path)
             if found is not None and found.files == files and found.serves(wanted):
                 if _is_whole(path, found):
-                    return found.decoded(path)
+                    return found.decoded(path, images)
                 found = None
             if found is None:
                 warnings.warn(f"{path} is damaged, or of another version; the images are decoded anew", stacklevel=4)
@@ -136,29 +151,32 @@ def find_cached(folder: Path, root: Path, paths: Sequence[Path], wanted: Wanted)
     return None
 
 
-def write_cached(folder: Path, root: Path, paths: Sequence[Path], wanted: Wanted, begun: Decoded) -> Decoded | None:
-    """Decode files into the cache and return the images; None if they do not fit there or it may not be written to.
+def write_cached(
+    folder: Path, root: Path, images: Sequence[ListedImage], wanted: Wanted, begun: Decoded
+) -> Decoded | None:
+    """Decode images into the cache and return them; None if they do not fit there or it may not be written to.
 
     If another process decodes the same files at this moment, its file is waited for.
 
     Args:
         folder: the cache; it is made.
-        root: the data set's folder.
-        paths: its image files.
-        wanted: the form of the images.
+        root: the path of the data set.
+        images: of it.
+        wanted: their form.
         begun: what is known of them before they are decoded.
 
     Warns:
         UserWarning: the cache cannot be used, and why.
     """
     form = begun.form
-    path = folder / f"{_stem(root)}-{_hash(asdict(form))[:8]}{_SUFFIX}"
+    path = folder / f"{_stem(root)}-{_hash(_plain(form))[:8]}{_SUFFIX}"
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with locked(path.with_suffix(".lock")):
                 # Another process may have written it since it was looked for.
-                return find_cached(folder, root, paths, wanted) or _write(path, root, paths, wanted, begun)
+                found = find_cached(folder, root, images, wanted)
+                return _write(path, root, images, wanted, begun) if found is None else found
         except LockedError:
             time.sleep(_WAIT)
         except OSError as error:
@@ -170,13 +188,13 @@ def write_cached(folder: Path, root: Path, paths: Sequence[Path], wanted: Wanted
             return None
 
 
-def _write(path: Path, root: Path, paths: Sequence[Path], wanted: Wanted, begun: Decoded) -> Decoded:
-    unreadable = dict(begun.unreadable)
-    readable = [number for number in range(len(paths)) if number not in unreadable]
-    needed, free = len(readable) * prod(begun.form.shape), shutil.disk_usage(path.parent).free
+def _write(path: Path, root: Path, images: Sequence[ListedImage], wanted: Wanted, begun: Decoded) -> Decoded:
+    form, unreadable = begun.form, dict(begun.unreadable)
+    readable = [number for number in range(len(images)) if number not in unreadable]
+    needed, free = len(readable) * prod(form.shape) * form.dtype.itemsize, shutil.disk_usage(path.parent).free
     if needed > free:
         raise OSError(0, f"the images take {needed / 2**30:,.1f} GiB, and {free / 2**30:,.1f} are free")
-    files = _fingerprint(root, paths)
+    files = _fingerprint(root, images)
     for other in path.parent.glob(f"{_stem(root)}-*{_SUFFIX}"):
         found = _read_description(other)
         if found is None or found.files != files:
@@ -184,23 +202,23 @@ def _write(path: Path, root: Path, paths: Sequence[Path], wanted: Wanted, begun:
     written: list[_Description] = []
 
     def write(name: Path) -> None:
-        seen, images = hashlib.sha256(), 0
+        seen, count = hashlib.sha256(), 0
         with name.open("wb") as file:
-            for pixels in decoded_batches(paths, readable, begun.form, unreadable):
-                content = np.ascontiguousarray(pixels).data
+            for batch in decoded_batches(images, readable, form, unreadable):
+                content = np.ascontiguousarray(batch.pixels).data
                 seen.update(content)
                 file.write(content)
-                images += len(pixels)
+                count += len(batch.pixels)
             reasons = {str(number): why for number, why in unreadable.items()}
             description = _Description(
-                files, _plain(wanted), _plain(begun.form), images, reasons, list(begun.notes), seen.hexdigest()
+                files, _said(wanted), _plain(form), count, reasons, list(begun.notes), seen.hexdigest()
             )
             text = json.dumps(asdict(description)).encode()
             file.write(text + hashlib.sha256(text).digest() + len(text).to_bytes(8, "little") + _MARK)
         written.append(description)
 
     write_atomically(path, write)
-    return written[0].decoded(path)
+    return written[0].decoded(path, images)
 
 
 def _read_description(path: Path) -> _Description | None:
@@ -227,12 +245,12 @@ def _read_description(path: Path) -> _Description | None:
         found = _Description(**json.loads(text))
     except TypeError:  # of another version
         return None
-    return found if size == found.images * prod(found.form["shape"]) + length + end else None
+    return found if size == found.nbytes + length + end else None
 
 
 def _is_whole(path: Path, found: _Description) -> bool:
     """Return whether the pixels are those that were written."""
-    seen, left = hashlib.sha256(), found.images * prod(found.form["shape"])
+    seen, left = hashlib.sha256(), found.nbytes
     with path.open("rb") as file:
         while left > 0 and (content := file.read(min(2**22, left))):
             seen.update(content)
@@ -240,19 +258,30 @@ def _is_whole(path: Path, found: _Description) -> bool:
     return left == 0 and seen.hexdigest() == found.digest
 
 
-def _fingerprint(root: Path, paths: Sequence[Path]) -> str:
-    """Return the SHA-256 of the files' names, sizes and times, and of what decodes them."""
+def _fingerprint(root: Path, images: Sequence[ListedImage]) -> str:
+    """Return the SHA-256 of names, sizes and times of the files of images and masks, and of what decodes them."""
     from PIL import __version__ as pillow
 
     seen = hashlib.sha256(f"{_VERSION} {pillow}\n".encode())
-    for path in paths:
-        try:
-            status = os.stat(path)
-            state = f"{status.st_size} {status.st_mtime_ns}"
-        except OSError:
-            state = "not there"
-        seen.update(f"{os.path.relpath(path, root)}\0{state}\n".encode(errors="surrogateescape"))
+    for image in images:
+        seen.update(
+            f"{os.path.relpath(image.path, root)}\0{image.origin.page} {_state(image.path)}".encode(errors=_NAMES)
+        )
+        mask: Any = image.target if has_mask(image) else None
+        if mask is not None:
+            # The mask of a file beside the image; or one that stands in a list, whose numbers count.
+            said = f"\0{mask.path} {_state(mask.path)}" if hasattr(mask, "path") else f"\0{mask!r}"
+            seen.update(said.encode(errors=_NAMES))
+        seen.update(b"\n")
     return seen.hexdigest()
+
+
+def _state(path: Path) -> str:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return "not there"
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _stem(root: Path) -> str:
@@ -262,8 +291,13 @@ def _stem(root: Path) -> str:
 
 
 def _hash(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode(errors="surrogateescape")).hexdigest()
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode(errors=_NAMES)).hexdigest()
 
 
-def _plain(value: Wanted | Form) -> dict[str, Any]:
-    return json.loads(json.dumps(asdict(value)))
+def _plain(form: Form) -> dict[str, Any]:
+    return json.loads(json.dumps(asdict(form)))
+
+
+def _said(wanted: Wanted) -> dict[str, Any]:
+    said = {"channels": wanted.channels, "size": wanted.size, **asdict(wanted.reading)}
+    return json.loads(json.dumps(said))

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from sepgconv._numbers import count, plural
 from sepgconv._table import Printed, Table
 from sepgconv.data.column import Entries, chunks, take
-from sepgconv.data.image_file import Fit
+from sepgconv.data.division import Division
+from sepgconv.data.reading import Fit
 
 SHOWN = 10  # classes by name
 _FITTED: Mapping[Fit, str] = {
@@ -136,6 +137,7 @@ class Dataset(Printed):
             scaled to [0, 1]; other images of the same kind are read with it (`read_image`). None: there are none.
         fit: how images of another size were brought to theirs, a value of `read_image`; others of the same kind are
             read with it. None: they came in one size.
+        division: which file is in which part, and by what rule. None: the data set is no one's own files.
 
     Raises:
         ValueError: no or repeated classes, a label without a class, classes although labels are numbers, splits of
@@ -159,6 +161,7 @@ class Dataset(Printed):
     skipped: tuple[str, ...] = ()
     bit_depth: int | None = None
     fit: Fit | None = None
+    division: Division | None = None
 
     def __post_init__(self) -> None:
         if (not self.classes and self.train.has_classes) or len(set(self.classes)) != len(self.classes):
@@ -168,10 +171,12 @@ class Dataset(Printed):
                 raise ValueError(
                     f"{self.name}: {title} images have shape {split.image_shape}, train images {self.image_shape}"
                 )
-            if split.has_classes != bool(self.classes):
+            several = not split.has_classes and split.labels.ndim == 2 and split.labels.shape[1] == len(self.classes)
+            if split.has_classes != bool(self.classes) and not several:
                 raise ValueError(
-                    f"{self.name}: {title} labels are {split.labels.dtype}, but there are {len(self.classes)} classes; "
-                    "labels of classes are int64, numbers are float32 and have no classes"
+                    f"{self.name}: {title} labels are {split.labels.dtype} {tuple(split.labels.shape)}, but there are "
+                    f"{len(self.classes)} classes; labels of classes are int64, numbers are float32 and have no "
+                    "classes, or one column for each where an image may have several"
                 )
             labels = split.labels
             if isinstance(labels, Tensor) and split.has_classes and int(labels.max()) >= len(self.classes):

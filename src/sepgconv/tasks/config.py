@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from sepgconv._messages import unknown_name
-from sepgconv.data import list_augmentations
+from sepgconv.data import DataOptions, list_augmentations
 from sepgconv.models import INITIALISATIONS
 from sepgconv.tasks.registry import get_task
 
@@ -53,6 +53,7 @@ _ACCEPTED: Mapping[str, _Rule] = {
     "model": _NAME,
     "data": _NAME,
     "task": _NAME,
+    "data_options": ("a mapping that JSON can hold", _is_json_object),
     "model_config": ("a mapping that JSON can hold", _is_json_object),
     "recipe": _NAME,
     "initialisation": _NAME,
@@ -78,6 +79,7 @@ def _check(values: Mapping[str, Any]) -> None:
         if not accepts(value):
             raise ValueError(f"{name} must be {expected}, got {value!r}")
     get_task(values.get("task", DEFAULT_TASK))
+    DataOptions.from_dict(values.get("data_options", {}))
     if (augmentation := values.get("augmentation", "none")) not in list_augmentations():
         raise ValueError(unknown_name("augmentation", augmentation, list_augmentations()))
     if (initialisation := values.get("initialisation", "sepgconv")) not in INITIALISATIONS:
@@ -93,6 +95,8 @@ class TrainingConfig:
     Attributes:
         model: a name of `sepgconv.list_models()`.
         data: a name that `sepgconv.data.load_dataset` takes.
+        data_options: how files of the user's own are read and divided, as `sepgconv.data.DataOptions.to_dict` gives it.
+            Default: {}, as they are without options.
         task: what the network is trained for, a name of `list_tasks()`. Default: "classification".
         model_config: what `sepgconv.create_model` gets beside the name, as in `{"width": 30}`; channels and classes
             come from the data where they are left out.
@@ -129,6 +133,7 @@ class TrainingConfig:
 
     model: str
     data: str
+    data_options: dict[str, Any] = field(default_factory=lambda: {})
     task: str = DEFAULT_TASK
     model_config: dict[str, Any] = field(default_factory=lambda: {})
     recipe: str = "default"
@@ -152,6 +157,7 @@ class TrainingConfig:
         # A copy in JSON's own types: what the caller changes later is not this run's config, and a config read back
         # from its file compares equal.
         object.__setattr__(self, "model_config", json.loads(json.dumps(self.model_config)))
+        object.__setattr__(self, "data_options", DataOptions.from_dict(self.data_options).to_dict())
 
     @classmethod
     def from_recipe(cls, recipe: str, *, model: str, data: str, **overrides: Any) -> "TrainingConfig":
@@ -199,7 +205,7 @@ class TrainingConfig:
         Configs of older versions did not have them, and compare equal to those that are written now.
         """
         values = {**dataclasses.asdict(self), "milestones": list(self.milestones)}
-        newer = {"task": DEFAULT_TASK, "label_smoothing": 0.0}
+        newer = {"data_options": {}, "task": DEFAULT_TASK, "label_smoothing": 0.0}
         return {name: value for name, value in values.items() if name not in newer or value != newer[name]}
 
     def fine_tuning(self, *, model: str, model_config: Mapping[str, Any], epochs: int) -> "TrainingConfig":

@@ -1,5 +1,6 @@
 """Finished runs, read back; the metrics of a network on a part of a data set."""
 
+import dataclasses
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from sepgconv._files import file_digest
-from sepgconv.data import Split, read_image
+from sepgconv.data import DataOptions, Split, read_image
 from sepgconv.data.column import Entries, chunks
-from sepgconv.data.image_file import Fit
+from sepgconv.data.reading import Fit
 from sepgconv.models import Network
 from sepgconv.models.storage import read_model
 from sepgconv.tasks.config import DEFAULT_TASK
@@ -61,7 +62,31 @@ class Run:
             FileNotFoundError, ValueError: as `sepgconv.data.read_image`.
         """
         channels, height, width = self.record.image_shape
-        return read_image(path, (channels, height, width), bit_depth=self.bit_depth, fit=self.fit or "crop")
+        reading = self.data_options.reading
+        return read_image(
+            path,
+            (channels, height, width),
+            bit_depth=self.bit_depth,
+            pages=reading.pages,
+            value_range=reading.value_range,
+            fit=reading.fit,
+        )
+
+    @property
+    def data_options(self) -> DataOptions:
+        """How its images were read; others of the kind are read alike (`sepgconv.data.load_labelled_images`)."""
+        return options_of(self.record, self.fit)
+
+
+def options_of(record: RunRecord, fit: Fit | None) -> DataOptions:
+    """Return how the images of a run are read again.
+
+    Args:
+        record: the run's.
+        fit: how they were brought to one size, as the run's preprocessing says; None where it does not.
+    """
+    options = DataOptions.from_dict(record.config.get("data_options", {}))
+    return options if fit is None else dataclasses.replace(options, fit=fit)
 
 
 def load_run(folder: str | Path) -> Run:

@@ -1,6 +1,7 @@
 """One training run from config to record: `train`."""
 
 import contextlib
+import dataclasses
 import warnings
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from sepgconv._messages import require
 from sepgconv._terminal import say
 from sepgconv.analysis import CostReport, cost
-from sepgconv.data import Dataset, Split, augmentation, load_dataset
+from sepgconv.data import DataOptions, Dataset, Split, augmentation, load_dataset
 from sepgconv.data.column import chunks, join, take
 from sepgconv.data.registry import is_own
 from sepgconv.data.workers import cores
@@ -25,7 +26,7 @@ from sepgconv.tasks.evaluation import count_answers
 from sepgconv.tasks.folder import PREPARED, READING, RunFolder
 from sepgconv.tasks.record import WITHOUT_DIGEST, RunRecord, figure_kinds, read_record, width_of
 from sepgconv.tasks.registry import get_task
-from sepgconv.tasks.results import faults, mend, write_results
+from sepgconv.tasks.results import faults, mend, split_noted, write_results, write_split
 from sepgconv.tasks.task import Task
 
 _MOST_WORKERS = 4  # unless the caller says otherwise
@@ -154,8 +155,11 @@ def train(
         def get_data() -> Dataset:
             if data is not None:
                 return data
-            again = files.reading if resume and is_own(config.data) else {}
-            return load_dataset(config.data, data_dir=data_dir, **again)
+            options, again = DataOptions.from_dict(config.data_options), dict[str, Any]()
+            if resume and is_own(config.data):
+                again = files.reading
+                options = dataclasses.replace(options, fit=again.pop("fit", options.fit))
+            return load_dataset(config.data, data_dir=data_dir, options=options, **again)
 
         if resume and (mended := _mended_record(files, trainer, get_data, progress)) is not None:
             return mended
@@ -186,7 +190,8 @@ def train(
             if resume:
                 files.note_resume(keeper.epoch, changed, now)
             else:
-                files.begin({**setup, "conditions": now, PREPARED: prepare is not None})
+                files.begin({**setup, **split_noted(dataset), "conditions": now, PREPARED: prepare is not None})
+                write_split(files, dataset)
         parts = {"train": learned, "validation": held_out, "test": dataset.test}
         device = trainer.strategy.root_device
 
