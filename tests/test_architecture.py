@@ -72,7 +72,7 @@ ALLOWED = {
         "_evaluation", "_nan_check", *CORE, "nn", "models", "inference", "analysis", "analysis.redundancy", "interop",
     },
     "testing": {"_arguments", "symmetry", "analysis"},
-    "data": {"_messages", "_numbers", "_rotation", "_table"},
+    "data": {"_messages", "_files", "_numbers", "_rotation", "_table"},
     # `sepgconv` itself: its version and its place on the disk, for the records of runs.
     "tasks": {"_messages", "_files", "_text", "_terminal", "_drawing", "models", "data", "analysis", "sepgconv"},
     "cli": {
@@ -137,6 +137,7 @@ LIBRARIES = {
         "pooch",
         "requests",
         "sklearn",
+        "tqdm",
         "tifffile",
         "h5py",
         "skimage",

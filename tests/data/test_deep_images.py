@@ -24,7 +24,7 @@ def test_the_range_is_that_of_the_data_set(tmp_path: Path, bits: int):
     with pytest.warns(
         UserWarning, match=rf"12 images of 16 bits a pixel reach {2**bits - 1} and are read as {bits} bits"
     ):
-        dataset = load_dataset(str(tmp_path))
+        dataset = load_dataset(str(tmp_path), preprocessing="identity")
     assert dataset.bit_depth == bits
     assert float(dataset.train.images.max()) == 1.0
     levels = np.asarray(Image.open(tmp_path / "a" / "3.tif"))
@@ -38,7 +38,7 @@ def test_the_range_is_that_of_the_data_set(tmp_path: Path, bits: int):
 def test_the_whole_range_needs_no_words(tmp_path: Path):
     deep_images(tmp_path / "a", 16)
     deep_images(tmp_path / "b", 12)  # of the same camera, and dark
-    dataset = load_dataset(str(tmp_path))
+    dataset = load_dataset(str(tmp_path), preprocessing="identity")
     assert dataset.bit_depth == 16
     dark = dataset.train.images[dataset.train.labels == 1]
     assert float(dark.max() * 255) == pytest.approx(4095 >> 8)
@@ -50,7 +50,7 @@ def test_files_of_8_bits_beside_keep_their_range(tmp_path: Path):
     with pytest.warns(
         UserWarning, match="the values of 6 images of 16 bits a pixel reach 4095 and are read as 12 bits"
     ):
-        dataset = load_dataset(str(tmp_path))
+        dataset = load_dataset(str(tmp_path), preprocessing="identity")
     assert [float(dataset.train.images[dataset.train.labels == label].max()) for label in (0, 1)] == [1.0, 1.0]
     images(tmp_path / "c" / "a")
     images(tmp_path / "c" / "b")

@@ -32,6 +32,13 @@ ValueRange = Annotated[
     str | None,
     _option("LOW,HIGH: values that become 0 and 1, of TIFFs of floats or signed numbers. Default: floats from 0 to 1."),
 ]
+Fit = Annotated[
+    str | None,
+    _option(
+        "How images of another size are brought to it: crop (scaled, cut in the centre), resize (stretched) or pad "
+        "(black around). Default: crop."
+    ),
+]
 ImagesKey = Annotated[str | None, _option("Of an HDF5 file: the array with the images. Default: found.")]
 LabelsKey = Annotated[str | None, _option("The array with the labels. Default: found.")]
 Masks = Annotated[

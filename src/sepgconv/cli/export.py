@@ -15,12 +15,13 @@ from sepgconv.cli.timing import milliseconds
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from sepgconv.convert import Export
 
 _COMPARED = 128  # images of the data set
 _BATCHES = (1, 128)
+_IN_THE_FILE = ("mean-std",)  # preprocessing that is written before the network; whitening is as large as a network
 
 
 def export(
@@ -43,9 +44,9 @@ def export(
 ) -> None:
     """Write the network of a run as a file that runs without this package, compared with the run and timed.
 
-    The file takes what the run's network takes: images after the run's preprocessing, named below the table.
-    Its outputs are compared on images of the run's data set if its files are there, else on random ones; if they
-    differ, the file is not written.
+    The file takes what is named below the table: images in [0, 1] where the run's preprocessing is none or mean and
+    deviation, which is then in the file; otherwise images after the run's preprocessing. Its outputs are compared on
+    images of the run's data set if its files are there, else on random ones; if they differ, the file is not written.
     """
     import torch
 
@@ -59,11 +60,13 @@ def export(
     loaded = read_network(run)
     shape = loaded.image_shape if size is None else (loaded.image_shape[0], size, size)
     preprocessing = _preprocessing(run, loaded)
-    images = _real_images(loaded, preprocessing, data_dir) if shape == loaded.image_shape else None
+    name = str(preprocessing.name)
+    network = torch.nn.Sequential(preprocessing, loaded.model).eval() if name in _IN_THE_FILE else loaded.model
+    images = _real_images(run, loaded, name, data_dir) if shape == loaded.image_shape else None
     if to == "onnx":
-        written = to_onnx(loaded.model, out, input_shape=shape, opset=NEWEST if opset is None else opset, images=images)
+        written = to_onnx(network, out, input_shape=shape, opset=NEWEST if opset is None else opset, images=images)
     else:
-        written = to_program(loaded.model, out, plain=to == "conv", input_shape=shape, images=images)
+        written = to_program(network, out, plain=to == "conv", input_shape=shape, images=images)
     _print_report(run, loaded, written, shape)
     size_too = " of any size" if "height" in written.free else ""
     show(f"{written.path}: {_kind(to, written)}, for any number of images{size_too}")
@@ -71,14 +74,15 @@ def export(
     if images is not None and loaded.record is not None:
         what = f"{len(images)} images of {loaded.record.data} and random ones"
     show(f"largest difference from the network, on {what}: {written.difference:.1e} of the largest score")
-    show(f"input: {_input(loaded, preprocessing, shape, written)}{scale_of_deep_images(run, loaded)}")
+    show(f"input: {_input(loaded, name, shape, written)}{scale_of_deep_images(run, loaded)}")
 
 
-def _preprocessing(run: Path, loaded: FoundNetwork) -> str:
-    """Return the name of the preprocessing of the run's images; "identity" for a saved network, which has none."""
+def _preprocessing(run: Path, loaded: FoundNetwork) -> "nn.Module":
+    """Return the preprocessing of the run's images; the identity for a saved network, which has none."""
+    from sepgconv.data import build_preprocessing
     from sepgconv.tasks import load_run
 
-    return "identity" if loaded.record is None else str(load_run(run).preprocessing.name)
+    return build_preprocessing("identity", {}) if loaded.record is None else load_run(run).preprocessing
 
 
 def scale_of_deep_images(run: Path, loaded: FoundNetwork) -> str:
@@ -89,17 +93,25 @@ def scale_of_deep_images(run: Path, loaded: FoundNetwork) -> str:
     return "" if bit_depth is None else f"; 16-bit images divided by {2**bit_depth - 1}, the run's bit depth"
 
 
-def _real_images(loaded: FoundNetwork, preprocessing: str, data_dir: Path | None) -> "Tensor | None":
-    """Return test images of the run's data set if its files are at hand, preprocessed as the run's network takes them.
+def _real_images(run: Path, loaded: FoundNetwork, preprocessing: str, data_dir: Path | None) -> "Tensor | None":
+    """Return test images of the run's data set, in [0, 1], if its files are at hand.
 
     Whitened data sets are left out: their statistics would be fitted anew, which takes minutes.
     """
     from sepgconv.data import load_dataset
+    from sepgconv.data.registry import is_own
+    from sepgconv.tasks import load_run
 
-    if loaded.record is None or preprocessing != "identity":
+    if loaded.record is None or preprocessing not in ("identity", *_IN_THE_FILE):
         return None
+    name = str(loaded.record.config["data"])
     try:
-        dataset = load_dataset(str(loaded.record.config["data"]), data_dir=data_dir, download=False)
+        if is_own(name):
+            height, width = loaded.image_shape[1:]
+            size, options = height if height == width else None, load_run(run).data_options
+            dataset = load_dataset(name, data_dir=data_dir, image_size=size, options=options, preprocessing="identity")
+        else:
+            dataset = load_dataset(name, data_dir=data_dir, download=False)
     except (OSError, ValueError):
         return None
     images = dataset.test.images[:_COMPARED]
@@ -165,4 +177,6 @@ def _input(loaded: FoundNetwork, preprocessing: str, shape: tuple[int, ...], wri
     images = f"{dtype} images (batch, {shape[0]}, {size}) in [0, 1]"
     if preprocessing == "identity":
         return images
+    if preprocessing in _IN_THE_FILE:
+        return f"{images}; the run's preprocessing, {preprocessing}, is in the file"
     return f"{images} after the run's preprocessing, {preprocessing}, which is not in the file"

@@ -24,18 +24,15 @@ def predict(
     """
     import torch
 
-    from sepgconv.data import read_image
     from sepgconv.tasks import get_task, load_run
 
     loaded = load_run(run)
-    height, width = loaded.record.image_shape[1:]
-    shape = (loaded.record.image_shape[0], height, width)
     task = get_task(loaded.record.task)
     answers: list[tuple[Path, dict[str, str | float]]] = []
     unreadable: list[str] = []
     for path in images:
         try:
-            image = read_image(path, shape, bit_depth=loaded.bit_depth)
+            image = loaded.read_image(path)
         except (OSError, ValueError) as error:
             unreadable.append(str(error))
             continue

@@ -65,6 +65,11 @@ def train(
         ),
     ] = False,
     image_size: options.ImageSize = None,
+    preprocessing: options.Preprocessing = None,
+    in_memory: options.InMemory = None,
+    cache: options.Cache = None,
+    no_cache: options.NoCache = False,
+    workers: options.Workers = None,
     path_column: own.PathColumn = None,
     label_column: own.LabelColumn = None,
     split_column: own.SplitColumn = None,
@@ -73,6 +78,7 @@ def train(
     group_pattern: own.GroupPattern = None,
     pages: own.Pages = None,
     value_range: own.ValueRange = None,
+    fit: own.Fit = None,
     images_key: own.ImagesKey = None,
     labels_key: own.LabelsKey = None,
     masks: own.Masks = None,
@@ -101,9 +107,11 @@ def train(
     No epoch is picked by the validation part; the test part is read once, at the end, with the last epoch's weights.
     """
     from sepgconv.data import DataOptions, load_dataset
+    from sepgconv.data.registry import is_own
     from sepgconv.models import model_entry
     from sepgconv.tasks import TrainingConfig, get_task, is_main_process
     from sepgconv.tasks import train as run_training
+    from sepgconv.tasks.folder import RunFolder
 
     model_entry(model)  # raises an error for an unknown name before any data is read
     data_options = own.data_options(
@@ -115,6 +123,7 @@ def train(
         group_pattern=group_pattern,
         pages=pages,
         value_range=value_range,
+        fit=fit,
         images_key=images_key,
         labels_key=labels_key,
         masks=masks,
@@ -144,8 +153,20 @@ def train(
     size = width or (widths and widths.replace(",", "-"))
     name = "-".join([model, *([f"w{size}"] if size else []), Path(data).stem, recipe, f"seed{seed}"])
     folder = out or Path("runs") / name
+    if cache is not None and no_cache:
+        raise ValueError("--cache names a folder for decoded images and --no-cache keeps none; give one of them")
+    if resume and is_own(data):
+        begun = RunFolder(folder).reading
+        image_size = begun.get("image_size") if image_size is None else image_size
+        preprocessing = begun["preprocessing"] if preprocessing is None else preprocessing
     dataset = load_dataset(
-        data, data_dir=data_dir, image_size=image_size, options=DataOptions.from_dict(config.data_options)
+        data,
+        data_dir=data_dir,
+        image_size=image_size,
+        options=DataOptions.from_dict(config.data_options),
+        preprocessing=preprocessing,
+        in_memory=in_memory,
+        cache=False if no_cache else cache or True,
     )
     if dataset.division is not None and progress and is_main_process():
         for line in str(dataset.division).splitlines():
@@ -161,6 +182,7 @@ def train(
         precision=precision,
         accelerator=accelerator,
         threads=threads,
+        workers=workers,
         progress=progress,
     )
     if not is_main_process():

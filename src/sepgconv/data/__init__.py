@@ -1,6 +1,7 @@
-"""Data sets as tensors in memory, their preprocessing, and augmentation of whole batches."""
+"""Data sets, in memory or on the disk, their preprocessing, and augmentation of whole batches."""
 
 from sepgconv.data.augmentation import augmentation, list_augmentations
+from sepgconv.data.column import Column
 from sepgconv.data.dataset import Dataset, Split
 from sepgconv.data.division import DividedImage, Division
 from sepgconv.data.image_file import read_image
@@ -19,6 +20,7 @@ from sepgconv.data.split_rule import SplitRule
 from sepgconv.data.subset import take_images
 
 __all__ = [
+    "Column",
     "DataOptions",
     "Dataset",
     "DividedImage",

@@ -13,13 +13,15 @@ from jaxtyping import Bool, Int64
 from numpy import ndarray
 
 from sepgconv._messages import require
+from sepgconv.data.image_files import Wanted
 from sepgconv.data.labelled import LabelledParts, part_to_judge
-from sepgconv.data.listed_images import Wanted, read_listing
+from sepgconv.data.listed_images import read_listing
 from sepgconv.data.listing import ListedImage, Listing
 from sepgconv.data.masks import fit_mask
 from sepgconv.data.options import DataOptions
 from sepgconv.data.origin import Origin
 from sepgconv.data.part_names import Part
+from sepgconv.data.reading import Fit
 from sepgconv.data.regular_file import why_unreadable
 from sepgconv.data.unreadable import UnreadableImageError
 
@@ -40,8 +42,8 @@ class CocoMask:
     size: tuple[int, int]
     objects: tuple[tuple[int, Any], ...]
 
-    def read(self, shape: tuple[int, int]) -> Int64[ndarray, "h w"]:
-        """Return the class of every pixel, 0 for background, scaled and cut as the image is to (height, width).
+    def read(self, shape: tuple[int, int], fit: Fit = "crop") -> Int64[ndarray, "h w"]:
+        """Return the class of every pixel, 0 for background, brought to (height, width) as the image is.
 
         Raises:
             UnreadableImageError: the image has another size, or a segmentation is of no known form.
@@ -62,11 +64,11 @@ class CocoMask:
                 raise UnreadableImageError(
                     self.image, f"an object of it has a segmentation that is neither polygons nor run lengths ({error})"
                 ) from error
-        return fit_mask(mask, shape)
+        return fit_mask(mask, shape, fit)
 
 
 def load_coco(
-    path: Path, *, root: Path | None = None, image_size: int | None = None, options: DataOptions | None = None
+    path: Path, *, root: Path | None = None, wanted: Wanted, options: DataOptions | None = None
 ) -> LabelledParts:
     """Read the images that a JSON file like those of COCO lists, with masks; the result is called `coco:<stem>`.
 
@@ -78,7 +80,7 @@ def load_coco(
     Args:
         path: the file.
         root: the folder with the images. Default: that of the file, or its folder `images` where that has them.
-        image_size: height and width that images and masks are brought to. Default: as for folders of classes.
+        wanted: the form of the images, and where they are kept.
         options: the rule of the split, and the pattern of the groups.
 
     Raises:
@@ -89,7 +91,7 @@ def load_coco(
         UserWarning: images of another size than the file says, or of unreadable segmentations: they are left out.
     """
     options = options or DataOptions()
-    return read_listing(list_coco(path, root, options), Wanted.of(options, image_size))
+    return read_listing(list_coco(path, root, options), wanted)
 
 
 def load_coco_to_judge(

@@ -3,16 +3,17 @@
 from collections.abc import Collection
 from pathlib import Path
 
+from sepgconv.data.image_files import Wanted
 from sepgconv.data.labelled import LabelledParts, check_class_names, check_parts, part_to_judge
 from sepgconv.data.layout import Layout, find_layout
-from sepgconv.data.listed_images import Wanted, read_listing
+from sepgconv.data.listed_images import read_listing
 from sepgconv.data.listing import ListedImage, Listing
 from sepgconv.data.options import DataOptions
 from sepgconv.data.origin import Origin
 from sepgconv.data.part_names import Part, PartOrAll
 
 
-def load_folder(root: Path, *, image_size: int | None = None, options: DataOptions | None = None) -> LabelledParts:
+def load_folder(root: Path, *, wanted: Wanted, options: DataOptions | None = None) -> LabelledParts:
     """Read a folder of images to learn from; the name of the result is `folder:<name of the folder>`.
 
     Two layouts: `root/<class>/**/image`, of which 70 / 15 / 15 % of every class train, validate and test; and
@@ -21,15 +22,15 @@ def load_folder(root: Path, *, image_size: int | None = None, options: DataOptio
     alphabetical order. A folder that only holds one other folder of folders is gone into, with a warning. Links to
     folders are followed. Hidden files and what archivers leave behind are passed over.
 
-    Images become grey if all are grey, else RGB. Their size is `image_size` if given; theirs if all agree; else the
-    side of the square is the median over all images of the shorter side. An image of another size is scaled and cut
-    in the centre (`read_image`). Files of 16 bits are scaled by the smallest of 8, 10, 12, 14 and 16 bits that holds
+    Images become grey if all are grey, else RGB. Their size is the wanted one; theirs if all agree; else the
+    side of the square is the median over all images of the shorter side. An image of another size is brought to
+    it as `Reading.fit` says. Files of 16 bits are scaled by the smallest of 8, 10, 12, 14 and 16 bits that holds
     the values of them all (`LabelledParts.bit_depth`).
 
     Args:
         root: the folder.
-        image_size: height and width. Default: see above.
-        options: how files are read, and the pattern of the groups. Default: as above, without groups.
+        wanted: the form of the images, and where they are kept.
+        options: the pattern of the groups. Default: no groups.
 
     Raises:
         FileNotFoundError: no such folder.
@@ -46,8 +47,7 @@ def load_folder(root: Path, *, image_size: int | None = None, options: DataOptio
     check_class_names(
         {part: [name for name, files in classes.items() if files] for part, classes in layout.files.items()}, str(root)
     )
-    options = options or DataOptions()
-    return read_listing(_listed(layout, options), Wanted.of(options, image_size))
+    return read_listing(_listed(layout, options or DataOptions()), wanted)
 
 
 def load_folder_to_judge(

@@ -21,7 +21,7 @@ from sepgconv._messages import require
 from sepgconv.data.bit_depth import DARK, too_bright
 from sepgconv.data.deep_image import DeepImageError, deep_levels, from_levels, is_deep_grey
 from sepgconv.data.image_size import bring_to_size
-from sepgconv.data.reading import Pages, Range, Reading
+from sepgconv.data.reading import Pages, Range, Reading, check_fit
 from sepgconv.data.regular_file import reason, why_unreadable
 from sepgconv.data.tiff_file import Tiff, is_tiff
 from sepgconv.data.unreadable import UnreadableImageError
@@ -76,12 +76,13 @@ def read_image(
     pages: Pages | None = None,
     page: int | None = None,
     value_range: Range | None = None,
+    fit: str = "crop",
 ) -> Tensor:
     """Read an image as a network wants it: float32 in [0, 1], (channels, height, width).
 
-    It is rotated as its EXIF orientation says, made grey or RGB, and, where its size differs, scaled and cut in the
-    centre so that it fills the frame without being distorted. Transparency is ignored. Of a file of 16 bits a pixel
-    that Pillow reads, the 8 highest of `bit_depth` bits are used.
+    It is rotated as its EXIF orientation says, made grey or RGB, and, where its size differs, brought to the wanted one
+    (`fit`). Transparency is ignored. Of a file of 16 bits a pixel that Pillow reads, the 8 highest of `bit_depth` bits
+    are used.
 
     A TIFF that Pillow does not read, with floats, several pages or other numbers of channels, is read with tifffile in
     full precision.
@@ -97,6 +98,9 @@ def read_image(
         page: which of a TIFF's images, counted from 0, where its pages are images. Default: the only one.
         value_range: values that become 0 and 1, of TIFFs that hold floats or signed or 32-bit numbers; values beyond
             them are cut off. Default: only floats from 0 to 1 are read.
+        fit: how an image of another size is brought to the wanted one, bilinearly with antialiasing. "crop": scaled so
+            that it fills the frame, and cut in the centre. "resize": stretched, each side by itself. "pad": scaled so
+            that it lies within the frame, in the centre, with black around. Default: "crop".
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -117,7 +121,7 @@ def read_image(
         >>> image.shape, float(image.min())
         (torch.Size([1, 28, 28]), 1.0)
     """
-    reading = Reading(bit_depth=bit_depth, pages=pages, value_range=value_range)
+    reading = Reading(bit_depth=bit_depth, pages=pages, value_range=value_range, fit=check_fit(fit))
     pixels = torch.from_numpy(read_pixels(Path(path), image_shape, reading, page=page))
     return pixels if pixels.is_floating_point() else pixels.float() / 255
 
@@ -134,7 +138,7 @@ def read_pixels(
     channels = image_shape[0]
     if page is None and channels in (1, 3):
         try:
-            return _read_with_pillow(path, image_shape, reading.bit_depth)
+            return _read_with_pillow(path, image_shape, reading)
         except UnreadableImageError as error:
             if not is_tiff(path):
                 raise
@@ -147,13 +151,13 @@ def read_pixels(
     return Tiff(path, reading, page).pixels(image_shape)
 
 
-def _read_with_pillow(path: Path, image_shape: tuple[int, int, int], bit_depth: int | None) -> UInt8[ndarray, "c h w"]:
+def _read_with_pillow(path: Path, image_shape: tuple[int, int, int], reading: Reading) -> UInt8[ndarray, "c h w"]:
     channels, height, width = image_shape
     with _opened(path) as file:
         from PIL import ImageOps
 
-        upright = ImageOps.exif_transpose(_eight_bit(file, path, bit_depth))
-        image = bring_to_size(upright.convert("L" if channels == 1 else "RGB"), width, height)
+        upright = ImageOps.exif_transpose(_eight_bit(file, path, reading.bit_depth))
+        image = bring_to_size(upright.convert("L" if channels == 1 else "RGB"), width, height, fit=reading.fit)
         pixels = np.asarray(image, np.uint8).reshape(height, width, channels)
     return pixels.transpose(2, 0, 1).copy()  # Pillow's memory is read-only
 

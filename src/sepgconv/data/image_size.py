@@ -2,21 +2,33 @@
 
 from typing import TYPE_CHECKING
 
+from sepgconv.data.reading import Fit
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def bring_to_size(image: "Image", width: int, height: int, *, nearest: bool = False) -> "Image":
-    """Return an image of a size: scaled and cut in the centre, so that it fills the frame without being distorted.
+def bring_to_size(
+    image: "Image", width: int, height: int, *, fit: Fit = "crop", nearest: bool = False, around: int = 0
+) -> "Image":
+    """Return an image of a size, as `read_image` says.
 
     Args:
         image: of any size.
         width: wanted.
         height: wanted.
+        fit: how.
         nearest: take the nearest pixel, as masks need it, instead of a mean of several.
+        around: the value around an image that is padded. Default: black.
     """
     from PIL import Image, ImageOps
 
     if image.size == (width, height):
         return image
-    return ImageOps.fit(image, (width, height), Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR)
+    size, method = (width, height), Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR
+    if fit == "resize":
+        return image.resize(size, method)
+    if fit == "pad":
+        colour = around if len(image.getbands()) == 1 else (around,) * len(image.getbands())
+        return ImageOps.pad(image, size, method, colour)
+    return ImageOps.fit(image, size, method)

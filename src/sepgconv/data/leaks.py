@@ -9,6 +9,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from sepgconv._numbers import plural
+from sepgconv.data.column import Column, chunks
 from sepgconv.data.division import Division
 from sepgconv.data.origin import Origin
 from sepgconv.data.part_names import Part
@@ -17,15 +18,15 @@ _NAMED_AT_MOST = 3
 _BLANK = 1 / 512  # of white: half a step of 8 bits, which scaling may leave in an image of one colour
 
 
-# The images of a part, in memory, and where they are from; () where that is not known.
-Images: TypeAlias = tuple[Shaped[Tensor, "n c h w"], tuple[Origin, ...]]
+# The images of a part, and where they are from; () where that is not known.
+Images: TypeAlias = tuple[Shaped[Tensor, "n c h w"] | Column, tuple[Origin, ...]]
 
 
 def warn_of_leaks(parts: Mapping[Part, Images], division: Division | None, title: str) -> None:
     """Warn of images that are the same, bit for bit, in two parts, and of groups of which two parts have images.
 
     Args:
-        parts: the images of every part, in memory.
+        parts: the images of every part.
         division: of the same parts; None where it is not known.
         title: what the warning calls the data set.
 
@@ -56,12 +57,12 @@ def repeated_images(parts: Mapping[Part, Images]) -> list[tuple[str, str]]:
     Images of a single colour are passed over: many are blank.
 
     Args:
-        parts: the images of every part, in memory.
+        parts: the images of every part.
     """
     seen: dict[bytes, tuple[Part, str]] = {}
     found: list[tuple[str, str]] = []
     for part, (images, origins) in parts.items():
-        for index, image in enumerate(images):
+        for index, image in enumerate(image for batch in chunks(images) for image in batch):
             if float((image.amax((1, 2)).float() - image.amin((1, 2)).float()).max()) < _BLANK:
                 continue
             digest = hashlib.blake2b(image.contiguous().numpy().data, digest_size=16).digest()

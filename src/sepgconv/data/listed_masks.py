@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sepgconv.data.image_files import Wanted
 from sepgconv.data.labelled import LabelledParts, check_parts, part_to_judge
-from sepgconv.data.listed_images import Wanted, read_listing
+from sepgconv.data.listed_images import read_listing
 from sepgconv.data.listing import ListedImage, Listing
 from sepgconv.data.masks import MaskFile, MaskValues, find_values
 from sepgconv.data.options import DataOptions
@@ -51,15 +52,13 @@ def find_pairs(root: Path, masks: str | None) -> dict[PartOrAll, _Pairs]:
     return divided
 
 
-def load_masks(
-    root: Path, pairs: Mapping[PartOrAll, _Pairs], *, image_size: int | None, options: DataOptions
-) -> LabelledParts:
+def load_masks(root: Path, pairs: Mapping[PartOrAll, _Pairs], *, wanted: Wanted, options: DataOptions) -> LabelledParts:
     """Read images with their masks; the name of the result is `masks:<name of the folder>`.
 
     Args:
         root: the folder.
         pairs: what `find_pairs` found.
-        image_size: height and width that images and masks are brought to. Default: as for folders of classes.
+        wanted: the form of the images, and where they are kept.
         options: values of the masks.
 
     Raises:
@@ -70,7 +69,7 @@ def load_masks(
             without images.
     """
     check_parts(pairs, str(root))
-    return read_listing(_listed(root, pairs, options), Wanted.of(options, image_size))
+    return read_listing(_listed(root, pairs, options), wanted)
 
 
 def load_masks_to_judge(

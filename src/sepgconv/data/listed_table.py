@@ -6,8 +6,9 @@ import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from sepgconv.data.image_files import Wanted
 from sepgconv.data.labelled import LabelledParts, check_class_names, check_parts, part_to_judge
-from sepgconv.data.listed_images import Wanted, read_listing
+from sepgconv.data.listed_images import read_listing
 from sepgconv.data.listing import ListedImage, Listing, TargetKind
 from sepgconv.data.options import DataOptions, Targets
 from sepgconv.data.origin import Origin
@@ -27,7 +28,7 @@ _MANY = 20  # classes that are whole numbers, from which on they may be meant as
 
 
 def load_table(
-    path: Path, *, root: Path | None = None, image_size: int | None = None, options: DataOptions | None = None
+    path: Path, *, root: Path | None = None, wanted: Wanted, options: DataOptions | None = None
 ) -> LabelledParts:
     """Read the images that a CSV or TSV file lists; the name of the result is `table:<stem>`.
 
@@ -43,7 +44,7 @@ def load_table(
     Args:
         path: the file.
         root: the folder that paths are relative to. Default: that of the file.
-        image_size: height and width that images are brought to. Default: as for folders of images.
+        wanted: the form of the images, and where they are kept.
         options: names of columns, what labels are. Default: they are found.
 
     Raises:
@@ -65,7 +66,7 @@ def load_table(
             },
             listing.title,
         )
-    return read_listing(listing, Wanted.of(options, image_size))
+    return read_listing(listing, wanted)
 
 
 def load_table_to_judge(

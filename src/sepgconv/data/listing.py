@@ -10,6 +10,7 @@ from numpy import ndarray
 
 from sepgconv.data.origin import Origin
 from sepgconv.data.part_names import PartOrAll
+from sepgconv.data.reading import Fit
 
 # What the targets of a data set are: one class of each image, several labels of it, numbers, or a class of each pixel.
 TargetKind: TypeAlias = Literal["classes", "labels", "numbers", "masks"]
@@ -19,11 +20,12 @@ TargetKind: TypeAlias = Literal["classes", "labels", "numbers", "masks"]
 class MaskSource(Protocol):
     """Where the mask of an image is from: a file beside it, or polygons in another file."""
 
-    def read(self, shape: tuple[int, int]) -> Int64[ndarray, "h w"]:
+    def read(self, shape: tuple[int, int], fit: Fit = "crop") -> Int64[ndarray, "h w"]:
         """Return the class of every pixel.
 
         Args:
-            shape: height and width that the image is brought to; the mask is scaled and cut alike.
+            shape: height and width that the image is brought to; the mask is brought to it alike.
+            fit: how.
 
         Raises:
             UnreadableImageError: it cannot be read, or does not belong to the image.

@@ -10,6 +10,7 @@ from numpy import ndarray
 
 from sepgconv.data.image_file import read_header, read_integers
 from sepgconv.data.image_size import bring_to_size
+from sepgconv.data.reading import Fit
 from sepgconv.data.unreadable import UnreadableImageError
 
 _NAMED_AT_MOST = 10
@@ -66,8 +67,8 @@ class MaskFile:
     image: Path
     values: MaskValues
 
-    def read(self, shape: tuple[int, int]) -> Int64[ndarray, "h w"]:
-        """Return the class of every pixel of the image, scaled and cut as it is to (height, width).
+    def read(self, shape: tuple[int, int], fit: Fit = "crop") -> Int64[ndarray, "h w"]:
+        """Return the class of every pixel of the image, brought to (height, width) as it is.
 
         Raises:
             FileNotFoundError: mask or image is not there any more.
@@ -80,7 +81,7 @@ class MaskFile:
                 f"its mask {self.path.name} has {mask.shape[1]} x {mask.shape[0]} pixels, the image has {header.width} "
                 f"x {header.height}",
             )
-        return fit_mask(self.values.to_classes(mask, self.path), shape)
+        return fit_mask(self.values.to_classes(mask, self.path), shape, fit)
 
 
 def read_mask(path: Path) -> Integer[ndarray, "h w"]:
@@ -122,11 +123,11 @@ def find_values(paths: Sequence[Path], title: str) -> MaskValues:
     return MaskValues(tuple(sorted(found)))
 
 
-def fit_mask(mask: Int64[ndarray, "h w"], shape: tuple[int, int]) -> Int64[ndarray, "h w"]:
-    """Return a mask scaled and cut as an image is that is brought to (height, width); no value is mixed."""
+def fit_mask(mask: Int64[ndarray, "h w"], shape: tuple[int, int], fit: Fit = "crop") -> Int64[ndarray, "h w"]:
+    """Return a mask brought to (height, width) as an image is; no value is mixed, class 0 is around a padded one."""
     from PIL import Image
 
-    brought = bring_to_size(Image.fromarray(mask.astype(np.int32)), shape[1], shape[0], nearest=True)
+    brought = bring_to_size(Image.fromarray(mask.astype(np.int32)), shape[1], shape[0], fit=fit, nearest=True)
     return np.asarray(brought).astype(np.int64)
 
 

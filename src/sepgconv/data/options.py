@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast
 
 from sepgconv._messages import one_of, unknown_name
-from sepgconv.data.reading import Pages, Range, Reading
+from sepgconv.data.reading import Pages, Range, Reading, check_fit
 from sepgconv.data.split_rule import SplitRule
 
 Targets: TypeAlias = Literal["classes", "labels", "numbers"]
@@ -30,6 +30,8 @@ class DataOptions:
         pages: whether the pages of TIFFs are "channels" or "images". Default: files of several pages are not read.
         value_range: values that become 0 and 1, of TIFFs of floats or of signed or 32-bit numbers. Default: floats
             must be from 0 to 1.
+        fit: how images of another size, and their masks, are brought to it: "crop", "resize" or "pad", see
+            `read_image`. Default: "crop".
         images_key: of an HDF5 file, the array with the images. Default: found by its name.
         labels_key: the array with the labels. Default: found by its name.
         masks: masks of a folder of images: the name of the folder beside `images`, or what a mask's name has after
@@ -61,6 +63,7 @@ class DataOptions:
     group_pattern: str | None = None
     pages: Pages | None = None
     value_range: Range | None = None
+    fit: str = "crop"
     images_key: str | None = None
     labels_key: str | None = None
     masks: str | None = None
@@ -112,7 +115,7 @@ class DataOptions:
     @property
     def reading(self) -> Reading:
         """How image files are read."""
-        return Reading(pages=self.pages, value_range=self.value_range)
+        return Reading(pages=self.pages, value_range=self.value_range, fit=check_fit(self.fit))
 
     @property
     def split_rule(self) -> SplitRule:

@@ -5,15 +5,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from sepgconv._messages import nearest_names, unknown_name
+from sepgconv.data.cache import default_cache
 from sepgconv.data.cifar10 import load_cifar10, load_cifar10_jpeg75, load_cifar10_lossless_subset
 from sepgconv.data.coco_file import load_coco, load_coco_to_judge
 from sepgconv.data.dataset import Dataset
 from sepgconv.data.folder import load_folder, load_folder_to_judge
 from sepgconv.data.hdf5_file import SUFFIXES as HDF5
 from sepgconv.data.hdf5_file import is_hdf5, load_hdf5
+from sepgconv.data.image_files import Storage, Wanted
 from sepgconv.data.labelled import LabelledImages, LabelledParts
-from sepgconv.data.listed_images import Wanted
 from sepgconv.data.listed_masks import find_pairs, load_masks, load_masks_to_judge
 from sepgconv.data.listed_table import load_table, load_table_to_judge
 from sepgconv.data.memory import explained_memory_errors
@@ -156,8 +159,11 @@ def load_dataset(
     download: bool = True,
     image_size: int | None = None,
     options: DataOptions | None = None,
+    preprocessing: str | nn.Module | None = None,
+    in_memory: bool | None = None,
+    cache: bool | str | Path = True,
 ) -> Dataset:
-    r"""Load a data set into memory, preprocessed and split; the same on every call.
+    r"""Load a data set, preprocessed and split; the same on every call, in memory or not.
 
     Args:
         name: one of `list_datasets()`, or the path of a folder of class folders, of a folder of images and masks, of a
@@ -170,6 +176,14 @@ def load_dataset(
         image_size: height and width of the user's own images. Default: as `load_folder` decides. The other data sets
             have a size, and take no other.
         options: how the user's own files are read and divided. Default: as `DataOptions` says.
+        preprocessing: of the user's own images: "identity", pixels in [0, 1]; "mean-std", mean and standard deviation
+            of each channel, of the training part; or a module, as a run keeps it. Default: "mean-std" for images that
+            are files of their own, "identity" for arrays (`.npz`, HDF5); the other data sets have their own.
+        in_memory: whether images that are files of their own are all read into memory, as float32. False: they stay on
+            the disk and are read when they are needed. Default: in memory if they take at most 1 GiB and a quarter of
+            the machine's memory; a warning says so if they do not. Arrays and other data sets are always in memory.
+        cache: where decoded images that stay on the disk are kept, in one file, usually one byte for each value: True,
+            in the user cache; a folder; or False, nowhere, and they are decoded whenever they are needed.
 
     Raises:
         ValueError: an unknown name, a size or options that a data set does not have, files that are not what they
@@ -214,20 +228,41 @@ def load_dataset(
             raise ValueError(f"{name} has images of {size}; image_size={image_size} is for your own images only")
         if options is not None and options.to_dict():
             raise ValueError(f"{name} is read in one way; {', '.join(options.to_dict())} is for your own images only")
+        if preprocessing is not None:
+            raise ValueError(f"{name} has a preprocessing of its own; preprocessing is for your own images only")
+        _check_in_memory(name, in_memory)
         return entry.load(None if data_dir is None else Path(data_dir), download)
     path, options = _path(name, data_dir), options or DataOptions()
     with explained_memory_errors(str(path), "give a smaller image_size, or fewer images"):
+        wanted = Wanted.of(options, image_size, _storage(in_memory, cache))
         if is_hdf5(path):
+            _check_in_memory(str(path), in_memory)
             parts = load_hdf5(path, image_size=image_size, options=options)
         elif path.is_dir():
-            parts = _load_folder(path, image_size, options)
+            parts = _load_folder(path, wanted, options)
         elif path.suffix.lower() == _JSON:
-            parts = load_coco(path, root=_root(name, data_dir), image_size=image_size, options=options)
+            parts = load_coco(path, root=_root(name, data_dir), wanted=wanted, options=options)
         elif path.suffix.lower() in TABLES:
-            parts = load_table(path, root=_root(name, data_dir), image_size=image_size, options=options)
+            parts = load_table(path, root=_root(name, data_dir), wanted=wanted, options=options)
         else:
+            _check_in_memory(str(path), in_memory)
             parts = load_npz(path, image_size=image_size, targets=options.targets)
-        return parts.to_dataset(options.split_rule)
+        if preprocessing is None:
+            preprocessing = "identity" if parts.fit is None else "mean-std"
+        return parts.to_dataset(options.split_rule, preprocessing)
+
+
+def _storage(in_memory: bool | None, cache: bool | str | Path) -> Storage:
+    if cache is False:
+        return Storage(in_memory)
+    return Storage(in_memory, default_cache() if cache is True else Path(cache).expanduser())
+
+
+def _check_in_memory(name: str, in_memory: bool | None) -> None:
+    if in_memory is False:
+        raise ValueError(
+            f"{name} is always read into memory; in_memory=False is for images that are files of their own"
+        )
 
 
 def load_labelled_images(
@@ -240,6 +275,7 @@ def load_labelled_images(
     download: bool = True,
     bit_depth: int | None = None,
     options: DataOptions | None = None,
+    in_memory: bool | None = None,
 ) -> LabelledImages:
     """Load images to judge a network by, with the labels that the network knows them by.
 
@@ -256,6 +292,7 @@ def load_labelled_images(
         bit_depth: bits that the user's own images of 16 bits use, as when the network was trained (`Run.bit_depth`).
             Default: as `load_dataset` finds out.
         options: how the user's own files are read. Default: as `DataOptions` says.
+        in_memory: see `load_dataset`; what stays on the disk is decoded whenever it is needed.
 
     Raises:
         ValueError: an unknown name, images of classes that the network does not know, no such part, files that are not
@@ -272,7 +309,7 @@ def load_labelled_images(
         return LabelledParts.of(dataset).to_judge(classes, part)
     path, options = _path(name, data_dir), options or DataOptions()
     channels, height, width = image_shape
-    wanted = Wanted(channels, (height, width), options.reading.with_bit_depth(bit_depth))
+    wanted = Wanted(channels, (height, width), options.reading.with_bit_depth(bit_depth), Storage(in_memory))
     with explained_memory_errors(str(path), "give fewer images"):
         size = height if height == width else None
         if is_hdf5(path):
@@ -310,16 +347,16 @@ def _looks_like_a_path(name: str) -> bool:
     return "/" in name or os.sep in name or name.lower().endswith(_FILES)
 
 
-def _load_folder(path: Path, image_size: int | None, options: DataOptions) -> LabelledParts:
+def _load_folder(path: Path, wanted: Wanted, options: DataOptions) -> LabelledParts:
     pairs = find_pairs(path, options.masks)
     if pairs:
-        return load_masks(path, pairs, image_size=image_size, options=options)
+        return load_masks(path, pairs, wanted=wanted, options=options)
     if options.masks is not None:
         raise ValueError(
             f"{path}: no masks called {options.masks} (masks, --masks); expected a folder of images and one of masks "
             "with the same names, as images/1.png and masks/1.png, or a suffix such as _mask, as 1.png and 1_mask.png"
         )
-    return load_folder(path, image_size=image_size, options=options)
+    return load_folder(path, wanted=wanted, options=options)
 
 
 def _root(name: str, data_dir: str | Path | None) -> Path | None:

@@ -56,5 +56,4 @@ def take_images(dataset: Dataset, images: int, seed: int) -> Dataset:
 
 
 def _taken(split: Split, indices: Indices) -> Split:
-    chosen = torch.from_numpy(indices)
-    return Split(split.images[chosen], split.labels[chosen])
+    return split.take(torch.from_numpy(indices))

@@ -6,10 +6,12 @@ import numpy as np
 from jaxtyping import Shaped
 from torch import Tensor
 
+from sepgconv.data.column import Column
+
 SEPARATOR = "|"  # between several labels, and between several numbers, of one image
 
 
-def target_texts(targets: Shaped[Tensor, "n ..."], classes: Sequence[str]) -> list[str]:
+def target_texts(targets: Shaped[Tensor, "n ..."] | Column, classes: Sequence[str]) -> list[str]:
     """Return the target of each image: its class, its labels or its numbers; "" for a mask.
 
     Args:
@@ -23,7 +25,7 @@ def target_texts(targets: Shaped[Tensor, "n ..."], classes: Sequence[str]) -> li
         >>> target_texts(torch.tensor([[1.0, 1.0], [0.0, 1.0]]), ("cat", "dog")), target_texts(torch.tensor([0.5]), ())
         (['cat|dog', 'dog'], ['0.5'])
     """
-    if targets.ndim > 2 or (targets.ndim == 2 and not targets.is_floating_point()):
+    if not isinstance(targets, Tensor) or targets.ndim > 2 or (targets.ndim == 2 and not targets.is_floating_point()):
         return [""] * len(targets)
     if not targets.is_floating_point():
         return [classes[label] for label in targets.tolist()]

@@ -168,7 +168,8 @@ class Tiff:
 
         channels, height, width = image_shape
         values = _with_channels(self._scaled(), channels, self._path)
-        brought = [np.asarray(bring_to_size(Image.fromarray(channel), width, height)) for channel in values]
+        fit = self._reading.fit
+        brought = [np.asarray(bring_to_size(Image.fromarray(channel), width, height, fit=fit)) for channel in values]
         return np.stack(brought)
 
     def _scaled(self) -> Values:

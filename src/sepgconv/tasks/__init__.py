@@ -6,7 +6,7 @@ Importing this package does not import Lightning; `train` does.
 from sepgconv.tasks.classification import Classification
 from sepgconv.tasks.config import RECIPES, TrainingConfig
 from sepgconv.tasks.environment import is_main_process
-from sepgconv.tasks.errors import CheckpointError, DivergedError, LostProcessError
+from sepgconv.tasks.errors import CheckpointError, DivergedError, LostImagesError, LostProcessError
 from sepgconv.tasks.evaluation import Run, evaluate, load_run, measure
 from sepgconv.tasks.history import read_history
 from sepgconv.tasks.record import RunRecord
@@ -19,6 +19,7 @@ __all__ = [
     "CheckpointError",
     "Classification",
     "DivergedError",
+    "LostImagesError",
     "LostProcessError",
     "Metric",
     "Run",

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sepgconv.data.column import Entries, chunks
 from sepgconv.tasks.task import Metric, Task
 
 
@@ -79,9 +80,12 @@ class Classification(Task):
             rows.append({"class": classes[best], "probability": float(probabilities[best])})
         return rows
 
-    def findings(self, model: nn.Module, images: Tensor) -> Mapping[str, str]:
+    def findings(self, model: nn.Module, images: Entries) -> Mapping[str, str]:
         """Return how many predictions change when the image is rotated."""
         from sepgconv.analysis import answer_changes
 
         title = "predictions that change when the image is rotated by 90, 180 or 270 degrees"
-        return {title: f"{answer_changes(model, images):.2f} %"}
+        if isinstance(images, Tensor):
+            return {title: f"{answer_changes(model, images):.2f} %"}
+        changes = sum(len(batch) * answer_changes(model, batch) for batch in chunks(images))
+        return {title: f"{changes / len(images):.2f} %"}

@@ -1,5 +1,6 @@
 """Finished runs, read back; the metrics of a network on a part of a data set."""
 
+import dataclasses
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from sepgconv._files import file_digest
-from sepgconv.data import Split
+from sepgconv.data import DataOptions, Split, read_image
+from sepgconv.data.column import Entries, chunks
+from sepgconv.data.reading import Fit
 from sepgconv.models import Network
 from sepgconv.models.storage import read_model
 from sepgconv.tasks.config import DEFAULT_TASK
@@ -34,11 +37,13 @@ class Run:
         classes: names of the classes, in the order of the scores; none where the task knows no classes.
         bit_depth: bits that files of 16 bits a pixel used among its images; others of the kind are read with it
             (`sepgconv.data.read_image`). None: there were none, or the run is of a version that did not keep it.
+        fit: how its images were brought to one size; others are read with it (`sepgconv.data.read_image`). None: they
+            came in one size, or the run is of a version that only cropped.
 
     Example:
         >>> from dataclasses import fields
         >>> [field.name for field in fields(Run)]  # what `load_run` returns
-        ['record', 'model', 'preprocessing', 'classes', 'bit_depth']
+        ['record', 'model', 'preprocessing', 'classes', 'bit_depth', 'fit']
     """
 
     record: RunRecord
@@ -46,6 +51,42 @@ class Run:
     preprocessing: nn.Module
     classes: tuple[str, ...]
     bit_depth: int | None = None
+    fit: Fit | None = None
+
+    def read_image(self, path: str | Path) -> Tensor:
+        """Read an image as those that the run was trained on: float32 in [0, 1], (channels, height, width).
+
+        The run's `preprocessing` comes after it.
+
+        Raises:
+            FileNotFoundError, ValueError: as `sepgconv.data.read_image`.
+        """
+        channels, height, width = self.record.image_shape
+        reading = self.data_options.reading
+        return read_image(
+            path,
+            (channels, height, width),
+            bit_depth=self.bit_depth,
+            pages=reading.pages,
+            value_range=reading.value_range,
+            fit=reading.fit,
+        )
+
+    @property
+    def data_options(self) -> DataOptions:
+        """How its images were read; others of the kind are read alike (`sepgconv.data.load_labelled_images`)."""
+        return options_of(self.record, self.fit)
+
+
+def options_of(record: RunRecord, fit: Fit | None) -> DataOptions:
+    """Return how the images of a run are read again.
+
+    Args:
+        record: the run's.
+        fit: how they were brought to one size, as the run's preprocessing says; None where it does not.
+    """
+    options = DataOptions.from_dict(record.config.get("data_options", {}))
+    return options if fit is None else dataclasses.replace(options, fit=fit)
 
 
 def load_run(folder: str | Path) -> Run:
@@ -107,6 +148,7 @@ def load_run(folder: str | Path) -> Run:
         preprocessing=preprocessing.module,
         classes=tuple(record.classes),
         bit_depth=preprocessing.bit_depth,
+        fit=preprocessing.fit,
     )
 
 
@@ -165,10 +207,9 @@ def measure(
     """
     if isinstance(run_or_model, Run):
         model, expected = run_or_model.model, tuple(run_or_model.record.image_shape)
-        if tuple(split.images.shape[1:]) != expected:
+        if split.image_shape != expected:
             raise ValueError(
-                f"the run was trained on images of shape {expected} (channels, height, width), got "
-                f"{tuple(split.images.shape[1:])}"
+                f"the run was trained on images of shape {expected} (channels, height, width), got {split.image_shape}"
             )
     else:
         model = run_or_model
@@ -182,14 +223,14 @@ def _task(run_or_model: Run | nn.Module, task: str | None) -> Task:
 
 
 def count_answers(
-    task: Task, model: nn.Module, images: Tensor, targets: Tensor, *, batch_size: int = EVALUATION_BATCH
+    task: Task, model: nn.Module, images: Entries, targets: Entries, *, batch_size: int = EVALUATION_BATCH
 ) -> Tensor:
     """Return what a task counts of a network's outputs on images; the network keeps its mode.
 
     Args:
         task: what is counted.
         model: from images (n, channels, height, width) to what the task expects.
-        images: on any device.
+        images: on any device, or not in memory.
         targets: (n, ...).
         batch_size: images at once.
 
@@ -205,9 +246,11 @@ def count_answers(
     found: Tensor | None = None
     try:
         with torch.inference_mode():
-            for part, truth in zip(images.split(batch_size), targets.split(batch_size), strict=True):
+            for part, truth in zip(chunks(images, batch_size), chunks(targets, batch_size), strict=True):
                 outputs = model(part.to(sample.device, sample.dtype))
-                if found is None:
+                if not isinstance(targets, Tensor):
+                    task.check(truth, outputs.shape[1])
+                elif found is None:
                     task.check(targets, outputs.shape[1])
                 counts = task.count(outputs, truth.to(sample.device))
                 found = counts if found is None else found + counts

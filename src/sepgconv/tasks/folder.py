@@ -16,6 +16,8 @@ from sepgconv.tasks.environment import versions
 
 # Options that configs leave out, those of older versions at least, and what they are then.
 _ONCE_UNSAID = {"initialisation": "sepgconv", "task": DEFAULT_TASK}
+READING = "reading"  # in config.json: how one's own images became those that the run learns from
+_PLAIN_READING = {"preprocessing": "identity", "fit": "crop"}  # where config.json does not say it
 PREPARED = "prepared"  # in config.json: whether the weights that the run began with were other than its seed draws
 IDENTITY = "run"  # in config.json: a random number by which the run's checkpoints are known
 
@@ -155,6 +157,22 @@ class RunFolder:
         return read_json(self.setup)
 
     @property
+    def reading(self) -> dict[str, Any]:
+        """How one's own images became those of the run: options of `sepgconv.data.load_dataset` to load them again.
+
+        They are "preprocessing", "fit" for images of a folder, and "image_size" where they are square. Older versions
+        kept pixels as they were.
+
+        Raises:
+            OSError, ValueError: as `read_setup`.
+        """
+        setup = self.read_setup()
+        data = setup.get("data")
+        _, height, width = data["image_shape"] if isinstance(data, dict) else (0, 0, 1)
+        size = {"image_size": height} if height == width else {}
+        return {"preprocessing": _PLAIN_READING["preprocessing"], **setup.get(READING, {}), **size}
+
+    @property
     def identity(self) -> str | None:
         """The random number that `begin` drew, by which the run's checkpoints are known.
 
@@ -290,8 +308,12 @@ class RunFolder:
 
 
 def _said(setup: Mapping[str, Any]) -> dict[str, Any]:
-    config = setup.get("config")
-    return {**setup, "config": {**_ONCE_UNSAID, **config}} if isinstance(config, dict) else dict(setup)
+    said = dict(setup)
+    if isinstance(config := setup.get("config"), dict):
+        said["config"] = {**_ONCE_UNSAID, **config}
+    if "data" in setup:
+        said[READING] = {**_PLAIN_READING, **setup.get(READING, {})}
+    return said
 
 
 def _differences(name: str, old: Any, new: Any) -> list[str]:

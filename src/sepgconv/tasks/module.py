@@ -12,6 +12,7 @@ from sepgconv.tasks.batches import Batches, epoch_order, epoch_seed
 from sepgconv.tasks.config import TrainingConfig
 from sepgconv.tasks.errors import DivergedError
 from sepgconv.tasks.evaluation import EVALUATION_BATCH
+from sepgconv.tasks.loading import Loader
 from sepgconv.tasks.registry import get_task
 from sepgconv.tasks.task import Task
 
@@ -153,11 +154,26 @@ class EpochBatches(LightningDataModule):
         validation: images to judge every epoch by; None for no validation.
         config: the run's batch size and seed.
         augmentation: from a batch of images to a batch of images; the task applies it.
+        workers: processes that read images ahead, where they are not in memory. Default: none.
     """
 
-    def __init__(self, train: Split, validation: Split | None, config: TrainingConfig, augmentation: nn.Module) -> None:
+    def __init__(
+        self,
+        train: Split,
+        validation: Split | None,
+        config: TrainingConfig,
+        augmentation: nn.Module,
+        *,
+        workers: int = 0,
+    ) -> None:
         super().__init__()
         self._train, self._validation, self._config, self._augmentation = train, validation, config, augmentation
+        parts = {"train": train} if validation is None else {"train": train, "validation": validation}
+        self._loader = Loader(parts, workers)
+
+    def close(self) -> None:
+        """End the processes that read images, if there are any."""
+        self._loader.close()
 
     def train_dataloader(self) -> Batches:
         """Return this epoch's batches for this process."""
@@ -169,6 +185,7 @@ class EpochBatches(LightningDataModule):
             order=epoch_order(len(self._train), self._config.seed, trainer.current_epoch),
             rank=trainer.global_rank,
             world_size=trainer.world_size,
+            reader=self._loader.reader("train"),
         )
 
     def val_dataloader(self) -> list[Batches]:
@@ -184,6 +201,7 @@ class EpochBatches(LightningDataModule):
                 min_share=1,
                 rank=trainer.global_rank,
                 world_size=trainer.world_size,
+                reader=self._loader.reader("validation"),
             )
         ]
 

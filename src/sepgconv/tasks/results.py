@@ -11,6 +11,7 @@ from torch import nn
 
 from sepgconv._files import file_digest, write_atomically
 from sepgconv.data import Dataset, build_preprocessing
+from sepgconv.data.reading import Fit, check_fit
 from sepgconv.models import rebuild_model, save
 from sepgconv.models.sealed import read_sealed, to_sealed_bytes
 from sepgconv.models.storage import read_model
@@ -20,7 +21,7 @@ from sepgconv.tasks.history import MetricsRow, format_history, read_history
 from sepgconv.tasks.record import KeptRecord, RunRecord
 from sepgconv.tasks.registry import get_task
 
-_NAME, _BIT_DEPTH = "name", "bit_depth"  # in the header of the preprocessing
+_NAME, _BIT_DEPTH, _FIT = "name", "bit_depth", "fit"  # in the header of the preprocessing
 _SPLIT = "split"  # in config.json
 
 
@@ -60,6 +61,8 @@ def _write_preprocessing(files: RunFolder, dataset: Dataset) -> None:
     metadata = {_NAME: str(dataset.preprocessing.name)}
     if dataset.bit_depth is not None:
         metadata[_BIT_DEPTH] = str(dataset.bit_depth)
+    if dataset.fit is not None:
+        metadata[_FIT] = dataset.fit
     write_atomically(files.preprocessing, to_sealed_bytes(state, metadata))
 
 
@@ -86,11 +89,14 @@ class KeptPreprocessing:
         module: from raw images in [0, 1] to what the network was trained on, in evaluation mode.
         bit_depth: bits that files of 16 bits a pixel used among the images; None where there were none.
         sealed: whether the file had a digest; older versions wrote none.
+        fit: how images of another size were brought to theirs (`sepgconv.data.read_image`); None: they came in one
+            size, or the run is of a version that only cropped.
     """
 
     module: nn.Module
     bit_depth: int | None
     sealed: bool
+    fit: Fit | None = None
 
 
 def read_preprocessing(path: Path) -> KeptPreprocessing:
@@ -108,6 +114,7 @@ def read_preprocessing(path: Path) -> KeptPreprocessing:
         build_preprocessing(found.metadata[_NAME], found.state).eval(),
         None if depth is None else int(depth),
         found.sealed,
+        None if _FIT not in found.metadata else check_fit(found.metadata[_FIT]),
     )
 
 

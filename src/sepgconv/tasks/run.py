@@ -1,29 +1,35 @@
 """One training run from config to record: `train`."""
 
 import contextlib
+import dataclasses
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sepgconv._messages import require
 from sepgconv._terminal import say
 from sepgconv.analysis import CostReport, cost
 from sepgconv.data import DataOptions, Dataset, Split, augmentation, load_dataset
+from sepgconv.data.column import chunks, join, take
+from sepgconv.data.registry import is_own
+from sepgconv.data.workers import cores
 from sepgconv.models import initialise, rebuild_model
 from sepgconv.tasks.conditions import conditions_of
 from sepgconv.tasks.config import TrainingConfig
 from sepgconv.tasks.environment import check_rank_variables, device_name, git_commit, versions
 from sepgconv.tasks.errors import CheckpointError
 from sepgconv.tasks.evaluation import count_answers
-from sepgconv.tasks.folder import PREPARED, RunFolder
+from sepgconv.tasks.folder import PREPARED, READING, RunFolder
 from sepgconv.tasks.record import WITHOUT_DIGEST, RunRecord, figure_kinds, read_record, width_of
 from sepgconv.tasks.registry import get_task
 from sepgconv.tasks.results import faults, mend, split_noted, write_results, write_split
 from sepgconv.tasks.task import Task
+
+_MOST_WORKERS = 4  # unless the caller says otherwise
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -44,6 +50,7 @@ def train(
     accelerator: str = "auto",
     progress: bool = True,
     threads: int | None = None,
+    workers: int | None = None,
     prepare: Callable[[nn.Module], object] | None = None,
     force: bool = False,
 ) -> RunRecord:
@@ -70,6 +77,8 @@ def train(
         accelerator: Lightning's: "auto", "cpu", "gpu" and so on.
         progress: show a progress bar on a terminal and a line for each epoch, on standard error. False: silence.
         threads: torch's threads, in each process. Default: torch's own choice.
+        workers: processes that read images ahead of the training, where these are not in memory; results do not depend
+            on it. Default: up to 4, as there are processors.
         prepare: called with the new network before its first step, to draw its weights otherwise. It is no part of the
             config: give the same one to resume.
         force: with `resume`, go on although threads, processes, device, code, torch or the data are others than those
@@ -88,6 +97,8 @@ def train(
         DivergedError: loss or weights are not finite; the last good checkpoint is kept and named.
         CheckpointError: a file could not be written, as on a full disk; the same.
         LostProcessError: another process of a run on several devices ended; the same.
+        LostImagesError: an image that is not in memory cannot be read any more, or a process that reads images was
+            killed; the same.
         KeyboardInterrupt: Ctrl-C; the same.
         ImportError: the extra "train" is not installed.
 
@@ -142,16 +153,24 @@ def train(
                 files.check_unused()
 
         def get_data() -> Dataset:
-            options = DataOptions.from_dict(config.data_options)
-            return load_dataset(config.data, data_dir=data_dir, options=options) if data is None else data
+            if data is not None:
+                return data
+            options, again = DataOptions.from_dict(config.data_options), dict[str, Any]()
+            if resume and is_own(config.data):
+                again = files.reading
+                options = dataclasses.replace(options, fit=again.pop("fit", options.fit))
+            return load_dataset(config.data, data_dir=data_dir, options=options, **again)
 
         if resume and (mended := _mended_record(files, trainer, get_data, progress)) is not None:
             return mended
         dataset = get_data()
         for split in (dataset.train, dataset.validation, dataset.test):
-            get_task(config.task).check(split.labels, len(dataset.classes))
+            for labels in _whole_or_chunks(split):
+                get_task(config.task).check(labels, len(dataset.classes))
         learned, held_out = _parts(dataset, hold_out=config.hold_out)
         setup["data"] = _identity(dataset, learned, held_out)
+        if dataset.fit is not None:
+            setup[READING] = {"preprocessing": str(dataset.preprocessing.name), "fit": dataset.fit}
         stack.enter_context(_threads(threads))
         now = conditions_of(trainer, dataset)
         changed: list[str] = []
@@ -165,7 +184,8 @@ def train(
         if prepare is not None:
             prepare(model)
         costs = cost(model, dataset.image_shape)  # also raises if images are too small for the network
-        batches = EpochBatches(learned, held_out, config, augmentation(config.augmentation))
+        workers = min(_MOST_WORKERS, cores()) if workers is None else workers
+        batches = EpochBatches(learned, held_out, config, augmentation(config.augmentation), workers=workers)
         if trainer.is_global_zero:
             if resume:
                 files.note_resume(keeper.epoch, changed, now)
@@ -232,8 +252,11 @@ def _parts(dataset: Dataset, *, hold_out: bool) -> tuple[Split, Split | None]:
     train, validation = dataset.train, dataset.validation
     if hold_out:
         return train, validation
-    together = (torch.cat(pair) for pair in ((train.images, validation.images), (train.labels, validation.labels)))
-    return Split(*together), None
+    return Split(join((train.images, validation.images)), join((train.labels, validation.labels))), None
+
+
+def _whole_or_chunks(split: Split) -> Iterable[Tensor]:
+    return (split.labels,) if isinstance(split.labels, Tensor) else chunks(split.labels)
 
 
 def _identity(dataset: Dataset, learned: Split, held_out: Split | None) -> dict[str, Any]:
@@ -314,7 +337,7 @@ def _final_figures(
     for part, split in parts.items():
         if split is not None:
             share = slice(trainer.global_rank, None, trainer.world_size)
-            counts = count_answers(task, model, split.images[share], split.labels[share]).to(device)
+            counts = count_answers(task, model, take(split.images, share), take(split.labels, share)).to(device)
             counts = torch.as_tensor(trainer.strategy.reduce(counts, reduce_op="sum"))
             figures |= {f"{part}_{name}": value for name, value in task.measure(counts).items()}
     model.cpu()
