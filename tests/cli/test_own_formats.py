@@ -31,6 +31,7 @@ WORDS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "pattern": (["--group-pattern", r"^[^_]+"], {"group_pattern": r"^[^_]+"}),
     "pages": (["--pages", "channels"], {"pages": "channels"}),
     "range": (["--value-range", "-1,4095.5"], {"value_range": [-1.0, 4095.5]}),
+    "fit": (["--fit", "pad"], {"fit": "pad"}),
     "keys": (["--images-key", "x", "--labels-key", "y"], {"images_key": "x", "labels_key": "y"}),
     "masks": (["--masks", "_mask"], {"masks": "_mask"}),
     "values": (["--mask-values", "0,3,7"], {"mask_values": [0, 3, 7]}),

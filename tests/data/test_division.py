@@ -1,6 +1,7 @@
 """Which file is in which part: as a table, as a file that can be trained on again, with the leaks found."""
 
 import dataclasses
+import functools
 import re
 import warnings
 from pathlib import Path
@@ -12,6 +13,8 @@ from PIL import Image
 
 from sepgconv.data import DataOptions, Dataset, load_dataset, load_labelled_images, take_images
 from tests.data.builders import images
+
+load = functools.partial(load_dataset, preprocessing="identity")  # pixels as they are
 
 
 def slides(root: Path) -> Path:
@@ -30,7 +33,7 @@ def parts_of(dataset: Dataset) -> dict[str, str]:
 
 def test_a_division_says_where_every_image_is(tmp_path: Path):
     root = slides(tmp_path / "cells")
-    dataset = load_dataset(str(root))
+    dataset = load(str(root))
     division = dataset.division
     assert division is not None
     assert division.rule == "15 % for validation and 15 % for test, of every class, seed 20210919"
@@ -45,10 +48,10 @@ def test_a_division_says_where_every_image_is(tmp_path: Path):
 
 def test_the_file_of_a_division_is_the_same_data_set_again(tmp_path: Path):
     root = slides(tmp_path / "cells")
-    dataset = load_dataset(str(root), options=DataOptions(group_pattern=r"slide(\d+)", folds=5, fold=2))
+    dataset = load(str(root), options=DataOptions(group_pattern=r"slide(\d+)", folds=5, fold=2))
     assert dataset.division is not None
     (tmp_path / "split.csv").write_bytes(dataset.division.to_csv())
-    again = load_dataset(str(tmp_path / "split.csv"), data_dir=root)
+    again = load(str(tmp_path / "split.csv"), data_dir=root)
     assert again.digest() == dataset.digest()
     assert again.division is not None
     assert again.division.digest() == dataset.division.digest()
@@ -57,29 +60,29 @@ def test_the_file_of_a_division_is_the_same_data_set_again(tmp_path: Path):
 
 def test_groups_of_a_folder_stay_together(tmp_path: Path):
     root = slides(tmp_path)
-    dataset = load_dataset(str(root), options=DataOptions(group_pattern=r"slide\d+"))
+    dataset = load(str(root), options=DataOptions(group_pattern=r"slide\d+"))
     parts = parts_of(dataset)
     for slide in range(5):
         assert len({part for path, part in parts.items() if f"slide{slide}_" in path}) == 1
     assert set(parts.values()) == {"train", "validation", "test"}
-    assert parts_of(load_dataset(str(root))) != parts  # without groups they are divided
+    assert parts_of(load(str(root))) != parts  # without groups they are divided
     with pytest.raises(ValueError, match=r"pattern of the groups 'patient' matches nothing in a/slide0_00.png"):
-        load_dataset(str(root), options=DataOptions(group_pattern="patient"))
+        load(str(root), options=DataOptions(group_pattern="patient"))
     with pytest.raises(ValueError, match="1 groups cannot be divided into 3 parts"):
-        load_dataset(str(root), options=DataOptions(group_pattern="slide"))
+        load(str(root), options=DataOptions(group_pattern="slide"))
 
 
 def test_folds_of_a_folder_test_every_image_once(tmp_path: Path):
     root = slides(tmp_path)
     tested: list[str] = []
     for fold in (1, 2, 3):
-        parts = parts_of(load_dataset(str(root), options=DataOptions(folds=3, fold=fold)))
+        parts = parts_of(load(str(root), options=DataOptions(folds=3, fold=fold)))
         tested += [path for path, part in parts.items() if part == "test"]
-    assert sorted(tested) == sorted(parts_of(load_dataset(str(root))))
+    assert sorted(tested) == sorted(parts_of(load(str(root))))
     for part in ("train", "test"):
         slides(tmp_path / "divided" / part)
     with pytest.raises(ValueError, match="divided already, folds are for undivided ones"):
-        load_dataset(str(tmp_path / "divided"), options=DataOptions(folds=3))
+        load(str(tmp_path / "divided"), options=DataOptions(folds=3))
 
 
 def test_one_image_in_two_parts_is_named(tmp_path: Path):
@@ -89,13 +92,13 @@ def test_one_image_in_two_parts_is_named(tmp_path: Path):
     images(root / "test" / "e", 4).rename(root / "test" / "c")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        load_dataset(str(root))
+        load(str(root))
     Image.open(root / "train" / "c" / "3.png").save(root / "test" / "a" / "copy.bmp")
     said = (
         r"1 image is in two parts: train/c/3.png \(train\) and test/a/copy.bmp \(test\); what is judged by them looks"
     )
     with pytest.warns(UserWarning, match=said) as told:
-        load_dataset(str(root))
+        load(str(root))
     assert len(told) == 1
 
 
@@ -108,11 +111,11 @@ def test_a_group_in_two_parts_is_named(tmp_path: Path):
             path.rename(path.with_name(f"slide{3 if path.stem == '0' else 7}_{path.name}"))
     said = r"1 group of group in more than one part: 3 \(train and test\); leave out the column"
     with pytest.warns(UserWarning, match=said):
-        load_dataset(str(tmp_path), options=DataOptions(group_pattern=r"slide(\d)"))
+        load(str(tmp_path), options=DataOptions(group_pattern=r"slide(\d)"))
 
 
 def test_fewer_images_keep_their_places(tmp_path: Path):
-    whole = load_dataset(str(slides(tmp_path)))
+    whole = load(str(slides(tmp_path)))
     few = take_images(whole, 17, seed=1)
     assert few.division is not None
     assert whole.division is not None
@@ -125,7 +128,7 @@ def test_fewer_images_keep_their_places(tmp_path: Path):
 
 
 def test_the_digest_is_that_of_paths_and_parts(tmp_path: Path):
-    division = load_dataset(str(slides(tmp_path))).division
+    division = load(str(slides(tmp_path))).division
     assert division is not None
     other = dataclasses.replace(division, images=division.images[::-1])
     assert re.fullmatch("[0-9a-f]{64}", division.digest())

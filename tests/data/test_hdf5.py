@@ -92,6 +92,11 @@ def test_images_are_read_slice_by_slice(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.warns(UserWarning, match=f"its uint16 images reach {values.max()} and are read as 10 bits"):
         dataset = load_dataset(str(path))
     assert dataset.bit_depth == 10
+    for size in (None, 4):
+        with pytest.warns(UserWarning, match="are read as 10 bits"):
+            inside, outside = (load_dataset(str(path), in_memory=where, image_size=size) for where in (True, False))
+        assert (inside.in_memory, outside.in_memory) == (True, False)
+        assert inside.digest() == outside.digest()
     source = hdf5_file.Hdf5Images((path, "x"), Header(values.shape, values.dtype), "x", 10)
     expected = torch.from_numpy(values.astype(np.float32))[:, None] / 1023
     assert torch.equal(source.all(), expected)

@@ -1,6 +1,7 @@
 """Data sets from CSV and TSV files: columns found or named, kinds of labels, and one sentence for each mistake."""
 
 import csv
+import functools
 import warnings
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from PIL import Image
 
 from sepgconv.data import DataOptions, Dataset, load_dataset, load_labelled_images
 from sepgconv.data.listed_table import list_table
+
+load = functools.partial(load_dataset, preprocessing="identity")  # pixels as they are
 
 Row = dict[str, object]
 
@@ -52,7 +55,7 @@ DIAGNOSIS = DataOptions(label_columns=("diagnosis",))
 )
 def test_patients_are_not_divided(tmp_path: Path, name: str, delimiter: str, encoding: str):
     path = write_table(tmp_path / name, cells(tmp_path), delimiter=delimiter, encoding=encoding)
-    dataset = load_dataset(str(path), options=DIAGNOSIS)
+    dataset = load(str(path), options=DIAGNOSIS)
     assert (dataset.name, dataset.classes, dataset.image_shape) == ("table:cells", ("benign", "malign"), (1, 6, 6))
     division = dataset.division
     assert division is not None
@@ -73,7 +76,7 @@ def test_given_parts_are_kept_and_groups_in_two_of_them_told(tmp_path: Path):
         r"1 group of Patient ID in more than one part: p3 \(train and validation\); leave out the column of the split"
     )
     with pytest.warns(UserWarning, match=said):
-        dataset = load_dataset(str(path), options=DIAGNOSIS)
+        dataset = load(str(path), options=DIAGNOSIS)
     assert [len(part) for part in (dataset.train, dataset.validation, dataset.test)] == [14, 14, 12]
     found = load_labelled_images(
         str(path), classes=("malign", "benign"), image_shape=(3, 6, 6), part="validation", options=DIAGNOSIS
@@ -90,11 +93,11 @@ def test_paths_are_relative_to_a_folder_of_your_choice(tmp_path: Path):
     for row in rows:
         row["Image Path"] = f"images\\{row['Image Path']}"  # as written on Windows
     path = write_table(tmp_path / "x.csv", rows)
-    assert len(load_dataset(str(path), data_dir=tmp_path / "deep", options=DIAGNOSIS).train) == 28
+    assert len(load(str(path), data_dir=tmp_path / "deep", options=DIAGNOSIS).train) == 28
     with pytest.raises(
         ValueError, match=r"x.csv: 40 rows \(lines 2, 3, 4, ...\) without file: there is no images.cell"
     ):
-        load_dataset(str(path), options=DIAGNOSIS)
+        load(str(path), options=DIAGNOSIS)
 
 
 def kinds(dataset: Dataset) -> tuple[torch.dtype, int, tuple[str, ...]]:
@@ -124,9 +127,9 @@ def test_labels_are_what_their_values_say_unless_the_user_does(tmp_path: Path):
         (("tags",), None, (real, 2, ("dark", "round"))),
     ]
     for columns, targets, found in expected:
-        dataset = load_dataset(str(path), options=DataOptions(label_columns=columns, targets=targets))
+        dataset = load(str(path), options=DataOptions(label_columns=columns, targets=targets))
         assert kinds(dataset) == found, columns
-    dataset = load_dataset(str(path), options=DataOptions(label_columns=("dark", "round")))
+    dataset = load(str(path), options=DataOptions(label_columns=("dark", "round")))
     assert dataset.division is not None
     for image, label in zip(dataset.division.images, dataset.train.labels.tolist(), strict=False):
         number = int(image.path[6:-5])
@@ -228,7 +231,7 @@ def test_a_mistake_is_one_sentence_with_the_line(tmp_path: Path, mistake: str):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with pytest.raises(ValueError, match=said) as raised:
-            load_dataset(str(tmp_path / "x.csv"), options=options)
+            load(str(tmp_path / "x.csv"), options=options)
     assert "\n" not in str(raised.value)
     assert str(tmp_path / "x.csv") in str(raised.value)
 
@@ -236,10 +239,10 @@ def test_a_mistake_is_one_sentence_with_the_line(tmp_path: Path, mistake: str):
 def test_files_that_are_not_there(tmp_path: Path):
     (tmp_path / "cells.csv").write_text("path,label\n")
     with pytest.raises(FileNotFoundError, match=r"there is no folder or file .*cell.csv', .* did you mean .*cells.csv"):
-        load_dataset(str(tmp_path / "cell.csv"))
+        load(str(tmp_path / "cell.csv"))
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(ValueError, match="no class folders with images"):
-        load_dataset(str(tmp_path / "folder.csv"))
+        load(str(tmp_path / "folder.csv"))
 
 
 def test_an_image_that_cannot_be_read_is_left_out(tmp_path: Path):
@@ -248,7 +251,7 @@ def test_an_image_that_cannot_be_read_is_left_out(tmp_path: Path):
     with pytest.warns(
         UserWarning, match=r"1 of 40 images cannot be read and are left out: cell \[3\].png \(not an image"
     ):
-        dataset = load_dataset(str(path), options=DIAGNOSIS)
+        dataset = load(str(path), options=DIAGNOSIS)
     assert dataset.skipped == ("cell [3].png",)
     assert dataset.division is not None
     assert len(dataset.division.images) == 39

@@ -1,5 +1,6 @@
 """TIFFs that Pillow does not read: each value against the array that was written, and no guessing."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from PIL import Image
 from sepgconv.data import DataOptions, load_dataset, load_labelled_images, read_image
 from sepgconv.data.image_file import ImageHeader, read_header
 from sepgconv.data.reading import Reading
+
+load = functools.partial(load_dataset, preprocessing="identity")  # pixels as they are
 
 RANDOM = np.random.default_rng(0)
 BYTES = RANDOM.integers(0, 256, (5, 6, 7)).astype(np.uint8)  # five pages or channels of 6 x 7
@@ -127,14 +130,19 @@ def test_what_a_file_says_of_white_transparency_and_rotation_is_heeded(tmp_path:
     tifffile.imwrite(tmp_path / "rgba.tif", rgba, photometric="rgb", extrasamples=["unassalpha"])
     np.testing.assert_array_equal(read(tmp_path / "rgba.tif", 3), rgba[..., :3].transpose(2, 0, 1))
     for orientation in range(1, 9):
-        plain, float_ = tmp_path / "plain.tif", tmp_path / "float.tif"
-        tag = [(274, 3, 1, orientation, True)]
-        tifffile.imwrite(plain, BYTES[0], photometric="minisblack", extratags=tag)
-        tifffile.imwrite(float_, BYTES[0].astype(np.float32) / 255, photometric="minisblack", extratags=tag)
-        header = read_header(float_)
+        exif = Image.Exif()
+        exif[274] = orientation
+        Image.fromarray(BYTES[0]).save(tmp_path / "x.png", exif=exif)
+        header = read_header(tmp_path / "x.png")
         shape = (1, header.height, header.width)
-        assert shape == (1, read_header(plain).height, read_header(plain).width)
-        assert torch.equal(read_image(float_, shape), read_image(plain, shape)), orientation  # Pillow reads the first
+        expected = read_image(tmp_path / "x.png", shape)
+        tag = [(274, 3, 1, orientation, True)]
+        for values, compression in ((BYTES[0], None), (BYTES[0], "zlib"), (BYTES[0].astype(np.float32) / 255, None)):
+            path = tmp_path / "x.tif"
+            tifffile.imwrite(path, values, photometric="minisblack", extratags=tag, compression=compression)
+            found = read_header(path)
+            assert (found.height, found.width) == shape[1:], orientation
+            assert torch.equal(read_image(path, shape), expected), (orientation, compression, values.dtype)
 
 
 def test_sizes_are_brought_as_pillow_brings_them(tmp_path: Path):
@@ -161,7 +169,7 @@ def test_a_data_set_of_many_channels(tmp_path: Path):
     with pytest.warns(
         UserWarning, match="the values of 6 images of 16 bits a pixel reach 4095 and are read as 12 bits"
     ):
-        dataset = load_dataset(str(root), options=DataOptions(pages="channels"))
+        dataset = load(str(root), options=DataOptions(pages="channels"))
     assert (dataset.image_shape, dataset.bit_depth) == ((4, 6, 7), 12)
     written = tifffile.imread(root / dataset.division.images[0].path)
     assert torch.equal(dataset.train.images[0], torch.from_numpy(written.astype(np.float32) / 4095))
@@ -180,16 +188,16 @@ def test_an_image_of_other_channels_is_left_out_with_what_to_do(tmp_path: Path):
         r"images here have; save it with 4, or keep it in another folder\), b/grey.png \(it has 1 channel, and 4"
     )
     with pytest.warns(UserWarning, match=said):
-        dataset = load_dataset(str(root), options=DataOptions(pages="channels"))
+        dataset = load(str(root), options=DataOptions(pages="channels"))
     assert dataset.skipped == ("a/odd.tif", "b/grey.png")
 
 
 def test_a_data_set_whose_pages_are_images(tmp_path: Path):
     root = stacks(tmp_path, count=5, bits=16)
     with pytest.warns(UserWarning, match=r"pages of one file may come into several parts; .* \(group_pattern='.\+'"):
-        dataset = load_dataset(str(root), options=DataOptions(pages="images"))
+        dataset = load(str(root), options=DataOptions(pages="images"))
     assert sum(map(len, (dataset.train, dataset.validation, dataset.test))) == 2 * 5 * 4
-    together = load_dataset(str(root), options=DataOptions(pages="images", group_pattern=".+"))
+    together = load(str(root), options=DataOptions(pages="images", group_pattern=".+"))
     division = together.division
     assert division is not None
     assert division.groups_in_several_parts() == {}
@@ -198,7 +206,7 @@ def test_a_data_set_whose_pages_are_images(tmp_path: Path):
     written = tifffile.imread(root / first.path)[first.page]
     assert torch.equal(together.train.images[1, 0], torch.from_numpy(written.astype(np.float32) / 65535))
     (tmp_path / "split.csv").write_bytes(division.to_csv())
-    again = load_dataset(str(tmp_path / "split.csv"), data_dir=root, options=DataOptions(pages="images"))
+    again = load(str(tmp_path / "split.csv"), data_dir=root, options=DataOptions(pages="images"))
     assert again.digest() == together.digest()
 
 

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,8 +210,9 @@ def _run_lengths(segmentation: Mapping[str, Any], size: tuple[int, int]) -> Bool
     if own_size != size:
         raise ValueError(f"its run lengths are of {own_size[1]} x {own_size[0]} pixels")
     if isinstance(counts, str):
-        decode = _decoder()
-        return decode({"size": list(size), "counts": counts.encode()}).astype(bool)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of pycocotools, for NumPy
+            return _decoder()({"size": list(size), "counts": counts.encode()}).astype(bool)
     lengths = np.asarray(counts, np.int64)
     if lengths.ndim != 1 or (lengths < 0).any() or lengths.sum() != size[0] * size[1]:
         raise ValueError(f"its run lengths add up to {lengths.sum()}, the image has {size[0] * size[1]} pixels")

@@ -58,11 +58,11 @@ def decode(images: Sequence[ListedImage], wanted: Wanted, title: str) -> Decoded
     if storage.in_memory is not True and storage.cache is not None:
         cached = find_cached(storage.cache, Path(title), images, wanted)
         if cached is not None:
-            inside = _decided(storage, len(cached.images), cached.form, masks, title)
+            inside = fits_in_memory(storage, len(cached.images), cached.form.shape, title, masks=masks)
             return _in_memory(cached) if inside else cached
     form, unreadable, notes = _common_form(images, wanted)
     readable = [number for number in range(len(images)) if number not in unreadable]
-    if _decided(storage, len(readable), form, masks, title):
+    if fits_in_memory(storage, len(readable), form.shape, title, masks=masks):
         pixels = np.empty((len(readable), *form.shape), form.dtype)
         targets: list[Shaped[ndarray, ...]] = []
         for batch in decoded_batches(images, readable, form, unreadable):
@@ -85,11 +85,27 @@ def _in_memory(cached: Decoded) -> Decoded:
     return Decoded(cached.images[:], cached.targets[:], cached.form, cached.unreadable, cached.notes)
 
 
-def _decided(storage: Storage, images: int, form: Form, masks: bool, title: str) -> bool:
-    """Return whether the images are to be in memory; say so where they are not and nobody asked for it."""
-    _, height, width = form.shape
-    needed = images * (prod(form.shape) * 4 + (height * width * 8 if masks else 0))  # float32, and int64
-    what = f"{count(images)} images of shape {form.shape}{' with masks' if masks else ''}"
+def fits_in_memory(
+    storage: Storage, images: int, shape: tuple[int, int, int], title: str, *, masks: bool = False
+) -> bool:
+    """Return whether images are to be in memory; say so where they are not and nobody asked for it.
+
+    Args:
+        storage: what the caller wants.
+        images: how many.
+        shape: (channels, height, width) of each.
+        title: the path of the data set, for messages.
+        masks: whether each has a mask.
+
+    Raises:
+        ValueError: they shall be in memory, and take more than there is.
+
+    Warns:
+        UserWarning: they take much, and stay on the disk.
+    """
+    _, height, width = shape
+    needed = images * (prod(shape) * 4 + (height * width * 8 if masks else 0))  # float32, and int64
+    what = f"{count(images)} images of shape {shape}{' with masks' if masks else ''}"
     if storage.in_memory is False:
         return False
     if storage.in_memory is None:

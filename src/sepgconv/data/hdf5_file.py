@@ -2,7 +2,6 @@
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,11 @@ from sepgconv._messages import require, unknown_name
 from sepgconv.data.array_file import Header
 from sepgconv.data.array_keys import CLASS_NAMES, Keys, find_keys, place_of, words_of
 from sepgconv.data.array_labels import read_class_names
+from sepgconv.data.column import Column, Entries
+from sepgconv.data.decoding import fits_in_memory
 from sepgconv.data.image_arrays import as_images, common_bit_depth, labelled_arrays
+from sepgconv.data.image_files import Storage
 from sepgconv.data.labelled import LabelledParts
-from sepgconv.data.memory import check_fits_memory
 from sepgconv.data.options import DataOptions
 from sepgconv.data.part_names import PartOrAll, part_of
 from sepgconv.data.regular_file import why_unreadable
@@ -42,18 +43,21 @@ def load_hdf5(
     *,
     image_size: int | None = None,
     bit_depth: int | None = None,
+    storage: Storage | None = None,
     options: DataOptions | None = None,
 ) -> LabelledParts:
     """Read an HDF5 file, or a folder of them; the name of the result is `hdf5:<stem>`, pixels are in [0, 1].
 
     Keys, shapes, dtypes and labels are those of `sepgconv.data.npz.load_npz`; `images` and `ans` as in Galaxy10 are
     known, too. In a folder a file may hold one array, called `x` or `y`, and its name says which part it is, as in PCam
-    (`..._train_x.h5`, `..._train_y.h5`). Images are read a slice at a time.
+    (`..._train_x.h5`, `..._train_y.h5`). Images are read a slice at a time, or when they are needed.
 
     Args:
         path: the file, or the folder.
         image_size: scale images to this height and width. Default: as they are.
         bit_depth: bits that uint16 images use. Default: the smallest number that holds them all.
+        storage: whether the images are read into memory, or stay in the file; there is no cache. Default: as `Storage`
+            decides.
         options: the keys of images and labels, and what the labels are. Default: found by their names.
 
     Raises:
@@ -76,14 +80,16 @@ def load_hdf5(
     for found in keys.values():
         if 0 in (shape := known[found.images].shape):
             raise ValueError(f"{path}: {found.images}: no images, or images without pixels: shape {shape}")
-    pixels = sum(prod(known[found.images].shape) for found in keys.values())
-    check_fits_memory(4 * pixels, f"{path}: the images as float32", "give a smaller file")
     places = {key: place for key, (place, _) in headers.items()}
     bits = common_bit_depth([_brightest(places[found.images]) for found in keys.values()], path, bit_depth)
-    images = {
-        part: Hdf5Images(places[found.images], known[found.images], f"{path}: {found.images}", bits).all()
+    columns = {
+        part: Hdf5Images(places[found.images], known[found.images], f"{path}: {found.images}", bits)
         for part, found in keys.items()
     }
+    _, channels, height, width = next(iter(columns.values())).shape
+    total, shape = sum(map(len, columns.values())), (channels, height, width)
+    in_memory = fits_in_memory(storage or Storage(), total, shape, str(path))
+    images: dict[PartOrAll, Entries] = {part: column.all() if in_memory else column for part, column in columns.items()}
     return labelled_arrays(
         f"hdf5:{path.stem}",
         path,
@@ -97,8 +103,10 @@ def load_hdf5(
     )
 
 
-class Hdf5Images:
-    """The images in one array of an HDF5 file, read when they are asked for; the file is opened for each reading.
+class Hdf5Images(Column):
+    """The images in one array of an HDF5 file, float32 in [0, 1], read when they are asked for.
+
+    The file is opened for each reading, so that several processes may read it.
 
     Args:
         place: the file, and the key of the array.
@@ -113,11 +121,8 @@ class Hdf5Images:
     def __init__(self, place: tuple[Path, str], header: Header, title: str, bits: int | None) -> None:
         self._place, self._title, self._bits = place, title, bits
         sample = as_images(np.zeros((1, *header.shape[1:]), header.dtype), title, bits)
-        self.shape = (header.shape[0], *sample.shape[1:])
+        super().__init__((header.shape[0], *sample.shape[1:]), torch.float32)
         self._at_once = max(1, _SLICE_BYTES // max(1, header.bytes // max(1, header.shape[0])))
-
-    def __len__(self) -> int:
-        return self.shape[0]
 
     def read(self, indices: Int64[Tensor, " k"]) -> Float[Tensor, "k c h w"]:
         """Return some images, float32 in [0, 1].

@@ -1,5 +1,6 @@
 """Arrays of images and their labels, as files of arrays hold them, become labelled images."""
 
+import functools
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch.nn.functional import interpolate
 from sepgconv.data.array_keys import Keys
 from sepgconv.data.array_labels import class_indices, raw_labels
 from sepgconv.data.bit_depth import bit_depth_of, too_bright
+from sepgconv.data.column import Entries, convert
 from sepgconv.data.labelled import Labelled, LabelledParts
 from sepgconv.data.options import Targets
 from sepgconv.data.origin import Origin
@@ -25,7 +27,7 @@ Images = Float[Tensor, "_ _ _ _"]
 def labelled_arrays(
     name: str,
     path: Path,
-    images: Mapping[PartOrAll, Images],
+    images: Mapping[PartOrAll, Entries],
     labels: Mapping[PartOrAll, Shaped[ndarray, "..."]],
     keys: Mapping[PartOrAll, Keys],
     *,
@@ -180,7 +182,12 @@ def channels_last(shape: tuple[int, ...], title: str) -> bool:
     )
 
 
-def _resize(images: Images, size: int | None) -> Images:
+def _resize(images: Entries, size: int | None) -> Entries:
     if size is None or tuple(images.shape[-2:]) == (size, size):
         return images
+    shape = (images.shape[1], size, size)
+    return convert(images, functools.partial(_resized, size=size), dtype=torch.float32, shape=shape)
+
+
+def _resized(images: Images, *, size: int) -> Images:
     return interpolate(images, size=(size, size), mode="bilinear", antialias=True).clamp(0, 1)

@@ -179,9 +179,9 @@ def load_dataset(
         preprocessing: of the user's own images: "identity", pixels in [0, 1]; "mean-std", mean and standard deviation
             of each channel, of the training part; or a module, as a run keeps it. Default: "mean-std" for images that
             are files of their own, "identity" for arrays (`.npz`, HDF5); the other data sets have their own.
-        in_memory: whether images that are files of their own are all read into memory, as float32. False: they stay on
-            the disk and are read when they are needed. Default: in memory if they take at most 1 GiB and a quarter of
-            the machine's memory; a warning says so if they do not. Arrays and other data sets are always in memory.
+        in_memory: whether images in files of their own or in an HDF5 file are all read into memory, as float32. False:
+            they stay on the disk and are read when they are needed. Default: in memory if they take at most 1 GiB and a
+            quarter of the machine's memory; a warning says so if they do not. Other data sets are always in memory.
         cache: where decoded images that stay on the disk are kept, in one file, usually one byte for each value: True,
             in the user cache; a folder; or False, nowhere, and they are decoded whenever they are needed.
 
@@ -236,8 +236,7 @@ def load_dataset(
     with explained_memory_errors(str(path), "give a smaller image_size, or fewer images"):
         wanted = Wanted.of(options, image_size, _storage(in_memory, cache))
         if is_hdf5(path):
-            _check_in_memory(str(path), in_memory)
-            parts = load_hdf5(path, image_size=image_size, options=options)
+            parts = load_hdf5(path, image_size=image_size, storage=wanted.storage, options=options)
         elif path.is_dir():
             parts = _load_folder(path, wanted, options)
         elif path.suffix.lower() == _JSON:
@@ -260,9 +259,7 @@ def _storage(in_memory: bool | None, cache: bool | str | Path) -> Storage:
 
 def _check_in_memory(name: str, in_memory: bool | None) -> None:
     if in_memory is False:
-        raise ValueError(
-            f"{name} is always read into memory; in_memory=False is for images that are files of their own"
-        )
+        raise ValueError(f"{name} is always read into memory; in_memory=False is for image files and HDF5 files")
 
 
 def load_labelled_images(
@@ -313,7 +310,7 @@ def load_labelled_images(
     with explained_memory_errors(str(path), "give fewer images"):
         size = height if height == width else None
         if is_hdf5(path):
-            parts = load_hdf5(path, image_size=size, bit_depth=bit_depth, options=options)
+            parts = load_hdf5(path, image_size=size, bit_depth=bit_depth, storage=wanted.storage, options=options)
         elif path.is_dir() and (pairs := find_pairs(path, options.masks)):
             parts = load_masks_to_judge(path, pairs, known=classes, wanted=wanted, part=part, options=options)
         elif path.is_dir():
