@@ -74,10 +74,14 @@ class Classification(Task):
     def describe(self, outputs: Tensor, classes: Sequence[str]) -> list[dict[str, str | float]]:
         """Return the class of each image, and its probability."""
         rows: list[dict[str, str | float]] = []
-        for probabilities in outputs.softmax(1):
+        for probabilities in self.probabilities(outputs):
             best = int(probabilities.argmax())
             rows.append({"class": classes[best], "probability": float(probabilities[best])})
         return rows
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Return the softmax of the scores."""
+        return outputs.softmax(1)
 
     def findings(self, model: nn.Module, images: Tensor) -> Mapping[str, str]:
         """Return how many predictions change when the image is rotated."""

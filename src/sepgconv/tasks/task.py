@@ -18,6 +18,7 @@ class Metric:
         unit: what is printed behind it. Default: nothing.
         least: the smallest possible value. Default: 0.
         most: the largest possible value. Default: there is none.
+        higher_is_better: whether the best epoch is the one with the largest value. Default: False, as of an error.
 
     Example:
         >>> error = Metric(name="error", unit="%", most=100.0)
@@ -29,6 +30,7 @@ class Metric:
     unit: str = ""
     least: float = 0.0
     most: float = math.inf
+    higher_is_better: bool = False
 
     @property
     def title(self) -> str:
@@ -152,6 +154,16 @@ class Task(ABC):
             outputs: (batch, ...), of the network.
             classes: names of the data set's classes.
         """
+
+    def probabilities(self, outputs: Tensor) -> Tensor | None:
+        """Return the probability of every class, (batch, classes), or None for a task that has none. Default: None.
+
+        What names classes asks for it: `sepgconv predict --top-k` and `sepgconv evaluate`.
+
+        Args:
+            outputs: (batch, ...), of the network.
+        """
+        return None
 
     def augment(self, augmentation: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return a training batch after augmentation. Default: the images are augmented and the targets stay.
