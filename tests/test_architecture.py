@@ -130,7 +130,7 @@ LIBRARIES = {
     "testing": {"torch"},
     "data": {"torch", "numpy", "jaxtyping", "PIL", "kornia", "pooch", "requests", "sklearn"},
     "tasks": {"torch", "numpy", "jaxtyping", "safetensors", "lightning", "matplotlib"},
-    "cli": {"torch", "typer", "rich", "matplotlib"},
+    "cli": {"torch", "typer", "rich", "matplotlib", "tqdm", "yaml"},
     "__main__": set(),
     "groups": set(),
     "report": set(),
