@@ -143,11 +143,11 @@ def test_predict_names_what_is_no_image_and_goes_on(call, tmp_path: Path):
     os.mkfifo(tmp_path / "pipe.png")
     page = Image.new("L", (28, 28), 99)
     page.save(tmp_path / "pages.tif", save_all=True, append_images=[page])
-    names = [tmp_path / name for name in ("pipe.png", "pages.tif", "none.png", "seen", "seen/light/1.png")]
+    names = [tmp_path / name for name in ("pipe.png", "pages.tif", "none.png", "seen/light/1.png")]
     status, out, said = call("predict", tmp_path / "run", *names, "--json")
     assert status == 1
     assert json.loads(out)["image"] == str(names[-1])
-    for sentence in ("pipe.png: is a pipe, not a file", "pages.tif: it has 2 pages", "none.png", "is a folder"):
+    for sentence in ("pipe.png: is a pipe, not a file", "pages.tif: it has 2 pages", "none.png: is not there"):
         assert sentence in said
 
 

@@ -23,6 +23,7 @@ OPTIONS = ("--image-size", "--devices", "--resume", "--force", "--data", "--batc
         ("there is no folder /home/image_size/data", "there is no folder /home/image_size/data"),
         ("data_dir/image_size.png", "data_dir/image_size.png"),
         ("the data are others", "the data are others"),
+        ("unknown training option 'epoch' (valid: data, batch_size)",) * 2,
         ("pad_value=3 is no option", "pad_value=3 is no option"),
     ],
 )

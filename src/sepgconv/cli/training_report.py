@@ -1,6 +1,5 @@
 """What `sepgconv train` says before and after a training, and what it warns of."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,10 +44,9 @@ def warn_if_uneven(data: "Dataset") -> None:
         return
     most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
     if counts[most] > UNEVEN * counts[least]:
-        warnings.warn(
-            f"{data.name} has {count(counts[most])} training images of {most} and {count(counts[least])} of {least}: "
-            "a network may answer rare classes seldom or never; look at the errors of each class (sepgconv evaluate)",
-            stacklevel=2,
+        say(
+            f"Warning: {data.name} has {count(counts[most])} training images of {most} and {count(counts[least])} of "
+            f"{least}: a network may answer rare classes seldom or never; look at the errors of each class (sepgconv evaluate)"
         )
 
 
@@ -71,11 +69,10 @@ def warn_if_one_answer(folder: Path, data: "Dataset") -> None:
                 return
             answers |= set(found.argmax(1).tolist())
     if len(answers) == 1:
-        warnings.warn(
-            f"the network answers {run.classes[answers.pop()]} for each of {plural(len(images), 'test image')}: it has "
-            "learned nothing, or only which class is the largest; try another learning rate (--find-lr), more epochs, "
-            "or more images of the other classes",
-            stacklevel=2,
+        say(
+            f"Warning: the network answers {run.classes[answers.pop()]} for each of {plural(len(images), 'test image')}: it "
+            "has learned nothing, or only which class is the largest; try another learning rate (--find-lr), more epochs, "
+            "or more images of the other classes"
         )
 
 

@@ -30,7 +30,9 @@ def in_options(sentence: str, options: Iterable[str]) -> str:
             return match[0]
         return option if match[3] in (None, "True") else f"{option} {match[3]}"
 
-    return _WORD.sub(replace, _BOTH.sub(r"\1", sentence))
+    # The list of valid names at the end is that of a file, too.
+    said, begun, names = _BOTH.sub(r"\1", sentence).partition(" (valid: ")
+    return _WORD.sub(replace, said) + begun + names
 
 
 def option_names(application: Any) -> set[str]:

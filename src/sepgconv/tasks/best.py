@@ -45,9 +45,14 @@ def take_best(
     """Give a network the weights of the best epoch, in every process; return the epoch, counted from 1.
 
     Raises:
-        OSError, ValueError: its checkpoint cannot be read.
+        OSError, ValueError: its checkpoint is missing or cannot be read.
     """
     chosen = best_epoch(history, metric)
+    if trainer.is_global_zero and not files.best.is_file():
+        raise FileNotFoundError(
+            f"{files.best} is missing, which holds the network of epoch {chosen}, the best one; train the run again in "
+            "another folder (--out)"
+        )
     found = (chosen, read_weights(files.best)) if trainer.is_global_zero else (0, {})
     chosen, weights = trainer.strategy.broadcast(found)
     model.load_state_dict(weights)

@@ -153,12 +153,14 @@ def mend(files: RunFolder, kept: KeptRecord, wrong: Sequence[str], data: Callabl
     if state is None or state["epoch"] != record.epochs:
         has = "there is no checkpoint" if state is None else f"the checkpoint is of epoch {state['epoch']}"
         raise ValueError(f"{lost}, and {has}, not of epoch {record.epochs}; train it again in another folder (--out)")
+    source = files.checkpoint if record.chosen_epoch is None else files.best
+    if not source.is_file():
+        raise ValueError(f"{lost}, and so is {source}; train it again in another folder (--out)")
     kept_rows = state.get("history")
     history = recover_history(files.history, record.epochs, None) if kept_rows is None else kept_rows
     with torch.device("meta"):  # no random number is drawn
         model = rebuild_model(record.model, record.model_config)
     try:
-        source = files.checkpoint if record.chosen_epoch is None else files.best
         model.load_state_dict(read_weights(source), assign=True)
     except RuntimeError as error:
         raise ValueError(f"{lost}, and the weights in {source} are of another network") from error
