@@ -46,7 +46,8 @@ def warn_if_uneven(data: "Dataset") -> None:
     if counts[most] > UNEVEN * counts[least]:
         say(
             f"Warning: {data.name} has {count(counts[most])} training images of {most} and {count(counts[least])} of "
-            f"{least}: a network may answer rare classes seldom or never; look at the errors of each class (sepgconv evaluate)"
+            f"{least}: a network may answer rare classes seldom or never; look at the errors of each class (sepgconv "
+            "evaluate)"
         )
 
 
@@ -69,10 +70,10 @@ def warn_if_one_answer(folder: Path, data: "Dataset") -> None:
                 return
             answers |= set(found.argmax(1).tolist())
     if len(answers) == 1:
+        answer, number = run.classes[answers.pop()], plural(len(images), "test image")
         say(
-            f"Warning: the network answers {run.classes[answers.pop()]} for each of {plural(len(images), 'test image')}: it "
-            "has learned nothing, or only which class is the largest; try another learning rate (--find-lr), more epochs, "
-            "or more images of the other classes"
+            f"Warning: the network answers {answer} for each of {number}: it has learned nothing, or only which class is "
+            "the largest; try another learning rate (--find-lr), more epochs, or more images of the other classes"
         )
 
 
