@@ -72,8 +72,8 @@ def warn_if_one_answer(folder: Path, data: "Dataset") -> None:
     if len(answers) == 1:
         answer, number = run.classes[answers.pop()], plural(len(images), "test image")
         say(
-            f"Warning: the network answers {answer} for each of {number}: it has learned nothing, or only which class is "
-            "the largest; try another learning rate (--find-lr), more epochs, or more images of the other classes"
+            f"Warning: the network answers {answer} for each of {number}: it has learned nothing, or only which class "
+            "is the largest; try another learning rate (--find-lr), more epochs, or more images of the other classes"
         )
 
 
