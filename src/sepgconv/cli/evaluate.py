@@ -27,15 +27,15 @@ def evaluate(
     ] = None,
 ) -> None:
     """Print how well a run does its task on a data set, and how many predictions change when the images are rotated."""
-    from sepgconv.tasks import get_task, load_run, measure
+    from sepgconv.tasks import load_run, measure
 
     loaded = load_run(run)
     found, split = load_images_to_judge(run, loaded, data, data_dir, part)
     which = "all images" if found.part == "all" else f"{found.part} part"
-    task, values = get_task(loaded.record.task), measure(loaded, split)
+    task, values = loaded.task, measure(loaded, split)
     rows = [
         ("images", f"{count(len(split))} ({which} of {found.name})"),
-        *((metric.name, metric.text(values[metric.name])) for metric in task.metrics),
+        *((metric.name, metric.text(values[metric.name])) for metric in (*task.metrics, *task.further_metrics)),
         *task.findings(loaded.model, split.images).items(),
     ]
     print_table(f"{loaded.record.model} from {run}", ("", "value"), rows, left=2)

@@ -25,12 +25,12 @@ def predict(
     import torch
 
     from sepgconv.data import read_image
-    from sepgconv.tasks import get_task, load_run
+    from sepgconv.tasks import load_run
 
     loaded = load_run(run)
     height, width = loaded.record.image_shape[1:]
     shape = (loaded.record.image_shape[0], height, width)
-    task = get_task(loaded.record.task)
+    task = loaded.task
     answers: list[tuple[Path, dict[str, str | float]]] = []
     unreadable: list[str] = []
     for path in images:

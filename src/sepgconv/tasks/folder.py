@@ -15,7 +15,12 @@ from sepgconv.tasks.config import DEFAULT_TASK
 from sepgconv.tasks.environment import versions
 
 # Options that configs leave out, those of older versions at least, and what they are then.
-_ONCE_UNSAID = {"initialisation": "sepgconv", "task": DEFAULT_TASK}
+_ONCE_UNSAID: dict[str, Any] = {
+    "initialisation": "sepgconv",
+    "task": DEFAULT_TASK,
+    "task_options": {},
+    "sampling": "shuffle",
+}
 PREPARED = "prepared"  # in config.json: whether the weights that the run began with were other than its seed draws
 IDENTITY = "run"  # in config.json: a random number by which the run's checkpoints are known
 

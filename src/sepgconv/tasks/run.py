@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sepgconv._messages import require
 from sepgconv._terminal import say
 from sepgconv.analysis import CostReport, cost
 from sepgconv.data import Dataset, Split, augmentation, load_dataset
-from sepgconv.models import initialise, rebuild_model
+from sepgconv.tasks.beginning import fitted_task, initial_network
 from sepgconv.tasks.conditions import conditions_of
 from sepgconv.tasks.config import TrainingConfig
 from sepgconv.tasks.environment import check_rank_variables, device_name, git_commit, versions
 from sepgconv.tasks.errors import CheckpointError
-from sepgconv.tasks.evaluation import count_answers
+from sepgconv.tasks.evaluation import tally_answers
 from sepgconv.tasks.folder import PREPARED, RunFolder
 from sepgconv.tasks.record import WITHOUT_DIGEST, RunRecord, figure_kinds, read_record, width_of
 from sepgconv.tasks.registry import get_task
@@ -148,8 +148,9 @@ def train(
             return mended
         dataset = get_data()
         for split in (dataset.train, dataset.validation, dataset.test):
-            get_task(config.task).check(split.labels, len(dataset.classes))
+            get_task(config.task, config.task_options).check(split.labels, len(dataset.classes))
         learned, held_out = _parts(dataset, hold_out=config.hold_out)
+        task = fitted_task(config, dataset)
         setup["data"] = _identity(dataset, learned, held_out)
         stack.enter_context(_threads(threads))
         now = conditions_of(trainer, dataset)
@@ -164,7 +165,7 @@ def train(
         if prepare is not None:
             prepare(model)
         costs = cost(model, dataset.image_shape)  # also raises if images are too small for the network
-        batches = EpochBatches(learned, held_out, config, augmentation(config.augmentation))
+        batches = EpochBatches(learned, held_out, config, augmentation(config.augmentation), task)
         if trainer.is_global_zero:
             if resume:
                 files.note_resume(keeper.epoch, changed, now)
@@ -177,12 +178,12 @@ def train(
             return f"{what_is_left(files, keeper, config.epochs)}; {files.how_to_go_on()}"
 
         with together(trainer, left):
-            fit(trainer, TrainingModule(model, config), batches, files, keeper)
+            fit(trainer, TrainingModule(model, config, task), batches, files, keeper)
             if device.type != "cpu":
                 costs = cost(model.to(device), dataset.image_shape)  # layers may run otherwise there
             with _told_how_to_finish(files, config.epochs):
-                figures = _final_figures(trainer, model, get_task(config.task), parts)
-                record = _record(trainer, keeper, files, setup, dataset, model, costs, figures, commit)
+                figures = _final_figures(trainer, model, task, parts)
+                record = _record(trainer, keeper, files, setup, dataset, model, costs, figures, commit, task)
                 if trainer.is_global_zero:
                     write_results(files, record, model, dataset, keeper.history)
             return RunRecord.from_dict(trainer.strategy.broadcast(record.to_dict()))
@@ -245,60 +246,6 @@ def _identity(dataset: Dataset, learned: Split, held_out: Split | None) -> dict[
     }
 
 
-def initial_network(config: TrainingConfig, dataset: Dataset) -> nn.Module:
-    """Return the network with the weights that a run begins with; torch's global generator is seeded for it.
-
-    Args:
-        config: the run's.
-        dataset: says how many channels and, as the task of the config wants them, outputs there are.
-
-    Raises:
-        ValueError: the config's network does not fit the data.
-
-    Example:
-        >>> from sepgconv.data import load_dataset
-        >>> config = TrainingConfig(model="z2cnn", data="rotated_digits", model_config={"width": 2})
-        >>> initial_network(config, load_dataset("rotated_digits")).num_classes
-        10
-    """
-    found = {"in_channels": dataset.image_shape[0], **get_task(config.task).head(dataset.classes)}
-    for key, value in found.items():
-        if config.model_config.get(key, value) != value:
-            raise ValueError(f"model_config has {key}={config.model_config[key]}, but {dataset.name} has {value}")
-    torch.manual_seed(config.seed)
-    network = rebuild_model(config.model, found | config.model_config)
-    initialise(network, config.initialisation)
-    return network
-
-
-def network_before_training(record: RunRecord) -> nn.Module:
-    """Return the network with the weights that a finished run began with, drawn again from its seed.
-
-    They are the same where torch draws the same numbers as then (`record.versions` names its version) and the run had
-    no `train(prepare=...)`: what that changed is not in the record. No data is read, and torch's global generator is
-    left as it was.
-
-    Args:
-        record: the run's.
-
-    Example:
-        >>> import tempfile, torch
-        >>> from sepgconv.data import load_dataset, take_images
-        >>> config = TrainingConfig(model="z2cnn", data="rotated_digits", model_config={"width": 2}, epochs=1)
-        >>> digits = take_images(load_dataset("rotated_digits"), 40, seed=1)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     record = train(config, folder=folder, data=digits, progress=False, accelerator="cpu")
-        >>> first = network_before_training(record).classifier.weight
-        >>> torch.equal(first, initial_network(config, digits).classifier.weight)
-        True
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(record.seed)
-        network = rebuild_model(record.model, record.model_config)
-        initialise(network, record.config.get("initialisation", "sepgconv"))  # records of older versions lack it
-        return network
-
-
 def _final_figures(
     trainer: "Trainer", model: nn.Module, task: Task, parts: dict[str, Split | None]
 ) -> dict[str, float | None]:
@@ -306,15 +253,18 @@ def _final_figures(
     from sepgconv.tasks.module import share_buffers
 
     device = trainer.strategy.root_device
+
+    def add_up(value: Tensor) -> Tensor:
+        return torch.as_tensor(trainer.strategy.reduce(value.to(device), reduce_op="sum"))
+
     model.to(device)
     share_buffers(model)
     figures: dict[str, float | None] = dict.fromkeys(figure_kinds(task))
     for part, split in parts.items():
         if split is not None:
             share = slice(trainer.global_rank, None, trainer.world_size)
-            counts = count_answers(task, model, split.images[share], split.labels[share]).to(device)
-            counts = torch.as_tensor(trainer.strategy.reduce(counts, reduce_op="sum"))
-            figures |= {f"{part}_{name}": value for name, value in task.measure(counts).items()}
+            found = tally_answers(task, model, split.images[share], split.labels[share]).measure(device, add_up)
+            figures |= {f"{part}_{name}": value for name, value in found.items()}
     model.cpu()
     return figures
 
@@ -329,6 +279,7 @@ def _record(
     costs: CostReport,
     figures: dict[str, float | None],
     commit: str | None,
+    task: Task,
 ) -> RunRecord:
     config: dict[str, Any] = setup["config"]
     model_config = cast("dict[str, Any]", model.config)  # create_model put it there
@@ -354,6 +305,7 @@ def _record(
         model_config=model_config,
         changes=files.noted_changes() if trainer.is_global_zero else [],
         figures=figures,
+        task_state=task.state(),
         **setup["data"],
     )
 
