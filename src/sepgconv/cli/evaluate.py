@@ -18,7 +18,7 @@ from sepgconv.cli.runs import read_run
 
 if TYPE_CHECKING:
     from sepgconv.data import LabelledImages, Split
-    from sepgconv.tasks import Confusion, Judgement, Run
+    from sepgconv.tasks import Confusion, Judgement, Run, Task
 
 LISTED, CROSSED = 20, 12  # most classes with a row each, and with a cell for each pair
 _WORST = 10  # classes and mistakes that are shown of more
@@ -61,12 +61,12 @@ def evaluate(
     For classification also how well each class is known, and which classes are taken for which: precision is the share
     of its answers that are right, recall the share of its images that are found, F1 their harmonic mean.
     """
-    from sepgconv.tasks import get_task, judge
+    from sepgconv.tasks import judge
     from sepgconv.tasks.evaluation import EVALUATION_BATCH
 
     loaded = read_run(run, checkpoint)
     found, split = load_images_to_judge(run, loaded, data, data_dir, part)
-    task = get_task(loaded.record.task)
+    task = loaded.task
     judgement = judge(loaded, split, batch_size=batch_size or EVALUATION_BATCH, device=device)
     confusion = judgement.confusion
     if confusion is None and (option := "--csv" if csv_to else "--png" if png_to else None):
@@ -75,11 +75,9 @@ def evaluate(
     findings = task.findings(loaded.model.cpu(), split.images)
     rows = [
         ("images", f"{count(len(split))} ({which} of {found.name})"),
-        *((metric.name, metric.text(judgement.metrics[metric.name])) for metric in task.metrics),
         *(
-            [("accuracy", error_percent(confusion.accuracy))]
-            if confusion and "accuracy" not in judgement.metrics
-            else []
+            (metric.name, metric.text(judgement.metrics[metric.name]))
+            for metric in (*task.metrics, *task.further_metrics)
         ),
         *findings.items(),
     ]
@@ -87,6 +85,8 @@ def evaluate(
     if confusion is not None:
         _print_classes(confusion)
         _print_confusion(confusion)
+    elif judgement.of_classes:
+        _print_figures_of_classes(judgement, task)
     if csv_to is not None and confusion is not None:
         write_csv(csv_to, ("true class", *confusion.classes), _matrix(confusion))
     if png_to is not None and confusion is not None:
@@ -114,6 +114,15 @@ def _print_classes(confusion: "Confusion") -> None:
         for row in figures
     ]
     print_table(title, ("class", "images", "precision", "recall", "F1"), rows)
+
+
+def _print_figures_of_classes(judgement: "Judgement", task: "Task") -> None:
+    metrics = {metric.name: metric for metric in task.metrics}
+    names = list(next(iter(judgement.of_classes.values())))
+    rows = [
+        (name, *(metrics[kind].text(found[name]) for kind, found in judgement.of_classes.items())) for name in names
+    ]
+    print_table("Classes", ("class", *judgement.of_classes), rows)
 
 
 def _print_confusion(confusion: "Confusion") -> None:
@@ -151,8 +160,9 @@ def _write_json(path: Path, about: dict[str, Any], judgement: "Judgement") -> No
 
     metrics = {name: None if math.isnan(value) else value for name, value in judgement.metrics.items()}
     values: dict[str, Any] = {**about, "metrics": metrics}
+    if judgement.of_classes:
+        values["of_classes"] = {name: dict(found) for name, found in judgement.of_classes.items()}
     if (confusion := judgement.confusion) is not None:
-        values["metrics"].setdefault("accuracy", confusion.accuracy)
         values["classes"] = [
             {"name": row.name, "images": row.images, "answers": row.answers}
             | {"precision": row.precision, "recall": row.recall, "f1": row.f1}

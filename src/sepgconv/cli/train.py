@@ -46,6 +46,15 @@ def train(
     task: Annotated[
         str | None, typer.Option(help="What it is trained for. Default: classification; modules can register others.")
     ] = None,
+    class_weights: Annotated[
+        str | None,
+        typer.Option(
+            help="balanced: images of rare classes count more in the loss; or a number for each, with commas."
+        ),
+    ] = None,
+    sampling: Annotated[
+        str | None, typer.Option(help="balanced: every class comes equally often. Default: shuffle, every image once.")
+    ] = None,
     width: options.Width = None,
     widths: options.Widths = None,
     group: options.Group = None,
@@ -160,6 +169,8 @@ def train(
         "model": model,
         "data": data,
         "task": task,
+        "task_options": _task_options(class_weights),
+        "sampling": sampling,
         "epochs": epochs,
         "batch_size": batch_size,
         "lr": lr,
@@ -265,6 +276,17 @@ def _config(
     if model_config:
         values["model_config"] = {**values.get("model_config", {}), **model_config}
     return TrainingConfig.from_dict({**values, **{name: value for name, value in given.items() if value is not None}})
+
+
+def _task_options(class_weights: str | None) -> dict[str, Any] | None:
+    if class_weights is None or class_weights == "balanced":
+        return None if class_weights is None else {"class_weights": class_weights}
+    try:
+        return {"class_weights": [float(weight) for weight in class_weights.split(",")]}
+    except ValueError as error:
+        raise ValueError(
+            f"--class-weights must be balanced, or numbers and commas, as in 1,1,3; got {class_weights!r}"
+        ) from error
 
 
 def _changed(config: "TrainingConfig", read: ConfigFile) -> list[str]:

@@ -46,8 +46,8 @@ def warn_if_uneven(data: "Dataset") -> None:
     if counts[most] > UNEVEN * counts[least]:
         say(
             f"Warning: {data.name} has {count(counts[most])} training images of {most} and {count(counts[least])} of "
-            f"{least}: a network may answer rare classes seldom or never; look at the errors of each class (sepgconv "
-            "evaluate)"
+            f"{least}: a network may answer rare classes seldom or never; --class-weights balanced or --sampling "
+            "balanced count all classes alike"
         )
 
 
@@ -55,7 +55,7 @@ def warn_if_one_answer(folder: Path, data: "Dataset") -> None:
     """Warn if a trained network gives one and the same class to all test images, which are of several."""
     import torch
 
-    from sepgconv.tasks import get_task, load_run
+    from sepgconv.tasks import load_run
 
     run = load_run(folder)
     images, labels = data.test.images[:LOOKED_AT], data.test.labels[:LOOKED_AT]
@@ -65,7 +65,7 @@ def warn_if_one_answer(folder: Path, data: "Dataset") -> None:
     with torch.inference_mode():
         for batch in images.split(256):
             dtype = next(run.model.parameters()).dtype
-            found = get_task(run.record.task).probabilities(run.model(batch.to(dtype)).float())
+            found = run.task.probabilities(run.model(batch.to(dtype)).float())
             if found is None:
                 return
             answers |= set(found.argmax(1).tolist())
@@ -79,11 +79,9 @@ def warn_if_one_answer(folder: Path, data: "Dataset") -> None:
 
 def print_result(record: "RunRecord", folder: Path) -> None:
     """Print what a run left, as a table on standard output."""
-    from sepgconv.tasks import get_task
-
     rows = [("data", record.data), ("epochs", _epochs(record)), ("parameters", count(record.parameters))]
     rows += [("MACs, nominal / executed", f"{large(record.nominal_macs)} / {large(record.executed_macs)}")]
-    for metric in get_task(record.task).metrics:
+    for metric in record.fitted_task().metrics:
         for part in ("train", "validation", "test"):
             value = record.figures[f"{part}_{metric.name}"]
             rows.append((f"{part} {metric.name}", metric.text(value)))

@@ -1,4 +1,4 @@
-"""The network that a run begins with."""
+"""What a run begins with: its task, with what it takes from the targets, and its network with the weights drawn."""
 
 import torch
 from torch import nn
@@ -8,6 +8,23 @@ from sepgconv.models import initialise, rebuild_model
 from sepgconv.tasks.config import TrainingConfig
 from sepgconv.tasks.record import RunRecord
 from sepgconv.tasks.registry import get_task
+from sepgconv.tasks.task import Task
+
+
+def fitted_task(config: TrainingConfig, dataset: Dataset) -> Task:
+    """Return the task of a run with what it takes from the targets that the run learns from.
+
+    Args:
+        config: the run's.
+        dataset: the run's.
+
+    Raises:
+        ValueError: the task does not have the config's options.
+    """
+    targets = dataset.train.labels
+    if not config.hold_out:
+        targets = torch.cat((targets, dataset.validation.labels))
+    return get_task(config.task, config.task_options).fit(targets)
 
 
 def initial_network(config: TrainingConfig, dataset: Dataset) -> nn.Module:
@@ -26,7 +43,7 @@ def initial_network(config: TrainingConfig, dataset: Dataset) -> nn.Module:
         >>> initial_network(config, load_dataset("rotated_digits")).num_classes
         10
     """
-    found = {"in_channels": dataset.image_shape[0], **get_task(config.task).head(dataset.classes)}
+    found = {"in_channels": dataset.image_shape[0], **fitted_task(config, dataset).head(dataset.classes)}
     for key, value in found.items():
         if config.model_config.get(key, value) != value:
             raise ValueError(f"model_config has {key}={config.model_config[key]}, but {dataset.name} has {value}")

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from sepgconv._messages import unknown_name
-from sepgconv.data import list_augmentations
+from sepgconv.data.augmentation import check_augmentation
 from sepgconv.models import INITIALISATIONS
 from sepgconv.tasks.registry import get_task
 
@@ -57,6 +57,7 @@ _ACCEPTED: Mapping[str, _Rule] = {
     "model": _NAME,
     "data": _NAME,
     "task": _NAME,
+    "task_options": ("a mapping that JSON can hold", _is_json_object),
     "model_config": ("a mapping that JSON can hold", _is_json_object),
     "recipe": _NAME,
     "initialisation": _NAME,
@@ -70,6 +71,7 @@ _ACCEPTED: Mapping[str, _Rule] = {
     "milestones": ("rising whole numbers above 0", _is_rising),
     "gamma": _POSITIVE,
     "augmentation": _NAME,
+    "sampling": _one_of("shuffle", "balanced"),
     "label_smoothing": ("a number from 0 to below 1", lambda value: _is_number(value) and 0 <= value < 1),
     "seed": ("a whole number from 0 to below 2**63", lambda value: _is_whole(value, at_least=0) and value < 2**63),
     "hold_out": ("True or False", lambda value: isinstance(value, bool)),
@@ -86,9 +88,8 @@ def _check(values: Mapping[str, Any]) -> None:
         expected, accepts = _ACCEPTED[name]
         if not accepts(value):
             raise ValueError(f"{name} must be {expected}, got {value!r}")
-    get_task(values.get("task", DEFAULT_TASK))
-    if (augmentation := values.get("augmentation", "none")) not in list_augmentations():
-        raise ValueError(unknown_name("augmentation", augmentation, list_augmentations()))
+    get_task(values.get("task", DEFAULT_TASK), values.get("task_options"))
+    check_augmentation(values.get("augmentation", "none"))
     if (initialisation := values.get("initialisation", "sepgconv")) not in INITIALISATIONS:
         raise ValueError(unknown_name("initialisation", initialisation, INITIALISATIONS))
 
@@ -103,6 +104,7 @@ class TrainingConfig:
         model: a name of `sepgconv.list_models()`.
         data: a name that `sepgconv.data.load_dataset` takes.
         task: what the network is trained for, a name of `list_tasks()`. Default: "classification".
+        task_options: options of the task, as in `{"class_weights": "balanced"}`. Default: none.
         model_config: what `sepgconv.create_model` gets beside the name, as in `{"width": 30}`; channels and classes
             come from the data where they are left out.
         recipe: the recipe the values come from; a label, the values count.
@@ -119,7 +121,11 @@ class TrainingConfig:
             along cosines, anew in every step (Smith & Topin 2018, arXiv:1708.07120). Default: "cosine".
         milestones: epochs, counted from 1, after which "step" lowers the rate; those beyond `epochs` never come.
         gamma: the factor of "step". Default: 0.1.
-        augmentation: a name of `sepgconv.data.list_augmentations()`. Default: "none".
+        augmentation: a name of `sepgconv.data.list_augmentations()`, or several with commas between them, as in
+            "turn,colour". Default: "none".
+        sampling: "shuffle", every image once in an epoch; or "balanced", as many images of each class: those of small
+            classes come again, of large ones some come in a later epoch. An epoch has as many images either way.
+            Default: "shuffle".
         label_smoothing: share of every target that is spread over all classes in the training loss. Default: 0.
         seed: fixes initial weights, order of the images, augmentation and dropout. Default: 1.
         hold_out: True keeps the validation part out of the training and logs its error after every epoch; False trains
@@ -149,6 +155,7 @@ class TrainingConfig:
     model: str
     data: str
     task: str = DEFAULT_TASK
+    task_options: dict[str, Any] = field(default_factory=lambda: {})
     model_config: dict[str, Any] = field(default_factory=lambda: {})
     recipe: str = "default"
     initialisation: str = "sepgconv"
@@ -162,6 +169,7 @@ class TrainingConfig:
     milestones: tuple[int, ...] = ()
     gamma: float = 0.1
     augmentation: str = "none"
+    sampling: str = "shuffle"
     label_smoothing: float = 0.0
     seed: int = 1
     hold_out: bool = True
@@ -178,7 +186,8 @@ class TrainingConfig:
                 raise ValueError(f"{name} asks the validation part for the best epoch; leave hold_out at True")
         # A copy in JSON's own types: what the caller changes later is not this run's config, and a config read back
         # from its file compares equal.
-        object.__setattr__(self, "model_config", json.loads(json.dumps(self.model_config)))
+        for name in ("model_config", "task_options"):
+            object.__setattr__(self, name, json.loads(json.dumps(getattr(self, name))))
 
     @classmethod
     def from_recipe(cls, recipe: str, *, model: str, data: str, **overrides: Any) -> "TrainingConfig":
@@ -278,6 +287,8 @@ class TrainingConfig:
 # Options that older versions did not have, with what they were then.
 NEWER: Mapping[str, Any] = {
     "task": DEFAULT_TASK,
+    "task_options": {},
+    "sampling": "shuffle",
     "label_smoothing": 0.0,
     "keep_best": False,
     "early_stopping": 0,

@@ -75,7 +75,7 @@ def build_trainer(
         plugins.append(LightningEnvironment())
         rank_zero_only.rank = 0  # pyright: ignore[reportFunctionMemberAccess]  # Lightning's own way
     bar = progress and watched()
-    best = BestKeeper(config, folder, keeper, get_task(config.task).metrics[0])
+    best = BestKeeper(config, folder, keeper, get_task(config.task, config.task_options).metrics[0])
     callbacks: list[Callback] = [keeper, best, StopTogether()]
     if bar:
         callbacks.append(TQDMProgressBar())

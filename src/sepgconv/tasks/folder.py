@@ -18,6 +18,7 @@ from sepgconv.tasks.environment import versions
 _ONCE_UNSAID = {"initialisation": "sepgconv", **NEWER}
 PREPARED = "prepared"  # in config.json: whether the weights that the run began with were other than its seed draws
 ORIGIN = "origin"  # in config.json: where these weights came from, as far as it is known
+TASK_STATE = "task_state"  # in config.json: what predictions need of the targets that are trained on
 IDENTITY = "run"  # in config.json: a random number by which the run's checkpoints are known
 
 
@@ -299,9 +300,10 @@ class RunFolder:
         return f"continue with resume=True (--resume) and the folder {self.root}"
 
 
-def origin_noted(origin: object) -> dict[str, Any]:
-    """Return what `RunFolder.begin` is to note of where the weights of a run came from; nothing where nobody said."""
-    return {ORIGIN: origin} if isinstance(origin, dict) else {}
+def what_is_noted(origin: object, task_state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `RunFolder.begin` is to note of the origin of the weights and of the task, if there is any."""
+    noted = {ORIGIN: origin if isinstance(origin, dict) else None, TASK_STATE: dict(task_state)}
+    return {name: value for name, value in noted.items() if value}
 
 
 def _said(setup: Mapping[str, Any]) -> dict[str, Any]:

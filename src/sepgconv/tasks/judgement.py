@@ -10,7 +10,7 @@ from sepgconv.data import Split
 from sepgconv.tasks.devices import find_device
 from sepgconv.tasks.evaluation import EVALUATION_BATCH, Run
 from sepgconv.tasks.prediction import Answer
-from sepgconv.tasks.registry import get_task
+from sepgconv.tasks.tally import Tally
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,14 +18,16 @@ class Judgement:
     """How well a run does its task on images, one by one.
 
     Attributes:
-        metrics: the value of every metric of the task, by name.
+        metrics: the value of every metric of the task, by name, the further ones among them.
         answers: what the task says of each image (`Task.describe`).
         confusion: which classes were answered for which; None for a task without one class for each image.
+        of_classes: metrics of every class (`Task.measure_each`); none for most tasks.
     """
 
     metrics: Mapping[str, float]
     answers: Sequence[Answer]
     confusion: "Confusion | None" = None
+    of_classes: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict[str, Mapping[str, float | None]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +137,7 @@ def judge(run: Run, split: Split, *, batch_size: int = EVALUATION_BATCH, device:
         >>> found.metrics["error"] == record.test_error, len(found.answers), round(100 - found.confusion.accuracy, 6)
         (True, 597, 90.284757)
     """
-    task = get_task(run.record.task)
+    task = run.task
     expected = tuple(run.record.image_shape)
     if tuple(split.images.shape[1:]) != expected:
         raise ValueError(
@@ -146,24 +148,23 @@ def judge(run: Run, split: Split, *, batch_size: int = EVALUATION_BATCH, device:
     model = run.model.to(place)
     dtype = next(model.parameters()).dtype
     answers: list[Answer] = []
-    counts: Tensor | None = None
+    tally = Tally(task, (*task.metrics, *task.further_metrics))
     given: list[Tensor] = []
     with torch.inference_mode():
         for images, targets in zip(split.images.split(batch_size), split.labels.split(batch_size), strict=True):
             outputs = model(images.to(place, dtype)).float()
-            if counts is None:
+            if not tally.images:
                 task.check(split.labels, outputs.shape[1])
-            found = task.count(outputs, targets.to(place))
-            counts = found if counts is None else counts + found
+            tally.add(outputs, targets.to(place))
             outputs = outputs.cpu()
             answers += task.describe(outputs, run.classes)
             probabilities = task.probabilities(outputs)
             if probabilities is not None and targets.ndim == 1 and split.has_classes:
                 given.append(probabilities.argmax(1))
-    if counts is None:
+    if not tally.images:
         raise ValueError("expected at least one image to judge a run by, got none")
     confusion = _confusion(split.labels, torch.cat(given), run.classes) if given else None
-    return Judgement(task.measure(counts), answers, confusion)
+    return Judgement(tally.measure(), answers, confusion, task.measure_each(tally.counts(), run.classes))
 
 
 def _confusion(labels: Tensor, given: Tensor, classes: Sequence[str]) -> Confusion:

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from sepgconv.data import Dataset, augmentation
 from sepgconv.tasks.batches import Batches, epoch_order, epoch_seed
-from sepgconv.tasks.beginning import initial_network
+from sepgconv.tasks.beginning import fitted_task, initial_network
 from sepgconv.tasks.config import TrainingConfig
 from sepgconv.tasks.devices import find_device
-from sepgconv.tasks.registry import get_task
 
 _SMOOTHING = 0.9  # weight of what came before, in the running mean of the loss
 _TOO_LARGE = 4.0  # times the lowest loss: from there on it only explodes
@@ -81,12 +80,12 @@ def find_learning_rate(
 
     if not 0 < lowest < highest or steps < 2:
         raise ValueError(f"the sweep needs 0 < lowest < highest and 2 steps or more, got {lowest}, {highest}, {steps}")
-    task = get_task(config.task)
+    task = fitted_task(config, data)
     place = find_device(device)
     model = initial_network(config, data)
     if prepare is not None:
         prepare(model)
-    module = TrainingModule(model, config).to(place)
+    module = TrainingModule(model, config, task).to(place)
     module.train()
     optimizer = module.configure_optimizers()
     augment = augmentation(config.augmentation)

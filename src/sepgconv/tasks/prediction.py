@@ -13,7 +13,6 @@ from sepgconv.data.image_file import UnreadableImageError
 from sepgconv.data.regular_file import reason
 from sepgconv.tasks.devices import find_device
 from sepgconv.tasks.evaluation import Run
-from sepgconv.tasks.registry import get_task
 from sepgconv.tasks.task import Task
 
 PREDICTION_BATCH = 32
@@ -80,9 +79,8 @@ def predict(
         >>> list(found.answer)
         ['class', 'probability', 'class 2', 'probability 2']
     """
-    task = get_task(run.record.task)
     for batch in outputs_for_files(run, run.model, images, batch_size=batch_size, device=device):
-        found = describe(task, batch.outputs, run.classes, top=top, probabilities=probabilities)
+        found = describe(run.task, batch.outputs, run.classes, top=top, probabilities=probabilities)
         answers = iter(found)
         for path in batch.paths:
             if path in batch.left_out:

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sepgconv._messages import require
 from sepgconv._terminal import say
 from sepgconv.analysis import CostReport, cost
 from sepgconv.data import Dataset, Split, augmentation, load_dataset
-from sepgconv.tasks.beginning import initial_network
+from sepgconv.tasks.beginning import fitted_task, initial_network
 from sepgconv.tasks.conditions import conditions_of
 from sepgconv.tasks.config import TrainingConfig
 from sepgconv.tasks.environment import check_rank_variables, device_name, git_commit, versions
 from sepgconv.tasks.errors import CheckpointError
-from sepgconv.tasks.evaluation import count_answers
-from sepgconv.tasks.folder import PREPARED, RunFolder, origin_noted
+from sepgconv.tasks.evaluation import tally_answers
+from sepgconv.tasks.folder import PREPARED, RunFolder, what_is_noted
 from sepgconv.tasks.record import WITHOUT_DIGEST, RunRecord, figure_kinds, read_record, width_of
 from sepgconv.tasks.registry import get_task
 from sepgconv.tasks.results import faults, mend, write_preprocessing, write_results
@@ -153,8 +153,9 @@ def train(
             return mended
         dataset = get_data()
         for split in (dataset.train, dataset.validation, dataset.test):
-            get_task(config.task).check(split.labels, len(dataset.classes))
+            get_task(config.task, config.task_options).check(split.labels, len(dataset.classes))
         learned, held_out = _parts(dataset, hold_out=config.hold_out)
+        task = fitted_task(config, dataset)
         setup["data"] = _identity(dataset, learned, held_out)
         stack.enter_context(_threads(threads))
         now = conditions_of(trainer, dataset)
@@ -167,14 +168,16 @@ def train(
             _say(f"resuming after epoch {keeper.epoch} of {config.epochs}", progress and trainer.is_global_zero)
         model = initial_network(config, dataset)
         origin = None if prepare is None else prepare(model)
-        module = TrainingModule(model, config)
+        module = TrainingModule(model, config, task)
         costs = cost(model, dataset.image_shape)  # also raises if images are too small for the network
-        batches = EpochBatches(learned, held_out, config, augmentation(config.augmentation))
+        batches = EpochBatches(learned, held_out, config, augmentation(config.augmentation), task)
         if trainer.is_global_zero:
             if resume:
                 files.note_resume(keeper.epoch, changed, now)
             else:
-                files.begin({**setup, "conditions": now, PREPARED: prepare is not None, **origin_noted(origin)})
+                files.begin(
+                    {**setup, "conditions": now, PREPARED: prepare is not None, **what_is_noted(origin, task.state())}
+                )
                 write_preprocessing(files, dataset)  # so that checkpoints of a stopped run can be used
         parts = {"train": learned, "validation": held_out, "test": dataset.test}
         device = trainer.strategy.root_device
@@ -184,13 +187,13 @@ def train(
 
         with together(trainer, left):
             fit(trainer, module, batches, files, keeper)
-            metric = get_task(config.task).metrics[0]
+            metric = task.metrics[0]
             chosen = take_best(trainer, model, files, keeper.history, metric) if config.keep_best else None
             if device.type != "cpu":
                 costs = cost(model.to(device), dataset.image_shape)  # layers may run otherwise there
             with _told_how_to_finish(files, config.epochs):
-                figures = _final_figures(trainer, model, get_task(config.task), parts)
-                record = _record(trainer, keeper, files, setup, dataset, model, costs, figures, commit, chosen)
+                figures = _final_figures(trainer, model, task, parts)
+                record = _record(trainer, keeper, files, setup, dataset, model, costs, figures, commit, task, chosen)
                 if trainer.is_global_zero:
                     write_results(files, record, model, dataset, keeper.history)
             return RunRecord.from_dict(trainer.strategy.broadcast(record.to_dict()))
@@ -260,15 +263,18 @@ def _final_figures(
     from sepgconv.tasks.module import share_buffers
 
     device = trainer.strategy.root_device
+
+    def add_up(value: Tensor) -> Tensor:
+        return torch.as_tensor(trainer.strategy.reduce(value.to(device), reduce_op="sum"))
+
     model.to(device)
     share_buffers(model)
     figures: dict[str, float | None] = dict.fromkeys(figure_kinds(task))
     for part, split in parts.items():
         if split is not None:
             share = slice(trainer.global_rank, None, trainer.world_size)
-            counts = count_answers(task, model, split.images[share], split.labels[share]).to(device)
-            counts = torch.as_tensor(trainer.strategy.reduce(counts, reduce_op="sum"))
-            figures |= {f"{part}_{name}": value for name, value in task.measure(counts).items()}
+            found = tally_answers(task, model, split.images[share], split.labels[share]).measure(device, add_up)
+            figures |= {f"{part}_{name}": value for name, value in found.items()}
     model.cpu()
     return figures
 
@@ -283,6 +289,7 @@ def _record(
     costs: CostReport,
     figures: dict[str, float | None],
     commit: str | None,
+    task: Task,
     chosen_epoch: int | None,
 ) -> RunRecord:
     config: dict[str, Any] = setup["config"]
@@ -311,6 +318,7 @@ def _record(
         changes=files.noted_changes() if trainer.is_global_zero else [],
         origin=files.origin if trainer.is_global_zero else None,
         figures=figures,
+        task_state=task.state(),
         **setup["data"],
     )
 

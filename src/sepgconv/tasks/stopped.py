@@ -9,7 +9,7 @@ from sepgconv.analysis import cost
 from sepgconv.models import rebuild_model
 from sepgconv.tasks.config import TrainingConfig
 from sepgconv.tasks.evaluation import Run
-from sepgconv.tasks.folder import RunFolder
+from sepgconv.tasks.folder import TASK_STATE, RunFolder
 from sepgconv.tasks.record import RunRecord, figure_kinds, width_of
 from sepgconv.tasks.registry import get_task
 from sepgconv.tasks.results import read_preprocessing
@@ -50,8 +50,9 @@ def load_checkpoint(folder: Path, which: Which) -> Run:
     config = TrainingConfig.from_dict(setup["config"])
     about = setup["data"]
     shape = tuple(about["image_shape"])
+    task = get_task(config.task, config.task_options).restored(setup.get(TASK_STATE, {}))
     with torch.device("meta"):  # no random number is drawn
-        head = get_task(config.task).head(about["classes"])
+        head = task.head(about["classes"])
         model: Any = rebuild_model(config.model, {"in_channels": shape[0], **head} | config.model_config)
     try:
         model.load_state_dict(read_weights(path), assign=True)
@@ -70,7 +71,7 @@ def load_checkpoint(folder: Path, which: Which) -> Run:
         width=width_of(model.config),
         seed=config.seed,
         epochs=state["epoch"],
-        figures=dict.fromkeys(figure_kinds(get_task(config.task))),
+        figures=dict.fromkeys(figure_kinds(task)),
         parameters=costs.parameters,
         nominal_macs=costs.nominal_macs,
         executed_macs=costs.executed_macs,
@@ -87,6 +88,8 @@ def load_checkpoint(folder: Path, which: Which) -> Run:
         config=config.to_dict(),
         model_config=model.config,
         changes=files.noted_changes(),
+        origin=files.origin,
+        task_state=task.state(),
         **about,
     )
     return Run(
@@ -95,4 +98,5 @@ def load_checkpoint(folder: Path, which: Which) -> Run:
         preprocessing=preprocessing.module,
         classes=tuple(record.classes),
         bit_depth=preprocessing.bit_depth,
+        task=task,
     )
