@@ -207,3 +207,18 @@ def test_long_tables_begin_anew(call, finished, classes, monkeypatch):
     assert status == 0, err
     assert out.count("probability") == 3
     assert out.count("0.png") == 4  # 0 and 10 of each class
+
+
+def test_masks_are_called_like_their_images(tmp_path):
+    """Two images that differ in the ending alone, in batches of their own, do not take each other's file."""
+    from sepgconv.cli.predict import _writer_of_masks
+    from sepgconv.tasks import get_task
+
+    paths = [tmp_path / name for name in ("a/x.png", "a/x.jpg", "b [1]/y.png")]
+    write_masks = _writer_of_masks(get_task("segmentation"), paths, tmp_path / "out")
+    for path in paths:
+        write_masks([path], torch.rand(1, 3, 8, 8))
+    found = [path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")]
+    assert sorted(found) == ["a/x.jpg-mask.png", "a/x.png-mask.png", "b [1]/y-mask.png"]
+    with pytest.raises(ValueError, match="the task 'classification' answers with no images; leave out --masks"):
+        _writer_of_masks(get_task("classification"), paths, tmp_path)

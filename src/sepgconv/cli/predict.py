@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice, takewhile
 from pathlib import Path
@@ -19,7 +21,9 @@ from sepgconv.cli.progress import progress
 from sepgconv.cli.runs import read_run
 
 if TYPE_CHECKING:
-    from sepgconv.tasks import Prediction
+    from torch import Tensor
+
+    from sepgconv.tasks import Prediction, Task
 
 BLOCK = 500  # rows of a printed table; then it begins anew, so that rows need not be kept
 _ALIKE = 0.01  # two probabilities that one network may give for one image, in batches of other sizes
@@ -41,6 +45,10 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Give the probability of every class, too.")
     ] = False,
+    masks_to: Annotated[
+        Path | None,
+        typer.Option("--masks", metavar="FOLDER", help="Write the images that a task answers with, as masks, as PNG."),
+    ] = None,
     checkpoint: options.Checkpoint = None,
     batch_size: options.FileBatch = None,
     device: options.Device = "cpu",
@@ -67,8 +75,18 @@ def predict(
     found = named_images(images, names_from)
     size = batch_size or PREDICTION_BATCH
 
+    draw_to = None if masks_to is None else _writer_of_masks(loaded.task, found.paths, masks_to)
+
     def answers(paths: Iterable[Path]) -> "Iterator[Prediction]":
-        return predictions(loaded, paths, top=top_k, probabilities=probabilities, batch_size=size, device=device)
+        return predictions(
+            loaded,
+            paths,
+            top=top_k,
+            probabilities=probabilities,
+            batch_size=size,
+            device=device,
+            draw_to=draw_to,
+        )
 
     paths = found.paths
     if csv_to is not None:
@@ -93,6 +111,29 @@ def predict(
     if left_out:
         total = plural(len(found.paths) + len(found.left_out), "image")
         raise ValueError(f"{count(left_out)} of {total} left out, for the reasons above")
+
+
+def _writer_of_masks(task: "Task", paths: Sequence[Path], folder: Path) -> "Callable[[Sequence[Path], Tensor], object]":
+    """Return a function that writes what a task draws, under the names of the images without their common folder.
+
+    Raises:
+        ValueError: the task draws nothing.
+    """
+    from sepgconv.tasks import Task, write_images
+
+    if type(task).draw is Task.draw:
+        raise ValueError(f"the task {task.name!r} answers with no images; leave out --masks")
+    common = Path(os.path.commonpath([path.absolute().parent for path in paths])) if paths else Path()
+    names = {path: path.absolute().relative_to(common) for path in paths}
+    stems = Counter(name.with_suffix("") for name in names.values())
+
+    def write(batch: Sequence[Path], outputs: "Tensor") -> None:
+        # Images that differ in the ending alone keep it.
+        short = [names[path].with_suffix("") for path in batch]
+        wanted = [str(name if stems[name] == 1 else names[path]) for path, name in zip(batch, short, strict=True)]
+        write_images(task, outputs, wanted, folder)
+
+    return write
 
 
 def _row(prediction: "Prediction") -> _Row:

@@ -48,6 +48,7 @@ def predict(
     probabilities: bool = False,
     batch_size: int = PREDICTION_BATCH,
     device: str = "cpu",
+    draw_to: Callable[[Sequence[Path], Tensor], object] | None = None,
 ) -> Iterator[Prediction]:
     """Yield what a run predicts for image files, in their order; a file that cannot be read has its reason instead.
 
@@ -61,6 +62,8 @@ def predict(
         probabilities: give the probability of every class, too.
         batch_size: images at once; it decides memory and speed. Default: 32.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        draw_to: called with the files of a batch that were read and the outputs for them, as to write masks
+            (`sepgconv.tasks.write_images`). Default: nothing is called.
 
     Raises:
         ValueError: there is no such device, or the task gives no probabilities of classes and some are asked for.
@@ -82,6 +85,8 @@ def predict(
     for batch in outputs_for_files(run, run.model, images, batch_size=batch_size, device=device):
         found = describe(run.task, batch.outputs, run.classes, top=top, probabilities=probabilities)
         answers = iter(found)
+        if draw_to is not None and batch.outputs is not None:
+            draw_to([path for path in batch.paths if path not in batch.left_out], batch.outputs)
         for path in batch.paths:
             if path in batch.left_out:
                 yield Prediction(path, None, batch.left_out[path])
