@@ -61,12 +61,14 @@ def test_an_uneven_folder_and_a_network_with_one_answer_are_warned_of(call, tmp_
 def test_configs_of_files_come_after_the_command_line(call, classes, finished, tmp_path):
     file = tmp_path / "c.yaml"
     file.write_text(
-        f"model: gc_p4cnn\nmodel_config: {{width: 2}}\ndata: {json.dumps(str(classes))}\nepochs: 7\nlr: 0.5\n"
+        f"model: gc_p4cnn\nmodel_config: {{width: 2}}\ndata: {json.dumps(str(classes))}\n"
+        "epochs: 7\nlr: 0.5\nweight_decay: 1e-3\n"
     )
     status, _, err = call("train", "--config", file, *QUICK, "--lr", 0.02, "--out", tmp_path / "a", "--quiet")
     assert status == 0, err
     config = TrainingConfig.from_dict(RunRecord.read(tmp_path / "a" / "record.json").config)
     assert (config.model, config.model_config, config.epochs, config.lr) == ("gc_p4cnn", {"width": 2}, 1, 0.02)
+    assert config.weight_decay == 1e-3
     # What a run wrote makes the same network again.
     words = ("--config", finished / "config.json", "--threads", 1, "--accelerator", "cpu", "--out", tmp_path / "b")
     assert call("train", *words, "--quiet")[0] == 0

@@ -1,10 +1,13 @@
 """Training configs from files: YAML that people write, and the config.json that every run writes."""
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+_SCIENTIFIC = re.compile(r"[+-]?\d+[eE][+-]?\d+")
 _AXES = 3  # of the shape of an image
 
 
@@ -40,7 +43,11 @@ def read_config_file(path: Path) -> ConfigFile:
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the file, as {path / 'config.json'}")
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        try:
+            found = json.loads(text)
+        except ValueError:
+            found = _with_numbers(yaml.safe_load(text))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is no YAML or JSON: {' '.join(str(error).split())}") from error
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in cast("dict[Any, Any]", found)):
@@ -51,6 +58,15 @@ def read_config_file(path: Path) -> ConfigFile:
         size = values.pop("image_size", None)
         return ConfigFile(values, precision, size)
     return ConfigFile(values["config"], values.get("precision"), _image_size(values))
+
+
+def _with_numbers(value: Any) -> Any:
+    """Return values of YAML in which 1e-3 is a number: YAML 1.1 takes it for a word, because it has no point."""
+    if isinstance(value, dict):
+        return {key: _with_numbers(entry) for key, entry in cast("dict[Any, Any]", value).items()}
+    if isinstance(value, list):
+        return [_with_numbers(entry) for entry in cast("list[Any]", value)]
+    return float(value) if isinstance(value, str) and _SCIENTIFIC.fullmatch(value) else value
 
 
 def _image_size(setup: Mapping[str, Any]) -> int | None:
