@@ -1,6 +1,6 @@
 """Data sets as tensors in memory, their preprocessing, and augmentation of whole batches."""
 
-from sepgconv.data.augmentation import augmentation, list_augmentations
+from sepgconv.data.augmentation import Augmentation, Moved, augmentation, list_augmentations
 from sepgconv.data.dataset import Dataset, Split
 from sepgconv.data.image_file import read_image
 from sepgconv.data.labelled import LabelledImages
@@ -15,8 +15,10 @@ from sepgconv.data.registry import (
 from sepgconv.data.subset import take_images
 
 __all__ = [
+    "Augmentation",
     "Dataset",
     "LabelledImages",
+    "Moved",
     "Split",
     "augmentation",
     "build_preprocessing",

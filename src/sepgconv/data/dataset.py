@@ -23,8 +23,9 @@ class Split:
 
     Attributes:
         images: float32, (n, channels, height, width).
-        labels: (n, ...): int64, indices of classes, for classification one for each image, (n,); or float32, numbers
-            for a task that knows no classes.
+        labels: (n, ...): int64, indices of classes, for classification one for each image, (n,), for segmentation one
+            for each pixel, (n, height, width); or float32, numbers, as for regression or, 0 and 1, for several classes
+            of one image.
 
     Raises:
         ValueError: a wrong rank or dtype, unequal lengths, no image at all, a value that is not finite, or a negative
@@ -82,7 +83,8 @@ class Dataset(Printed):
 
     Attributes:
         name: goes into every record, and says which variant was loaded.
-        classes: names of the classes; a label is an index into them. None, (), where labels are numbers.
+        classes: names of the classes; a label, or a pixel of a mask, is an index into them. Of float32 labels (n, k)
+            the names of their columns. None, (), where labels are numbers without a name.
         train: what parameters are fitted to.
         validation: what choices are made on.
         test: read once, at the end.
@@ -123,12 +125,15 @@ class Dataset(Printed):
                     f"{self.name}: {title} images have shape {tuple(split.images.shape[1:])}, "
                     f"train images {self.image_shape}"
                 )
-            if split.has_classes != bool(self.classes):
+            columns = tuple(split.labels.shape[1:])
+            if split.has_classes != bool(self.classes) and columns != (len(self.classes),):
                 raise ValueError(
-                    f"{self.name}: {title} labels are {split.labels.dtype}, but there are {len(self.classes)} classes; "
-                    "labels of classes are int64, numbers are float32 and have no classes"
+                    f"{self.name}: {title} labels are {split.labels.dtype} {tuple(split.labels.shape)}, but there are "
+                    f"{len(self.classes)} classes; labels of classes are int64, numbers are float32 and have no "
+                    "classes, or one for each of their columns"
                 )
-            if split.has_classes and int(split.labels.max()) >= len(self.classes):
+            # Masks may have a number for pixels that are not judged; the task looks at them.
+            if split.has_classes and not columns and int(split.labels.max()) >= len(self.classes):
                 raise ValueError(
                     f"{self.name}: {title} label {int(split.labels.max())}, but there are {len(self.classes)} classes"
                 )
