@@ -1,7 +1,6 @@
 """A data set and a config so small that a run takes seconds; the run that disturbed ones are compared with."""
 
 import dataclasses
-import importlib.util
 import shutil
 from pathlib import Path
 
@@ -122,13 +121,3 @@ def weights(folder: Path) -> bytes:
 @pytest.fixture(scope="session")
 def read_weights():
     return weights
-
-
-@pytest.fixture(scope="session")
-def worker():
-    """The script that tests run as processes of their own, as a module; and its path."""
-    path = Path(__file__).with_name("worker.py")
-    spec = importlib.util.spec_from_file_location("training_worker", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
