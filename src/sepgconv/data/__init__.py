@@ -1,6 +1,6 @@
 """Data sets, in memory or on the disk, their preprocessing, and augmentation of whole batches."""
 
-from sepgconv.data.augmentation import augmentation, list_augmentations
+from sepgconv.data.augmentation import Augmentation, Moved, augmentation, list_augmentations
 from sepgconv.data.column import Column
 from sepgconv.data.dataset import Dataset, Split
 from sepgconv.data.division import DividedImage, Division
@@ -20,12 +20,14 @@ from sepgconv.data.split_rule import SplitRule
 from sepgconv.data.subset import take_images
 
 __all__ = [
+    "Augmentation",
     "Column",
     "DataOptions",
     "Dataset",
     "DividedImage",
     "Division",
     "LabelledImages",
+    "Moved",
     "Origin",
     "Split",
     "SplitRule",

@@ -27,7 +27,7 @@ from torch import Tensor
 from sepgconv._files import LockedError, locked, write_atomically
 from sepgconv._messages import require
 from sepgconv.data.column import Column
-from sepgconv.data.image_files import Decoded, Form, Wanted, decoded_batches, has_mask, targets_of
+from sepgconv.data.image_files import Decoded, Form, Storage, Wanted, decoded_batches, has_mask, targets_of
 from sepgconv.data.listing import ListedImage
 from sepgconv.data.reading import Reading
 from sepgconv.data.regular_file import reason
@@ -44,6 +44,13 @@ def default_cache() -> Path:
     """Return the folder for decoded images in the user's cache."""
     pooch = require("pooch", extra="train", purpose="finding the user's cache")
     return Path(pooch.os_cache("sepgconv")) / "images"
+
+
+def storage_of(in_memory: bool | None, cache: bool | str | Path) -> Storage:
+    """Return where images are kept, as `load_dataset` takes it: `cache` is True (the user's), a folder, or False."""
+    if cache is False:
+        return Storage(in_memory)
+    return Storage(in_memory, default_cache() if cache is True else Path(cache).expanduser())
 
 
 class CachedImages(Column):

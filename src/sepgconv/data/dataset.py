@@ -32,8 +32,9 @@ class Split:
 
     Attributes:
         images: float32, (n, channels, height, width).
-        labels: (n, ...): int64, indices of classes, for classification one for each image, (n,); or float32, numbers
-            for a task that knows no classes.
+        labels: (n, ...): int64, indices of classes, for classification one for each image, (n,), for segmentation one
+            for each pixel, (n, height, width); or float32, numbers, as for regression or, 0 and 1, for several classes
+            of one image.
 
     Raises:
         ValueError: a wrong rank or dtype, unequal lengths, no image at all, a value that is not finite, or a negative
@@ -126,7 +127,8 @@ class Dataset(Printed):
 
     Attributes:
         name: goes into every record, and says which variant was loaded.
-        classes: names of the classes; a label is an index into them. None, (), where labels are numbers.
+        classes: names of the classes; a label, or a pixel of a mask, is an index into them. Of float32 labels (n, k)
+            the names of their columns. None, (), where labels are numbers without a name.
         train: what parameters are fitted to.
         validation: what choices are made on.
         test: read once, at the end.
@@ -171,15 +173,20 @@ class Dataset(Printed):
                 raise ValueError(
                     f"{self.name}: {title} images have shape {split.image_shape}, train images {self.image_shape}"
                 )
-            several = not split.has_classes and split.labels.ndim == 2 and split.labels.shape[1] == len(self.classes)
-            if split.has_classes != bool(self.classes) and not several:
+            labels, columns = split.labels, tuple(split.labels.shape[1:])
+            if split.has_classes != bool(self.classes) and columns != (len(self.classes),):
                 raise ValueError(
                     f"{self.name}: {title} labels are {split.labels.dtype} {tuple(split.labels.shape)}, but there are "
                     f"{len(self.classes)} classes; labels of classes are int64, numbers are float32 and have no "
-                    "classes, or one column for each where an image may have several"
+                    "classes, or one for each of their columns"
                 )
-            labels = split.labels
-            if isinstance(labels, Tensor) and split.has_classes and int(labels.max()) >= len(self.classes):
+            # Masks may have a number for pixels that are not judged; the task looks at them.
+            if (
+                isinstance(labels, Tensor)
+                and split.has_classes
+                and not columns
+                and int(labels.max()) >= len(self.classes)
+            ):
                 raise ValueError(
                     f"{self.name}: {title} label {int(labels.max())}, but there are {len(self.classes)} classes"
                 )

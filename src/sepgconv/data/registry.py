@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from sepgconv._messages import nearest_names, unknown_name
-from sepgconv.data.cache import default_cache
+from sepgconv.data.cache import storage_of
 from sepgconv.data.cifar10 import load_cifar10, load_cifar10_jpeg75, load_cifar10_lossless_subset
 from sepgconv.data.coco_file import load_coco, load_coco_to_judge
 from sepgconv.data.dataset import Dataset
@@ -234,7 +234,7 @@ def load_dataset(
         return entry.load(None if data_dir is None else Path(data_dir), download)
     path, options = _path(name, data_dir), options or DataOptions()
     with explained_memory_errors(str(path), "give a smaller image_size, or fewer images"):
-        wanted = Wanted.of(options, image_size, _storage(in_memory, cache))
+        wanted = Wanted.of(options, image_size, storage_of(in_memory, cache))
         if is_hdf5(path):
             parts = load_hdf5(path, image_size=image_size, storage=wanted.storage, options=options)
         elif path.is_dir():
@@ -249,12 +249,6 @@ def load_dataset(
         if preprocessing is None:
             preprocessing = "identity" if parts.fit is None else "mean-std"
         return parts.to_dataset(options.split_rule, preprocessing)
-
-
-def _storage(in_memory: bool | None, cache: bool | str | Path) -> Storage:
-    if cache is False:
-        return Storage(in_memory)
-    return Storage(in_memory, default_cache() if cache is True else Path(cache).expanduser())
 
 
 def _check_in_memory(name: str, in_memory: bool | None) -> None:

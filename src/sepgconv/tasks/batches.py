@@ -34,7 +34,8 @@ class Batches:
         images: (n, channels, height, width), in memory or not.
         targets: (n, ...), the right output for each image; the same.
         batch_size: images in a batch, over all processes together.
-        order: permutation of the images as (n,); None keeps their order.
+        order: indices of the images as (n,), a permutation or with some images again and others not; None keeps their
+            order.
         min_share: images a process must get in a step; 2 for training, because batch norm cannot train on a map of one
             value per channel.
         rank: this process, counted from 0.
@@ -94,3 +95,27 @@ class Batches:
 def epoch_order(count: int, seed: int, epoch: int) -> Int64[Tensor, " n"]:
     """Return the order of the images in one epoch, the same in every process, drawn from its own generator."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(epoch_seed(seed, epoch, stream=0)))
+
+
+def balanced_order(classes: Int64[Tensor, " n"], seed: int, epoch: int) -> Int64[Tensor, " n"]:
+    """Return the images of one epoch in which every class comes equally often, to one image.
+
+    No image comes again before all others of its class have come.
+
+    Args:
+        classes: of each image.
+        seed: the run's.
+        epoch: counted from 0; with the seed it alone decides.
+    """
+    generator = torch.Generator().manual_seed(epoch_seed(seed, epoch, stream=0))
+    present = classes.unique()
+    share, more = divmod(len(classes), len(present))
+    larger = torch.randperm(len(present), generator=generator)[:more].tolist()  # who gets one image more
+    drawn = list[Tensor]()
+    for number, label in enumerate(present):
+        own = (classes == label).nonzero()[:, 0]
+        wanted = share + (number in larger)
+        rounds = [torch.randperm(len(own), generator=generator) for _ in range(-(-wanted // len(own)))]
+        drawn.append(own[torch.cat(rounds)[:wanted]] if rounds else own[:0])
+    together = torch.cat(drawn)
+    return together[torch.randperm(len(together), generator=generator)]
