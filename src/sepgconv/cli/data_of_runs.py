@@ -21,14 +21,16 @@ def load_data_of(folder: Path, record: "RunRecord", data_dir: Path | None) -> "D
     Warns:
         UserWarning: it has other numbers of images than when the run was trained, or other images.
     """
-    from sepgconv.data import load_dataset
+    from sepgconv.data import DataOptions, load_dataset
     from sepgconv.data.registry import is_own
     from sepgconv.tasks.folder import RunFolder
 
     name = str(record.config["data"])
     height, width = record.image_shape[1:]
     # Your own images come in any size; they are brought to that of the run.
-    dataset = load_dataset(name, data_dir=data_dir, image_size=height if is_own(name) and height == width else None)
+    size = height if is_own(name) and height == width else None
+    options = DataOptions.from_dict(record.config.get("data_options", {}))
+    dataset = load_dataset(name, data_dir=data_dir, image_size=size, options=options)
     found, recorded = _counts(dataset), dict(record.images)
     if "validation" not in recorded:  # the run learned from it, too
         found = {"train": found["train"] + found["validation"], "test": found["test"]}
@@ -64,7 +66,7 @@ def load_images_to_judge(
     Returns:
         The images as they were loaded, and preprocessed for the network.
     """
-    from sepgconv.data import Split, load_labelled_images
+    from sepgconv.data import DataOptions, Split, load_labelled_images
     from sepgconv.data.labelled import LabelledParts
     from sepgconv.data.registry import is_own
 
@@ -79,6 +81,7 @@ def load_images_to_judge(
         part=part,
         data_dir=data_dir,
         bit_depth=run.bit_depth,
+        options=DataOptions.from_dict(run.record.config.get("data_options", {})),
     )
     if not is_own(data):
         return found, found.split

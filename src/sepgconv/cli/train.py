@@ -9,6 +9,7 @@ import typer
 
 from sepgconv._numbers import hundredths
 from sepgconv._terminal import show
+from sepgconv.cli import data_options as own
 from sepgconv.cli import options
 from sepgconv.cli.config_file import ConfigFile, read_config_file
 from sepgconv.cli.output import print_table
@@ -137,6 +138,24 @@ def train(
         list[str] | None, typer.Option(help="Log to wandb or mlflow, too; their environment variables say where.")
     ] = None,
     image_size: options.ImageSize = None,
+    path_column: own.PathColumn = None,
+    label_column: own.LabelColumn = None,
+    split_column: own.SplitColumn = None,
+    group_column: own.GroupColumn = None,
+    targets: own.Targets = None,
+    group_pattern: own.GroupPattern = None,
+    pages: own.Pages = None,
+    value_range: own.ValueRange = None,
+    images_key: own.ImagesKey = None,
+    labels_key: own.LabelsKey = None,
+    masks: own.Masks = None,
+    mask_values: own.MaskValues = None,
+    foreground: own.Foreground = False,
+    validation: own.Validation = None,
+    test: own.Test = None,
+    folds: own.Folds = None,
+    fold: own.Fold = None,
+    split_seed: own.SplitSeed = None,
     devices: Annotated[str, typer.Option(help="How many devices or processes, or auto.")] = "1",
     num_nodes: Annotated[int, typer.Option(help="Machines, each started with this same command.")] = 1,
     precision: Annotated[
@@ -155,12 +174,32 @@ def train(
 
     Unless --keep-best is given, no epoch is picked by the validation part. The test part is read once, at the end.
     """
-    from sepgconv.data import load_dataset
+    from sepgconv.data import DataOptions, load_dataset
     from sepgconv.models import model_entry
     from sepgconv.tasks import extend as run_longer
     from sepgconv.tasks import find_learning_rate, is_main_process
     from sepgconv.tasks import train as run_training
 
+    data_options = own.data_options(
+        path_column=path_column,
+        label_columns=label_column,
+        split_column=split_column,
+        group_column=group_column,
+        targets=targets,
+        group_pattern=group_pattern,
+        pages=pages,
+        value_range=value_range,
+        images_key=images_key,
+        labels_key=labels_key,
+        masks=masks,
+        mask_values=mask_values,
+        foreground=foreground,
+        validation=validation,
+        test=test,
+        folds=folds,
+        fold=fold,
+        split_seed=split_seed,
+    )
     going_on = _run_to_go_on_with(model, config_file, resume=resume or extend is not None)
     if going_on is not None:
         model, config_file, out = None, going_on / "config.json", out or going_on
@@ -168,6 +207,7 @@ def train(
     given = {
         "model": model,
         "data": data,
+        "data_options": data_options or None,
         "task": task,
         "task_options": _task_options(class_weights),
         "sampling": sampling,
@@ -199,7 +239,9 @@ def train(
         raise FileNotFoundError(
             f"{folder} holds no finished run, which --extend needs; give its folder: train RUN --extend 10"
         )
-    found = load_dataset(config.data, data_dir=data_dir, image_size=image_size)
+    found = load_dataset(
+        config.data, data_dir=data_dir, image_size=image_size, options=DataOptions.from_dict(config.data_options)
+    )
     if num_classes not in (None, len(found.classes)):
         raise ValueError(f"--num-classes is {num_classes}, but {found.name} has {len(found.classes)} classes")
     prepare = _prepare(init, folder, found, resume=resume)

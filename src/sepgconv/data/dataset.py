@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sepgconv._numbers import count, plural
 from sepgconv._table import Printed, Table
+from sepgconv.data.division import Division
 
 _DIGEST_CHUNK = 4096  # images at once: bounds the copies of tensors with strides
 
@@ -93,6 +94,7 @@ class Dataset(Printed):
         skipped: files that could not be read and were left out.
         bit_depth: bits that files of 16 bits a pixel use among the images (8, 10, 12, 14 or 16), by which they were
             scaled to [0, 1]; other images of the same kind are read with it (`read_image`). None: there are none.
+        division: which file is in which part, and by what rule. None: the data set is no one's own files.
 
     Raises:
         ValueError: no or repeated classes, a label without a class, classes although labels are numbers, splits of
@@ -115,6 +117,7 @@ class Dataset(Printed):
     preprocessing: nn.Module
     skipped: tuple[str, ...] = ()
     bit_depth: int | None = None
+    division: Division | None = None
 
     def __post_init__(self) -> None:
         if (not self.classes and self.train.has_classes) or len(set(self.classes)) != len(self.classes):

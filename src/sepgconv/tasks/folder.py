@@ -73,6 +73,11 @@ class RunFolder:
         return self.root / "preprocessing.safetensors"
 
     @property
+    def split(self) -> Path:
+        """Which file of the data set was in which part, as a CSV file; only where the data are files of the user's."""
+        return self.root / "split.csv"
+
+    @property
     def record(self) -> Path:
         """The `RunRecord`; written last, so the run is finished when it is there."""
         return self.root / "record.json"
@@ -125,7 +130,7 @@ class RunFolder:
         """
         self._check_is_folder()
         own = (self.setup, self.checkpoint.parent, self.history, self.tensorboard, self.curves, self.model)
-        there = [path.name for path in (*own, self.preprocessing, self.record) if path.exists()]
+        there = [path.name for path in (*own, self.preprocessing, self.split, self.record) if path.exists()]
         if there:
             raise FileExistsError(
                 f"{self.root} already holds a run ({', '.join(there)}); continue it with resume=True (--resume), "

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,6 +21,7 @@ from sepgconv.tasks.record import KeptRecord, RunRecord
 from sepgconv.tasks.registry import get_task
 
 _NAME, _BIT_DEPTH = "name", "bit_depth"  # in the header of the preprocessing
+_SPLIT = "split"  # in config.json
 
 
 def write_results(
@@ -34,6 +36,23 @@ def write_results(
     save(model, files.model)
     _write_history(files, record, history)
     record.write(files.record, files=_digests(files))
+
+
+def split_noted(dataset: Dataset) -> dict[str, Any]:
+    """Return what config.json says of how the data set is divided; nothing where its files are not known."""
+    if dataset.division is None:
+        return {}
+    return {_SPLIT: {"rule": dataset.division.rule, "sha256": dataset.division.digest()}}
+
+
+def write_split(files: RunFolder, dataset: Dataset) -> None:
+    """Write which file of the data set is in which part; nothing where its files are not known.
+
+    Raises:
+        OSError: the file could not be written.
+    """
+    if dataset.division is not None:
+        write_atomically(files.split, dataset.division.to_csv())
 
 
 def write_preprocessing(files: RunFolder, dataset: Dataset) -> None:
@@ -60,7 +79,8 @@ def _write_history(files: RunFolder, record: RunRecord, history: Sequence[Metric
 
 
 def _digests(files: RunFolder) -> dict[str, str]:
-    return {name: file_digest(path) for name, path in files.results.items()}
+    paths = files.results | ({files.split.name: files.split} if files.split.is_file() else {})
+    return {name: file_digest(path) for name, path in paths.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,9 +125,10 @@ def faults(files: RunFolder, kept: KeptRecord) -> list[str]:
         OSError: a file is there and cannot be read.
     """
     if kept.files:
+        split = {files.split.name: files.split} if files.split.name in kept.files else {}
         return [
             name
-            for name, path in files.results.items()
+            for name, path in (files.results | split).items()
             if not path.is_file() or file_digest(path) != kept.files.get(name)
         ]
     readers: dict[str, Callable[[], object]] = {
@@ -164,14 +185,15 @@ def mend(files: RunFolder, kept: KeptRecord, wrong: Sequence[str], data: Callabl
         model.load_state_dict(read_weights(source), assign=True)
     except RuntimeError as error:
         raise ValueError(f"{lost}, and the weights in {source} are of another network") from error
-    if files.preprocessing.name in wrong:
+    if from_data := [name for name in (files.preprocessing.name, files.split.name) if name in wrong]:
         dataset = data()
         if (digest := files.data_digest) is not None and digest != dataset.digest():
             raise ValueError(
-                f"{lost}, and the data are others than those it was trained with, so {files.preprocessing.name} cannot "
+                f"{lost}, and the data are others than those it was trained with, so {' and '.join(from_data)} cannot "
                 "be written anew from them; put the former back, or train it again in another folder (--out)"
             )
         write_preprocessing(files, dataset)
+        write_split(files, dataset)
     save(model, files.model)
     _write_history(files, record, history)
     if (digests := _digests(files)) != kept.files or not kept.sealed:

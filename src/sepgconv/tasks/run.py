@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sepgconv._messages import require
 from sepgconv._terminal import say
 from sepgconv.analysis import CostReport, cost
-from sepgconv.data import Dataset, Split, augmentation, load_dataset
+from sepgconv.data import DataOptions, Dataset, Split, augmentation, load_dataset
 from sepgconv.tasks.beginning import fitted_task, initial_network
 from sepgconv.tasks.conditions import conditions_of
 from sepgconv.tasks.config import TrainingConfig
@@ -22,7 +22,7 @@ from sepgconv.tasks.evaluation import tally_answers
 from sepgconv.tasks.folder import PREPARED, RunFolder, what_is_noted
 from sepgconv.tasks.record import WITHOUT_DIGEST, RunRecord, figure_kinds, read_record, width_of
 from sepgconv.tasks.registry import get_task
-from sepgconv.tasks.results import faults, mend, write_preprocessing, write_results
+from sepgconv.tasks.results import faults, mend, split_noted, write_preprocessing, write_results, write_split
 from sepgconv.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -147,7 +147,8 @@ def train(
                 files.check_unused()
 
         def get_data() -> Dataset:
-            return load_dataset(config.data, data_dir=data_dir) if data is None else data
+            options = DataOptions.from_dict(config.data_options)
+            return load_dataset(config.data, data_dir=data_dir, options=options) if data is None else data
 
         if resume and (mended := _mended_record(files, trainer, get_data, progress)) is not None:
             return mended
@@ -175,10 +176,12 @@ def train(
             if resume:
                 files.note_resume(keeper.epoch, changed, now)
             else:
+                noted = what_is_noted(origin, task.state())
                 files.begin(
-                    {**setup, "conditions": now, PREPARED: prepare is not None, **what_is_noted(origin, task.state())}
+                    {**setup, **split_noted(dataset), "conditions": now, PREPARED: prepare is not None, **noted}
                 )
                 write_preprocessing(files, dataset)  # so that checkpoints of a stopped run can be used
+                write_split(files, dataset)
         parts = {"train": learned, "validation": held_out, "test": dataset.test}
         device = trainer.strategy.root_device
 

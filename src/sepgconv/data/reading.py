@@ -1,0 +1,48 @@
+"""Reading: how the values in an image file become numbers from 0 to 1, where the file alone does not say."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+from sepgconv.data.bit_depth import check_bit_depth
+
+Pages: TypeAlias = Literal["channels", "images"]
+Range: TypeAlias = tuple[int | float, int | float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How image files are read.
+
+    Attributes:
+        bit_depth: bits that files of 16 bits a value use: 8, 10, 12, 14 or 16. None: 16, or as a data set finds out.
+        pages: whether the pages of a TIFF are the channels of one image or images of their own. None: a file of
+            several pages is not read, unless it says itself that they are channels.
+        value_range: the values that become 0 and 1, of TIFFs that hold floats or signed or 32-bit numbers; values
+            beyond them are cut off. None: only floats from 0 to 1 are read.
+
+    Raises:
+        ValueError: another number of bits or word for the pages, or a range that is none.
+
+    Example:
+        >>> Reading(pages="channels").bit_depth is None
+        True
+    """
+
+    bit_depth: int | None = None
+    pages: Pages | None = None
+    value_range: Range | None = None
+
+    def __post_init__(self) -> None:
+        if self.bit_depth is not None:
+            check_bit_depth(self.bit_depth)
+        if self.pages not in (None, "channels", "images"):
+            raise ValueError(f"pages must be 'channels' or 'images', got {self.pages!r}")
+        if self.value_range is not None:
+            low, high = self.value_range
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise ValueError(f"value_range must be two numbers, the smaller one first, got {low:g} and {high:g}")
+
+    def with_bit_depth(self, bits: int | None) -> "Reading":
+        """Return the same with another bit depth."""
+        return replace(self, bit_depth=bits)
