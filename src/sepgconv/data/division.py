@@ -125,7 +125,7 @@ class Division(Printed):
             rows.append([part, count(len(members)), *groups, *(count(cells[part, label]) for label in shown)])
         said: list[Table | str] = [Table(f"{self.title}: {self.rule}", columns, rows)]
         if len(labels) > _SHOWN:
-            said.append(f"The table leaves out the classes, which are {count(len(labels))}.")
+            said.append(f"The table leaves out the labels, which are {count(len(labels))}.")
         if broken := self.groups_in_several_parts():
             said.append(f"In more than one part: {plural(len(broken), 'group')} ({', '.join(sorted(broken)[:5])}).")
         return said
