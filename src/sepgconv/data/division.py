@@ -115,7 +115,7 @@ class Division(Printed):
 
     def _printed_parts(self) -> Sequence[Table | str]:
         labels = Counter(image.label for image in self.images)
-        shown = list(labels) if 1 < len(labels) <= _SHOWN else []  # numbers and masks are no classes
+        shown = sorted(labels, key=_order) if 1 < len(labels) <= _SHOWN else []  # numbers and masks are no classes
         cells = Counter((image.part, image.label) for image in self.images)
         columns = ["part", "images", *(["groups"] if self.grouped_by else []), *shown]
         rows: list[list[str]] = []
@@ -129,3 +129,8 @@ class Division(Printed):
         if broken := self.groups_in_several_parts():
             said.append(f"In more than one part: {plural(len(broken), 'group')} ({', '.join(sorted(broken)[:5])}).")
         return said
+
+
+def _order(label: str) -> tuple[bool, int, str]:
+    # Numbers by their size, before names.
+    return (not label.isdecimal(), int(label) if label.isdecimal() else 0, label)

@@ -178,7 +178,8 @@ def channels_last(shape: tuple[int, ...], title: str) -> bool:
     if (first == middle) != (middle == last):
         return first == middle
     raise ValueError(
-        f"{title}: cannot find the channels in shape {shape}; save it as (n, c, h, w) with 1 or 3 channels"
+        f"{title}: cannot find the channels in shape {shape}; save it as (n, c, h, w) with 1 or 3 channels; volumes "
+        "are not read"
     )
 
 
