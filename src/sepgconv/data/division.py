@@ -26,6 +26,10 @@ class DividedImage:
         label: its class, or its target as text; "" where there is none.
         group: what it must not be separated from; "" where there are no groups.
         page: which image of a file that holds several, counted from 0; None where a file is an image.
+
+    Example:
+        >>> DividedImage("slides/a.png", "test", "benign", group="patient 7").origin
+        Origin(path='slides/a.png', group='patient 7', page=None)
     """
 
     path: str
