@@ -9,12 +9,18 @@ from sepgconv._messages import require
 from sepgconv.tasks.beginning import initial_network, network_before_training
 from sepgconv.tasks.classification import Classification
 from sepgconv.tasks.config import RECIPES, TrainingConfig
+from sepgconv.tasks.embedding import embed
 from sepgconv.tasks.environment import is_main_process
 from sepgconv.tasks.errors import CheckpointError, DivergedError, LostProcessError
 from sepgconv.tasks.evaluation import Run, evaluate, load_run, measure, measure_each
+from sepgconv.tasks.extension import extend
 from sepgconv.tasks.history import read_history
 from sepgconv.tasks.instances import split_instances
+from sepgconv.tasks.judgement import ClassFigures, Confusion, Judgement, judge
+from sepgconv.tasks.lr_finder import LearningRateSweep, find_learning_rate
 from sepgconv.tasks.multi_label import MultiLabel
+from sepgconv.tasks.prediction import Prediction, predict
+from sepgconv.tasks.pretrained import pretrained
 from sepgconv.tasks.record import RunRecord
 from sepgconv.tasks.registry import get_task, list_tasks, register_task
 from sepgconv.tasks.regression import Regression
@@ -31,15 +37,20 @@ if TYPE_CHECKING:
 __all__ = [
     "RECIPES",
     "CheckpointError",
+    "ClassFigures",
     "Classification",
+    "Confusion",
     "DivergedError",
     "EquivarianceError",
     "ImageDataModule",
     "InvarianceRate",
+    "Judgement",
+    "LearningRateSweep",
     "LostProcessError",
     "Metric",
     "MultiLabel",
     "Orientation",
+    "Prediction",
     "Regression",
     "Run",
     "RunRecord",
@@ -48,15 +59,21 @@ __all__ = [
     "TaskModule",
     "TrainingConfig",
     "VectorRegression",
+    "embed",
     "evaluate",
+    "extend",
+    "find_learning_rate",
     "get_task",
     "initial_network",
     "is_main_process",
+    "judge",
     "list_tasks",
     "load_run",
     "measure",
     "measure_each",
     "network_before_training",
+    "predict",
+    "pretrained",
     "read_history",
     "register_task",
     "split_instances",

@@ -46,9 +46,9 @@ class Classification(Task):
     loss_name = "cross entropy"
     metrics = (Metric(name="error", unit="%", most=100.0),)
     further_metrics = (
-        Metric(name="accuracy", unit="%", most=100.0, needs_all=True),
-        Metric(name="balanced_accuracy", unit="%", most=100.0, needs_all=True),
-        Metric(name="auc", most=1.0, needs_all=True, digits=4),
+        Metric(name="accuracy", higher_is_better=True, unit="%", most=100.0, needs_all=True),
+        Metric(name="balanced_accuracy", higher_is_better=True, unit="%", most=100.0, needs_all=True),
+        Metric(name="auc", higher_is_better=True, most=1.0, needs_all=True, digits=4),
     )
 
     class_weights: str | Sequence[float | int] | None = None
@@ -157,10 +157,14 @@ class Classification(Task):
     def describe(self, outputs: Tensor, classes: Sequence[str]) -> list[dict[str, str | float]]:
         """Return the class of each image, and its probability."""
         rows: list[dict[str, str | float]] = []
-        for probabilities in outputs.softmax(1):
+        for probabilities in self.probabilities(outputs):
             best = int(probabilities.argmax())
             rows.append({"class": classes[best], "probability": float(probabilities[best])})
         return rows
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Return the softmax of the scores."""
+        return outputs.softmax(1)
 
     def findings(self, model: nn.Module, images: Tensor) -> Mapping[str, str]:
         """Return how many predictions change when the image is rotated."""

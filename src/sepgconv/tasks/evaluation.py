@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -52,16 +53,19 @@ class Run:
     task: Task = field(default_factory=lambda: get_task(DEFAULT_TASK))
 
 
-def load_run(folder: str | Path) -> Run:
+def load_run(folder: str | Path, *, checkpoint: Literal["last", "best"] | None = None) -> Run:
     """Read a finished run; nothing in its files is executed, and their digests are compared.
 
     Files of older versions have no digests; they are read with a warning.
 
     Args:
         folder: the run's.
+        checkpoint: take the network of this checkpoint, also where the run is not finished: "last", of the last
+            complete epoch, or "best", of the epoch with the best figure on the validation part. The record then has the
+            epoch of the checkpoint and no figures. Default: the result of a finished run.
 
     Raises:
-        FileNotFoundError: the folder is none of a run, or the run is not finished.
+        FileNotFoundError: the folder is none of a run, the run is not finished, or there is no such checkpoint.
         OSError: a file cannot be read, as without the permission to.
         ValueError: a file in it is damaged or missing, or its task is not registered.
 
@@ -77,6 +81,10 @@ def load_run(folder: str | Path) -> Run:
         >>> run.record == record, evaluate(run, digits.test) == record.test_error
         (True, True)
     """
+    if checkpoint is not None:
+        from sepgconv.tasks.stopped import load_checkpoint  # which imports this module
+
+        return load_checkpoint(Path(folder), checkpoint)
     files = RunFolder(Path(folder))
     if not files.setup.is_file():
         what = "holds no run" if files.root.is_dir() else "is no folder"

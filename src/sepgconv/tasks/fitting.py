@@ -8,7 +8,7 @@ import os
 import signal
 import traceback
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import torch
@@ -20,15 +20,17 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from sepgconv._terminal import watched
+from sepgconv.tasks.best import BestKeeper
 from sepgconv.tasks.callbacks import EpochKeeper
 from sepgconv.tasks.checkpoint import AtomicCheckpointIO, completed_epochs, read_keeper_state
 from sepgconv.tasks.config import TrainingConfig
 from sepgconv.tasks.devices import checked_devices
 from sepgconv.tasks.errors import CheckpointError, DivergedError
 from sepgconv.tasks.folder import RunFolder
-from sepgconv.tasks.logs import loggers_of
+from sepgconv.tasks.logs import loggers_of, named_loggers
 from sepgconv.tasks.module import EpochBatches, TrainingModule
 from sepgconv.tasks.processes import check_launcher_variables
+from sepgconv.tasks.registry import get_task
 from sepgconv.tasks.results import recover_history
 from sepgconv.tasks.stopping import StopTogether
 
@@ -44,6 +46,7 @@ def build_trainer(
     accelerator: str = "auto",
     progress: bool = True,
     threads: int | None = None,
+    loggers: Sequence[str] = (),
 ) -> Trainer:
     """Return a trainer that logs, checkpoints and shuffles as this package does; nothing is written yet.
 
@@ -57,8 +60,10 @@ def build_trainer(
         accelerator: Lightning's.
         progress: show a progress bar, where standard error is a terminal.
         threads: torch's threads in each process; None leaves them.
+        loggers: names of further loggers, as `sepgconv.tasks.logs.named_loggers` takes them.
 
     Raises:
+        ImportError: the library of a logger is not installed.
         ValueError: there are no such devices, or the environment has half of what a launcher sets.
     """
     devices = checked_devices(devices, accelerator, num_nodes)
@@ -70,12 +75,14 @@ def build_trainer(
         plugins.append(LightningEnvironment())
         rank_zero_only.rank = 0  # pyright: ignore[reportFunctionMemberAccess]  # Lightning's own way
     bar = progress and watched()
-    callbacks: list[Callback] = [keeper, StopTogether()]
+    best = BestKeeper(config, folder, keeper, get_task(config.task, config.task_options).metrics[0])
+    callbacks: list[Callback] = [keeper, best, StopTogether()]
     if bar:
         callbacks.append(TQDMProgressBar())
     if threads is not None:
         callbacks.append(_Threads(threads))
-    loggers = loggers_of(folder.history, keeper.history, folder.tensorboard, begun=keeper.epoch)
+    further = named_loggers(loggers, folder.root)
+    kept = loggers_of(folder.history, keeper.history, folder.tensorboard, begun=keeper.epoch)
     try:
         with quiet_lightning():
             trainer = Trainer(
@@ -87,7 +94,7 @@ def build_trainer(
                 strategy="auto" if alone else "ddp",
                 precision=precision,  # pyright: ignore[reportArgumentType]  # Lightning checks the name, with a good message
                 max_epochs=config.epochs,
-                logger=loggers,
+                logger=[*kept, *further],
                 callbacks=callbacks,
                 plugins=plugins,
                 default_root_dir=os.path.abspath(folder.root),  # a name that begins with "~" is one

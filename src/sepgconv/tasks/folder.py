@@ -11,17 +11,14 @@ from typing import Any
 from sepgconv._files import LockedError, locked, read_json, write_json
 from sepgconv.models.storage import CONFIG, WEIGHTS
 from sepgconv.tasks.conditions import Conditions, changes, known_data, unknown
-from sepgconv.tasks.config import DEFAULT_TASK
+from sepgconv.tasks.config import NEWER
 from sepgconv.tasks.environment import versions
 
 # Options that configs leave out, those of older versions at least, and what they are then.
-_ONCE_UNSAID: dict[str, Any] = {
-    "initialisation": "sepgconv",
-    "task": DEFAULT_TASK,
-    "task_options": {},
-    "sampling": "shuffle",
-}
+_ONCE_UNSAID = {"initialisation": "sepgconv", **NEWER}
 PREPARED = "prepared"  # in config.json: whether the weights that the run began with were other than its seed draws
+ORIGIN = "origin"  # in config.json: where these weights came from, as far as it is known
+TASK_STATE = "task_state"  # in config.json: what predictions need of the targets that are trained on
 IDENTITY = "run"  # in config.json: a random number by which the run's checkpoints are known
 
 
@@ -44,6 +41,11 @@ class RunFolder:
     def checkpoint(self) -> Path:
         """The state after the last complete epoch."""
         return self.root / "checkpoints" / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """The same after the epoch with the best figure on the validation part, where the config asks for it."""
+        return self.root / "checkpoints" / "best.ckpt"
 
     @property
     def history(self) -> Path:
@@ -175,6 +177,15 @@ class RunFolder:
         return self.read_setup().get(PREPARED)
 
     @property
+    def origin(self) -> dict[str, Any] | None:
+        """Where the weights came from that it began with, as `sepgconv.tasks.pretrained` says; None: they were drawn.
+
+        Raises:
+            OSError, ValueError: as `read_setup`.
+        """
+        return self.read_setup().get(ORIGIN)
+
+    @property
     def data_digest(self) -> str | None:
         """The SHA-256 of the data set that the run was trained with; None of an older version.
 
@@ -287,6 +298,12 @@ class RunFolder:
     def how_to_go_on(self) -> str:
         """Return a sentence on how a stopped run is continued."""
         return f"continue with resume=True (--resume) and the folder {self.root}"
+
+
+def what_is_noted(origin: object, task_state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `RunFolder.begin` is to note of the origin of the weights and of the task, if there is any."""
+    noted = {ORIGIN: origin if isinstance(origin, dict) else None, TASK_STATE: dict(task_state)}
+    return {name: value for name, value in noted.items() if value}
 
 
 def _said(setup: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from sepgconv.tasks.batches import Batches, balanced_order, epoch_order, epoch_s
 from sepgconv.tasks.config import TrainingConfig
 from sepgconv.tasks.errors import DivergedError
 from sepgconv.tasks.evaluation import EVALUATION_BATCH
+from sepgconv.tasks.parts import find_parts, head_of
 from sepgconv.tasks.registry import get_task
 from sepgconv.tasks.tally import Tally
 from sepgconv.tasks.task import Task
@@ -32,6 +33,9 @@ class TrainingModule(LightningModule):
 
     Attributes:
         task: what it is trained for.
+
+    Raises:
+        ValueError: the config freezes parts that the network does not have, or all of it.
     """
 
     def __init__(self, model: nn.Module, config: TrainingConfig, task: Task | None = None) -> None:
@@ -40,6 +44,18 @@ class TrainingModule(LightningModule):
         self.config = config
         self.task = get_task(config.task, config.task_options) if task is None else task
         self._tallies = {part: Tally(self.task) for part in ("train", "validation")}
+        self._frozen = find_parts(model, config.freeze)
+        for part in self._frozen:
+            part.requires_grad_(False).eval()
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise ValueError("freeze leaves nothing to learn; leave out the head at least")
+
+    def train(self, mode: bool = True) -> "TrainingModule":
+        """Set the mode of the network; frozen parts stay in evaluation mode."""
+        super().train(mode)
+        for part in self._frozen:
+            part.eval()
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the outputs of the network."""
@@ -48,10 +64,23 @@ class TrainingModule(LightningModule):
     def configure_optimizers(self) -> Optimizer:
         """Return the config's optimiser; the learning rate follows at the start of every epoch."""
         config = self.config
+        parameters = self._learning_parameters()
         if config.optimizer == "sgd":
-            return SGD(self.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+            return SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
         optimizer = AdamW if config.optimizer == "adamw" else Adam
-        return optimizer(self.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        return optimizer(parameters, lr=config.lr, weight_decay=config.weight_decay)
+
+    def _learning_parameters(self) -> Any:
+        # What learns; in two groups, the head first, where the rest has a learning rate of its own.
+        learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        if self.config.lr_backbone is None:
+            return learning
+        of_head = {id(parameter) for parameter in head_of(self.model)[1].parameters()}
+        head = [parameter for parameter in learning if id(parameter) in of_head]
+        backbone = [parameter for parameter in learning if id(parameter) not in of_head]
+        share = self.config.lr_backbone / self.config.lr
+        groups = [{"params": head, "share": 1.0}, {"params": backbone, "share": share}]
+        return [group for group in groups if group["params"]]
 
     def on_train_epoch_start(self) -> None:
         """Seed what the epoch draws."""
@@ -64,7 +93,7 @@ class TrainingModule(LightningModule):
         rate = self.config.learning_rate(self.current_epoch + batch_idx / self.trainer.num_training_batches)
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get("share", 1.0)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of this process's share of a batch.

@@ -42,9 +42,9 @@ class MultiLabel(Task):
     name = "multi-label"
     loss_name = "binary cross entropy"
     metrics = (
-        Metric(name="map", unit="%", most=100.0, needs_all=True),
-        Metric(name="f1", unit="%", most=100.0),
-        Metric(name="exact", unit="%", most=100.0),
+        Metric(name="map", higher_is_better=True, unit="%", most=100.0, needs_all=True),
+        Metric(name="f1", higher_is_better=True, unit="%", most=100.0),
+        Metric(name="exact", higher_is_better=True, unit="%", most=100.0),
     )
 
     threshold: float = 0.5

@@ -49,7 +49,10 @@ class Regression(Task):
 
     name = "regression"
     loss_name = "loss"
-    metrics = (Metric(name="mae", digits=4), Metric(name="r2", least=-math.inf, most=1.0, digits=4))
+    metrics = (
+        Metric(name="mae", digits=4),
+        Metric(name="r2", higher_is_better=True, least=-math.inf, most=1.0, digits=4),
+    )
 
     criterion: str = "mse"
     standardise: bool = True

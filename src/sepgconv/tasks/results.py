@@ -30,13 +30,18 @@ def write_results(
     Raises:
         OSError: a file could not be written.
     """
-    _write_preprocessing(files, dataset)
+    write_preprocessing(files, dataset)
     save(model, files.model)
     _write_history(files, record, history)
     record.write(files.record, files=_digests(files))
 
 
-def _write_preprocessing(files: RunFolder, dataset: Dataset) -> None:
+def write_preprocessing(files: RunFolder, dataset: Dataset) -> None:
+    """Write the preprocessing of the images of a run.
+
+    Raises:
+        OSError: it could not be written.
+    """
     state = {name: value.contiguous() for name, value in dataset.preprocessing.state_dict().items()}
     metadata = {_NAME: str(dataset.preprocessing.name)}
     if dataset.bit_depth is not None:
@@ -51,7 +56,7 @@ def _write_history(files: RunFolder, record: RunRecord, history: Sequence[Metric
     title = f"{record.model}, width {record.width}, on {record.data}"
     task = get_task(record.task)
     test = record.figures[f"test_{task.metrics[0].name}"]
-    draw_curves(files.curves, history, task=task, title=title, test=test)
+    draw_curves(files.curves, history, task=task, title=title, test=test, chosen=record.chosen_epoch)
 
 
 def _digests(files: RunFolder) -> dict[str, str]:
@@ -148,14 +153,17 @@ def mend(files: RunFolder, kept: KeptRecord, wrong: Sequence[str], data: Callabl
     if state is None or state["epoch"] != record.epochs:
         has = "there is no checkpoint" if state is None else f"the checkpoint is of epoch {state['epoch']}"
         raise ValueError(f"{lost}, and {has}, not of epoch {record.epochs}; train it again in another folder (--out)")
+    source = files.checkpoint if record.chosen_epoch is None else files.best
+    if not source.is_file():
+        raise ValueError(f"{lost}, and so is {source}; train it again in another folder (--out)")
     kept_rows = state.get("history")
     history = recover_history(files.history, record.epochs, None) if kept_rows is None else kept_rows
     with torch.device("meta"):  # no random number is drawn
         model = rebuild_model(record.model, record.model_config)
     try:
-        model.load_state_dict(read_weights(files.checkpoint), assign=True)
+        model.load_state_dict(read_weights(source), assign=True)
     except RuntimeError as error:
-        raise ValueError(f"{lost}, and the weights in {files.checkpoint} are of another network") from error
+        raise ValueError(f"{lost}, and the weights in {source} are of another network") from error
     if files.preprocessing.name in wrong:
         dataset = data()
         if (digest := files.data_digest) is not None and digest != dataset.digest():
@@ -163,7 +171,7 @@ def mend(files: RunFolder, kept: KeptRecord, wrong: Sequence[str], data: Callabl
                 f"{lost}, and the data are others than those it was trained with, so {files.preprocessing.name} cannot "
                 "be written anew from them; put the former back, or train it again in another folder (--out)"
             )
-        _write_preprocessing(files, dataset)
+        write_preprocessing(files, dataset)
     save(model, files.model)
     _write_history(files, record, history)
     if (digests := _digests(files)) != kept.files or not kept.sealed:

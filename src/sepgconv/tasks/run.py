@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,10 +19,10 @@ from sepgconv.tasks.config import TrainingConfig
 from sepgconv.tasks.environment import check_rank_variables, device_name, git_commit, versions
 from sepgconv.tasks.errors import CheckpointError
 from sepgconv.tasks.evaluation import tally_answers
-from sepgconv.tasks.folder import PREPARED, RunFolder
+from sepgconv.tasks.folder import PREPARED, RunFolder, what_is_noted
 from sepgconv.tasks.record import WITHOUT_DIGEST, RunRecord, figure_kinds, read_record, width_of
 from sepgconv.tasks.registry import get_task
-from sepgconv.tasks.results import faults, mend, write_results
+from sepgconv.tasks.results import faults, mend, write_preprocessing, write_results
 from sepgconv.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def train(
     threads: int | None = None,
     prepare: Callable[[nn.Module], object] | None = None,
     force: bool = False,
+    loggers: Sequence[str] = (),
 ) -> RunRecord:
     """Train a network and leave a run folder: config, checkpoint, history, curves, network, record.
 
@@ -70,10 +71,12 @@ def train(
         accelerator: Lightning's: "auto", "cpu", "gpu" and so on.
         progress: show a progress bar on a terminal and a line for each epoch, on standard error. False: silence.
         threads: torch's threads, in each process. Default: torch's own choice.
-        prepare: called with the new network before its first step, to draw its weights otherwise. It is no part of the
-            config: give the same one to resume.
+        prepare: called with the new network before its first step, to draw its weights otherwise
+            (`sepgconv.tasks.pretrained`). It is no part of the config: give the same one to resume. If it returns a
+            dict of what JSON keeps, config.json and the record have it as the origin of the weights.
         force: with `resume`, go on although threads, processes, device, code, torch or the data are others than those
             the run was begun with, which may change its numbers; config.json and the record then say so.
+        loggers: further ones of Lightning's by name, "wandb" or "mlflow", each with settings from the environment.
 
     Returns:
         What `record.json` holds, in every process.
@@ -108,6 +111,7 @@ def train(
     check_rank_variables()
     require("lightning", extra="train", purpose="training")
     # Imported here and not above: Lightning takes seconds to import, and most commands do without it.
+    from sepgconv.tasks.best import take_best
     from sepgconv.tasks.callbacks import EpochKeeper
     from sepgconv.tasks.checkpoint import own_epochs
     from sepgconv.tasks.fitting import build_trainer, fit, what_is_left
@@ -132,6 +136,7 @@ def train(
         accelerator=accelerator,
         progress=progress,
         threads=threads,
+        loggers=loggers,
     )
     with contextlib.ExitStack() as stack:
         if trainer.is_global_zero:
@@ -162,15 +167,18 @@ def train(
             changed = files.check_conditions(now, force=force)
             _say(f"resuming after epoch {keeper.epoch} of {config.epochs}", progress and trainer.is_global_zero)
         model = initial_network(config, dataset)
-        if prepare is not None:
-            prepare(model)
+        origin = None if prepare is None else prepare(model)
+        module = TrainingModule(model, config, task)
         costs = cost(model, dataset.image_shape)  # also raises if images are too small for the network
         batches = EpochBatches(learned, held_out, config, augmentation(config.augmentation), task)
         if trainer.is_global_zero:
             if resume:
                 files.note_resume(keeper.epoch, changed, now)
             else:
-                files.begin({**setup, "conditions": now, PREPARED: prepare is not None})
+                files.begin(
+                    {**setup, "conditions": now, PREPARED: prepare is not None, **what_is_noted(origin, task.state())}
+                )
+                write_preprocessing(files, dataset)  # so that checkpoints of a stopped run can be used
         parts = {"train": learned, "validation": held_out, "test": dataset.test}
         device = trainer.strategy.root_device
 
@@ -178,12 +186,14 @@ def train(
             return f"{what_is_left(files, keeper, config.epochs)}; {files.how_to_go_on()}"
 
         with together(trainer, left):
-            fit(trainer, TrainingModule(model, config, task), batches, files, keeper)
+            fit(trainer, module, batches, files, keeper)
+            metric = task.metrics[0]
+            chosen = take_best(trainer, model, files, keeper.history, metric) if config.keep_best else None
             if device.type != "cpu":
                 costs = cost(model.to(device), dataset.image_shape)  # layers may run otherwise there
             with _told_how_to_finish(files, config.epochs):
                 figures = _final_figures(trainer, model, task, parts)
-                record = _record(trainer, keeper, files, setup, dataset, model, costs, figures, commit, task)
+                record = _record(trainer, keeper, files, setup, dataset, model, costs, figures, commit, task, chosen)
                 if trainer.is_global_zero:
                     write_results(files, record, model, dataset, keeper.history)
             return RunRecord.from_dict(trainer.strategy.broadcast(record.to_dict()))
@@ -280,6 +290,7 @@ def _record(
     figures: dict[str, float | None],
     commit: str | None,
     task: Task,
+    chosen_epoch: int | None,
 ) -> RunRecord:
     config: dict[str, Any] = setup["config"]
     model_config = cast("dict[str, Any]", model.config)  # create_model put it there
@@ -287,7 +298,8 @@ def _record(
         model=config["model"],
         width=width_of(model_config),
         seed=config["seed"],
-        epochs=config["epochs"],
+        epochs=keeper.epoch,
+        chosen_epoch=chosen_epoch,
         parameters=costs.parameters,
         nominal_macs=costs.nominal_macs,
         executed_macs=costs.executed_macs,
@@ -304,6 +316,7 @@ def _record(
         config=config,
         model_config=model_config,
         changes=files.noted_changes() if trainer.is_global_zero else [],
+        origin=files.origin if trainer.is_global_zero else None,
         figures=figures,
         task_state=task.state(),
         **setup["data"],

@@ -51,7 +51,10 @@ class Segmentation(Task):
 
     name = "segmentation"
     loss_name = "cross entropy + Dice"
-    metrics = (Metric(name="dice", unit="%", most=100.0), Metric(name="iou", unit="%", most=100.0))
+    metrics = (
+        Metric(name="dice", higher_is_better=True, unit="%", most=100.0),
+        Metric(name="iou", higher_is_better=True, unit="%", most=100.0),
+    )
 
     ignore_index: int = 255
     dice_weight: float | int = 1.0

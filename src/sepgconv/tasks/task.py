@@ -22,6 +22,7 @@ class Metric:
         unit: what is printed behind it. Default: nothing.
         least: the smallest possible value. Default: 0.
         most: the largest possible value. Default: there is none.
+        higher_is_better: whether the best epoch is the one with the largest value. Default: False, as of an error.
         needs_all: whether it is made of all outputs together (`Task.measure_all`), as the area under a curve is, and
             not of counts that add up (`Task.measure`). Default: False.
         digits: decimals that people read. Default: 2.
@@ -36,6 +37,7 @@ class Metric:
     unit: str = ""
     least: float = 0.0
     most: float = math.inf
+    higher_is_better: bool = False
     needs_all: bool = False
     digits: int = 2
 
@@ -233,6 +235,16 @@ class Task(ABC):
             outputs: (batch, ...), of the network.
             classes: names of the data set's classes.
         """
+
+    def probabilities(self, outputs: Tensor) -> Tensor | None:
+        """Return the probability of every class, (batch, classes), or None for a task that has none. Default: None.
+
+        What names classes asks for it: `sepgconv predict --top-k` and `sepgconv evaluate`.
+
+        Args:
+            outputs: (batch, ...), of the network.
+        """
+        return None
 
     def draw(self, outputs: Tensor) -> list[dict[str, NDArray[Any]]]:
         """Return the images that are written for each image, by the ending of their names. Default: none.
