@@ -9,7 +9,6 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-import sepgconv
 from sepgconv.data import Split, load_dataset, take_images
 from sepgconv.nn import GroupToVector, LiftingConv2d
 from sepgconv.tasks import (
@@ -114,10 +113,10 @@ def test_a_data_set_of_the_library_in_an_ordinary_trainer():
     assert not torch.equal(seen, digits.train.labels)
     assert torch.equal(torch.cat([labels for _, labels in data.val_dataloader()]), digits.validation.labels)
     torch.manual_seed(0)
-    module = TaskModule(sepgconv.create_model("z2cnn", width=4), classes=digits.classes, lr=0.02, weight_decay=0)
-    runner = trainer(4)
+    module = TaskModule(flat(10, 28), classes=digits.classes, lr=0.02, weight_decay=0)
+    runner = trainer(8)
     runner.fit(module, data)
-    assert float(runner.callback_metrics["val_loss"]) < 2.3
+    assert measure(module.model, digits.train)["error"] < 20  # it learns
     (rows, *_) = runner.predict(module, data)
     assert rows[0]["class"] in digits.classes
 

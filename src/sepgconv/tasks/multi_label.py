@@ -120,7 +120,9 @@ class MultiLabel(Task):
         rows: list[dict[str, str | float]] = []
         for probabilities in outputs.sigmoid():
             chances: list[float] = probabilities.tolist()
-            order = sorted((i for i, chance in enumerate(chances) if chance > self.threshold), key=lambda i: -chances[i])
+            order = sorted(
+                (i for i, chance in enumerate(chances) if chance > self.threshold), key=lambda i: -chances[i]
+            )
             rows.append(
                 {
                     "classes": "; ".join(classes[i] for i in order) or NONE,
