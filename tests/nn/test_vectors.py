@@ -117,7 +117,7 @@ def test_certificates_measure_vectors_at_any_angle():
     certificate = certify(nn.Sequential(*layers), "C8", (1, 31, 31))
     errors = [element.error for element in certificate.elements]
     assert max(errors[::2]) < 1e-12
-    assert 1e-6 < max(errors[1::2]) < 0.2
+    assert 1e-6 < max(errors[1::2]) < 0.4
     assert certificate.layers[-1].own_error < 1e-3
     head = GroupToVector(4, 1, "C8").double()
     found = equivariance_error(head, "C8", torch.randn(1, 4, 8, 9, 9, dtype=torch.float64))

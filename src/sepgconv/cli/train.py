@@ -99,8 +99,11 @@ def train(
         typer.Option(metavar="EPOCHS", help="End after so many epochs that are not better on the validation part."),
     ] = None,
     init: Annotated[
-        Path | None,
-        typer.Option(help="Begin with the weights of this run or saved network; the head is new for other classes."),
+        str | None,
+        typer.Option(
+            metavar="RUN|NAME",
+            help="Begin with the weights of a run, a saved network, or of this name; other classes get a new head.",
+        ),
     ] = None,
     freeze: Annotated[
         str | None,
@@ -242,7 +245,7 @@ def train(
         config,
         precision=None if precision == "32-true" else precision,
         image_size=None if image_size == read.image_size else image_size,
-        init=None if init is None else init.name,
+        init=None if init is None else Path(init).name,
         preprocessing=preprocessing,
     )
     if extend is not None and (other := _changed(config, read)):
@@ -361,7 +364,7 @@ def _changed(config: "TrainingConfig", read: ConfigFile) -> list[str]:
 
 
 def _prepare(
-    init: Path | None, folder: Path, data: "Dataset", *, resume: bool
+    init: str | None, folder: Path, data: "Dataset", *, resume: bool
 ) -> "Callable[[nn.Module], dict[str, Any]] | None":
     """Return what gives the network its first weights; None where they are drawn, or come from a checkpoint."""
     from sepgconv.tasks import pretrained
@@ -370,7 +373,7 @@ def _prepare(
     files = RunFolder(folder)
     if init is None and resume and files.setup.is_file() and not files.checkpoint.is_file():
         origin = files.origin
-        init = Path(str(origin["from"])) if origin is not None else None
+        init = str(origin["from"]) if origin is not None else None
     return None if init is None else pretrained(init, classes=data.classes)
 
 

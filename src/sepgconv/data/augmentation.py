@@ -68,8 +68,12 @@ def _unturned(images: Tensor) -> Tensor:
     return torch.eye(2, device=images.device).repeat(len(images), 1, 1)
 
 
-class NoAugmentation(nn.Identity, Augmentation):
+class NoAugmentation(Augmentation):
     """Images stay as they are."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return what came."""
+        return images
 
     def move(self, images: Tensor, masks: Tensor | None = None, *, fill: int = 0) -> Moved:
         """Return what came."""
@@ -144,18 +148,30 @@ class OfKornia(Augmentation):
 
     def move(self, images: Tensor, masks: Tensor | None = None, *, fill: int = 0) -> Moved:
         """Augment images and masks alike, masks by the nearest pixel."""
-        from kornia.augmentation import AugmentationSequential
-
         # Outside are zeros, so that the classes are counted from 1 here.
         numbered = torch.zeros_like(images[:, :1]) if masks is None else (masks + 1).unsqueeze(1).to(images.dtype)
-        steps: Any = AugmentationSequential(*self._build(images.shape), data_keys=["input", "mask"])
-        moved, found = steps(images, numbered)
-        matrix = steps.transform_matrix
-        matrices = _unturned(images) if matrix is None else _seen_upright(matrix[:, :2, :2])
+        matrices = _unturned(images)
+        for step in self._build(images.shape):
+            images, numbered, matrix = _together(step, images, numbered)
+            if matrix is not None:
+                matrices = _seen_upright(matrix[:, :2, :2]) @ matrices
         if masks is None:
-            return Moved(moved, None, matrices)
-        classes = found[:, 0].round().long() - 1
-        return Moved(moved, classes.where(classes >= 0, fill), matrices)
+            return Moved(images, None, matrices)
+        classes = numbered[:, 0].round().long() - 1
+        return Moved(images, classes.where(classes >= 0, fill), matrices)
+
+
+def _together(step: nn.Module, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Apply an augmentation of kornia; return images, masks and its matrices, None of one that has none."""
+    from kornia.augmentation import AugmentationSequential
+    from kornia.constants import DataKey, Resample
+
+    corners = getattr(step, "flags", {}).get("align_corners")  # masks as the images
+    options: Any = {DataKey.MASK: {"resample": Resample.NEAREST, "align_corners": corners}}
+    of_kornia: Any = step
+    both: Any = AugmentationSequential(of_kornia, data_keys=["input", "mask"], extra_args=options)
+    moved, found = both(images, masks)
+    return moved, found, both.transform_matrix
 
 
 def _seen_upright(matrices: Tensor) -> Tensor:

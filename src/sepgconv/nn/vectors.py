@@ -62,7 +62,7 @@ class GroupToVector(nn.Module):
     ) -> None:
         super().__init__()
         for name, value in (("in_channels", in_channels), ("vectors", vectors)):
-            if not is_integer(value) or value < 1:
+            if not is_integer(value) or value.__index__() < 1:
                 raise ValueError(f"GroupToVector: {name} must be an integer of at least 1, got {value!r}")
         self.in_channels, self.vectors, self.group, self.frequency = in_channels, vectors, get_group(group), frequency
         vector_matrices(self.group, frequency)  # for the errors that it raises

@@ -44,6 +44,9 @@ def split_instances(mask: NDArray[np.bool_], *, min_distance: int = 5) -> NDArra
     peaks = peak_local_max(distance, min_distance=min_distance, labels=parts, exclude_border=False)
     seeds = np.zeros(mask.shape, dtype=np.int32)
     seeds[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
+    without = np.setdiff1d(parts[inside], parts[tuple(peaks.T)])  # objects without a maximum, as a single pixel
+    for number, part in enumerate(without, len(peaks) + 1):
+        seeds[parts == part] = number
     found = watershed(-distance, seeds, mask=inside)
     if found.max() > np.iinfo(np.uint16).max:
         raise ValueError(f"split_instances: {found.max()} objects do not fit into an image of 16 bits")

@@ -47,7 +47,7 @@ class TrainingModule(LightningModule):
         self._tallies = {part: Tally(self.task) for part in ("train", "validation")}
         self._frozen = find_parts(model, config.freeze)
         for part in self._frozen:
-            part.requires_grad_(False).eval()
+            part.requires_grad_(False)
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise ValueError("freeze leaves nothing to learn; leave out the head at least")
 
@@ -84,7 +84,9 @@ class TrainingModule(LightningModule):
         return [group for group in groups if group["params"]]
 
     def on_train_epoch_start(self) -> None:
-        """Seed what the epoch draws."""
+        """Seed what the epoch draws; keep the statistics of frozen parts."""
+        for part in self._frozen:  # not before: Lightning warns of parts that begin in evaluation mode
+            part.eval()
         epoch = self.current_epoch
         self._tallies = {part: Tally(self.task) for part in self._tallies}
         torch.manual_seed(epoch_seed(self.config.seed, epoch, stream=1 + self.global_rank))

@@ -119,11 +119,14 @@ class MultiLabel(Task):
         """Return the classes of each image above the threshold, the likeliest first, and their probabilities."""
         rows: list[dict[str, str | float]] = []
         for probabilities in outputs.sigmoid():
-            order = [i for i in probabilities.argsort(descending=True).tolist() if probabilities[i] > self.threshold]
+            chances: list[float] = probabilities.tolist()
+            order = sorted(
+                (i for i, chance in enumerate(chances) if chance > self.threshold), key=lambda i: -chances[i]
+            )
             rows.append(
                 {
                     "classes": "; ".join(classes[i] for i in order) or NONE,
-                    "probabilities": "; ".join(f"{float(probabilities[i]):.3f}" for i in order) or NONE,
+                    "probabilities": "; ".join(f"{chances[i]:.3f}" for i in order) or NONE,
                 }
             )
         return rows

@@ -115,13 +115,14 @@ class Task(ABC):
         """
         if not options:
             return self
-        known = [field.name for field in dataclasses.fields(self) if field.init] if _is_dataclass(self) else []
+        this: Any = self
+        known = [field.name for field in dataclasses.fields(this) if field.init] if _is_dataclass(self) else []
         for name in options:
             if not known:
                 raise ValueError(f"the task {self.name!r} has no options, got {name}")
             if name not in known:
                 raise ValueError(unknown_name(f"option of the task {self.name}", name, known))
-        return dataclasses.replace(self, **options)  # pyright: ignore[reportArgumentType, reportUnknownVariableType]
+        return dataclasses.replace(this, **options)
 
     def fit(self, targets: Tensor) -> "Task":
         """Return the task with what it takes from the targets that are learned from. Default: it takes nothing.
