@@ -189,6 +189,7 @@ def load_dataset(
         A file of paths and labels, whose patients are not divided:
 
         >>> import tempfile
+        >>> from pathlib import Path
         >>> import numpy as np
         >>> from PIL import Image
         >>> rows = [(f"{i}.png", "ab"[i % 2], f"patient {i // 4}") for i in range(40)]
@@ -203,8 +204,8 @@ def load_dataset(
         part        images  groups   a   b
         ──────────────────────────────────
         train           28       7  14  14
-        validation       4       1   2   2
-        test             8       2   4   4
+        validation       8       2   4   4
+        test             4       1   2   2
     """
     if image_size is not None and image_size < 1:
         raise ValueError(f"image_size must be positive, got {image_size}")
