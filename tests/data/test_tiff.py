@@ -1,6 +1,7 @@
 """TIFFs that Pillow does not read: each value against the array that was written, and no guessing."""
 
 import functools
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -239,3 +240,14 @@ def test_what_tifffile_cannot_read_is_said_once(tmp_path: Path, capfd: pytest.Ca
 def test_a_reading_that_is_none_is_an_error(values: dict[str, object], said: str):
     with pytest.raises(ValueError, match=said):
         Reading(**values)
+
+
+def test_a_compression_that_needs_another_library_is_named(tmp_path: Path):
+    pages = [Image.fromarray(page) for page in BYTES]
+    for name in ("packbits", "tiff_lzw"):
+        pages[0].save(tmp_path / "x.tif", save_all=True, append_images=pages[1:], compression=name)
+        if name == "tiff_lzw" and importlib.util.find_spec("imagecodecs") is None:
+            with pytest.raises(ValueError, match="install it with: pip install imagecodecs"):
+                read(tmp_path / "x.tif", 5, pages="channels")
+        else:
+            np.testing.assert_array_equal(read(tmp_path / "x.tif", 5, pages="channels"), BYTES / np.float32(255))
