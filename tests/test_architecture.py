@@ -72,7 +72,7 @@ ALLOWED = {
         "_evaluation", "_nan_check", *CORE, "nn", "models", "inference", "analysis", "analysis.redundancy", "interop",
     },
     "testing": {"_arguments", "symmetry", "analysis"},
-    "data": {"_messages", "_numbers", "_rotation", "_table"},
+    "data": {"_messages", "_files", "_numbers", "_rotation", "_table"},
     # `sepgconv` itself: its version and its place on the disk, for the records of runs.
     # Metrics to log move images and ask how an output moves.
     "tasks": {
@@ -132,7 +132,21 @@ LIBRARIES = {
     # onnx and its companions are imported by `to_onnx` alone.
     "convert": {"torch", "jaxtyping", "onnx", "onnxruntime", "onnxscript"},
     "testing": {"torch"},
-    "data": {"torch", "numpy", "jaxtyping", "PIL", "kornia", "pooch", "requests", "sklearn"},
+    "data": {
+        "torch",
+        "numpy",
+        "jaxtyping",
+        "PIL",
+        "kornia",
+        "pooch",
+        "requests",
+        "sklearn",
+        "tqdm",
+        "tifffile",
+        "h5py",
+        "skimage",
+        "pycocotools",
+    },
     "tasks": {
         "torch",
         "numpy",
@@ -156,7 +170,7 @@ LIBRARIES = {
 # Needed for training and the command line only, and slow to import.
 HEAVY = ("lightning", "pytorch_lightning", "torchmetrics", "kornia", "sklearn", "skimage", "scipy", "matplotlib",
          "typer", "rich", "pooch", "requests", "PIL", "tensorboard", "torchvision", "beartype", "pytest", "ray",
-         "e2cnn", "escnn", "onnx", "onnxruntime", "onnxscript")  # fmt: skip
+         "e2cnn", "escnn", "onnx", "onnxruntime", "onnxscript", "tifffile", "h5py", "pycocotools")  # fmt: skip
 
 
 # Folders within a folder that are parts of their own.

@@ -48,7 +48,7 @@ def test_every_figure_is_that_of_the_answers(call, finished, new, tmp_path):
         assert min(image.size) > 300
         assert image.convert("L").getextrema()[0] < 100
     assert f"{dark['precision']:.2f} %" in out
-    assert "Images of each class (row) by answer (column)" in out
+    assert "Confusion matrix" in out
 
 
 def test_the_part_is_chosen(call, finished):

@@ -94,7 +94,11 @@ def weights(run):
         (None, ("z2cnn", "--num-classes", 7), "--num-classes is 7, but rotated_digits has 10 classes"),
         (None, ("z2cnn", "--freeze", "stem"), "no part of the network is called 'stem'"),
         (None, ("z2cnn", "--freeze", "features,classifier"), "leaves nothing to learn"),
-        (None, ("z2cnn", "--init", "nowhere"), "nowhere is no folder; expected that of a run"),
+        (
+            None,
+            ("z2cnn", "--init", "nowhere"),
+            "nowhere is no folder and no name of trained weights; expected the folder of a run",
+        ),
         (None, ("z2cnn", "--logger", "wandb"), "needs the package 'wandb', which is not installed"),
         (None, ("z2cnn", "--logger", "wnadb"), "unknown logger 'wnadb'; did you mean 'wandb'"),
         (None, ("z2cnn", "--no-hold-out", "--keep-best"), "--keep-best asks the validation part"),

@@ -52,7 +52,9 @@ def test_a_network_of_another_kind_is_not_taken_and_five_differences_are_named(u
     with pytest.raises(ValueError, match="tensors differ before the head") as error:
         pretrained(undisturbed.folder)(create_model("gc_p4cnn", width=4, num_classes=3))
     assert str(error.value).count(" there and ") == 5
-    with pytest.raises(FileNotFoundError, match="is no folder; expected that of a run"):
+    with pytest.raises(
+        FileNotFoundError, match="is no folder and no name of trained weights; expected the folder of a run"
+    ):
         pretrained(undisturbed.folder / "nowhere")
 
 
@@ -84,3 +86,20 @@ def test_parts_by_name():
         find_parts(model, ["stem"])
     with pytest.raises(ValueError, match="has no layer with weights"):
         head_of(torch.nn.ReLU())
+
+
+def test_trained_weights_are_known_by_name(tmp_path, monkeypatch):
+    from sepgconv.models import pretrained as table
+    from sepgconv.models import register_pretrained
+
+    monkeypatch.setattr(table, "_REGISTERED", {})
+    given = create_model("z2cnn", width=2, num_classes=3)
+    register_pretrained("z2cnn", "mine", save(given, tmp_path) / "model.safetensors")
+    new = create_model("z2cnn", width=2, num_classes=7)
+    origin = pretrained("z2cnn.mine")(new)
+    assert origin == {
+        "from": "z2cnn.mine", "model": "z2cnn", "data": None, "drawn": ["classifier.weight", "classifier.bias"]
+    }  # fmt: skip
+    assert torch.equal(next(new.parameters()), next(given.parameters()))
+    with pytest.raises(FileNotFoundError, match=r"did you mean z2cnn\.mine"):
+        pretrained("z2cnn.mime")

@@ -128,7 +128,7 @@ def _print_figures_of_classes(judgement: "Judgement", task: "Task") -> None:
 def _print_confusion(confusion: "Confusion") -> None:
     if len(confusion.classes) <= CROSSED:
         rows = [(str(name), *(count(int(cell)) for cell in cells)) for name, *cells in _matrix(confusion)]
-        print_table("Images of each class (row) by answer (column)", ("", *confusion.classes), rows)
+        print_table("Confusion matrix", ("true class, by answer", *confusion.classes), rows)
     elif mistakes := confusion.mistakes():
         rows = [(true, answer, count(number)) for true, answer, number in mistakes[:_WORST]]
         print_table("The most frequent mistakes (--csv has all)", ("true class", "answer", "images"), rows, left=2)

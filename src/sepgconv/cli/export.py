@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _COMPARED = 128  # images of the data set
 _BATCHES = (1, 128)
+_IN_THE_FILE = ("mean-std",)  # preprocessing that is written before the network; whitening is as large as a network
 _LARGER = 1.5  # times the weights
 
 
@@ -48,10 +49,11 @@ def export(
 ) -> None:
     """Write the network of a run as a file that runs without this package, compared with the run and timed.
 
-    The file takes what the run's network takes: images after the run's preprocessing, named below the table.
-    Its outputs are compared on images of the run's data set if its files are there, else on random ones; if they
-    differ, the file is not written. The metadata of an ONNX file say which classes its scores are of and what it takes;
-    the names of the classes are in NAME.classes.txt, too, one on each line.
+    The file takes what is named below the table: images in [0, 1] where the run's preprocessing is none or mean and
+    deviation, which is then in the file; otherwise images after the run's preprocessing. Its outputs are compared on
+    images of the run's data set if its files are there, else on random ones; if they differ, the file is not written.
+    The metadata of an ONNX file say which classes its scores are of and what it takes; the names of the classes are in
+    NAME.classes.txt, too, one on each line.
     """
     import torch
 
@@ -65,13 +67,17 @@ def export(
     loaded = read_network(run, checkpoint)
     shape = loaded.image_shape if size is None else (loaded.image_shape[0], size, size)
     preprocessing = "identity" if loaded.run is None else str(loaded.run.preprocessing.name)
+    network: torch.nn.Module = loaded.model
+    if loaded.run is not None and preprocessing in _IN_THE_FILE:
+        network = torch.nn.Sequential(loaded.run.preprocessing, loaded.model).eval()
     images = _real_images(loaded, preprocessing, data_dir) if shape == loaded.image_shape else None
     if to == "onnx":
-        metadata = _metadata(loaded, preprocessing, shape)
+        inside = ", in the file" if preprocessing in _IN_THE_FILE else ""
+        metadata = _metadata(loaded, preprocessing + inside, shape)
         number = NEWEST if opset is None else opset
-        written = to_onnx(loaded.model, out, input_shape=shape, opset=number, images=images, metadata=metadata)
+        written = to_onnx(network, out, input_shape=shape, opset=number, images=images, metadata=metadata)
     else:
-        written = to_program(loaded.model, out, plain=to == "conv", input_shape=shape, images=images)
+        written = to_program(network, out, plain=to == "conv", input_shape=shape, images=images)
     _print_report(run, loaded, written, shape)
     size_too = " of any size" if "height" in written.free else ""
     show(f"{written.path}: {_kind(to, written)}, for any number of images{size_too}")
@@ -126,16 +132,24 @@ def scale_of_deep_images(loaded: FoundNetwork) -> str:
 
 
 def _real_images(loaded: FoundNetwork, preprocessing: str, data_dir: Path | None) -> "Tensor | None":
-    """Return test images of the run's data set if its files are at hand, preprocessed as the run's network takes them.
+    """Return test images of the run's data set, in [0, 1], if its files are at hand.
 
     Whitened data sets are left out: their statistics would be fitted anew, which takes minutes.
     """
     from sepgconv.data import load_dataset
+    from sepgconv.data.registry import is_own
 
-    if loaded.record is None or preprocessing != "identity":
+    if loaded.run is None or preprocessing not in ("identity", *_IN_THE_FILE):
         return None
+    name = str(loaded.run.record.config["data"])
     try:
-        dataset = load_dataset(str(loaded.record.config["data"]), data_dir=data_dir, download=False)
+        if is_own(name):
+            height, width = loaded.image_shape[1:]
+            size = height if height == width else None
+            options = loaded.run.data_options
+            dataset = load_dataset(name, data_dir=data_dir, image_size=size, options=options, preprocessing="identity")
+        else:
+            dataset = load_dataset(name, data_dir=data_dir, download=False)
     except (OSError, ValueError):
         return None
     images = dataset.test.images[:_COMPARED]
@@ -206,4 +220,6 @@ def _input(loaded: FoundNetwork, preprocessing: str, shape: tuple[int, ...], wri
     images = f"{dtype} images (batch, {shape[0]}, {size}) in [0, 1]"
     if preprocessing == "identity":
         return images
+    if preprocessing in _IN_THE_FILE:
+        return f"{images}; the run's preprocessing, {preprocessing}, is in the file"
     return f"{images} after the run's preprocessing, {preprocessing}, which is not in the file"

@@ -60,6 +60,29 @@ DataDir = Annotated[
     Path | None, typer.Option(help="Where the data set's files are. Default: $SEPGCONV_DATA, else the user cache.")
 ]
 ImageSize = Annotated[int | None, typer.Option(help="Side in pixels to which images of a folder are brought.")]
+Preprocessing = Annotated[
+    str | None,
+    typer.Option(
+        help="Of your own images: mean-std (mean and deviation of the training images) or identity (pixels in [0, 1]). "
+        "Default: mean-std for a folder, identity for an .npz file."
+    ),
+]
+InMemory = Annotated[
+    bool | None,
+    typer.Option(
+        "--in-memory/--on-disk",
+        help="Read all images of a folder into memory, or leave them on the disk. Default: in memory up to 1 GiB.",
+    ),
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(help="Folder for decoded images of a folder that stays on the disk. Default: in the user cache."),
+]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Decode images whenever they are needed, and keep none.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=0, help="Processes that read images ahead, where these stay on the disk. Default: up to 4."),
+]
 Width = Annotated[int | None, typer.Option(help="Channels of every convolution (Rotated MNIST networks).")]
 Widths = Annotated[str | None, typer.Option(help="Channels of the three stages (ResNets), as in 28,56,112.")]
 GROUP_NAMES = ", ".join(group_names())

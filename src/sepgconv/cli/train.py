@@ -9,6 +9,7 @@ import typer
 
 from sepgconv._numbers import hundredths
 from sepgconv._terminal import show
+from sepgconv.cli import data_options as own
 from sepgconv.cli import options
 from sepgconv.cli.config_file import ConfigFile, read_config_file
 from sepgconv.cli.output import print_table
@@ -98,8 +99,11 @@ def train(
         typer.Option(metavar="EPOCHS", help="End after so many epochs that are not better on the validation part."),
     ] = None,
     init: Annotated[
-        Path | None,
-        typer.Option(help="Begin with the weights of this run or saved network; the head is new for other classes."),
+        str | None,
+        typer.Option(
+            metavar="RUN|NAME",
+            help="Begin with the weights of a run, a saved network, or of this name; other classes get a new head.",
+        ),
     ] = None,
     freeze: Annotated[
         str | None,
@@ -137,6 +141,30 @@ def train(
         list[str] | None, typer.Option(help="Log to wandb or mlflow, too; their environment variables say where.")
     ] = None,
     image_size: options.ImageSize = None,
+    preprocessing: options.Preprocessing = None,
+    in_memory: options.InMemory = None,
+    cache: options.Cache = None,
+    no_cache: options.NoCache = False,
+    workers: options.Workers = None,
+    path_column: own.PathColumn = None,
+    label_column: own.LabelColumn = None,
+    split_column: own.SplitColumn = None,
+    group_column: own.GroupColumn = None,
+    targets: own.Targets = None,
+    group_pattern: own.GroupPattern = None,
+    pages: own.Pages = None,
+    value_range: own.ValueRange = None,
+    fit: own.Fit = None,
+    images_key: own.ImagesKey = None,
+    labels_key: own.LabelsKey = None,
+    masks: own.Masks = None,
+    mask_values: own.MaskValues = None,
+    foreground: own.Foreground = False,
+    validation: own.Validation = None,
+    test: own.Test = None,
+    folds: own.Folds = None,
+    fold: own.Fold = None,
+    split_seed: own.SplitSeed = None,
     devices: Annotated[str, typer.Option(help="How many devices or processes, or auto.")] = "1",
     num_nodes: Annotated[int, typer.Option(help="Machines, each started with this same command.")] = 1,
     precision: Annotated[
@@ -155,12 +183,37 @@ def train(
 
     Unless --keep-best is given, no epoch is picked by the validation part. The test part is read once, at the end.
     """
-    from sepgconv.data import load_dataset
+    from sepgconv.data import DataOptions, load_dataset
+    from sepgconv.data.registry import is_own
     from sepgconv.models import model_entry
     from sepgconv.tasks import extend as run_longer
     from sepgconv.tasks import find_learning_rate, is_main_process
     from sepgconv.tasks import train as run_training
+    from sepgconv.tasks.folder import RunFolder
 
+    if cache is not None and no_cache:
+        raise ValueError("--cache names a folder for decoded images and --no-cache keeps none; give one of them")
+    own_options = own.data_options(
+        path_column=path_column,
+        label_columns=label_column,
+        split_column=split_column,
+        group_column=group_column,
+        targets=targets,
+        group_pattern=group_pattern,
+        pages=pages,
+        value_range=value_range,
+        fit=fit,
+        images_key=images_key,
+        labels_key=labels_key,
+        masks=masks,
+        mask_values=mask_values,
+        foreground=foreground,
+        validation=validation,
+        test=test,
+        folds=folds,
+        fold=fold,
+        split_seed=split_seed,
+    )
     going_on = _run_to_go_on_with(model, config_file, resume=resume or extend is not None)
     if going_on is not None:
         model, config_file, out = None, going_on / "config.json", out or going_on
@@ -168,6 +221,7 @@ def train(
     given = {
         "model": model,
         "data": data,
+        "data_options": own_options or None,
         "task": task,
         "task_options": _task_options(class_weights),
         "sampling": sampling,
@@ -191,7 +245,8 @@ def train(
         config,
         precision=None if precision == "32-true" else precision,
         image_size=None if image_size == read.image_size else image_size,
-        init=None if init is None else init.name,
+        init=None if init is None else Path(init).name,
+        preprocessing=preprocessing,
     )
     if extend is not None and (other := _changed(config, read)):
         raise ValueError(f"an extension goes on with the run's own {' and '.join(other)}; leave out these options")
@@ -199,7 +254,17 @@ def train(
         raise FileNotFoundError(
             f"{folder} holds no finished run, which --extend needs; give its folder: train RUN --extend 10"
         )
-    found = load_dataset(config.data, data_dir=data_dir, image_size=image_size)
+    if (resume or extend is not None) and preprocessing is None and is_own(config.data):
+        preprocessing = RunFolder(folder).reading["preprocessing"]
+    found = load_dataset(
+        config.data,
+        data_dir=data_dir,
+        image_size=image_size,
+        options=DataOptions.from_dict(config.data_options),
+        preprocessing=preprocessing,
+        in_memory=in_memory,
+        cache=False if no_cache else cache or True,
+    )
     if num_classes not in (None, len(found.classes)):
         raise ValueError(f"--num-classes is {num_classes}, but {found.name} has {len(found.classes)} classes")
     prepare = _prepare(init, folder, found, resume=resume)
@@ -220,6 +285,7 @@ def train(
         "precision": precision,
         "accelerator": accelerator,
         "threads": threads,
+        "workers": workers,
         "progress": progress,
         "loggers": logger or (),
     }
@@ -298,7 +364,7 @@ def _changed(config: "TrainingConfig", read: ConfigFile) -> list[str]:
 
 
 def _prepare(
-    init: Path | None, folder: Path, data: "Dataset", *, resume: bool
+    init: str | None, folder: Path, data: "Dataset", *, resume: bool
 ) -> "Callable[[nn.Module], dict[str, Any]] | None":
     """Return what gives the network its first weights; None where they are drawn, or come from a checkpoint."""
     from sepgconv.tasks import pretrained
@@ -307,7 +373,7 @@ def _prepare(
     files = RunFolder(folder)
     if init is None and resume and files.setup.is_file() and not files.checkpoint.is_file():
         origin = files.origin
-        init = Path(str(origin["from"])) if origin is not None else None
+        init = str(origin["from"]) if origin is not None else None
     return None if init is None else pretrained(init, classes=data.classes)
 
 

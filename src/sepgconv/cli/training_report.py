@@ -22,6 +22,9 @@ def say_what_is_trained(config: "TrainingConfig", data: "Dataset", folder: Path,
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
     shape = " x ".join(map(str, data.image_shape))
     say(f"Data: {data.name}, {count(sum(map(len, parts.values())))} images of {shape}.")
+    if data.fit is not None:
+        place = "in memory" if data.in_memory else "on the disk"
+        say(f"Images: {place}; other sizes: {data.fit}; preprocessing: {data.preprocessing.name}.")
     if (division := getattr(data, "division", None)) is not None:
         for line in str(division).splitlines():
             say(line)

@@ -11,7 +11,7 @@ from sepgconv.tasks.classification import Classification
 from sepgconv.tasks.config import RECIPES, TrainingConfig
 from sepgconv.tasks.embedding import embed
 from sepgconv.tasks.environment import is_main_process
-from sepgconv.tasks.errors import CheckpointError, DivergedError, LostProcessError
+from sepgconv.tasks.errors import CheckpointError, DivergedError, LostImagesError, LostProcessError
 from sepgconv.tasks.evaluation import Run, evaluate, load_run, measure, measure_each
 from sepgconv.tasks.extension import extend
 from sepgconv.tasks.history import read_history
@@ -46,6 +46,7 @@ __all__ = [
     "InvarianceRate",
     "Judgement",
     "LearningRateSweep",
+    "LostImagesError",
     "LostProcessError",
     "Metric",
     "MultiLabel",

@@ -1,9 +1,10 @@
 """What a run begins with: its task, with what it takes from the targets, and its network with the weights drawn."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sepgconv.data import Dataset
+from sepgconv.data.column import join
 from sepgconv.models import initialise, rebuild_model
 from sepgconv.tasks.config import TrainingConfig
 from sepgconv.tasks.record import RunRecord
@@ -23,8 +24,11 @@ def fitted_task(config: TrainingConfig, dataset: Dataset) -> Task:
     """
     targets = dataset.train.labels
     if not config.hold_out:
-        targets = torch.cat((targets, dataset.validation.labels))
-    return get_task(config.task, config.task_options).fit(targets)
+        targets = join((targets, dataset.validation.labels))
+    task = get_task(config.task, config.task_options)
+    if isinstance(targets, Tensor):
+        return task.fit(targets)
+    return task if type(task).fit is Task.fit else task.fit(targets[:])  # most tasks take nothing of masks
 
 
 def initial_network(config: TrainingConfig, dataset: Dataset) -> nn.Module:

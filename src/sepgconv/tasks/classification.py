@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sepgconv.data.column import Entries, chunks
 from sepgconv.tasks.scores import area_under_curve, mean_over_classes
 from sepgconv.tasks.task import Metric, Task
 
@@ -166,12 +167,15 @@ class Classification(Task):
         """Return the softmax of the scores."""
         return outputs.softmax(1)
 
-    def findings(self, model: nn.Module, images: Tensor) -> Mapping[str, str]:
+    def findings(self, model: nn.Module, images: Entries) -> Mapping[str, str]:
         """Return how many predictions change when the image is rotated."""
         from sepgconv.analysis import answer_changes
 
         title = "predictions that change when the image is rotated by 90, 180 or 270 degrees"
-        return {title: f"{answer_changes(model, images):.2f} %"}
+        if isinstance(images, Tensor):
+            return {title: f"{answer_changes(model, images):.2f} %"}
+        changes = sum(len(batch) * answer_changes(model, batch) for batch in chunks(images))
+        return {title: f"{changes / len(images):.2f} %"}
 
 
 def _is_weight(value: object) -> bool:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from sepgconv._messages import unknown_name
+from sepgconv.data import DataOptions
 from sepgconv.data.augmentation import check_augmentation
 from sepgconv.models import INITIALISATIONS
 from sepgconv.tasks.registry import get_task
@@ -57,6 +58,7 @@ _ACCEPTED: Mapping[str, _Rule] = {
     "model": _NAME,
     "data": _NAME,
     "task": _NAME,
+    "data_options": ("a mapping that JSON can hold", _is_json_object),
     "task_options": ("a mapping that JSON can hold", _is_json_object),
     "model_config": ("a mapping that JSON can hold", _is_json_object),
     "recipe": _NAME,
@@ -89,6 +91,7 @@ def _check(values: Mapping[str, Any]) -> None:
         if not accepts(value):
             raise ValueError(f"{name} must be {expected}, got {value!r}")
     get_task(values.get("task", DEFAULT_TASK), values.get("task_options"))
+    DataOptions.from_dict(values.get("data_options", {}))
     check_augmentation(values.get("augmentation", "none"))
     if (initialisation := values.get("initialisation", "sepgconv")) not in INITIALISATIONS:
         raise ValueError(unknown_name("initialisation", initialisation, INITIALISATIONS))
@@ -103,6 +106,8 @@ class TrainingConfig:
     Attributes:
         model: a name of `sepgconv.list_models()`.
         data: a name that `sepgconv.data.load_dataset` takes.
+        data_options: how files of the user's own are read and divided, as `sepgconv.data.DataOptions.to_dict` gives it.
+            Default: {}, as they are without options.
         task: what the network is trained for, a name of `list_tasks()`. Default: "classification".
         task_options: options of the task, as in `{"class_weights": "balanced"}`. Default: none.
         model_config: what `sepgconv.create_model` gets beside the name, as in `{"width": 30}`; channels and classes
@@ -154,6 +159,7 @@ class TrainingConfig:
 
     model: str
     data: str
+    data_options: dict[str, Any] = field(default_factory=lambda: {})
     task: str = DEFAULT_TASK
     task_options: dict[str, Any] = field(default_factory=lambda: {})
     model_config: dict[str, Any] = field(default_factory=lambda: {})
@@ -186,6 +192,7 @@ class TrainingConfig:
                 raise ValueError(f"{name} asks the validation part for the best epoch; leave hold_out at True")
         # A copy in JSON's own types: what the caller changes later is not this run's config, and a config read back
         # from its file compares equal.
+        object.__setattr__(self, "data_options", DataOptions.from_dict(self.data_options).to_dict())
         for name in ("model_config", "task_options"):
             object.__setattr__(self, name, json.loads(json.dumps(getattr(self, name))))
 
@@ -286,6 +293,7 @@ class TrainingConfig:
 
 # Options that older versions did not have, with what they were then.
 NEWER: Mapping[str, Any] = {
+    "data_options": {},
     "task": DEFAULT_TASK,
     "task_options": {},
     "sampling": "shuffle",

@@ -1,5 +1,6 @@
 """Finished runs, read back; the metrics of a network on a part of a data set."""
 
+import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from sepgconv._files import file_digest
-from sepgconv.data import Split
+from sepgconv.data import DataOptions, Split, read_image
+from sepgconv.data.column import Entries, chunks
+from sepgconv.data.reading import Fit
 from sepgconv.models import Network
 from sepgconv.models.storage import read_model
 from sepgconv.tasks.config import DEFAULT_TASK
@@ -36,13 +39,15 @@ class Run:
         classes: names of the classes, in the order of the scores; none where the task knows no classes.
         bit_depth: bits that files of 16 bits a pixel used among its images; others of the kind are read with it
             (`sepgconv.data.read_image`). None: there were none, or the run is of a version that did not keep it.
+        fit: how its images were brought to one size; others are read with it (`sepgconv.data.read_image`). None: they
+            came in one size, or the run is of a version that only cropped.
         task: what the network was trained for, with its options and what it took from the targets: `describe` gives
             predictions in the user's units.
 
     Example:
         >>> from dataclasses import fields
         >>> [field.name for field in fields(Run)]  # what `load_run` returns
-        ['record', 'model', 'preprocessing', 'classes', 'bit_depth', 'task']
+        ['record', 'model', 'preprocessing', 'classes', 'bit_depth', 'task', 'fit']
     """
 
     record: RunRecord
@@ -51,6 +56,42 @@ class Run:
     classes: tuple[str, ...]
     bit_depth: int | None = None
     task: Task = field(default_factory=lambda: get_task(DEFAULT_TASK))
+    fit: Fit | None = None
+
+    def read_image(self, path: str | Path) -> Tensor:
+        """Read an image as those that the run was trained on: float32 in [0, 1], (channels, height, width).
+
+        The run's `preprocessing` comes after it.
+
+        Raises:
+            FileNotFoundError, ValueError: as `sepgconv.data.read_image`.
+        """
+        channels, height, width = self.record.image_shape
+        reading = self.data_options.reading
+        return read_image(
+            path,
+            (channels, height, width),
+            bit_depth=self.bit_depth,
+            pages=reading.pages,
+            value_range=reading.value_range,
+            fit=reading.fit,
+        )
+
+    @property
+    def data_options(self) -> DataOptions:
+        """How its images were read; others of the kind are read alike (`sepgconv.data.load_labelled_images`)."""
+        return options_of(self.record, self.fit)
+
+
+def options_of(record: RunRecord, fit: Fit | None) -> DataOptions:
+    """Return how the images of a run are read again.
+
+    Args:
+        record: the run's.
+        fit: how they were brought to one size, as the run's preprocessing says; None where it does not.
+    """
+    options = DataOptions.from_dict(record.config.get("data_options", {}))
+    return options if fit is None else dataclasses.replace(options, fit=fit)
 
 
 def load_run(folder: str | Path, *, checkpoint: Literal["last", "best"] | None = None) -> Run:
@@ -120,6 +161,7 @@ def load_run(folder: str | Path, *, checkpoint: Literal["last", "best"] | None =
         classes=tuple(record.classes),
         bit_depth=preprocessing.bit_depth,
         task=record.fitted_task(),
+        fit=preprocessing.fit,
     )
 
 
@@ -231,10 +273,19 @@ def measure_each(
 def _model(run_or_model: Run | nn.Module, split: Split) -> nn.Module:
     if not isinstance(run_or_model, Run):
         return run_or_model
-    expected, found = tuple(run_or_model.record.image_shape), tuple(split.images.shape[1:])
+    check_image_shape(run_or_model, split)
+    return run_or_model.model
+
+
+def check_image_shape(run: Run, split: Split) -> None:
+    """Raise if images are not of the shape that a run was trained on.
+
+    Raises:
+        ValueError: they are of another one.
+    """
+    expected, found = tuple(run.record.image_shape), split.image_shape
     if found != expected:
         raise ValueError(f"the run was trained on images of shape {expected} (channels, height, width), got {found}")
-    return run_or_model.model
 
 
 def _task(run_or_model: Run | nn.Module, task: str | Task | None) -> Task:
@@ -248,8 +299,8 @@ def _task(run_or_model: Run | nn.Module, task: str | Task | None) -> Task:
 def tally_answers(
     task: Task,
     model: nn.Module,
-    images: Tensor,
-    targets: Tensor,
+    images: Entries,
+    targets: Entries,
     *,
     batch_size: int = EVALUATION_BATCH,
     metrics: Sequence[Metric] | None = None,
@@ -259,7 +310,7 @@ def tally_answers(
     Args:
         task: what is counted.
         model: from images (n, channels, height, width) to what the task expects.
-        images: on any device.
+        images: on any device, or not in memory.
         targets: (n, ...).
         batch_size: images at once.
         metrics: which are asked for. Default: those of the task.
@@ -273,9 +324,11 @@ def tally_answers(
     found = Tally(task, metrics)
     try:
         with torch.inference_mode():
-            for part, truth in zip(images.split(batch_size), targets.split(batch_size), strict=True):
+            for part, truth in zip(chunks(images, batch_size), chunks(targets, batch_size), strict=True):
                 outputs = model(part.to(sample.device, sample.dtype))
-                if not found.images:
+                if not isinstance(targets, Tensor):
+                    task.check(truth, outputs.shape[1])
+                elif not found.images:
                     task.check(targets, outputs.shape[1])
                 found.add(outputs, truth.to(sample.device))
     finally:

@@ -25,7 +25,7 @@ from sepgconv.tasks.callbacks import EpochKeeper
 from sepgconv.tasks.checkpoint import AtomicCheckpointIO, completed_epochs, read_keeper_state
 from sepgconv.tasks.config import TrainingConfig
 from sepgconv.tasks.devices import checked_devices
-from sepgconv.tasks.errors import CheckpointError, DivergedError
+from sepgconv.tasks.errors import CheckpointError, DivergedError, LostImagesError
 from sepgconv.tasks.folder import RunFolder
 from sepgconv.tasks.logs import loggers_of, named_loggers
 from sepgconv.tasks.module import EpochBatches, TrainingModule
@@ -124,6 +124,7 @@ def fit(
         CheckpointError: a file could not be written; the same.
         KeyboardInterrupt: Ctrl-C; the same, after everything was closed.
         SystemExit: SIGTERM; the same.
+        LostImagesError: images cannot be read any more; the same.
     """
     epochs = module.config.epochs
     if trainer.is_global_zero:
@@ -147,8 +148,10 @@ def fit(
         else:
             advice = f"{again} with a lower learning rate"
         raise DivergedError(f"{error}; training stopped: {left}; {advice}") from error
-    except (CheckpointError, SystemExit) as error:
+    except (CheckpointError, SystemExit, LostImagesError) as error:
         stopped = f"training stopped: {what_is_left(folder, keeper, epochs)}; {folder.how_to_go_on()}"
+        if isinstance(error, LostImagesError):
+            raise LostImagesError(f"{error}; {stopped}") from error
         if isinstance(error, CheckpointError):
             raise CheckpointError(f"{error}; {stopped}") from error
         # Lightning turns Ctrl-C into an exit without a word.
@@ -158,6 +161,14 @@ def fit(
             raise SystemExit(stopped) from None
         raise
     except (LookupError, TypeError, AttributeError, RuntimeError) as error:
+        if _is_of_a_worker(error):
+            stopped = f"training stopped: {what_is_left(folder, keeper, epochs)}; {folder.how_to_go_on()}"
+            if StopTogether.asked_of(trainer):  # SIGTERM went to all processes of the group
+                raise SystemExit(stopped) from None
+            raise LostImagesError(
+                "a process that reads images was killed, perhaps for want of memory (fewer of them need less: workers, "
+                f"--workers); {stopped}"
+            ) from error
         if not _is_of_restoring(error):
             raise
         reason = " ".join(str(error).split())
@@ -166,6 +177,7 @@ def fit(
             "cannot resume from it: train it again in another folder (--out)"
         ) from error
     finally:
+        batches.close()
         if signal.getsignal(signal.SIGINT) is not handler:
             signal.signal(signal.SIGINT, handler)  # Lightning leaves Ctrl-C switched off
 
@@ -174,6 +186,11 @@ def _is_of_restoring(error: BaseException) -> bool:
     # Reading a checkpoint of another program, Lightning may raise any error, from a module of its own.
     modules = (str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__))
     return any(module.endswith(".checkpoint_connector") for module in modules)
+
+
+def _is_of_a_worker(error: BaseException) -> bool:
+    # torch's sentence where a process of a DataLoader has ended.
+    return isinstance(error, RuntimeError) and "DataLoader worker" in str(error)
 
 
 def what_is_left(folder: RunFolder, keeper: EpochKeeper, epochs: int) -> str:

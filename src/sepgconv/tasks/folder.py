@@ -16,6 +16,8 @@ from sepgconv.tasks.environment import versions
 
 # Options that configs leave out, those of older versions at least, and what they are then.
 _ONCE_UNSAID = {"initialisation": "sepgconv", **NEWER}
+READING = "reading"  # in config.json: how one's own images became those that the run learns from
+_PLAIN_READING = {"preprocessing": "identity", "fit": "crop"}  # where config.json does not say it
 PREPARED = "prepared"  # in config.json: whether the weights that the run began with were other than its seed draws
 ORIGIN = "origin"  # in config.json: where these weights came from, as far as it is known
 TASK_STATE = "task_state"  # in config.json: what predictions need of the targets that are trained on
@@ -73,6 +75,11 @@ class RunFolder:
         return self.root / "preprocessing.safetensors"
 
     @property
+    def split(self) -> Path:
+        """Which file of the data set was in which part, as a CSV file; only where the data are files of the user's."""
+        return self.root / "split.csv"
+
+    @property
     def record(self) -> Path:
         """The `RunRecord`; written last, so the run is finished when it is there."""
         return self.root / "record.json"
@@ -125,7 +132,7 @@ class RunFolder:
         """
         self._check_is_folder()
         own = (self.setup, self.checkpoint.parent, self.history, self.tensorboard, self.curves, self.model)
-        there = [path.name for path in (*own, self.preprocessing, self.record) if path.exists()]
+        there = [path.name for path in (*own, self.preprocessing, self.split, self.record) if path.exists()]
         if there:
             raise FileExistsError(
                 f"{self.root} already holds a run ({', '.join(there)}); continue it with resume=True (--resume), "
@@ -155,6 +162,22 @@ class RunFolder:
                 f"{self.root} holds no run to resume (no {self.setup.name}); start it without resume (--resume)"
             )
         return read_json(self.setup)
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How one's own images became those of the run: options of `sepgconv.data.load_dataset` to load them again.
+
+        They are "preprocessing", "fit" for images of a folder, and "image_size" where they are square. Older versions
+        kept pixels as they were.
+
+        Raises:
+            OSError, ValueError: as `read_setup`.
+        """
+        setup = self.read_setup()
+        data = setup.get("data")
+        _, height, width = data["image_shape"] if isinstance(data, dict) else (0, 0, 1)
+        size = {"image_size": height} if height == width else {}
+        return {"preprocessing": _PLAIN_READING["preprocessing"], **setup.get(READING, {}), **size}
 
     @property
     def identity(self) -> str | None:
@@ -307,8 +330,12 @@ def what_is_noted(origin: object, task_state: Mapping[str, Any]) -> dict[str, An
 
 
 def _said(setup: Mapping[str, Any]) -> dict[str, Any]:
-    config = setup.get("config")
-    return {**setup, "config": {**_ONCE_UNSAID, **config}} if isinstance(config, dict) else dict(setup)
+    said = dict(setup)
+    if isinstance(config := setup.get("config"), dict):
+        said["config"] = {**_ONCE_UNSAID, **config}
+    if "data" in setup:
+        said[READING] = {**_PLAIN_READING, **setup.get(READING, {})}
+    return said
 
 
 def _differences(name: str, old: Any, new: Any) -> list[str]:

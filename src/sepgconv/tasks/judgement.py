@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sepgconv.data import Split
 from sepgconv.tasks.devices import find_device
-from sepgconv.tasks.evaluation import EVALUATION_BATCH, Run
+from sepgconv.tasks.evaluation import EVALUATION_BATCH, Run, check_image_shape
 from sepgconv.tasks.prediction import Answer
 from sepgconv.tasks.tally import Tally
 
@@ -138,12 +138,7 @@ def judge(run: Run, split: Split, *, batch_size: int = EVALUATION_BATCH, device:
         (True, 597, 90.284757)
     """
     task = run.task
-    expected = tuple(run.record.image_shape)
-    if tuple(split.images.shape[1:]) != expected:
-        raise ValueError(
-            f"the run was trained on images of shape {expected} (channels, height, width), got "
-            f"{tuple(split.images.shape[1:])}"
-        )
+    check_image_shape(run, split)
     place = find_device(device)
     model = run.model.to(place)
     dtype = next(model.parameters()).dtype
@@ -151,9 +146,11 @@ def judge(run: Run, split: Split, *, batch_size: int = EVALUATION_BATCH, device:
     tally = Tally(task, (*task.metrics, *task.further_metrics))
     given: list[Tensor] = []
     with torch.inference_mode():
-        for images, targets in zip(split.images.split(batch_size), split.labels.split(batch_size), strict=True):
+        for images, targets in split.batches(batch_size):
             outputs = model(images.to(place, dtype)).float()
-            if not tally.images:
+            if not isinstance(split.labels, Tensor):
+                task.check(targets, outputs.shape[1])
+            elif not tally.images:
                 task.check(split.labels, outputs.shape[1])
             tally.add(outputs, targets.to(place))
             outputs = outputs.cpu()
@@ -163,7 +160,7 @@ def judge(run: Run, split: Split, *, batch_size: int = EVALUATION_BATCH, device:
                 given.append(probabilities.argmax(1))
     if not tally.images:
         raise ValueError("expected at least one image to judge a run by, got none")
-    confusion = _confusion(split.labels, torch.cat(given), run.classes) if given else None
+    confusion = _confusion(split.labels[:], torch.cat(given), run.classes) if given else None
     return Judgement(tally.measure(), answers, confusion, task.measure_each(tally.counts(), run.classes))
 
 

@@ -8,7 +8,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader
 
 from sepgconv._messages import unknown_name
 from sepgconv.data import Dataset, Split, augmentation, load_dataset
@@ -50,7 +50,7 @@ class TaskModule(LightningModule):
 
     Example:
         >>> import torch
-        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> from torch.utils.data import DataLoader
         >>> from lightning.pytorch import Trainer
         >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
         >>> module = TaskModule(network, "classification", classes=("cat", "dog"), lr=0.1)
@@ -246,5 +246,4 @@ class ImageDataModule(LightningDataModule):
         return self.test_dataloader()
 
     def _loader(self, split: Split, *, shuffle: bool = False) -> DataLoader[Any]:
-        images = TensorDataset(split.images, split.labels)
-        return DataLoader(images, batch_size=self.batch_size, shuffle=shuffle, num_workers=self.num_workers)
+        return DataLoader(split, batch_size=self.batch_size, shuffle=shuffle, num_workers=self.num_workers)

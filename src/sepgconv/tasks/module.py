@@ -12,6 +12,7 @@ from sepgconv.tasks.batches import Batches, balanced_order, epoch_order, epoch_s
 from sepgconv.tasks.config import TrainingConfig
 from sepgconv.tasks.errors import DivergedError
 from sepgconv.tasks.evaluation import EVALUATION_BATCH
+from sepgconv.tasks.loading import Loader
 from sepgconv.tasks.parts import find_parts, head_of
 from sepgconv.tasks.registry import get_task
 from sepgconv.tasks.tally import Tally
@@ -46,7 +47,7 @@ class TrainingModule(LightningModule):
         self._tallies = {part: Tally(self.task) for part in ("train", "validation")}
         self._frozen = find_parts(model, config.freeze)
         for part in self._frozen:
-            part.requires_grad_(False).eval()
+            part.requires_grad_(False)
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise ValueError("freeze leaves nothing to learn; leave out the head at least")
 
@@ -83,7 +84,9 @@ class TrainingModule(LightningModule):
         return [group for group in groups if group["params"]]
 
     def on_train_epoch_start(self) -> None:
-        """Seed what the epoch draws."""
+        """Seed what the epoch draws; keep the statistics of frozen parts."""
+        for part in self._frozen:  # not before: Lightning warns of parts that begin in evaluation mode
+            part.eval()
         epoch = self.current_epoch
         self._tallies = {part: Tally(self.task) for part in self._tallies}
         torch.manual_seed(epoch_seed(self.config.seed, epoch, stream=1 + self.global_rank))
@@ -170,6 +173,7 @@ class EpochBatches(LightningDataModule):
         config: the run's batch size and seed.
         augmentation: from a batch of images to a batch of images; the task applies it.
         task: what is trained for. Default: the config's.
+        workers: processes that read images ahead, where they are not in memory. Default: none.
 
     Raises:
         ValueError: the classes are to be balanced, and the task has none for each image.
@@ -182,11 +186,19 @@ class EpochBatches(LightningDataModule):
         config: TrainingConfig,
         augmentation: nn.Module,
         task: Task | None = None,
+        *,
+        workers: int = 0,
     ) -> None:
         super().__init__()
         self._train, self._validation, self._config, self._augmentation = train, validation, config, augmentation
         self._task = get_task(config.task, config.task_options) if task is None else task
-        self._classes = self._task.strata(train.labels) if config.sampling == "balanced" else None
+        self._classes = self._task.strata(train.labels[:]) if config.sampling == "balanced" else None
+        parts = {"train": train} if validation is None else {"train": train, "validation": validation}
+        self._loader = Loader(parts, workers)
+
+    def close(self) -> None:
+        """End the processes that read images, if there are any."""
+        self._loader.close()
 
     def train_dataloader(self) -> Batches:
         """Return this epoch's batches for this process."""
@@ -198,6 +210,7 @@ class EpochBatches(LightningDataModule):
             order=self._order(trainer.current_epoch),
             rank=trainer.global_rank,
             world_size=trainer.world_size,
+            reader=self._loader.reader("train"),
         )
 
     def _order(self, epoch: int) -> Tensor:
@@ -218,6 +231,7 @@ class EpochBatches(LightningDataModule):
                 min_share=1,
                 rank=trainer.global_rank,
                 world_size=trainer.world_size,
+                reader=self._loader.reader("validation"),
             )
         ]
 

@@ -8,7 +8,6 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from sepgconv.data import read_image
 from sepgconv.data.image_file import UnreadableImageError
 from sepgconv.data.regular_file import reason
 from sepgconv.tasks.devices import find_device
@@ -198,8 +197,7 @@ def read_file(run: Run, path: Path) -> Tensor:
         FileNotFoundError: there is no such file.
         ValueError: it cannot be read, or not as the run's images were.
     """
-    channels, height, width = run.record.image_shape
-    return read_image(path, (channels, height, width), bit_depth=run.bit_depth)
+    return run.read_image(path)
 
 
 def _batches(images: Iterable[str | Path], size: int) -> Iterator[list[Path]]:

@@ -1,6 +1,8 @@
-"""Weights to begin with: those of a run or of a saved network, with a new head where the classes are others."""
+"""Weights to begin with: of a run, of a saved network, or known by name; the head is new where classes are others."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from sepgconv._files import file_digest
-from sepgconv.models import Network, load
+from sepgconv._messages import nearest_names
+from sepgconv.models import Network, create_model, list_pretrained, load
+from sepgconv.models.pretrained import pretrained_record
 from sepgconv.models.storage import WEIGHTS
 from sepgconv.tasks.evaluation import load_run
 from sepgconv.tasks.folder import RunFolder
@@ -25,14 +29,15 @@ def pretrained(source: str | Path, *, classes: Sequence[str] = ()) -> Callable[[
     same classes in the same order, and else stays as it was drawn.
 
     Args:
-        source: the folder of a run, of which the result is taken, or of a network that `sepgconv.save` wrote.
+        source: the folder of a run, of which the result is taken, or of a network that `sepgconv.save` wrote; or the
+            name of trained weights, as `sepgconv.models.list_pretrained` gives them.
         classes: names of the new network's classes.
 
     Returns:
         A function of the new network, which changes it and returns where its weights came from, as the record has it.
 
     Raises:
-        FileNotFoundError: the folder is neither.
+        FileNotFoundError: it is none of them.
         ValueError: a file in it is damaged. The function raises if the networks differ before the head.
 
     Example:
@@ -44,10 +49,11 @@ def pretrained(source: str | Path, *, classes: Sequence[str] = ()) -> Callable[[
         >>> origin["drawn"], torch.equal(next(old.parameters()), next(new.parameters()))
         (['classifier.weight', 'classifier.bias'], True)
     """
-    network, known, data, weights = _read(Path(source))
-    given = network.state_dict()
-    about = {"from": str(source), "model": network.name, "data": data, "weights": file_digest(weights)}
-    same_classes = bool(known) and list(known) == list(classes)
+    found = _read(source)
+    network, given = found.network, found.network.state_dict()
+    about = {"from": str(source), "model": network.name, "data": found.data}
+    about |= {} if found.weights is None else {"weights": file_digest(found.weights)}
+    same_classes = bool(found.classes) and list(found.classes) == list(classes)
 
     def prepare(new: nn.Module) -> dict[str, Any]:
         head = head_of(new)[0]
@@ -70,15 +76,34 @@ def pretrained(source: str | Path, *, classes: Sequence[str] = ()) -> Callable[[
     return prepare
 
 
-def _read(source: Path) -> tuple[Network, Sequence[str], str | None, Path]:
-    if (source / WEIGHTS).is_file():
-        return load(source), (), None, source / WEIGHTS
-    if not source.is_dir():
+@dataclass(frozen=True, eq=False)
+class _Source:
+    network: Network
+    classes: Sequence[str]
+    data: str | None
+    weights: Path | None  # None: they are known by their name
+
+
+def _read(source: str | Path) -> _Source:
+    folder = Path(source)
+    if (folder / WEIGHTS).is_file():
+        return _Source(load(folder), (), None, folder / WEIGHTS)
+    if folder.is_dir():
+        run = load_run(folder)
+        return _Source(run.model, run.classes, run.record.data, RunFolder(folder).model / WEIGHTS)
+    if str(source) not in list_pretrained():
+        near = nearest_names(source, list_pretrained())
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise FileNotFoundError(
-            f"{source} is no folder; expected that of a run, or of a network that sepgconv.save wrote"
+            f"{source} is no folder and no name of trained weights{hint}; expected the folder of a run, or of a "
+            f"network that sepgconv.save wrote (trained weights: {', '.join(list_pretrained()) or 'none'})"
         )
-    run = load_run(source)
-    return run.model, run.classes, run.record.data, RunFolder(source).model / WEIGHTS
+    name, _, tag = str(source).rpartition(".")
+    network = create_model(name, pretrained=tag)
+    record: Mapping[str, Any] = {}
+    with contextlib.suppress(ValueError):  # they were registered without a run
+        record = pretrained_record(name, tag)
+    return _Source(network, record.get("classes", ()), record.get("data"), None)
 
 
 def _differing(given: dict[str, Tensor], wanted: dict[str, Tensor], of_head: Sequence[str]) -> list[str]:

@@ -1,8 +1,9 @@
 """One training run from config to record: `train`."""
 
 import contextlib
+import dataclasses
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,18 +13,23 @@ from torch import Tensor, nn
 from sepgconv._messages import require
 from sepgconv._terminal import say
 from sepgconv.analysis import CostReport, cost
-from sepgconv.data import Dataset, Split, augmentation, load_dataset
+from sepgconv.data import DataOptions, Dataset, Split, augmentation, load_dataset
+from sepgconv.data.column import chunks, join, take
+from sepgconv.data.registry import is_own
+from sepgconv.data.workers import cores
 from sepgconv.tasks.beginning import fitted_task, initial_network
 from sepgconv.tasks.conditions import conditions_of
 from sepgconv.tasks.config import TrainingConfig
 from sepgconv.tasks.environment import check_rank_variables, device_name, git_commit, versions
 from sepgconv.tasks.errors import CheckpointError
 from sepgconv.tasks.evaluation import tally_answers
-from sepgconv.tasks.folder import PREPARED, RunFolder, what_is_noted
+from sepgconv.tasks.folder import PREPARED, READING, RunFolder, what_is_noted
 from sepgconv.tasks.record import WITHOUT_DIGEST, RunRecord, figure_kinds, read_record, width_of
 from sepgconv.tasks.registry import get_task
-from sepgconv.tasks.results import faults, mend, write_preprocessing, write_results
+from sepgconv.tasks.results import faults, mend, split_noted, write_preprocessing, write_results, write_split
 from sepgconv.tasks.task import Task
+
+_MOST_WORKERS = 4  # unless the caller says otherwise
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -44,6 +50,7 @@ def train(
     accelerator: str = "auto",
     progress: bool = True,
     threads: int | None = None,
+    workers: int | None = None,
     prepare: Callable[[nn.Module], object] | None = None,
     force: bool = False,
     loggers: Sequence[str] = (),
@@ -71,6 +78,8 @@ def train(
         accelerator: Lightning's: "auto", "cpu", "gpu" and so on.
         progress: show a progress bar on a terminal and a line for each epoch, on standard error. False: silence.
         threads: torch's threads, in each process. Default: torch's own choice.
+        workers: processes that read images ahead of the training, where these are not in memory; results do not depend
+            on it. Default: up to 4, as there are processors.
         prepare: called with the new network before its first step, to draw its weights otherwise
             (`sepgconv.tasks.pretrained`). It is no part of the config: give the same one to resume. If it returns a
             dict of what JSON keeps, config.json and the record have it as the origin of the weights.
@@ -91,6 +100,8 @@ def train(
         DivergedError: loss or weights are not finite; the last good checkpoint is kept and named.
         CheckpointError: a file could not be written, as on a full disk; the same.
         LostProcessError: another process of a run on several devices ended; the same.
+        LostImagesError: an image that is not in memory cannot be read any more, or a process that reads images was
+            killed; the same.
         KeyboardInterrupt: Ctrl-C; the same.
         ImportError: the extra "train" is not installed.
 
@@ -147,16 +158,25 @@ def train(
                 files.check_unused()
 
         def get_data() -> Dataset:
-            return load_dataset(config.data, data_dir=data_dir) if data is None else data
+            if data is not None:
+                return data
+            options, again = DataOptions.from_dict(config.data_options), dict[str, Any]()
+            if resume and is_own(config.data):
+                again = files.reading
+                options = dataclasses.replace(options, fit=again.pop("fit", options.fit))
+            return load_dataset(config.data, data_dir=data_dir, options=options, **again)
 
         if resume and (mended := _mended_record(files, trainer, get_data, progress)) is not None:
             return mended
         dataset = get_data()
         for split in (dataset.train, dataset.validation, dataset.test):
-            get_task(config.task, config.task_options).check(split.labels, len(dataset.classes))
+            for labels in _whole_or_chunks(split):
+                get_task(config.task, config.task_options).check(labels, len(dataset.classes))
         learned, held_out = _parts(dataset, hold_out=config.hold_out)
         task = fitted_task(config, dataset)
         setup["data"] = _identity(dataset, learned, held_out)
+        if dataset.fit is not None:
+            setup[READING] = {"preprocessing": str(dataset.preprocessing.name), "fit": dataset.fit}
         stack.enter_context(_threads(threads))
         now = conditions_of(trainer, dataset)
         changed: list[str] = []
@@ -170,15 +190,16 @@ def train(
         origin = None if prepare is None else prepare(model)
         module = TrainingModule(model, config, task)
         costs = cost(model, dataset.image_shape)  # also raises if images are too small for the network
-        batches = EpochBatches(learned, held_out, config, augmentation(config.augmentation), task)
+        workers = min(_MOST_WORKERS, cores()) if workers is None else workers
+        batches = EpochBatches(learned, held_out, config, augmentation(config.augmentation), task, workers=workers)
         if trainer.is_global_zero:
             if resume:
                 files.note_resume(keeper.epoch, changed, now)
             else:
-                files.begin(
-                    {**setup, "conditions": now, PREPARED: prepare is not None, **what_is_noted(origin, task.state())}
-                )
+                noted = {**split_noted(dataset), **what_is_noted(origin, task.state())}
+                files.begin({**setup, "conditions": now, PREPARED: prepare is not None, **noted})
                 write_preprocessing(files, dataset)  # so that checkpoints of a stopped run can be used
+                write_split(files, dataset)
         parts = {"train": learned, "validation": held_out, "test": dataset.test}
         device = trainer.strategy.root_device
 
@@ -241,8 +262,11 @@ def _parts(dataset: Dataset, *, hold_out: bool) -> tuple[Split, Split | None]:
     train, validation = dataset.train, dataset.validation
     if hold_out:
         return train, validation
-    together = (torch.cat(pair) for pair in ((train.images, validation.images), (train.labels, validation.labels)))
-    return Split(*together), None
+    return Split(join((train.images, validation.images)), join((train.labels, validation.labels))), None
+
+
+def _whole_or_chunks(split: Split) -> Iterable[Tensor]:
+    return (split.labels,) if isinstance(split.labels, Tensor) else chunks(split.labels)
 
 
 def _identity(dataset: Dataset, learned: Split, held_out: Split | None) -> dict[str, Any]:
@@ -273,7 +297,8 @@ def _final_figures(
     for part, split in parts.items():
         if split is not None:
             share = slice(trainer.global_rank, None, trainer.world_size)
-            found = tally_answers(task, model, split.images[share], split.labels[share]).measure(device, add_up)
+            images, labels = take(split.images, share), take(split.labels, share)
+            found = tally_answers(task, model, images, labels).measure(device, add_up)
             figures |= {f"{part}_{name}": value for name, value in found.items()}
     model.cpu()
     return figures

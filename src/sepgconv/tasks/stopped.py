@@ -98,5 +98,6 @@ def load_checkpoint(folder: Path, which: Which) -> Run:
         preprocessing=preprocessing.module,
         classes=tuple(record.classes),
         bit_depth=preprocessing.bit_depth,
+        fit=preprocessing.fit,
         task=task,
     )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sepgconv._messages import unknown_name
+from sepgconv.data.column import Entries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,12 +270,12 @@ class Task(ABC):
         """
         return augmentation(images), targets
 
-    def findings(self, model: nn.Module, images: Tensor) -> Mapping[str, str]:
+    def findings(self, model: nn.Module, images: Entries) -> Mapping[str, str]:
         """Return what `sepgconv evaluate` prints besides the metrics, as text by its title. Default: nothing.
 
         Args:
             model: the network, in evaluation mode.
-            images: (n, channels, height, width), as it takes them.
+            images: (n, channels, height, width), as it takes them; a tensor, or not in memory (`sepgconv.data.Column`).
         """
         return {}
 
