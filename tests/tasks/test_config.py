@@ -20,6 +20,7 @@ def test_the_defaults_are_those_of_the_docstring():
         "momentum": 0.9, "weight_decay": 1e-4, "batch_size": 64, "epochs": 40, "schedule": "cosine", "milestones": (),
         "gamma": 0.1, "augmentation": "none", "label_smoothing": 0.0, "seed": 1, "hold_out": True,
         "keep_best": False, "early_stopping": 0, "extended_at": (), "freeze": (), "lr_backbone": None,
+        "sampling": "shuffle",
     }  # fmt: skip
 
 

@@ -134,8 +134,10 @@ def judge(run: Run, split: Split, *, batch_size: int = EVALUATION_BATCH, device:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     record = train(config, folder=folder, data=digits, progress=False, accelerator="cpu")
         ...     found = judge(load_run(folder), digits.test)
-        >>> found.metrics["error"] == record.test_error, len(found.answers), round(100 - found.confusion.accuracy, 6)
-        (True, 597, 90.284757)
+        >>> found.metrics["error"] == record.test_error, len(found.answers)
+        (True, 597)
+        >>> abs(100 - found.confusion.accuracy - record.test_error) < 1e-6
+        True
     """
     task = run.task
     check_image_shape(run, split)
