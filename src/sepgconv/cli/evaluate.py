@@ -139,8 +139,7 @@ def _matrix(confusion: "Confusion") -> list[tuple[str | int, ...]]:
 
 
 def _write_answers(path: Path, run: "Run", found: "LabelledImages", split: "Split", judgement: "Judgement") -> None:
-    origins: Sequence[Any] = getattr(found, "origins", ())
-    names = [str(origin.path) for origin in origins] or list(map(str, range(len(split))))
+    names = [origin.path for origin in found.origins] or list(map(str, range(len(split))))
     labels = split.labels.tolist() if split.labels.ndim <= 2 else [None] * len(split)  # a mask is no text
     rows = [
         (name, _label(label, run.classes), *answer.values())
