@@ -69,7 +69,7 @@ class Confusion:
     def mistakes(self) -> list[tuple[str, str, int]]:
         """Return true class, answer and number of images of every kind of mistake, the most frequent first."""
         found = [
-            (self.classes[row], self.classes[column], int(self.matrix[row, column]))
+            (self.classes[int(row)], self.classes[int(column)], int(self.matrix[row, column]))
             for row, column in self.matrix.nonzero().tolist()
             if row != column
         ]
