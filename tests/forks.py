@@ -1,8 +1,8 @@
 """Processes of their own that are there at once: forks of a process that has imported what they need.
 
 A new process takes seconds of processor time until torch, Lightning and the package are imported. Tests of signals,
-exit statuses, standard streams and locks do not ask how a process begins, so theirs are forks of one process, which imports
-all that once, by the fork server of `multiprocessing`. The package there is as users have it, without checks of
+exit statuses, standard streams and locks do not ask how a process begins, so theirs are forks of one process, which
+imports all that once, by the fork server of `multiprocessing`. The package there is as users have it, without checks of
 annotations. What is read when a library is imported, as Lightning reads RANK, a fork does not read again.
 """
 
