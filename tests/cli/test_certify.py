@@ -111,7 +111,9 @@ def test_json_in_a_file_and_on_standard_output(certify, tmp_path):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["certificate.json"]
     status, out, _ = certify(SMALL, "--width", 3, "--size", 29, "--json", "-")
     values = json.loads(out)  # and nothing else
-    assert (status, values["first_fault"], values["exact_sizes"][:2]) == (1, "features.2", [26, 28])
+    assert (status, values["first_fault"]) == (1, "features.2")
+    assert {28, 30} <= set(values["exact_sizes"])
+    assert 29 not in values["exact_sizes"]
 
 
 def test_a_saved_network(certify, tmp_path):
