@@ -72,9 +72,13 @@ ALLOWED = {
         "_evaluation", "_nan_check", *CORE, "nn", "models", "inference", "analysis", "analysis.redundancy", "interop",
     },
     "testing": {"_arguments", "symmetry", "analysis"},
-    "data": {"_messages", "_numbers", "_rotation", "_table"},
+    "data": {"_messages", "_files", "_numbers", "_rotation", "_table"},
     # `sepgconv` itself: its version and its place on the disk, for the records of runs.
-    "tasks": {"_messages", "_files", "_text", "_terminal", "_drawing", "models", "data", "analysis", "sepgconv"},
+    # Metrics to log move images and ask how an output moves.
+    "tasks": {
+        "_messages", "_files", "_text", "_terminal", "_drawing", "_evaluation", "symmetry", "functional", "models",
+        "data", "analysis", "analysis.certify", "sepgconv",
+    },
     "cli": {
         "_messages", "_files", "_numbers", "_table", "_allocator", "_text", "_terminal", "_drawing", "symmetry",
         "functional", "nn", "models", "analysis", "analysis.certify", "analysis.cost", "analysis.redundancy",
@@ -128,9 +132,34 @@ LIBRARIES = {
     # onnx and its companions are imported by `to_onnx` alone.
     "convert": {"torch", "jaxtyping", "onnx", "onnxruntime", "onnxscript"},
     "testing": {"torch"},
-    "data": {"torch", "numpy", "jaxtyping", "PIL", "kornia", "pooch", "requests", "sklearn"},
-    "tasks": {"torch", "numpy", "jaxtyping", "safetensors", "lightning", "matplotlib"},
-    "cli": {"torch", "typer", "rich", "matplotlib"},
+    "data": {
+        "torch",
+        "numpy",
+        "jaxtyping",
+        "PIL",
+        "kornia",
+        "pooch",
+        "requests",
+        "sklearn",
+        "tqdm",
+        "tifffile",
+        "h5py",
+        "skimage",
+        "pycocotools",
+    },
+    "tasks": {
+        "torch",
+        "numpy",
+        "jaxtyping",
+        "safetensors",
+        "lightning",
+        "matplotlib",
+        "torchmetrics",
+        "skimage",
+        "scipy",
+        "PIL",
+    },
+    "cli": {"torch", "typer", "rich", "matplotlib", "tqdm", "yaml"},
     "__main__": set(),
     "groups": set(),
     "report": set(),
@@ -139,9 +168,9 @@ LIBRARIES = {
 }
 
 # Needed for training and the command line only, and slow to import.
-HEAVY = ("lightning", "pytorch_lightning", "torchmetrics", "kornia", "sklearn", "scipy", "matplotlib", "typer", "rich",
-         "pooch", "requests", "PIL", "tensorboard", "torchvision", "beartype", "pytest", "ray", "e2cnn",
-         "escnn", "onnx", "onnxruntime", "onnxscript")  # fmt: skip
+HEAVY = ("lightning", "pytorch_lightning", "torchmetrics", "kornia", "sklearn", "skimage", "scipy", "matplotlib",
+         "typer", "rich", "pooch", "requests", "PIL", "tensorboard", "torchvision", "beartype", "pytest", "ray",
+         "e2cnn", "escnn", "onnx", "onnxruntime", "onnxscript", "tifffile", "h5py", "pycocotools")  # fmt: skip
 
 
 # Folders within a folder that are parts of their own.

@@ -84,6 +84,29 @@ def test_onnx(run, finished, scores, tmp_path):
     torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_an_onnx_file_says_what_it_takes_and_what_its_scores_are_of(as_installed, run, finished, tmp_path):
+    import json
+
+    import onnxruntime
+
+    status, out, err = run("export", finished, "--to", "onnx", "--out", tmp_path / "net.onnx")
+    assert status == 0, err
+    session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"))
+    said = session.get_modelmeta().custom_metadata_map
+    record = as_installed.tasks.RunRecord.read(finished / "record.json")
+    assert json.loads(said["classes"]) == record.classes
+    assert (said["input_channels"], said["input_height"], said["input_width"]) == ("grey", "28", "28")
+    assert (said["input_range"], said["preprocessing"], said["task"]) == ("0 to 1", "identity", "classification")
+    assert (said["sepgconv_version"], said["commit"]) == (as_installed.__version__, record.commit or "")
+    (given,) = session.get_inputs()
+    assert given.shape == ["batch", 1, "height", "width"]
+    assert (tmp_path / "net.classes.txt").read_text().splitlines() == record.classes
+    assert "net.classes.txt: the 2 classes of its scores, in their order" in out
+    times = float(re.search(r"size: (\S+) times that of the network's parameters", out)[1])
+    weights = sum(weight.numel() for weight in as_installed.load(finished / "model").parameters())
+    assert times == pytest.approx((tmp_path / "net.onnx").stat().st_size / weights / 4, rel=0.05)
+
+
 def test_torch(run, finished, tmp_path):
     status, out, err = run("export", finished, "--to", "torch", "--out", tmp_path / "net.pt2")
     assert status == 0, err

@@ -18,13 +18,13 @@ def _curves_drawn_once():
     """Draw the same curves once: nearly all runs here have the same, and a drawing takes as long as two epochs."""
     drawn, draw = {}, results.draw_curves
 
-    def repeat(path, history, *, task, title, test):
+    def repeat(path, history, *, task, title, test, chosen):
         rows = [sorted((name, value) for name, value in row.items() if name != "seconds") for row in history]
-        key = (repr(rows), repr(task.metrics), task.loss_name, title, test)
+        key = (repr(rows), repr(task.metrics), task.loss_name, title, test, chosen)
         if key in drawn:
             write_atomically(path, drawn[key])
         else:
-            draw(path, history, task=task, title=title, test=test)
+            draw(path, history, task=task, title=title, test=test, chosen=chosen)
             drawn[key] = path.read_bytes()
 
     results.draw_curves = repeat

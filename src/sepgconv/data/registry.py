@@ -5,17 +5,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from sepgconv._messages import nearest_names, unknown_name
+from sepgconv.data.cache import storage_of
 from sepgconv.data.cifar10 import load_cifar10, load_cifar10_jpeg75, load_cifar10_lossless_subset
+from sepgconv.data.coco_file import load_coco, load_coco_to_judge
 from sepgconv.data.dataset import Dataset
-from sepgconv.data.folder import Wanted, load_folder, load_folder_to_judge
+from sepgconv.data.folder import load_folder, load_folder_to_judge
+from sepgconv.data.hdf5_file import SUFFIXES as HDF5
+from sepgconv.data.hdf5_file import is_hdf5, load_hdf5
+from sepgconv.data.image_files import Storage, Wanted
 from sepgconv.data.labelled import LabelledImages, LabelledParts
+from sepgconv.data.listed_masks import find_pairs, load_masks, load_masks_to_judge
+from sepgconv.data.listed_table import load_table, load_table_to_judge
 from sepgconv.data.memory import explained_memory_errors
 from sepgconv.data.npz import load_npz
+from sepgconv.data.options import DataOptions
 from sepgconv.data.part_names import Part
 from sepgconv.data.regular_file import why_unreadable
 from sepgconv.data.rotated_digits import load_rotated_digits
 from sepgconv.data.rotmnist import load_rotmnist
+from sepgconv.data.table_file import SUFFIXES as TABLES
 
 
 @dataclass(frozen=True)
@@ -26,7 +37,12 @@ class _Entry:
 
 
 _FOLDER = "folder"
-_FOLDER_DESCRIPTION = "your own images: a folder of class folders, or an .npz with x_train y_train x_test y_test"
+_FOLDER_DESCRIPTION = (
+    "your own images: a folder of class folders, or of images and masks; a CSV of paths and labels; a COCO file; an "
+    "HDF5 file; or an .npz with x_train y_train x_test y_test"
+)
+_JSON = ".json"
+_FILES = (".npz", _JSON, *TABLES, *HDF5)
 _DATASETS = {
     "rotated_digits": _Entry(
         "1,797 handwritten digits of scikit-learn, rotated at random, 28x28 grey; embedded, needs no files",
@@ -137,20 +153,41 @@ def describe_dataset(name: str) -> str:
 
 
 def load_dataset(
-    name: str, *, data_dir: str | Path | None = None, download: bool = True, image_size: int | None = None
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    download: bool = True,
+    image_size: int | None = None,
+    options: DataOptions | None = None,
+    preprocessing: str | nn.Module | None = None,
+    in_memory: bool | None = None,
+    cache: bool | str | Path = True,
 ) -> Dataset:
-    """Load a data set into memory, preprocessed and split; the same on every call.
+    r"""Load a data set, preprocessed and split; the same on every call, in memory or not.
 
     Args:
-        name: one of `list_datasets()`, or the path of a folder of class folders or of an `.npz` file.
+        name: one of `list_datasets()`, or the path of a folder of class folders, of a folder of images and masks, of a
+            CSV or TSV file with the paths and labels of images, of a JSON file like those of COCO, of an HDF5 file, or
+            of an `.npz` file.
         data_dir: where its files are, or are downloaded to (into `downloads` inside it). Default: the environment
-            variable SEPGCONV_DATA, else the user cache. For "folder": the folder of class folders, or the `.npz` file.
+            variable SEPGCONV_DATA, else the user cache. For "folder": the folder or file itself. For a CSV or TSV file:
+            the folder that its paths are relative to, by default its own; for a JSON file the folder of the images.
         download: whether missing files may be downloaded.
         image_size: height and width of the user's own images. Default: as `load_folder` decides. The other data sets
             have a size, and take no other.
+        options: how the user's own files are read and divided. Default: as `DataOptions` says.
+        preprocessing: of the user's own images: "identity", pixels in [0, 1]; "mean-std", mean and standard deviation
+            of each channel, of the training part; or a module, as a run keeps it. Default: "mean-std" for images that
+            are files of their own, "identity" for arrays (`.npz`, HDF5); the other data sets have their own.
+        in_memory: whether images in files of their own or in an HDF5 file are all read into memory, as float32. False:
+            they stay on the disk and are read when they are needed. Default: in memory if they take at most 1 GiB and a
+            quarter of the machine's memory; a warning says so if they do not. Other data sets are always in memory.
+        cache: where decoded images that stay on the disk are kept, in one file, usually one byte for each value: True,
+            in the user cache; a folder; or False, nowhere, and they are decoded whenever they are needed.
 
     Raises:
-        ValueError: an unknown name, a size that a data set does not have, files that are not what they should be.
+        ValueError: an unknown name, a size or options that a data set does not have, files that are not what they
+            should be.
         FileNotFoundError: files that are neither there nor downloadable; the message says which, and where they belong.
         ImportError: a library of the extra "train" is missing.
 
@@ -161,6 +198,26 @@ def load_dataset(
         >>> digits = load_dataset("rotated_digits")
         >>> len(digits.train), len(digits.validation), len(digits.test), digits.image_shape
         (1000, 200, 597, (1, 28, 28))
+
+        A file of paths and labels, whose patients are not divided:
+
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from PIL import Image
+        >>> rows = [(f"{i}.png", "ab"[i % 2], f"patient {i // 4}") for i in range(40)]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for i, (file, _, _) in enumerate(rows):
+        ...         Image.fromarray(np.full((8, 8), 6 * i, np.uint8)).save(f"{folder}/{file}")
+        ...     text = "path,label,patient\n" + "\n".join(map(",".join, rows))
+        ...     _ = Path(folder, "cells.csv").write_text(text)
+        ...     cells = load_dataset(f"{folder}/cells.csv")
+        >>> print(cells.division)
+        table:cells: 15 % for validation and 15 % for test, by patient, seed 20210919
+        part        images  groups   a   b
+        ──────────────────────────────────
+        train           28       7  14  14
+        validation       4       1   2   2
+        test             8       2   4   4
     """
     if image_size is not None and image_size < 1:
         raise ValueError(f"image_size must be positive, got {image_size}")
@@ -169,11 +226,34 @@ def load_dataset(
         if image_size not in (None, entry.side):
             size = "a size of their own" if entry.side is None else f"{entry.side}x{entry.side}"
             raise ValueError(f"{name} has images of {size}; image_size={image_size} is for your own images only")
+        if options is not None and options.to_dict():
+            raise ValueError(f"{name} is read in one way; {', '.join(options.to_dict())} is for your own images only")
+        if preprocessing is not None:
+            raise ValueError(f"{name} has a preprocessing of its own; preprocessing is for your own images only")
+        _check_in_memory(name, in_memory)
         return entry.load(None if data_dir is None else Path(data_dir), download)
-    path = _path(name, data_dir)
+    path, options = _path(name, data_dir), options or DataOptions()
     with explained_memory_errors(str(path), "give a smaller image_size, or fewer images"):
-        parts = load_folder(path, image_size=image_size) if path.is_dir() else load_npz(path, image_size=image_size)
-        return parts.to_dataset()
+        wanted = Wanted.of(options, image_size, storage_of(in_memory, cache))
+        if is_hdf5(path):
+            parts = load_hdf5(path, image_size=image_size, storage=wanted.storage, options=options)
+        elif path.is_dir():
+            parts = _load_folder(path, wanted, options)
+        elif path.suffix.lower() == _JSON:
+            parts = load_coco(path, root=_root(name, data_dir), wanted=wanted, options=options)
+        elif path.suffix.lower() in TABLES:
+            parts = load_table(path, root=_root(name, data_dir), wanted=wanted, options=options)
+        else:
+            _check_in_memory(str(path), in_memory)
+            parts = load_npz(path, image_size=image_size, targets=options.targets)
+        if preprocessing is None:
+            preprocessing = "identity" if parts.fit is None else "mean-std"
+        return parts.to_dataset(options.split_rule, preprocessing)
+
+
+def _check_in_memory(name: str, in_memory: bool | None) -> None:
+    if in_memory is False:
+        raise ValueError(f"{name} is always read into memory; in_memory=False is for image files and HDF5 files")
 
 
 def load_labelled_images(
@@ -185,6 +265,8 @@ def load_labelled_images(
     data_dir: str | Path | None = None,
     download: bool = True,
     bit_depth: int | None = None,
+    options: DataOptions | None = None,
+    in_memory: bool | None = None,
 ) -> LabelledImages:
     """Load images to judge a network by, with the labels that the network knows them by.
 
@@ -192,7 +274,7 @@ def load_labelled_images(
     taken, or the only part there is. Its classes are matched with the network's by name and may be some of them.
 
     Args:
-        name: one of `list_datasets()`, or the path of a folder of class folders or of an `.npz` file.
+        name: one of `list_datasets()`, or a path that `load_dataset` takes.
         classes: of the network, in the order of its scores.
         image_shape: (channels, height, width) that the user's own images are brought to.
         part: "train", "validation" or "test". Default: see above; of the other data sets the test part.
@@ -200,6 +282,8 @@ def load_labelled_images(
         download: whether missing files may be downloaded.
         bit_depth: bits that the user's own images of 16 bits use, as when the network was trained (`Run.bit_depth`).
             Default: as `load_dataset` finds out.
+        options: how the user's own files are read. Default: as `DataOptions` says.
+        in_memory: see `load_dataset`; what stays on the disk is decoded whenever it is needed.
 
     Raises:
         ValueError: an unknown name, images of classes that the network does not know, no such part, files that are not
@@ -214,14 +298,24 @@ def load_labelled_images(
     if name in _DATASETS:
         dataset = load_dataset(name, data_dir=data_dir, download=download)
         return LabelledParts.of(dataset).to_judge(classes, part)
-    path = _path(name, data_dir)
+    path, options = _path(name, data_dir), options or DataOptions()
     channels, height, width = image_shape
+    wanted = Wanted(channels, (height, width), options.reading.with_bit_depth(bit_depth), Storage(in_memory))
     with explained_memory_errors(str(path), "give fewer images"):
-        if path.is_dir():
-            wanted = Wanted(channels, (height, width), bit_depth)
-            parts = load_folder_to_judge(path, known=classes, wanted=wanted, part=part)
+        size = height if height == width else None
+        if is_hdf5(path):
+            parts = load_hdf5(path, image_size=size, bit_depth=bit_depth, storage=wanted.storage, options=options)
+        elif path.is_dir() and (pairs := find_pairs(path, options.masks)):
+            parts = load_masks_to_judge(path, pairs, known=classes, wanted=wanted, part=part, options=options)
+        elif path.is_dir():
+            parts = load_folder_to_judge(path, known=classes, wanted=wanted, part=part, options=options)
+        elif path.suffix.lower() == _JSON:
+            parts = load_coco_to_judge(path, root=_root(name, data_dir), wanted=wanted, part=part, options=options)
+        elif path.suffix.lower() in TABLES:
+            root = _root(name, data_dir)
+            parts = load_table_to_judge(path, root=root, known=classes, wanted=wanted, part=part, options=options)
         else:
-            parts = load_npz(path, image_size=height if height == width else None, bit_depth=bit_depth)
+            parts = load_npz(path, image_size=size, bit_depth=bit_depth, targets=options.targets)
         return parts.to_judge(classes, part)
 
 
@@ -241,7 +335,24 @@ def check_name(name: str) -> None:
 
 
 def _looks_like_a_path(name: str) -> bool:
-    return "/" in name or os.sep in name or name.endswith(".npz")
+    return "/" in name or os.sep in name or name.lower().endswith(_FILES)
+
+
+def _load_folder(path: Path, wanted: Wanted, options: DataOptions) -> LabelledParts:
+    pairs = find_pairs(path, options.masks)
+    if pairs:
+        return load_masks(path, pairs, wanted=wanted, options=options)
+    if options.masks is not None:
+        raise ValueError(
+            f"{path}: no masks called {options.masks} (masks, --masks); expected a folder of images and one of masks "
+            "with the same names, as images/1.png and masks/1.png, or a suffix such as _mask, as 1.png and 1_mask.png"
+        )
+    return load_folder(path, wanted=wanted, options=options)
+
+
+def _root(name: str, data_dir: str | Path | None) -> Path | None:
+    """Return the folder that the paths in a file are relative to; None for that of the file."""
+    return None if data_dir is None or name == _FOLDER else Path(data_dir).expanduser()
 
 
 def _path(name: str, data_dir: str | Path | None) -> Path:
@@ -249,7 +360,10 @@ def _path(name: str, data_dir: str | Path | None) -> Path:
     check_name(name)
     if name == _FOLDER:
         if data_dir is None:
-            raise ValueError("the data set 'folder' needs data_dir: the folder of class folders, or an .npz file")
+            raise ValueError(
+                "the data set 'folder' needs data_dir: the folder of class folders, a CSV of paths and labels, or an "
+                ".npz file"
+            )
         path = Path(data_dir).expanduser()
     else:
         path = Path(name).expanduser()
@@ -266,7 +380,7 @@ def _nothing_of(path: Path | None, name: str) -> str:
         parent, missing = path.parent, path
         while not parent.is_dir() and parent != parent.parent:
             parent, missing = parent.parent, parent
-        siblings = [entry.name for entry in _listed(parent) if entry.is_dir() or entry.suffix.lower() == ".npz"]
+        siblings = [entry.name for entry in _listed(parent) if entry.is_dir() or entry.suffix.lower() in _FILES]
         near += [str(parent / found) for found in nearest_names(missing.name, siblings)]
         place = f" ({missing} is missing)" if missing != path else ""
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
