@@ -64,6 +64,27 @@ def test_batches_do_not_change_the_metrics(answers):
     assert list(Tally(task)._task.measure(torch.tensor([1, 2]))) == ["error"]
 
 
+def test_processes_share_what_the_metrics_need(answers, monkeypatch):
+    """Two processes with unequal shares get the metrics of all images; what the other one has is put in here."""
+    scores, _ = answers
+    task = get_task("multi-label")
+    targets = (scores.roll(1, 0) > 0).float()
+    whole, mine, other = Tally(task), Tally(task), Tally(task)
+    whole.add(scores, targets)
+    mine.add(scores[:40], targets[:40])
+    other.add(scores[40:], targets[40:])
+    expected = whole.measure()
+
+    def gather(found, kept):
+        found[:] = [kept, other._kept]
+
+    for name, value in (("is_initialized", lambda: True), ("get_world_size", lambda: 2), ("all_gather_object", gather)):
+        monkeypatch.setattr(torch.distributed, name, value)
+    assert mine.measure(reduce=lambda counts: counts + other.counts()) == expected
+    monkeypatch.undo()
+    assert mine.measure() != expected
+
+
 def test_weights_of_classes_count_in_the_loss_that_is_lowered_and_in_no_other(answers):
     scores, labels = answers
     balanced = get_task("classification", {"class_weights": "balanced"}).fit(labels)

@@ -18,8 +18,8 @@ def test_the_defaults_are_those_of_the_docstring():
     assert defaults == {
         "task": "classification", "recipe": "default", "initialisation": "sepgconv", "optimizer": "adam", "lr": 0.01,
         "momentum": 0.9, "weight_decay": 1e-4, "batch_size": 64, "epochs": 40, "schedule": "cosine", "milestones": (),
-        "gamma": 0.1, "augmentation": "none", "label_smoothing": 0.0, "seed": 1, "hold_out": True,
-        "keep_best": False, "early_stopping": 0, "extended_at": (), "freeze": (), "lr_backbone": None,
+        "gamma": 0.1, "augmentation": "none", "sampling": "shuffle", "label_smoothing": 0.0, "seed": 1,
+        "hold_out": True, "keep_best": False, "early_stopping": 0, "extended_at": (), "freeze": (), "lr_backbone": None,
     }  # fmt: skip
 
 

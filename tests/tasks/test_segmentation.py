@@ -1,5 +1,7 @@
 """Segmentation against its definition, and trained with an ordinary U-Net."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,20 @@ from sklearn.metrics import confusion_matrix, f1_score, jaccard_score
 from torch import nn
 from torch.nn import functional as F
 
-from sepgconv.data import Split, augmentation
-from sepgconv.tasks import Segmentation, evaluate, get_task, measure, measure_each, split_instances, write_images
+from sepgconv.data import Dataset, Split, augmentation, build_preprocessing
+from sepgconv.models import Network, registry
+from sepgconv.tasks import (
+    Segmentation,
+    TrainingConfig,
+    evaluate,
+    get_task,
+    load_run,
+    measure,
+    measure_each,
+    split_instances,
+    train,
+    write_images,
+)
 from sepgconv.tasks.tally import Tally
 from tests.covering import each, named
 
@@ -164,6 +178,51 @@ def test_an_ordinary_network_learns_it(outputs):
         for part, truth in zip(split.images.split(5), split.labels.split(5), strict=True):
             tally.add(model(part), truth)
     assert tally.measure() == after
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetConfig:
+    """Options of a network of a user's own."""
+
+    in_channels: int = 1
+    num_classes: int = 2
+
+
+class RegisteredUNet(Network):
+    """The same network, in the registry."""
+
+    min_input_size, input_size = 4, 16
+
+    def __init__(self, config):
+        super().__init__()
+        self.in_channels, self.num_features, self.num_classes = config.in_channels, 16, config.num_classes
+        self.net = UNet(config.num_classes)
+
+    def forward_features(self, x):
+        return x
+
+    def forward(self, x):
+        return self.net(x)
+
+
+def test_a_run_trains_on_masks_and_is_read_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "MODELS", dict(registry.MODELS))
+    registry.MODELS["tiny_unet"] = registry.Entry(RegisteredUNet, UNetConfig, {}, {}, "a user's own")
+    split = discs()
+    data = Dataset("discs", ("ground", "disc"), split, split, split, build_preprocessing("identity", {}))
+    config = TrainingConfig(
+        task="segmentation", model="tiny_unet", data="discs", epochs=2, batch_size=6, augmentation="poses,turn"
+    )
+    record = train(config, folder=tmp_path / "run", data=data, progress=False, threads=1, accelerator="cpu")
+    assert list(record.figures) == [f"{p}_{name}" for name in ("dice", "iou") for p in ("test", "validation", "train")]
+    run = load_run(tmp_path / "run")
+    assert evaluate(run, split) == record.test_dice
+    found = measure_each(run, split)
+    assert found["dice"]["disc"] == record.test_dice
+    assert list(found["iou"]) == ["ground", "disc"]
+    wrong = Dataset("discs", ("a", "b"), discs(classes=3), split, split, build_preprocessing("identity", {}))
+    with pytest.raises(ValueError, match=r"the masks hold 2; expected classes from 0 to 1, or 255"):
+        train(config, folder=tmp_path / "other", data=wrong, progress=False, accelerator="cpu")
 
 
 def test_masks_are_written_as_they_are(tmp_path):

@@ -313,9 +313,7 @@ def _path(name: str, data_dir: str | Path | None) -> Path:
                 "the data set 'folder' needs data_dir: the folder of class folders, a CSV of paths and labels, or an "
                 ".npz file"
             )
-        path = Path(data_dir).expanduser()
-    else:
-        path = Path(name).expanduser()
+    path = Path(name if name != _FOLDER or data_dir is None else data_dir).expanduser()
     if why_unreadable(path) == "is not there":
         raise FileNotFoundError(_nothing_of(path, str(path)))
     return path

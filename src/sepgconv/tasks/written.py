@@ -30,6 +30,7 @@ def write_images(task: Task, outputs: Tensor, names: Sequence[str], folder: Path
 
     Example:
         >>> import tempfile, torch
+        >>> from pathlib import Path
         >>> from sepgconv.tasks import get_task
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     paths = write_images(get_task("segmentation"), torch.rand(1, 3, 8, 8), ["cells"], Path(folder))
