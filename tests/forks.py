@@ -1,13 +1,15 @@
 """Processes of their own that are there at once: forks of a process that has imported what they need.
 
 A new process takes seconds of processor time until torch, Lightning and the package are imported. Tests of signals,
-exit statuses, standard streams and locks do not ask how a process begins, so theirs are forks of one process, which imports
-all that once, by the fork server of `multiprocessing`. The package there is as users have it, without checks of
-annotations. What is read when a library is imported, as Lightning reads RANK, a fork does not read again.
+exit statuses, standard streams and locks do not ask how a process begins, so theirs are forks of one process, which
+imports all that once, by the fork server of `multiprocessing`. The package there is as users have it, without checks
+of annotations. What is read when a library is imported, as Lightning reads RANK, a fork does not read again.
 """
 
+import atexit
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import forkserver
@@ -22,10 +24,17 @@ CLOSED = "closed"  # in place of the file that a stream goes to
 STREAMS = ("stdin", "stdout", "stderr")
 
 
+@atexit.register
+def _end() -> None:
+    """Kill what failed tests left; Python would wait for it."""
+    for process in multiprocessing.active_children():
+        process.kill()
+
+
 def start_server() -> None:
-    """Start the process that forks, unless it runs; later it would have imported what its first user asked for."""
+    """Start the process that forks, unless it runs; whoever starts it decides what it has imported."""
     CONTEXT.set_forkserver_preload(IMPORTED)
-    forkserver.ensure_running()
+    forkserver._forkserver.ensure_running()
 
 
 def fork(
@@ -60,6 +69,8 @@ def _begin(
     streams: Sequence[str | None],
     variables: Mapping[str, str],
 ) -> None:
+    forkserver._forkserver.ensure_running = lambda: None  # what this process forks, it forks from the same server
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests that run in the background ignore
     os.environ.clear()
     os.environ.update(variables)
     for descriptor, (name, place) in enumerate(zip(STREAMS, streams, strict=True)):

@@ -1,4 +1,4 @@
-"""What the commands share: how they are called, one finished run, and timings that are short."""
+"""What the commands share: how they are called, one finished run, short timings, one drawing, a small network."""
 
 import sys
 import warnings
@@ -6,14 +6,25 @@ from pathlib import Path
 
 import pytest
 
+import sepgconv
 from sepgconv.cli import main
 from tests.class_folders import write
+from tests.networks import SMALL, register_small
+from tests.runs import one_drawing  # noqa: F401 (a fixture)
 
 
 @pytest.fixture(autouse=True)
 def _short_timings(monkeypatch):
     """Commands print milliseconds; the fewest calls are enough to see that they do."""
     monkeypatch.setattr("sepgconv.cli.timing.SECONDS", 0.01)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """The name of a network of three convolutions, which the package knows while the tests of a module run."""
+    register_small(sepgconv)
+    yield SMALL
+    del sepgconv.models.MODELS[SMALL]
 
 
 @pytest.fixture

@@ -232,14 +232,9 @@ def test_ctrl_c_names_the_checkpoint_and_the_way_on(tmp_path, pictures):
 @pytest.mark.slow
 def test_demo_prints_the_table_and_draws_the_picture(monkeypatch, capsys, tmp_path):
     digits = load_dataset("rotated_digits")
-    few = {
-        part: Split(split.images[:count], split.labels[:count])
-        for part, split, count in (
-            ("train", digits.train, 200),
-            ("validation", digits.validation, 20),
-            ("test", digits.test, 50),
-        )
-    }
+    counts = {"train": 200, "validation": 20, "test": 50}
+    parts = {part: getattr(digits, part) for part in counts}
+    few = {part: Split(parts[part].images[:count], parts[part].labels[:count]) for part, count in counts.items()}
     monkeypatch.setattr("sepgconv.data.load_dataset", lambda name: dataclasses.replace(digits, **few))
     status, out, err = run(monkeypatch, capsys, "demo", "--out", tmp_path, "--epochs", 1, "--threads", 1)
     assert status == 0, err

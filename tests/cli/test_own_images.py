@@ -167,3 +167,38 @@ def test_train_refuses_in_one_sentence(call, tmp_path: Path, monkeypatch, made, 
     status, _, said = call("train", "z2cnn", "--data", given, "--out", tmp_path / "run")
     assert (status, sentence in said, "Traceback" in said) == (1, True, False), said
     assert not (tmp_path / "run").exists()
+
+
+def test_images_that_stay_on_the_disk_and_what_is_done_with_them(call, tmp_path: Path):
+    """Every option reaches the data; a run keeps what its images were made with, for later commands and a resume."""
+    import torch
+
+    data, out, kept = write(tmp_path / "seen", {"dark": 0, "light": 150}), tmp_path / "run", tmp_path / "kept"
+    Image.new("L", (40, 28), 90).save(data / "dark" / "wide.png")
+    words = ["train", "z2cnn", "--width", 2, "--data", data, "--epochs", 1, "--threads", 1, "--image-size", 28]
+    status, _, said = call(*words, "--out", out, "--on-disk", "--cache", kept, "--workers", 1, "--fit", "pad")
+    assert (status, "Images: on the disk; other sizes: pad; preprocessing: mean-std." in said) == (0, True), said
+    assert len(list(kept.iterdir())) == 1
+    run = load_run(out)
+    assert (run.preprocessing.name, run.fit, run.data_options.fit) == ("mean-std", "pad", "pad")
+    wide = run.read_image(data / "dark" / "wide.png")
+    assert float(wide[0, 0].max()) == 0  # black above
+    status, table, said = call("evaluate", out)
+    assert (status, f"{run.record.test_error:.2f} %" in table) == (0, True), said
+    status, lines, said = call("predict", out, data / "dark" / "wide.png", "--json")
+    with torch.inference_mode():
+        probability = float(run.model(run.preprocessing(wide[None])).softmax(1).max())
+    assert json.loads(lines)["probability"] == pytest.approx(probability, abs=1e-5)
+    status, said_of_file, said = call("export", out, "--to", "conv", "--out", tmp_path / "net.pt2", "--threads", 1)
+    assert (status, "in [0, 1]; the run's preprocessing, mean-std, is in the file" in said_of_file) == (0, True), said
+    program = torch.export.load(tmp_path / "net.pt2").module()
+    expected = run.model(run.preprocessing(wide[None]))
+    torch.testing.assert_close(program(wide[None]), expected, rtol=1e-4, atol=1e-4)
+    plain = tmp_path / "plain"
+    status, _, said = call(*words, "--out", plain, "--preprocessing", "identity", "--on-disk", "--no-cache")
+    assert (status, load_run(plain).preprocessing.name) == (0, "identity"), said
+    (plain / "record.json").unlink()
+    status, _, said = call(*words, "--out", plain, "--resume", "--quiet")
+    assert (status, load_run(plain).preprocessing.name) == (0, "identity"), said
+    status, _, said = call(*words, "--out", tmp_path / "x", "--cache", kept, "--no-cache")
+    assert (status, "--cache names a folder for decoded images and --no-cache keeps none" in said) == (1, True), said

@@ -35,7 +35,7 @@ def test_the_answers_are_those_of_the_network(finished, classes):
     for path, prediction in zip(paths, found, strict=True):
         pixels = torch.from_numpy(np.array(Image.open(path))).float()[None, None] / 255
         with torch.no_grad():
-            expected = run.model(pixels).softmax(1)[0].tolist()
+            expected = run.model(run.preprocessing(pixels)).softmax(1)[0].tolist()
         first, second = sorted(range(2), key=lambda index: -expected[index])
         answer = prediction.answer
         assert (answer["class"], answer["class 2"]) == (run.classes[first], run.classes[second])

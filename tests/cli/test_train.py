@@ -178,10 +178,11 @@ def test_features_are_what_the_head_reads(call, finished, classes, tmp_path):
     assert call("embed", finished, classes, "--out", tmp_path / "f.csv")[0] == 0
     with np.load(tmp_path / "f.npz") as found:
         features, paths = found["features"], found["paths"]
-    model = load_run(finished).model
+    run = load_run(finished)
     pixels = np.stack([np.asarray(Image.open(path)) for path in paths])
     with torch.no_grad():
-        expected = model.forward_head(model.forward_features(torch.from_numpy(pixels)[:, None] / 255), pre_logits=True)
+        maps = run.model.forward_features(run.preprocessing(torch.from_numpy(pixels)[:, None] / 255))
+        expected = run.model.forward_head(maps, pre_logits=True)
     np.testing.assert_allclose(features, expected.numpy(), rtol=1e-4, atol=1e-5)
     lines = (tmp_path / "f.csv").read_text().splitlines()
     assert lines[0] == "image,feature 0,feature 1,feature 2,feature 3"

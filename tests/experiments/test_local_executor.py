@@ -115,14 +115,16 @@ def running(tmp_path):
     results, said = tmp_path / "results", tmp_path / "said"
     words = [*COMMAND, "--epochs", "1000", "--results", str(results), "--workers", "1", "--threads", "1"]
     process = fork(experiments_in_forks, *words, stderr=said)
-    deadline = time.monotonic() + 60
-    while not (found := list(results.glob(".work/*/checkpoints/last.ckpt"))):
-        assert process.is_alive(), said.read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    yield process, said, found[0].parents[1]
-    process.kill()
-    process.join()
+    try:
+        deadline = time.monotonic() + 60
+        while not (found := list(results.glob(".work/*/checkpoints/last.ckpt"))):
+            assert process.is_alive(), said.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        yield process, said, found[0].parents[1]
+    finally:
+        process.kill()
+        process.join()
 
 
 def is_claimed(folder):

@@ -5,6 +5,7 @@ layer gives its output between the pixels for a shifted image (`tools.closed_for
 kernel is off is computed from the basis alone, as the response of its filters to the same waves.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from tools import pool_equivariance
 from tools.closed_form import draw_waves, element_error, moved_poses, pixel_grid
 
 GROUPS = ["C8", "D8", "C6", "C16"]
+ON_GRID = GROUPS[:3]  # those of C16 that keep the grid are those of C8
 SUBGROUP = {"C8": "C4", "D8": "C8", "C6": "C3", "C16": "C8"}
 C = 6
 BAND, WIDTH = 0.5 * math.pi, 4.5  # of the images: the largest frequency, and the window in pixels
@@ -121,15 +123,16 @@ def test_every_layer_of_the_package_has_a_row():
 @pytest.mark.usefixtures("float64")
 @each("row", LAYERS)
 def test_exact_on_the_elements_that_keep_the_grid(row):
-    for name in GROUPS:
+    for name in ON_GRID:
         before, after, matrices = groups_of(row, name)
         for side in (8, 9):
             module = build(row, name, odd=side % 2 == 1)
             x = torch.randn(2, C, *([] if LAYERS[row].image else [before.order]), side, side)
-            y = module(x)
-            for g in after.grid_elements:
+            y, grid = module(x), after.grid_elements
+            moved = torch.cat([on_grid(x, before, matrices[g]) for g in grid])
+            for g, found in zip(grid, module(moved).chunk(len(grid)), strict=True):
                 with named(group=name, side=side, element=g):
-                    found, expected = module(on_grid(x, before, matrices[g])), on_grid(y, after, matrices[g])
+                    expected = on_grid(y, after, matrices[g])
                     torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
 
 
@@ -160,13 +163,20 @@ def side_of(row, odd):
     return {True: 37, False: 38}[odd] if wide else {True: 15, False: 14}[odd]
 
 
+def elements_off_the_grid(row, group):
+    """Those that take pixels between pixels; of a large group a few, which are others for the next row."""
+    found = sorted({*range(group.order)} - {*group.grid_elements})
+    step = {8: 3, 12: 5}.get(len(found), 1)
+    return found[list(LAYERS).index(row) % step :: step]
+
+
 def errors_off_the_grid(row, name, odd, module=None, **options):
     """By element that does not keep the grid: the error of the layer, and what its kernels explain."""
     before, after, matrices = groups_of(row, name)
     module = build(row, name, odd) if module is None else module
     waves = draw_waves(C, *([] if LAYERS[row].image else [before.order]), band=BAND, width=WIDTH, seed=1)
     found = {}
-    for g in sorted({*range(after.order)} - {*after.grid_elements}):
+    for g in elements_off_the_grid(row, after):
         error = element_error(module, waves, matrices[g], side_of(row, odd), before=before, after=after,
                               step=LAYERS[row].step, **options)  # fmt: skip
         explained = kernel_error(module, matrices[g], waves) if LAYERS[row].loss == "kernel" else 0.0
@@ -182,7 +192,7 @@ FLUCTUATION = 2.0  # the weights of a layer are one draw; the kernels' own error
 @pytest.mark.parametrize("row", LAYERS)
 def test_off_the_grid_as_exact_as_the_kernels(row):
     kind, ratios = LAYERS[row], []
-    for name in GROUPS:
+    for name in GROUPS if kind.loss != "sums" else ON_GRID:  # whose maps are large
         for odd in (True, False):
             for g, (error, explained) in errors_off_the_grid(row, name, odd).items():
                 with named(group=name, odd=odd, element=g, error=error, explained=explained):
@@ -222,7 +232,7 @@ class Interpolated:
 def test_interpolated_kernels_and_wrong_elements_are_noticed():
     """Negative controls."""
     size = (5, 5)
-    for name in GROUPS:
+    for name in ON_GRID:
         group = sepgconv.group(name)
         interpolated = snn.LiftingConv2d(C, C, 5, name, basis=Interpolated(group, size))
         steerable = errors_off_the_grid("lifting", name, True)
@@ -376,10 +386,11 @@ def mean_square(module, k, poses):
 def test_initialisation_keeps_the_variance_for_every_size_and_group(kind):
     """E[y^2] = 2 E[x^2], as before a ReLU; within five standard errors of the channels, and on average within 2 %."""
     means = []
-    for name in [f"{family}{n}" for family in "CD" for n in (1, 2, 3, 4, 6, 8, 16)]:
+    for place, (family, n) in enumerate(itertools.product("CD", (1, 2, 3, 4, 6, 8, 16))):
+        name = f"{family}{n}"
         group = sepgconv.group(name)
         poses = [] if kind == "lifting" else [group.order]
-        for k in range(2, 10):
+        for k in range(2 + place % 4, 10, 4):  # every size with several groups
             with named(group=name, size=k):
                 squares = mean_square(KINDS[kind](k, name), k, poses)
                 spread = float(squares.std()) / math.sqrt(len(squares))

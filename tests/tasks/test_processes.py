@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -189,11 +188,10 @@ def test_two_processes_end_together(npz, tmp_path, number, ranks, begun):
         assert len(left) == 1
 
 
-@pytest.mark.slow
 def test_processes_that_torchrun_starts_are_one_run(npz, tmp_path):
+    out, err = tmp_path / "out", tmp_path / "err"
     words = words_of(npz, tmp_path / "run", "--epochs", 1, "--devices", 2, "--quiet")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "sepgconv", *words]
-    done = subprocess.run(launch, env=environment(), capture_output=True, text=True, timeout=TIME, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("gc_p4cnn, seed 1") == 1
+    process = fork(worker.as_torchrun_does, out, *words, stderr=err, environment=environment())
+    assert exit_status(process, TIME) == 0, err.read_text()
+    assert out.read_text().count("gc_p4cnn, seed 1") == 1
     assert len(read_history(tmp_path / "run" / "metrics.csv")) == 1

@@ -1,5 +1,6 @@
 """Run by tests in processes of their own: trainings that get killed, and trainings in several processes."""
 
+import contextlib
 import json
 import os
 import time
@@ -65,6 +66,32 @@ def call_of_rank(rank: int, *words: object) -> None:
 
     rank_zero_only.rank = rank
     command(*words)
+
+
+def as_torchrun_does(said: Path, *words: object) -> None:
+    """Call the command line in two processes that torch's launcher starts, as forks, with its variables."""
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=2,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        start_method="forkserver",
+        max_restarts=0,
+    )
+    elastic_launch(config, call_into)(said, *words)
+
+
+def call_into(said: Path, *words: object) -> None:
+    """Call the command line, and return if it succeeds; append what it prints to a file."""
+    with said.open("a") as file, contextlib.redirect_stdout(file):
+        try:
+            command(*words)
+        except SystemExit as end:
+            if end.code:
+                raise
 
 
 def in_forks(said: Path, function: Callable[..., object], *arguments: Any) -> None:

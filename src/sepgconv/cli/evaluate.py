@@ -139,9 +139,9 @@ def _matrix(confusion: "Confusion") -> list[tuple[str | int, ...]]:
 
 
 def _write_answers(path: Path, run: "Run", found: "LabelledImages", split: "Split", judgement: "Judgement") -> None:
-    origins: Sequence[Any] = getattr(found, "origins", ())
-    names = [str(origin.path) for origin in origins] or list(map(str, range(len(split))))
-    labels = split.labels.tolist() if split.labels.ndim <= 2 else [None] * len(split)  # a mask is no text
+    names = [origin.path for origin in found.origins] or list(map(str, range(len(split))))
+    given: Any = split.labels[:] if split.labels.ndim <= 2 else None  # a mask is no text
+    labels = [None] * len(split) if given is None else given.tolist()
     rows = [
         (name, _label(label, run.classes), *answer.values())
         for name, label, answer in zip(names, labels, judgement.answers, strict=True)

@@ -189,6 +189,7 @@ def train(
     from sepgconv.tasks import extend as run_longer
     from sepgconv.tasks import find_learning_rate, is_main_process
     from sepgconv.tasks import train as run_training
+    from sepgconv.tasks.devices import checked_devices
     from sepgconv.tasks.folder import RunFolder
 
     if cache is not None and no_cache:
@@ -237,6 +238,7 @@ def train(
         "lr_backbone": lr_backbone,
         "seed": seed,
     }
+    checked_devices(devices, accelerator, num_nodes)  # raises an error before any data is read
     config = _config(read, recipe, given, options.model_config(width, widths, group, option))
     model_entry(config.model)  # raises an error for an unknown name before any data is read
     precision = precision or read.precision or "32-true"

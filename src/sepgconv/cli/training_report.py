@@ -25,8 +25,8 @@ def say_what_is_trained(config: "TrainingConfig", data: "Dataset", folder: Path,
     if data.fit is not None:
         place = "in memory" if data.in_memory else "on the disk"
         say(f"Images: {place}; other sizes: {data.fit}; preprocessing: {data.preprocessing.name}.")
-    if (division := getattr(data, "division", None)) is not None:
-        for line in str(division).splitlines():
+    if data.division is not None:
+        for line in str(data.division).splitlines():
             say(line)
     else:
         say(f"Parts: {', '.join(f'{count(len(split))} {part}' for part, split in parts.items())}.")

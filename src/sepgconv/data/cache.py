@@ -276,9 +276,8 @@ def _fingerprint(root: Path, images: Sequence[ListedImage]) -> str:
         )
         mask: Any = image.target if has_mask(image) else None
         if mask is not None:
-            # The mask of a file beside the image; or one that stands in a list, whose numbers count.
-            said = f"\0{mask.path} {_state(mask.path)}" if hasattr(mask, "path") else f"\0{mask!r}"
-            seen.update(said.encode(errors=_NAMES))
+            # What it says of itself, as the values of its classes or its polygons; and its file, if it has one.
+            seen.update(f"\0{mask!r} {_state(mask.path) if hasattr(mask, 'path') else ''}".encode(errors=_NAMES))
         seen.update(b"\n")
     return seen.hexdigest()
 

@@ -26,6 +26,7 @@ from sepgconv.data.reading import Fit
 from sepgconv.data.regular_file import why_unreadable
 from sepgconv.data.unreadable import UnreadableImageError
 
+SUFFIX = ".json"
 _BACKGROUND = "background"
 
 

@@ -26,6 +26,10 @@ class DividedImage:
         label: its class, or its target as text; "" where there is none.
         group: what it must not be separated from; "" where there are no groups.
         page: which image of a file that holds several, counted from 0; None where a file is an image.
+
+    Example:
+        >>> DividedImage("slides/a.png", "test", "benign", group="patient 7").origin
+        Origin(path='slides/a.png', group='patient 7', page=None)
     """
 
     path: str
@@ -115,7 +119,7 @@ class Division(Printed):
 
     def _printed_parts(self) -> Sequence[Table | str]:
         labels = Counter(image.label for image in self.images)
-        shown = list(labels) if 1 < len(labels) <= _SHOWN else []  # numbers and masks are no classes
+        shown = sorted(labels, key=_order) if 1 < len(labels) <= _SHOWN else []  # numbers and masks are no classes
         cells = Counter((image.part, image.label) for image in self.images)
         columns = ["part", "images", *(["groups"] if self.grouped_by else []), *shown]
         rows: list[list[str]] = []
@@ -125,7 +129,12 @@ class Division(Printed):
             rows.append([part, count(len(members)), *groups, *(count(cells[part, label]) for label in shown)])
         said: list[Table | str] = [Table(f"{self.title}: {self.rule}", columns, rows)]
         if len(labels) > _SHOWN:
-            said.append(f"The table leaves out the classes, which are {count(len(labels))}.")
+            said.append(f"The table leaves out the labels, which are {count(len(labels))}.")
         if broken := self.groups_in_several_parts():
             said.append(f"In more than one part: {plural(len(broken), 'group')} ({', '.join(sorted(broken)[:5])}).")
         return said
+
+
+def _order(label: str) -> tuple[bool, int, str]:
+    # Numbers by their size, before names.
+    return (not label.isdecimal(), int(label) if label.isdecimal() else 0, label)

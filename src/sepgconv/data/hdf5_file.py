@@ -89,7 +89,9 @@ def load_hdf5(
     _, channels, height, width = next(iter(columns.values())).shape
     total, shape = sum(map(len, columns.values())), (channels, height, width)
     in_memory = fits_in_memory(storage or Storage(), total, shape, str(path))
-    images: dict[PartOrAll, Entries] = {part: column.all() if in_memory else column for part, column in columns.items()}
+    images: dict[PartOrAll, Entries] = {}
+    for part, column in columns.items():
+        images[part] = column.all() if in_memory else column
     return labelled_arrays(
         f"hdf5:{path.stem}",
         path,

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from sepgconv.data.array_keys import Keys
-from sepgconv.data.array_labels import class_indices, raw_labels
+from sepgconv.data.array_labels import RawLabels, class_indices, raw_labels
 from sepgconv.data.bit_depth import bit_depth_of, too_bright
 from sepgconv.data.column import Entries, convert
 from sepgconv.data.labelled import Labelled, LabelledParts
@@ -52,14 +52,16 @@ def labelled_arrays(
     Raises:
         ValueError: labels that are none, more or fewer than images, or images of several shapes.
     """
-    titles = {part: f"{path}: {found.labels}" for part, found in keys.items()}
+    titles: dict[PartOrAll, str] = {part: f"{path}: {key.labels}" for part, key in keys.items()}
     if targets is None:
         targets = "labels" if _are_several(labels.values()) else "classes"
     if targets == "classes":
-        raw = {part: raw_labels(array, titles[part]) for part, array in labels.items()}
+        raw: dict[PartOrAll, RawLabels] = {part: raw_labels(array, titles[part]) for part, array in labels.items()}
         names, found = class_indices(raw, classes, titles, str(path))
     else:
-        found = {part: _numbers(array, titles[part], labels=targets == "labels") for part, array in labels.items()}
+        found: dict[PartOrAll, Tensor] = {}
+        for part, array in labels.items():
+            found[part] = _numbers(array, titles[part], labels=targets == "labels")
         names = _label_names(found, classes, path) if targets == "labels" else ()
     for part, key in keys.items():
         if len(images[part]) != len(found[part]):
@@ -178,7 +180,8 @@ def channels_last(shape: tuple[int, ...], title: str) -> bool:
     if (first == middle) != (middle == last):
         return first == middle
     raise ValueError(
-        f"{title}: cannot find the channels in shape {shape}; save it as (n, c, h, w) with 1 or 3 channels"
+        f"{title}: cannot find the channels in shape {shape}; save it as (n, c, h, w) with 1 or 3 channels; volumes "
+        "are not read"
     )
 
 

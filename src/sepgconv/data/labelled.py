@@ -20,7 +20,7 @@ from sepgconv.data.bit_depth import DARK
 from sepgconv.data.column import Column, Entries, chunks, convert, take
 from sepgconv.data.dataset import Dataset, Split
 from sepgconv.data.division import DividedImage, Division
-from sepgconv.data.leaks import warn_of_leaks
+from sepgconv.data.leaks import Images, warn_of_leaks
 from sepgconv.data.origin import Origin
 from sepgconv.data.part_names import PARTS, Part, PartOrAll
 from sepgconv.data.preprocessing import FITTED, Identity
@@ -179,7 +179,7 @@ class LabelledParts:
         check_parts(self.parts, self.title)
         whole = self._learnable()
         learned = whole.parts["all" if "all" in whole.parts else "train"]
-        missing = [part for part in PARTS[1:] if part not in whole.parts]
+        missing: list[Part] = [part for part in PARTS[1:] if part not in whole.parts]
         try:
             chosen = rule.divide(learned.strata(), learned.groups, missing)
         except ValueError as error:
@@ -189,7 +189,9 @@ class LabelledParts:
                 f"{self.title}: {len(learned.labels)} readable images are too few; at least one class needs "
                 f"{1 + len(missing)} to train on and to cut {len(missing)} parts from"
             )
-        parts = {part: learned.taken(chosen[part]) if part in chosen else whole.parts[part] for part in PARTS}
+        parts: dict[Part, Labelled] = {
+            part: learned.taken(chosen[part]) if part in chosen else whole.parts[part] for part in PARTS
+        }
         for part, found in parts.items():
             if not len(found.labels):
                 raise ValueError(f"{self.title}: {part} has no readable image")
@@ -200,7 +202,8 @@ class LabelledParts:
                 warnings.warn(f"{self.title}: the {part} part has no images of {names}", stacklevel=3)
         _warn_if_dark(parts.values(), self.title)
         division = whole._division(parts, rule.described(missing=missing, groups=self.grouped_by))
-        warn_of_leaks({part: (found.images, found.origins) for part, found in parts.items()}, division, self.title)
+        images: dict[Part, Images] = {part: (found.images, found.origins) for part, found in parts.items()}
+        warn_of_leaks(images, division, self.title)
         if isinstance(preprocessing, str):
             module = FITTED[one_of("preprocessing", preprocessing, tuple(FITTED))](parts["train"].images)
         else:

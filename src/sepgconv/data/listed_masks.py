@@ -14,6 +14,7 @@ from sepgconv.data.origin import Origin
 from sepgconv.data.part_names import PARTS, Part, PartOrAll, part_of
 from sepgconv.data.tree import Tree, read_tree
 
+_ALL: PartOrAll = "all"
 _IMAGES = ("images", "image", "imgs", "img", "pictures")
 _MASKS = ("masks", "mask", "segmentations", "segmentation", "labels", "label", "groundtruth", "gt", "annotations")
 
@@ -142,7 +143,8 @@ def _beside(tree: Tree, names: Sequence[str]) -> dict[PartOrAll, _Pairs]:
     for kind, folder in (("images", images[0]), ("masks", masks[0])):
         divided = {name: part for name in folder.folders if (part := part_of(name))}
         whole = not divided or folder.images or len(divided) < len(folder.folders)
-        for below, part in [(folder, "all")] if whole else [(folder.folders[name], divided[name]) for name in divided]:
+        places: list[tuple[Tree, PartOrAll]] = [(folder.folders[name], part) for name, part in divided.items()]
+        for below, part in [(folder, _ALL)] if whole else places:
             entries = {path.relative_to(below.path).with_suffix("").as_posix(): path for path in below.all_images()}
             setattr(parts.setdefault(part, _Pairs()), kind, entries)
     return parts
@@ -151,7 +153,8 @@ def _beside(tree: Tree, names: Sequence[str]) -> dict[PartOrAll, _Pairs]:
 def _by_suffix(tree: Tree, suffix: str) -> dict[PartOrAll, _Pairs]:
     parts: dict[PartOrAll, _Pairs] = {}
     divided = {name: part for name in tree.folders if (part := part_of(name))}
-    for below, part in [(tree.folders[name], divided[name]) for name in divided] or [(tree, "all")]:
+    places: list[tuple[Tree, PartOrAll]] = [(tree.folders[name], part) for name, part in divided.items()]
+    for below, part in places or [(tree, _ALL)]:
         found = parts.setdefault(part, _Pairs())
         for path in below.all_images():
             name = path.relative_to(below.path).with_suffix("").as_posix()

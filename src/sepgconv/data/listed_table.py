@@ -128,7 +128,8 @@ def list_table(
     _check_distinct(table, list(zip(names, pages, strict=True)), path_column)
     files = _files(table, names, folder)
     kind, classes, targets, notes = _targets(table, labels, options.targets, known)
-    parts = ["all"] * len(names) if split_column is None else _parts(table, split_column)
+    everything: list[PartOrAll] = ["all"] * len(names)
+    parts = everything if split_column is None else _parts(table, split_column)
     groups = [""] * len(names) if group_column is None else _groups(table, group_column)
     found: dict[PartOrAll, list[ListedImage]] = {}
     for row, part in enumerate(parts):
@@ -163,13 +164,13 @@ def _pages(table: TextTable, column: str) -> list[int | None]:
 
 def _parts(table: TextTable, column: str) -> list[PartOrAll]:
     table.check_filled(column, "a part")
-    parts = {cell: part_of(cell) for cell in table.cells(column)}
-    if unknown := [cell for cell, part in parts.items() if part is None]:
+    cells = table.cells(column)
+    if unknown := [cell for cell in dict.fromkeys(cells) if part_of(cell) is None]:
         raise ValueError(
             f"{table.path}: the column {column!r} holds {', '.join(map(repr, unknown[:5]))}; expected train, "
             "validation and test"
         )
-    return [parts[cell] or "all" for cell in table.cells(column)]
+    return [part for cell in cells if (part := part_of(cell)) is not None]
 
 
 def _groups(table: TextTable, column: str) -> list[str]:

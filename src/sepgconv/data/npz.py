@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 
-from sepgconv.data.array_file import Header, read_arrays, read_headers, require_keys
+from sepgconv.data.array_file import Array, Header, read_arrays, read_headers, require_keys
 from sepgconv.data.array_keys import CLASS_NAMES, Keys, find_keys
 from sepgconv.data.array_labels import read_class_names
+from sepgconv.data.column import Entries
 from sepgconv.data.image_arrays import as_images, common_bit_depth, labelled_arrays
 from sepgconv.data.labelled import LabelledParts
 from sepgconv.data.memory import check_fits_memory
@@ -57,8 +58,11 @@ def load_npz(
     arrays = read_arrays(path, keys=list(dict.fromkeys([*wanted, *names])))
     given = read_class_names(arrays[names[0]], f"{path}: {names[0]}") if names else None
     bits = common_bit_depth([arrays[found.images] for found in keys.values()], path, bit_depth)
-    images = {part: as_images(arrays[found.images], f"{path}: {found.images}", bits) for part, found in keys.items()}
-    labels = {part: arrays[found.labels] for part, found in keys.items()}
+    images: dict[PartOrAll, Entries] = {}
+    labels: dict[PartOrAll, Array] = {}
+    for part, found in keys.items():
+        images[part] = as_images(arrays[found.images], f"{path}: {found.images}", bits)
+        labels[part] = arrays[found.labels]
     return labelled_arrays(
         f"npz:{path.stem}",
         path,
@@ -77,7 +81,7 @@ def _packed(path: Path, headers: Mapping[str, Header], image_size: int | None) -
     names = [key for key in ("classes",) if key in headers]
     arrays = read_arrays(path, keys=[*PACKED_KEYS, *names])
     parts: tuple[PartOrAll, ...] = ("train", "test")
-    images = {part: unpack_jpegs(arrays, part, str(path))[0].float() / 255 for part in parts}
+    images: dict[PartOrAll, Entries] = {part: unpack_jpegs(arrays, part, str(path))[0].float() / 255 for part in parts}
     return labelled_arrays(
         f"npz:{path.stem}",
         path,

@@ -10,23 +10,16 @@ from torch import nn
 from sepgconv._messages import nearest_names, unknown_name
 from sepgconv.data.cache import storage_of
 from sepgconv.data.cifar10 import load_cifar10, load_cifar10_jpeg75, load_cifar10_lossless_subset
-from sepgconv.data.coco_file import load_coco, load_coco_to_judge
 from sepgconv.data.dataset import Dataset
-from sepgconv.data.folder import load_folder, load_folder_to_judge
-from sepgconv.data.hdf5_file import SUFFIXES as HDF5
-from sepgconv.data.hdf5_file import is_hdf5, load_hdf5
 from sepgconv.data.image_files import Storage, Wanted
 from sepgconv.data.labelled import LabelledImages, LabelledParts
-from sepgconv.data.listed_masks import find_pairs, load_masks, load_masks_to_judge
-from sepgconv.data.listed_table import load_table, load_table_to_judge
 from sepgconv.data.memory import explained_memory_errors
-from sepgconv.data.npz import load_npz
 from sepgconv.data.options import DataOptions
+from sepgconv.data.own_files import DESCRIPTION, ENDINGS, Request, load_own
 from sepgconv.data.part_names import Part
 from sepgconv.data.regular_file import why_unreadable
 from sepgconv.data.rotated_digits import load_rotated_digits
 from sepgconv.data.rotmnist import load_rotmnist
-from sepgconv.data.table_file import SUFFIXES as TABLES
 
 
 @dataclass(frozen=True)
@@ -37,12 +30,6 @@ class _Entry:
 
 
 _FOLDER = "folder"
-_FOLDER_DESCRIPTION = (
-    "your own images: a folder of class folders, or of images and masks; a CSV of paths and labels; a COCO file; an "
-    "HDF5 file; or an .npz with x_train y_train x_test y_test"
-)
-_JSON = ".json"
-_FILES = (".npz", _JSON, *TABLES, *HDF5)
 _DATASETS = {
     "rotated_digits": _Entry(
         "1,797 handwritten digits of scikit-learn, rotated at random, 28x28 grey; embedded, needs no files",
@@ -146,7 +133,7 @@ def describe_dataset(name: str) -> str:
         'Rotated MNIST, the official files only'
     """
     if name == _FOLDER:
-        return _FOLDER_DESCRIPTION
+        return DESCRIPTION
     if name not in _DATASETS:
         raise ValueError(unknown_name("data set", name, list_datasets()))
     return _DATASETS[name].description
@@ -202,6 +189,7 @@ def load_dataset(
         A file of paths and labels, whose patients are not divided:
 
         >>> import tempfile
+        >>> from pathlib import Path
         >>> import numpy as np
         >>> from PIL import Image
         >>> rows = [(f"{i}.png", "ab"[i % 2], f"patient {i // 4}") for i in range(40)]
@@ -216,8 +204,8 @@ def load_dataset(
         part        images  groups   a   b
         ──────────────────────────────────
         train           28       7  14  14
-        validation       4       1   2   2
-        test             8       2   4   4
+        validation       8       2   4   4
+        test             4       1   2   2
     """
     if image_size is not None and image_size < 1:
         raise ValueError(f"image_size must be positive, got {image_size}")
@@ -230,30 +218,16 @@ def load_dataset(
             raise ValueError(f"{name} is read in one way; {', '.join(options.to_dict())} is for your own images only")
         if preprocessing is not None:
             raise ValueError(f"{name} has a preprocessing of its own; preprocessing is for your own images only")
-        _check_in_memory(name, in_memory)
+        if in_memory is False:
+            raise ValueError(f"{name} is always read into memory; in_memory=False is for your own images only")
         return entry.load(None if data_dir is None else Path(data_dir), download)
     path, options = _path(name, data_dir), options or DataOptions()
     with explained_memory_errors(str(path), "give a smaller image_size, or fewer images"):
         wanted = Wanted.of(options, image_size, storage_of(in_memory, cache))
-        if is_hdf5(path):
-            parts = load_hdf5(path, image_size=image_size, storage=wanted.storage, options=options)
-        elif path.is_dir():
-            parts = _load_folder(path, wanted, options)
-        elif path.suffix.lower() == _JSON:
-            parts = load_coco(path, root=_root(name, data_dir), wanted=wanted, options=options)
-        elif path.suffix.lower() in TABLES:
-            parts = load_table(path, root=_root(name, data_dir), wanted=wanted, options=options)
-        else:
-            _check_in_memory(str(path), in_memory)
-            parts = load_npz(path, image_size=image_size, targets=options.targets)
+        parts = load_own(Request(path, _root(name, data_dir), wanted, options))
         if preprocessing is None:
             preprocessing = "identity" if parts.fit is None else "mean-std"
         return parts.to_dataset(options.split_rule, preprocessing)
-
-
-def _check_in_memory(name: str, in_memory: bool | None) -> None:
-    if in_memory is False:
-        raise ValueError(f"{name} is always read into memory; in_memory=False is for image files and HDF5 files")
 
 
 def load_labelled_images(
@@ -302,20 +276,7 @@ def load_labelled_images(
     channels, height, width = image_shape
     wanted = Wanted(channels, (height, width), options.reading.with_bit_depth(bit_depth), Storage(in_memory))
     with explained_memory_errors(str(path), "give fewer images"):
-        size = height if height == width else None
-        if is_hdf5(path):
-            parts = load_hdf5(path, image_size=size, bit_depth=bit_depth, storage=wanted.storage, options=options)
-        elif path.is_dir() and (pairs := find_pairs(path, options.masks)):
-            parts = load_masks_to_judge(path, pairs, known=classes, wanted=wanted, part=part, options=options)
-        elif path.is_dir():
-            parts = load_folder_to_judge(path, known=classes, wanted=wanted, part=part, options=options)
-        elif path.suffix.lower() == _JSON:
-            parts = load_coco_to_judge(path, root=_root(name, data_dir), wanted=wanted, part=part, options=options)
-        elif path.suffix.lower() in TABLES:
-            root = _root(name, data_dir)
-            parts = load_table_to_judge(path, root=root, known=classes, wanted=wanted, part=part, options=options)
-        else:
-            parts = load_npz(path, image_size=size, bit_depth=bit_depth, targets=options.targets)
+        parts = load_own(Request(path, _root(name, data_dir), wanted, options, tuple(classes), part))
         return parts.to_judge(classes, part)
 
 
@@ -335,19 +296,7 @@ def check_name(name: str) -> None:
 
 
 def _looks_like_a_path(name: str) -> bool:
-    return "/" in name or os.sep in name or name.lower().endswith(_FILES)
-
-
-def _load_folder(path: Path, wanted: Wanted, options: DataOptions) -> LabelledParts:
-    pairs = find_pairs(path, options.masks)
-    if pairs:
-        return load_masks(path, pairs, wanted=wanted, options=options)
-    if options.masks is not None:
-        raise ValueError(
-            f"{path}: no masks called {options.masks} (masks, --masks); expected a folder of images and one of masks "
-            "with the same names, as images/1.png and masks/1.png, or a suffix such as _mask, as 1.png and 1_mask.png"
-        )
-    return load_folder(path, wanted=wanted, options=options)
+    return "/" in name or os.sep in name or name.lower().endswith(ENDINGS)
 
 
 def _root(name: str, data_dir: str | Path | None) -> Path | None:
@@ -364,9 +313,7 @@ def _path(name: str, data_dir: str | Path | None) -> Path:
                 "the data set 'folder' needs data_dir: the folder of class folders, a CSV of paths and labels, or an "
                 ".npz file"
             )
-        path = Path(data_dir).expanduser()
-    else:
-        path = Path(name).expanduser()
+    path = Path(name if name != _FOLDER or data_dir is None else data_dir).expanduser()
     if why_unreadable(path) == "is not there":
         raise FileNotFoundError(_nothing_of(path, str(path)))
     return path
@@ -380,7 +327,7 @@ def _nothing_of(path: Path | None, name: str) -> str:
         parent, missing = path.parent, path
         while not parent.is_dir() and parent != parent.parent:
             parent, missing = parent.parent, parent
-        siblings = [entry.name for entry in _listed(parent) if entry.is_dir() or entry.suffix.lower() in _FILES]
+        siblings = [entry.name for entry in _listed(parent) if entry.is_dir() or entry.suffix.lower() in ENDINGS]
         near += [str(parent / found) for found in nearest_names(missing.name, siblings)]
         place = f" ({missing} is missing)" if missing != path else ""
     hint = f"; did you mean {' or '.join(near)}?" if near else ""

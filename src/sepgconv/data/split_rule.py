@@ -36,7 +36,7 @@ class SplitRule:
         >>> labels, patients = np.arange(40) % 2, np.arange(40) // 4
         >>> parts = SplitRule().divide(labels, patients, ("validation", "test"))
         >>> {part: len(indices) for part, indices in parts.items()}
-        {'train': 28, 'validation': 4, 'test': 8}
+        {'train': 28, 'validation': 8, 'test': 4}
         >>> sorted(set(patients[parts["test"]]) & set(patients[parts["train"]]))
         []
         >>> SplitRule(folds=5, fold=2).described(groups="patient")

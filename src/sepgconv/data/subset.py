@@ -40,10 +40,8 @@ def take_images(dataset: Dataset, images: int, seed: int) -> Dataset:
             f"{dataset.name} has {train} + {validation} images for training and validation; {images} cannot be taken"
         )
     generator = np.random.default_rng([seed, _STREAM])
-    chosen: dict[Part, Indices] = {
-        part: permutation(size, generator)[:kept]
-        for part, size, kept in (("train", train, kept_train), ("validation", validation, kept_validation))
-    }
+    chosen: dict[Part, Indices] = {"train": permutation(train, generator)[:kept_train]}
+    chosen["validation"] = permutation(validation, generator)[:kept_validation]
     division = dataset.division
     return dataclasses.replace(
         dataset,

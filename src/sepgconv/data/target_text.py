@@ -28,8 +28,8 @@ def target_texts(targets: Shaped[Tensor, "n ..."] | Column, classes: Sequence[st
     if not isinstance(targets, Tensor) or targets.ndim > 2 or (targets.ndim == 2 and not targets.is_floating_point()):
         return [""] * len(targets)
     if not targets.is_floating_point():
-        return [classes[label] for label in targets.tolist()]
+        return [str(classes[label]) for label in targets.tolist()]
     rows = targets.reshape(len(targets), -1).numpy()
     if classes:
         return [SEPARATOR.join(name for name, value in zip(classes, row, strict=True) if value) for row in rows]
-    return [SEPARATOR.join(np.format_float_positional(value, trim="-") for value in row) for row in rows]
+    return [SEPARATOR.join(str(np.format_float_positional(value, trim="-")) for value in row) for row in rows]

@@ -17,7 +17,7 @@ CLASSIFIER = "classifier."
 # Options that trained weights leave open: none of them changes what the weights mean.
 OPEN = ("num_classes", "dropout", "execution", "recompute")
 
-_SHIPPED = Path(__file__).parent / "weights"  # <network>/<tag>.safetensors
+SHIPPED = Path(__file__).parent / "weights"  # <network>/<tag>.safetensors
 _REGISTERED: dict[str, dict[str, Path]] = {}
 
 
@@ -31,7 +31,7 @@ def list_pretrained(pattern: str = "*") -> tuple[str, ...]:
         >>> list_pretrained("z2*")  # none
         ()
     """
-    names = sorted({*_REGISTERED, *(path.name for path in _SHIPPED.glob("*/"))})
+    names = sorted({*_REGISTERED, *(path.name for path in SHIPPED.glob("*/"))})
     return tuple(f"{name}.{tag}" for name in names if fnmatch.fnmatchcase(name, pattern) for tag in _files(name))
 
 
@@ -141,7 +141,7 @@ def load_pretrained(model: Network, name: str, tag: str | bool) -> None:
 
 
 def _files(name: str) -> dict[str, Path]:
-    shipped = {path.stem: path for path in sorted((_SHIPPED / name).glob("*.safetensors"))}
+    shipped = {path.stem: path for path in sorted((SHIPPED / name).glob("*.safetensors"))}
     return {**shipped, **_REGISTERED.get(name, {})}
 
 

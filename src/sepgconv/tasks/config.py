@@ -352,8 +352,8 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "hold_out": False,
             }
         ),
-        # Small images without an up or down, at any angle. It is what did best in trials of gc-P4CNN on Rotated MNIST;
-        # `python -m experiments small` is to measure what each part is worth, and has not been run yet.
+        # Small images without an up or down, at any angle: what did best in trials of gc-P4CNN on Rotated MNIST.
+        # `python -m experiments record` measures what each part is worth.
         "best": MappingProxyType(
             {
                 "optimizer": "adamw",

@@ -69,7 +69,7 @@ class Confusion:
     def mistakes(self) -> list[tuple[str, str, int]]:
         """Return true class, answer and number of images of every kind of mistake, the most frequent first."""
         found = [
-            (self.classes[row], self.classes[column], int(self.matrix[row, column]))
+            (self.classes[int(row)], self.classes[int(column)], int(self.matrix[row, column]))
             for row, column in self.matrix.nonzero().tolist()
             if row != column
         ]
@@ -134,8 +134,10 @@ def judge(run: Run, split: Split, *, batch_size: int = EVALUATION_BATCH, device:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     record = train(config, folder=folder, data=digits, progress=False, accelerator="cpu")
         ...     found = judge(load_run(folder), digits.test)
-        >>> found.metrics["error"] == record.test_error, len(found.answers), round(100 - found.confusion.accuracy, 6)
-        (True, 597, 90.284757)
+        >>> found.metrics["error"] == record.test_error, len(found.answers)
+        (True, 597)
+        >>> abs(100 - found.confusion.accuracy - record.test_error) < 1e-6
+        True
     """
     task = run.task
     check_image_shape(run, split)

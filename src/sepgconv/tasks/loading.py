@@ -13,7 +13,7 @@ from sepgconv.data.column import Entries
 from sepgconv.data.workers import Workers
 from sepgconv.tasks.errors import LostImagesError
 
-Indices: TypeAlias = Int64[Tensor, " k"]
+Indices: TypeAlias = Int64[Tensor, "_"]
 Pair: TypeAlias = tuple[Tensor, Tensor]  # images and targets
 # From the indices of every batch to its images and targets, in the same order.
 Reader: TypeAlias = Callable[[Sequence[Indices]], Iterator[Pair]]

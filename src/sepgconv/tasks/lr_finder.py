@@ -104,7 +104,7 @@ def find_learning_rate(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        mean = _SMOOTHING * mean + (1 - _SMOOTHING) * float(loss)
+        mean = _SMOOTHING * mean + (1 - _SMOOTHING) * float(loss.detach())
         rates.append(rate)
         losses.append(mean / (1 - _SMOOTHING ** (step + 1)))
         if not math.isfinite(losses[-1]) or losses[-1] > _TOO_LARGE * min(losses):
