@@ -40,7 +40,7 @@ def split_instances(mask: NDArray[np.bool_], *, min_distance: int = 5) -> NDArra
         raise ValueError(f"split_instances: min_distance must be 1 or more, got {min_distance}")
     inside = mask.astype(bool)
     distance = _distance(inside)
-    parts = label(inside)
+    parts = np.asarray(label(inside))
     peaks = peak_local_max(distance, min_distance=min_distance, labels=parts, exclude_border=False)
     seeds = np.zeros(mask.shape, dtype=np.int32)
     seeds[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)

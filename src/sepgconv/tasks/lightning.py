@@ -246,4 +246,5 @@ class ImageDataModule(LightningDataModule):
         return self.test_dataloader()
 
     def _loader(self, split: Split, *, shuffle: bool = False) -> DataLoader[Any]:
-        return DataLoader(split, batch_size=self.batch_size, shuffle=shuffle, num_workers=self.num_workers)
+        images: Any = split  # a map-style data set by its methods, not by its class
+        return DataLoader(images, batch_size=self.batch_size, shuffle=shuffle, num_workers=self.num_workers)
