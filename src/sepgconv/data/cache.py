@@ -108,11 +108,8 @@ class _Description:
         reading: dict[str, Any] = self.form["reading"]
         values = reading["value_range"]
         channels, height, width = self.form["shape"]
-        form = Form(
-            (channels, height, width),
-            Reading(**{**reading, "value_range": None if values is None else tuple(values)}),
-            self.form["deep"],
-        )
+        given: Any = {**reading, "value_range": None if values is None else tuple(values)}
+        form = Form((channels, height, width), Reading(**given), self.form["deep"])
         unreadable = {int(number): why for number, why in self.unreadable.items()}
         kept = [image for number, image in enumerate(images) if number not in unreadable]
         pixels = CachedImages(path, (self.images, *form.shape), form.dtype, self.digest)

@@ -82,7 +82,7 @@ def load_hdf5(
             raise ValueError(f"{path}: {found.images}: no images, or images without pixels: shape {shape}")
     places = {key: place for key, (place, _) in headers.items()}
     bits = common_bit_depth([_brightest(places[found.images]) for found in keys.values()], path, bit_depth)
-    columns = {
+    columns: dict[PartOrAll, Hdf5Images] = {
         part: Hdf5Images(places[found.images], known[found.images], f"{path}: {found.images}", bits)
         for part, found in keys.items()
     }

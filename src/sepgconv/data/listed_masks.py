@@ -141,10 +141,11 @@ def _beside(tree: Tree, names: Sequence[str]) -> dict[PartOrAll, _Pairs]:
         return {}  # a folder of masks that was named may have others beside it
     parts: dict[PartOrAll, _Pairs] = {}
     for kind, folder in (("images", images[0]), ("masks", masks[0])):
-        divided = {name: part for name in folder.folders if (part := part_of(name))}
+        divided: dict[str, Part] = {name: part for name in folder.folders if (part := part_of(name))}
         whole = not divided or folder.images or len(divided) < len(folder.folders)
         places: list[tuple[Tree, PartOrAll]] = [(folder.folders[name], part) for name, part in divided.items()]
-        for below, part in [(folder, _ALL)] if whole else places:
+        undivided: list[tuple[Tree, PartOrAll]] = [(folder, _ALL)]
+        for below, part in undivided if whole else places:
             entries = {path.relative_to(below.path).with_suffix("").as_posix(): path for path in below.all_images()}
             setattr(parts.setdefault(part, _Pairs()), kind, entries)
     return parts
@@ -152,7 +153,7 @@ def _beside(tree: Tree, names: Sequence[str]) -> dict[PartOrAll, _Pairs]:
 
 def _by_suffix(tree: Tree, suffix: str) -> dict[PartOrAll, _Pairs]:
     parts: dict[PartOrAll, _Pairs] = {}
-    divided = {name: part for name in tree.folders if (part := part_of(name))}
+    divided: dict[str, Part] = {name: part for name in tree.folders if (part := part_of(name))}
     places: list[tuple[Tree, PartOrAll]] = [(tree.folders[name], part) for name, part in divided.items()]
     for below, part in places or [(tree, _ALL)]:
         found = parts.setdefault(part, _Pairs())
