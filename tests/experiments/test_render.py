@@ -17,7 +17,7 @@ from experiments.beyond import FULL_INITIALISATION_ROWS, INITIALISATION_ROWS
 from experiments.cells import with_seed
 from experiments.controlled import ControlledNetwork, similarities
 from experiments.render.files import BEGIN, END, pages, readme_table, readme_with, render
-from experiments.render.pictures import CONTENT
+from experiments.render.pictures import CONTENT, content_hash, png
 from experiments.statistics import runs_by_data
 from experiments.store import read_table
 from experiments.table1 import ROWS as TABLE1
@@ -25,6 +25,20 @@ from experiments.table1 import ROWS as TABLE1
 ROOT = Path(__file__).parents[2]
 MAIN = "the README of the project"
 LIMIT = 2.0  # grey levels, the mean over a picture: another machine may smooth an edge otherwise
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _drawn_once():
+    """Draw each picture once: its content says what is in it, and drawing takes most of the time of these tests."""
+    drawn: dict[tuple[str, str], bytes] = {}
+
+    def once(picture):
+        key = (picture.file, content_hash(picture))
+        return drawn[key] if key in drawn else drawn.setdefault(key, png(picture))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("experiments.render.files.png", once)
+        yield
 
 
 def stale(results: Path, docs: Path, readme: Path) -> list[str]:
@@ -202,7 +216,8 @@ def test_the_check_sees_what_does_not_agree(changes, complete):
     assert sorted(stale(*complete)) == sorted(expected)
 
 
-def test_rendering_again_gives_the_same_bytes(complete):
+def test_rendering_again_gives_the_same_bytes(complete, monkeypatch):
+    monkeypatch.setattr("experiments.render.files.png", png)
     results, docs, readme = complete
     before = {path: path.read_bytes() for path in (*docs.iterdir(), readme)}
     assert {path: path.read_bytes() for path in render(results, docs, readme)} == before

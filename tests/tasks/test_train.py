@@ -155,14 +155,14 @@ def test_the_errors_are_those_of_the_first_process_everywhere(tmp_path, monkeypa
     from sepgconv.tasks import module, run
 
     happened = []
-    count_answers = run.count_answers
+    tally_answers = run.tally_answers
 
     def count(*arguments):
         happened.append("counted")
-        return count_answers(*arguments)
+        return tally_answers(*arguments)
 
     monkeypatch.setattr(module, "share_buffers", lambda model: happened.append("shared"))
-    monkeypatch.setattr(run, "count_answers", count)
+    monkeypatch.setattr(run, "tally_answers", count)
     train(dataclasses.replace(config, epochs=1, hold_out=False), folder=tmp_path, data=bars, progress=False)
     assert happened == ["shared", "counted", "counted"]  # the images trained on, the test images
 
