@@ -45,12 +45,6 @@ def stirred_model():
     return _stirred_model
 
 
-@pytest.fixture
-def shallow_resnets(monkeypatch):
-    """ResNets of 2 blocks a stage in place of 7: every kind of block, in a third of the time."""
-    monkeypatch.setattr("sepgconv.models.resnet44.BLOCKS_PER_STAGE", 2)
-
-
 def _assert_same_network(found, expected):
     assert (found.name, found.config) == (expected.name, expected.config)
     assert type(found) is type(expected)
