@@ -20,9 +20,13 @@ def finished(as_installed, tmp_path_factory) -> Path:
     register_small(as_installed)
     folder = tmp_path_factory.mktemp("export")
     generator = np.random.default_rng(0)
-    labels = np.arange(24) % 2
-    pictures = (generator.integers(0, 60, (24, 28, 28)) + 150 * labels[:, None, None]).astype(np.uint8)
-    np.savez(folder / "pictures.npz", x_train=pictures, y_train=labels, x_test=pictures, y_test=labels)
+    labels = np.arange(48) % 2
+    pictures = (generator.integers(0, 60, (48, 28, 28)) + 150 * labels[:, None, None]).astype(np.uint8)
+    parts = {"train": slice(24), "test": slice(24, None)}
+    arrays = {
+        f"{kind}_{part}": values[at] for part, at in parts.items() for kind, values in (("x", pictures), ("y", labels))
+    }
+    np.savez(folder / "pictures.npz", **arrays)
     config = as_installed.tasks.TrainingConfig(
         model=SMALL, model_config={"width": 2}, data=str(folder / "pictures.npz"), epochs=1
     )

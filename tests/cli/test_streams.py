@@ -21,7 +21,7 @@ def train(folder):
     generator = np.random.default_rng(0)
     labels = np.arange(24) % 2
     images = generator.integers(0, 255, (24, 28, 28)).astype(np.uint8)
-    np.savez(folder / "p.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    np.savez(folder / "p.npz", x_train=images, y_train=labels, x_test=images ^ 1, y_test=labels)
     words = ("train", "p4cnn", "--width", 2, "--data", folder / "p.npz", "--epochs", 2, "--threads", 1)
     return [*words, "--out", folder / "run"]
 
