@@ -120,16 +120,12 @@ def test_mistakes_are_one_sentence_and_nothing_is_written(monkeypatch, capsys, t
     (tmp_path / "other" / "config.json").write_text("{}")
     sepgconv.save(sepgconv.create_model("p4m_resnet44", widths=(1, 1, 1)), tmp_path / "resnet")
     nan = damaged(trained, tmp_path / "nan", float("nan"))
-    unfinished = tmp_path / "unfinished"
-    shutil.copytree(trained, unfinished)
-    (unfinished / "record.json").unlink()
     before = sorted(tmp_path.rglob("*"))
     cases = [
         (("nowhere",), "nowhere is no folder; expected the folder of a finished `sepgconv train`"),
         (("weights.pt",), "weights.pt is a file; expected the folder"),
         (("empty",), "empty holds no network"),
         (("other",), "not finished"),
-        ((unfinished,), "is not finished"),
         ((nan,), "features.3.0.weight holds values that are not finite"),
         ((trained, "--before", "resnet"), "has no layer in common"),
         ((trained, "--before", "nowhere"), "nowhere is no folder"),
