@@ -170,7 +170,8 @@ def main(
         if memory:
             _print_memory(table, setting, root, cache)
             return
-        table.add_column("way"), table.add_column("images a second", justify="right")
+        table.add_column("way")
+        table.add_column("images a second", justify="right")
         ways = {
             "torch Dataset, DataLoader, Pillow": plain(root, setting),
             "this package, from the files (cache=False)": ours(root, setting, cache=None),
@@ -193,7 +194,8 @@ def _print_memory(table: Table, setting: Setting, root: Path, cache: Path) -> No
 
     begun = time.perf_counter()
     peak = peak_memory(run)
-    table.add_column("measure"), table.add_column("value", justify="right")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
     table.add_row("resident memory of all processes, shared pages counted in each", f"{peak['Rss'] / 2**20:,.0f} MiB")
     table.add_row("the same, shared pages counted once", f"{peak['Pss'] / 2**20:,.0f} MiB")
     size = setting.images * 3 * setting.side**2 * 4

@@ -58,4 +58,4 @@ def test_nothing_of_it_is_there_without_it(tmp_path, monkeypatch, capsys):
         main()
     captured = capsys.readouterr()
     assert (stop.value.code, captured.out) == (1, "")
-    assert "unknown task 'brightness' (valid: classification, " in captured.err
+    assert "unknown task 'brightness'; did you mean 'regression'? (valid: classification, " in captured.err

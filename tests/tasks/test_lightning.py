@@ -113,7 +113,7 @@ def test_a_data_set_of_the_library_in_an_ordinary_trainer():
     assert not torch.equal(seen, digits.train.labels)
     assert torch.equal(torch.cat([labels for _, labels in data.val_dataloader()]), digits.validation.labels)
     torch.manual_seed(0)
-    module = TaskModule(flat(10, 28), classes=digits.classes, lr=0.02, weight_decay=0)
+    module = TaskModule(flat(10, 28), classes=digits.classes, lr=0.02, weight_decay=0.0)
     runner = trainer(8)
     runner.fit(module, data)
     assert measure(module.model, digits.train)["error"] < 20  # it learns

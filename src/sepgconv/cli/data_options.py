@@ -1,5 +1,6 @@
 """The options of `sepgconv train` that say how files of your own are read and divided."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -71,7 +72,7 @@ def data_options(**given: Any) -> dict[str, Any]:
     return options
 
 
-def _numbers(text: str, option: str, number: type[float] | type[int]) -> list[float]:
+def _numbers(text: str, option: str, number: type[float] | type[int]) -> Sequence[float | int]:
     try:
         found = [number(part) for part in text.split(",")]
     except ValueError as error:
