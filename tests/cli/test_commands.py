@@ -121,7 +121,7 @@ def test_a_change_needs_force(monkeypatch, capsys, tmp_path, pictures):
     assert run(monkeypatch, capsys, *words, "--threads", 1)[0] == 0
     (folder / "record.json").unlink()
     status, _, err = run(monkeypatch, capsys, *words, "--threads", 2, "--resume")
-    assert (status, "threads was 1, is 2" in err, "(--force)" in err) == (1, True, True)
+    assert (status, "threads was 1, is 2" in err, "accept it with --force" in err) == (1, True, True), err
     assert run(monkeypatch, capsys, *words, "--threads", 2, "--resume", "--force")[0] == 0
     assert json.loads((folder / "record.json").read_text())["changes"] == ["after epoch 1: threads was 1, is 2"]
 

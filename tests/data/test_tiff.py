@@ -237,7 +237,7 @@ def test_what_tifffile_cannot_read_is_said_once(tmp_path: Path, capfd: pytest.Ca
         ({"bit_depth": 9}, "bit_depth must be one of 8, 10, 12, 14, 16, got 9"),
     ],
 )
-def test_a_reading_that_is_none_is_an_error(values: dict[str, object], said: str):
+def test_a_reading_that_is_none_is_an_error(unchecked, values: dict[str, object], said: str):
     with pytest.raises(ValueError, match=said):
         Reading(**values)
 

@@ -1,6 +1,7 @@
 """`python -m experiments` as a user types it, on trials of a second each; cells run in this process."""
 
 import functools
+import importlib
 import json
 import sys
 
@@ -13,6 +14,7 @@ from experiments.command import parse_seeds
 from sepgconv import create_model
 from tests.covering import each
 
+PAGES = importlib.import_module("experiments.render.files")  # its package has a function of the name
 TRIAL = ("--data", "rotated_digits", "--images", 60, "--epochs", 1, "--seeds", 1, "--only", "gc_p4cnn-w10")
 
 
@@ -198,7 +200,7 @@ def test_a_mistake_is_a_sentence(words, sentence, paper, tmp_path):
 
 
 def test_render_writes_the_pages(paper, tmp_path, monkeypatch):
-    monkeypatch.setattr("experiments.render.files.png", lambda picture: b"drawn")
+    monkeypatch.setattr(PAGES, "png", lambda picture: b"drawn")
     status, _, err = paper("render", "--docs", tmp_path / "docs", "--readme", tmp_path / "none.md")
     assert status == 1
     assert "no folder of records" in err

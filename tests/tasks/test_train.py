@@ -34,6 +34,7 @@ def test_the_folder_holds_the_whole_run_and_nothing_else(undisturbed):
         "model",
         "preprocessing.safetensors",
         "record.json",
+        "split.csv",
         "tensorboard",
     ]
     assert [path.name for path in (undisturbed.folder / "checkpoints").iterdir()] == ["last.ckpt"]

@@ -67,7 +67,7 @@ class MaskFile:
     image: Path
     values: MaskValues
 
-    def read(self, shape: tuple[int, int], fit: Fit = "crop") -> Int64[ndarray, "h w"]:
+    def read(self, shape: tuple[int, int], fit: Fit = "crop") -> Int64[ndarray, "h2 w2"]:
         """Return the class of every pixel of the image, brought to (height, width) as it is.
 
         Raises:
@@ -123,7 +123,7 @@ def find_values(paths: Sequence[Path], title: str) -> MaskValues:
     return MaskValues(tuple(sorted(found)))
 
 
-def fit_mask(mask: Int64[ndarray, "h w"], shape: tuple[int, int], fit: Fit = "crop") -> Int64[ndarray, "h w"]:
+def fit_mask(mask: Int64[ndarray, "h w"], shape: tuple[int, int], fit: Fit = "crop") -> Int64[ndarray, "h2 w2"]:
     """Return a mask brought to (height, width) as an image is; no value is mixed, class 0 is around a padded one."""
     from PIL import Image
 

@@ -22,6 +22,10 @@ class Judgement:
         answers: what the task says of each image (`Task.describe`).
         confusion: which classes were answered for which; None for a task without one class for each image.
         of_classes: metrics of every class (`Task.measure_each`); none for most tasks.
+
+    Example:
+        >>> Judgement({"error": 0.0}, [{"class": "cat", "probability": 0.75}]).confusion is None
+        True
     """
 
     metrics: Mapping[str, float]

@@ -50,7 +50,7 @@ class TaskModule(LightningModule):
 
     Example:
         >>> import torch
-        >>> from torch.utils.data import DataLoader
+        >>> from torch.utils.data import DataLoader, TensorDataset
         >>> from lightning.pytorch import Trainer
         >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
         >>> module = TaskModule(network, "classification", classes=("cat", "dog"), lr=0.1)

@@ -36,7 +36,7 @@ class MultiLabel(Task):
         >>> task.measure(task.count(scores, targets))["exact"], task.measure_all(scores, targets)
         (50.0, {'map': 100.0})
         >>> [row["classes"] for row in task.describe(scores, ("cat", "dog"))]
-        ['cat', 'cat; dog']
+        ['cat', 'dog; cat']
     """
 
     name = "multi-label"
