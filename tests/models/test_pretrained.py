@@ -4,14 +4,17 @@ import pytest
 import torch
 
 import sepgconv
+from sepgconv.data import load_dataset
 from sepgconv.models import list_pretrained, pretrained, pretrained_record, register_pretrained
 from sepgconv.models.sealed import HEADER, read_sealed, to_sealed_bytes
+from sepgconv.tasks import evaluate
 
 
 @pytest.fixture
 def registered(tmp_path, stirred_model, monkeypatch):
     """Weights of a small network with another group than its name presets, registered as "mine"."""
     monkeypatch.setattr(pretrained, "_REGISTERED", {})
+    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "shipped")
     model = sepgconv.create_model("gc_c8cnn", width=2, group="D4", num_classes=3)
     with torch.no_grad():
         for value in model.state_dict().values():
@@ -79,3 +82,15 @@ def test_the_record_of_the_run(registered, tmp_path):
     (tmp_path / "with.safetensors").write_bytes(to_sealed_bytes(plain.state, metadata))
     register_pretrained("gc_c8cnn", "with", tmp_path / "with.safetensors")
     assert pretrained_record("gc_c8cnn", "with") == {"seed": 3}
+
+
+def test_the_weights_that_come_with_the_package():
+    """Their records are of the networks that they are of, and the first answers as its record says."""
+    for name in list_pretrained():
+        model, tag = name.rsplit(".", 1)
+        record = pretrained_record(model, tag)
+        found = sepgconv.create_model(model, pretrained=tag)
+        assert found.config == record["model_config"]
+        assert sum(parameter.numel() for parameter in found.parameters()) == record["parameters"]
+    digits = load_dataset("rotated_digits").test  # others than those it learned, enlarged from 8 x 8 pixels
+    assert evaluate(sepgconv.create_model("gc_c8cnn", pretrained=True), digits) < 40
