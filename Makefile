@@ -20,8 +20,8 @@ test: $(VENV)/.test
 # The core with the lowest versions that pyproject.toml allows, laid over those of .venv; but torch (pyproject.toml says why).
 # That jaxtyping turns on its checks of annotations too late for pytest, so they are left out.
 LOWEST := $(VENV)/lowest
-CORE := tests/symmetry tests/functional/test_equations.py tests/functional/test_action.py tests/functional/test_kernels.py \
-	tests/nn/test_separable.py tests/nn/test_state.py tests/models/test_structure.py tests/models/test_storage.py
+CORE := tests/symmetry tests/conv/test_basis.py tests/functional/test_equations.py tests/nn/test_separable.py \
+	tests/models/test_storage.py
 test-lowest: $(LOWEST)
 	export PYTHONPATH=$(CURDIR)/$(LOWEST) && \
 	$(BIN)/python -c 'import jaxtyping, numpy, safetensors; print(*(f"{m.__name__} {m.__version__}" for m in (jaxtyping, numpy, safetensors)))' && \

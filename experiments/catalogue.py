@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from experiments import beyond, figure1, figure2, figure3, ranks, small, table1, table2
+from experiments import beyond, figure1, figure2, figure3, ranks, small_networks, table1, table2
 from experiments.experiment import Experiment
 from sepgconv._messages import unknown_name
 
 EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
     {
         module.EXPERIMENT.name: module.EXPERIMENT
-        for module in (table1, ranks, figure3, beyond, figure2, figure1, table2, small)
+        for module in (table1, ranks, figure3, beyond, figure2, figure1, table2, small_networks)
     }
 )
 

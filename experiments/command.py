@@ -32,7 +32,7 @@ app = typer.Typer(
 def experiments(
     what: Annotated[
         str,
-        typer.Argument(help="table1, table2, figure1 to figure3, beyond, ranks, all; or render.", show_default=False),
+        typer.Argument(help="table1, table2, figure1 to 3, beyond, ranks, record, all; or render.", show_default=False),
     ],
     results: Annotated[Path, typer.Option(help="Folder of the records, <name>.jsonl.")] = Path("results"),
     data_dir: options.DataDir = None,

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from sepgconv.analysis import cost
 from sepgconv.data import Dataset, Split
+from sepgconv.data.column import join
 from sepgconv.functional import pixel_action, transform_kernel
 from sepgconv.nn import GroupBatchNorm2d, GroupConv2d, GroupMaxPool, LiftingConv2d, MaxPool2d
 from sepgconv.symmetry import group as get_group
@@ -133,9 +134,9 @@ def train_controlled(
     torch.manual_seed(config.seed)
     equal = config.model_config["filters"] == "equal"
     network = ControlledNetwork(config.model_config["width"], equal=equal, dtype=dtype)
-    costs = cost(network, tuple(data.test.images.shape[1:]))
+    costs = cost(network, data.image_shape)
     learned = Split(
-        torch.cat((data.train.images, data.validation.images)), torch.cat((data.train.labels, data.validation.labels))
+        join((data.train.images, data.validation.images)), join((data.train.labels, data.validation.labels))
     )
     fit(trainer, TrainingModule(network, config), EpochBatches(learned, None, config, nn.Identity()), files, keeper)
     network.cpu().eval()

@@ -44,6 +44,12 @@ def group(request) -> sepgconv.FiniteGroup:
 
 
 @pytest.fixture
+def shallow_resnets(monkeypatch):
+    """ResNets of two blocks for each stage, not seven: blocks of every kind, in a third of the time."""
+    monkeypatch.setattr("sepgconv.models.resnet44.BLOCKS_PER_STAGE", 2)
+
+
+@pytest.fixture
 def float64():
     """Parameters and inputs in double precision, so that rounding and faults are told apart."""
     before = torch.get_default_dtype()

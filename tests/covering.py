@@ -12,7 +12,7 @@ them: all run, and every one that fails is named.
 import functools
 import inspect
 import itertools
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -87,17 +87,25 @@ def covering(cases: Sequence[Case], strength: int) -> list[int]:
     """
     names = sorted(cases[0]) if cases else []
     strength = min(strength, len(names))
-    combinations = [set(itertools.combinations([(name, case[name]) for name in names], strength)) for case in cases]
-    missing = set[tuple[tuple[str, Hashable], ...]]().union(*combinations)
-    used, chosen, left = Counter[tuple[str, Hashable]](), list[int](), dict.fromkeys(range(len(cases)))
-    while missing:
+    combinations = [tuple(itertools.combinations([(name, case[name]) for name in names], strength)) for case in cases]
+    having = defaultdict[tuple[tuple[str, Hashable], ...], list[int]](
+        list
+    )  # the cases with a combination that is missing
+    for index, found in enumerate(combinations):
+        for combination in found:
+            having[combination].append(index)
+    missing = [len(found) for found in combinations]  # how many, in each case
+    used, chosen = Counter[tuple[str, Hashable]](), list[int]()
+    while having:
+        most = max(missing)
         best = min(
-            left,
-            key=lambda i: (-len(combinations[i] & missing), sum(used[value] for value in cases[i].items())),
+            (index for index, count in enumerate(missing) if count == most),
+            key=lambda index: sum(used[value] for value in cases[index].items()),
         )
-        del left[best]
         chosen.append(best)
-        missing -= combinations[best]
+        for combination in combinations[best]:
+            for index in having.pop(combination, ()):
+                missing[index] -= 1
         used.update(cases[best].items())
     return sorted(chosen)
 

@@ -1,14 +1,37 @@
-"""Runs whose files a test changes on purpose: the record's digests are made those of the new files."""
+"""What tests do to runs of whatever purpose."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from sepgconv._files import file_digest
+import pytest
+
+from sepgconv._files import file_digest, write_atomically
 from sepgconv.tasks.folder import RunFolder
 from sepgconv.tasks.record import read_record
 
+_drawing: list[bytes] = []  # of curves, the first that was made
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_drawing() -> Iterator[None]:
+    """Draw the curves of one run, which takes as long as two epochs, and give all others the same."""
+    from sepgconv.tasks import results
+
+    draw = results.draw_curves
+
+    def copy(path: Path, *arguments: object, **options: object) -> None:
+        if not _drawing:
+            draw(path, *arguments, **options)
+            _drawing.append(path.read_bytes())
+        write_atomically(path, _drawing[0])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(results, "draw_curves", copy)
+        yield
+
 
 def sealed_anew(run: Path) -> Path:
-    """Return a finished run whose record has the digests of its files as they are now."""
+    """Return a finished run whose record has the digests of its files as they are now, which a test changed."""
     files = RunFolder(run)
     digests = {name: file_digest(path) for name, path in files.results.items()}
     read_record(files.record).record.write(files.record, files=digests)

@@ -72,9 +72,13 @@ ALLOWED = {
         "_evaluation", "_nan_check", *CORE, "nn", "models", "inference", "analysis", "analysis.redundancy", "interop",
     },
     "testing": {"_arguments", "symmetry", "analysis"},
-    "data": {"_messages", "_numbers", "_rotation", "_table"},
+    "data": {"_messages", "_files", "_numbers", "_rotation", "_table"},
     # `sepgconv` itself: its version and its place on the disk, for the records of runs.
-    "tasks": {"_messages", "_files", "_text", "_terminal", "_drawing", "models", "data", "analysis", "sepgconv"},
+    # Metrics to log move images and ask how an output moves.
+    "tasks": {
+        "_messages", "_files", "_text", "_terminal", "_drawing", "_evaluation", "symmetry", "functional", "models",
+        "data", "analysis", "analysis.certify", "sepgconv",
+    },
     "cli": {
         "_messages", "_files", "_numbers", "_table", "_allocator", "_text", "_terminal", "_drawing", "symmetry",
         "functional", "nn", "models", "analysis", "analysis.certify", "analysis.cost", "analysis.redundancy",
@@ -128,9 +132,34 @@ LIBRARIES = {
     # onnx and its companions are imported by `to_onnx` alone.
     "convert": {"torch", "jaxtyping", "onnx", "onnxruntime", "onnxscript"},
     "testing": {"torch"},
-    "data": {"torch", "numpy", "jaxtyping", "PIL", "kornia", "pooch", "requests", "sklearn"},
-    "tasks": {"torch", "numpy", "jaxtyping", "safetensors", "lightning", "matplotlib"},
-    "cli": {"torch", "typer", "rich", "matplotlib"},
+    "data": {
+        "torch",
+        "numpy",
+        "jaxtyping",
+        "PIL",
+        "kornia",
+        "pooch",
+        "requests",
+        "sklearn",
+        "tqdm",
+        "tifffile",
+        "h5py",
+        "skimage",
+        "pycocotools",
+    },
+    "tasks": {
+        "torch",
+        "numpy",
+        "jaxtyping",
+        "safetensors",
+        "lightning",
+        "matplotlib",
+        "torchmetrics",
+        "skimage",
+        "scipy",
+        "PIL",
+    },
+    "cli": {"torch", "typer", "rich", "matplotlib", "tqdm", "yaml"},
     "__main__": set(),
     "groups": set(),
     "report": set(),
@@ -139,9 +168,9 @@ LIBRARIES = {
 }
 
 # Needed for training and the command line only, and slow to import.
-HEAVY = ("lightning", "pytorch_lightning", "torchmetrics", "kornia", "sklearn", "scipy", "matplotlib", "typer", "rich",
-         "pooch", "requests", "PIL", "tensorboard", "torchvision", "beartype", "pytest", "ray", "e2cnn",
-         "escnn", "onnx", "onnxruntime", "onnxscript")  # fmt: skip
+HEAVY = ("lightning", "pytorch_lightning", "torchmetrics", "kornia", "sklearn", "skimage", "scipy", "matplotlib",
+         "typer", "rich", "pooch", "requests", "PIL", "tensorboard", "torchvision", "beartype", "pytest", "ray",
+         "e2cnn", "escnn", "onnx", "onnxruntime", "onnxscript", "tifffile", "h5py", "pycocotools")  # fmt: skip
 
 
 # Folders within a folder that are parts of their own.
@@ -268,24 +297,16 @@ def run(code):
     return json.loads(done.stdout)
 
 
-LOADED = "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+HANDED_OUT = ("testing", "interop", "convert", "data", "tasks", "cli")  # on first use; none imports one after it
+OLD_NAMES = {"groups": "symmetry", "training": "tasks", "report": "analysis.redundancy.report"}
 
 
-def test_importing_the_package_loads_nothing_heavy():
-    loaded = run(f"import json, sys, sepgconv; {LOADED}")
-    assert {"torch", "numpy", "jaxtyping", "safetensors", "sepgconv"} <= set(loaded)
-    assert not set(loaded) & set(HEAVY)
-    modules = run("import json, sys, sepgconv; print(json.dumps(sorted(sys.modules)))")
-    assert "torch._dynamo" not in modules, "the compiler is imported by those who compile"
-
-
-def test_the_check_of_what_is_loaded_sees_a_heavy_library():
-    assert "PIL" in run(f"import json, sys, PIL; {LOADED}")
-
-
-def test_importing_the_package_touches_no_gpu_and_changes_no_setting():
-    code = """
-import json, random, torch, numpy
+@pytest.fixture(scope="module")
+def first_import():
+    """What is there after the package is imported, and after each of its names is used first."""
+    return run(f"""
+import importlib, json, random, sys, warnings
+import torch, numpy
 def state():
     return [torch.get_default_dtype().__repr__(), torch.get_num_threads(), torch.is_grad_enabled(),
             torch.initial_seed(), torch.get_rng_state().tolist(), random.getstate()[1][:5],
@@ -293,57 +314,82 @@ def state():
 torch.manual_seed(0)
 before = state()
 import sepgconv
-print(json.dumps([before == state(), torch.cuda.is_initialized()]))
-"""
-    assert run(code) == [True, False]
+found = {{"settings": before == state(), "cuda": torch.cuda.is_initialized(), "modules": sorted(sys.modules)}}
+found["names"] = dir(sepgconv)
+found["first use"] = {{}}
+for name in {HANDED_OUT}:
+    full = "sepgconv." + name
+    found["first use"][name] = [full in sys.modules, getattr(sepgconv, name).__name__, full in sys.modules]
+    if name == "data":
+        light = ("kornia", "sklearn", "pooch", "PIL", "requests", "lightning")
+        found["with data"] = [module for module in light if module in sys.modules]
+found["old names"] = {{}}
+for old, new in {OLD_NAMES}.items():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        module = getattr(sepgconv, old)
+    new = importlib.import_module("sepgconv." + new)
+    same = all(getattr(module, name) is getattr(new, name) for name in new.__all__)
+    found["old names"][old] = [same, [str(entry.message) for entry in caught]]
+print(json.dumps(found))
+""")
+
+
+def loaded(modules):
+    return {name.split(".")[0] for name in modules}
+
+
+def test_importing_the_package_loads_nothing_heavy(first_import):
+    assert {"torch", "numpy", "jaxtyping", "safetensors", "sepgconv"} <= loaded(first_import["modules"])
+    assert not loaded(first_import["modules"]) & set(HEAVY)
+    assert "torch._dynamo" not in first_import["modules"], "the compiler is imported by those who compile"
+    assert first_import["with data"] == []
+
+
+def test_the_check_of_what_is_loaded_sees_a_heavy_library():
+    assert "PIL" in loaded(run("import json, sys, PIL; print(json.dumps(sorted(sys.modules)))"))
+
+
+def test_importing_the_package_touches_no_gpu_and_changes_no_setting(first_import):
+    assert (first_import["settings"], first_import["cuda"]) == (True, False)
 
 
 def test_the_package_works_without_the_extra():
     """In an environment that has only the runtime dependencies; what needs more says how to get it."""
     code = f"""
-import importlib.abc, json, sys
+import contextlib, importlib.abc, io, json, sys
 class Missing(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in {HEAVY}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Missing())
-import torch, sepgconv, sepgconv.testing
+import torch, sepgconv, sepgconv.cli, sepgconv.testing
 model = sepgconv.create_model("gc_p4cnn", width=2).eval()
 sepgconv.testing.assert_equivariant(model, "p4", torch.randn(1, 1, 28, 28))
 sepgconv.analysis.cost(model, (1, 28, 28))
-print(json.dumps("works"))
+sys.argv = ["sepgconv", "models"]
+with contextlib.redirect_stderr(io.StringIO()) as said:
+    try:
+        sepgconv.cli.main()
+    except SystemExit as end:
+        status = end.code
+print(json.dumps([status, said.getvalue()]))
 """
-    assert run(code) == "works"
+    status, said = run(code)
+    assert status == 1
+    assert "pip install 'sepgconv[train]'" in said
+    assert said.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["cli", "convert", "data", "interop", "tasks", "testing"])
-def test_what_needs_the_extra_is_found_on_first_use(name):
-    code = f"""
-import json, sys, sepgconv
-before = "sepgconv.{name}" in sys.modules
-print(json.dumps([before, sepgconv.{name}.__name__, "sepgconv.{name}" in sys.modules]))
-"""
-    assert run(code) == [False, f"sepgconv.{name}", True]
+def test_what_needs_the_extra_is_found_on_first_use(first_import):
+    assert first_import["first use"] == {name: [False, f"sepgconv.{name}", True] for name in HANDED_OUT}
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [("groups", "symmetry"), ("training", "tasks"), ("report", "analysis.redundancy.report")],
-)
-def test_old_names_work_for_one_release_and_say_so(old, new):
-    """In a fresh interpreter each, because a module warns when it is imported first."""
-    code = f"""
-import importlib, json, sepgconv, warnings
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always")
-    module = sepgconv.{old}
-new = importlib.import_module("sepgconv.{new}")
-same = all(getattr(module, name) is getattr(new, name) for name in new.__all__)
-print(json.dumps([same, [str(entry.message) for entry in caught]]))
-"""
-    same, (warning,) = run(code)
-    assert same
-    assert f"sepgconv.{old} is called sepgconv.{new} now" in warning
+def test_old_names_work_for_one_release_and_say_so(first_import):
+    assert set(first_import["old names"]) == set(OLD_NAMES)
+    for old, (same, (warning,)) in first_import["old names"].items():
+        assert same, old
+        assert f"sepgconv.{old} is called sepgconv.{OLD_NAMES[old]} now" in warning
 
 
 def test_names_the_package_does_not_have():
@@ -352,10 +398,8 @@ def test_names_the_package_does_not_have():
     assert not hasattr(sepgconv, "conversion")
 
 
-def test_completion_finds_what_is_imported_on_first_use():
-    assert {"cli", "convert", "data", "interop", "tasks", "testing"} <= set(
-        run("import json, sepgconv; print(json.dumps(dir(sepgconv)))")
-    )
+def test_completion_finds_what_is_imported_on_first_use(first_import):
+    assert set(HANDED_OUT) <= set(first_import["names"])
 
 
 def long_files(root=ROOT):

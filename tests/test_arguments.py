@@ -3,8 +3,6 @@
 import inspect
 import json
 import re
-import subprocess
-import sys
 import warnings
 
 import pytest
@@ -15,6 +13,7 @@ import sepgconv
 from sepgconv import analysis, convert, testing
 from sepgconv._arguments import accept_old_order, checked_input_shape
 from tests.covering import each
+from tests.forks import ended, fork
 
 SHAPE = (1, 8, 8)
 X = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(0))
@@ -85,18 +84,19 @@ def test_the_old_order_works_and_warns(name):
     assert found == expected
 
 
-def test_the_warnings_point_at_the_caller():
-    """In a fresh interpreter, where no check of types stands between the caller and the function."""
-    code = """
-import json, torch, sepgconv, warnings
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always")
-    sepgconv.analysis.equivariance_error(torch.nn.Identity(), torch.ones(1, 1, 2, 2), "p4")
-    sepgconv.analysis.cost(torch.nn.Identity(), (1, 1, 2, 2))
-print(json.dumps([each.filename for each in caught]))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert json.loads(done.stdout) == ["<string>"] * 2, done.stderr
+def old_calls():
+    """Call two functions in the old way; print where their warnings point."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        analysis.equivariance_error(nn.Identity(), torch.ones(1, 1, 2, 2), "p4")
+        analysis.cost(nn.Identity(), (1, 1, 2, 2))
+    print(json.dumps([warning.filename for warning in caught]))
+
+
+def test_the_warnings_point_at_the_caller(tmp_path):
+    """In a process of its own, where no check of types stands between the caller and the function."""
+    assert ended(fork(old_calls, stdout=tmp_path / "said")) == 0
+    assert json.loads((tmp_path / "said").read_text()) == [__file__] * 2
 
 
 def test_wrong_arguments_are_told_by_the_function_itself():

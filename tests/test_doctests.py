@@ -5,6 +5,7 @@ it uses it imports, as a reader would have to.
 """
 
 import doctest
+import functools
 import importlib
 import inspect
 import os
@@ -42,6 +43,7 @@ def examples(module, name, found):
     return [test for test in tests if test.examples]
 
 
+@functools.cache
 def collected():
     """By module and name, the doctests of each object that has an example, once though it has several public places."""
     found, seen = {module: {} for module in MODULES}, set()
@@ -61,14 +63,11 @@ def run(test):
     return "".join(said)
 
 
-EXAMPLES = collected()
-
-
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("module", [module for module, found in EXAMPLES.items() if found])
+@pytest.mark.parametrize("module", MODULES)
 def test_examples_run(module, tmp_path, monkeypatch):
     failures = {}
-    for name, tests in EXAMPLES[module].items():
+    for name, tests in collected()[module].items():
         folder = tmp_path / name  # for what an example writes
         folder.mkdir()
         monkeypatch.chdir(folder)

@@ -19,12 +19,14 @@ import benchmarks.command
 import experiments.command
 import sepgconv.cli.app
 from experiments import EXPERIMENTS
+from sepgconv.cli.config_file import read_config_file
+from sepgconv.tasks import TrainingConfig
 from tests.covering import each
 
 ROOT = Path(__file__).parents[1]
 # Those in docs/results are rendered from records, and tested there.
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-LANGUAGES = {"python", "sh", "text", "make"}
+LANGUAGES = {"python", "sh", "text", "make", "yaml"}
 
 
 class Block(NamedTuple):
@@ -88,6 +90,12 @@ def test_every_block_says_its_language():
     assert {"python", "sh", "text"} <= found
 
 
+@pytest.mark.parametrize("block", blocks_of("yaml"))
+def test_examples_in_yaml_are_configs_of_a_training(block, tmp_path):
+    (tmp_path / "config.yaml").write_text(block.code)
+    TrainingConfig.from_dict(read_config_file(tmp_path / "config.yaml").config)
+
+
 # Commands.
 
 
@@ -143,7 +151,8 @@ def complaint_of_typer(app, words):
             name, command, words = command.resolve_command(command.context_class(command), words)
             values = command.make_context(name, list(words)).params
             model = values.get("model")
-            if name in ("train", "info") and model not in sepgconv.list_models():
+            going_on = model == "RUN" and (values.get("resume") or values.get("extend"))
+            if name in ("train", "info") and model not in sepgconv.list_models() and not going_on:
                 return f"no network is called {model}"
         else:
             what = command.make_context("experiments", list(words)).params.get("what")
@@ -180,7 +189,7 @@ def test_commands_parse(page):
         "sepgconv train gc_p4cnn --widht 3", "sepgconv train gc_p5cnn", "sepgconv trian", "sepgconv models all",
         "sepgconv export RUN --to jpeg --out x", "sepgconv evaluate", "make dmeo", "pip install '.[trian]'",
         "python -m experiments table9", "python -m benchmarks --qick", "python docs/nothing.py", "ls",
-        "python -m tools.broken_code --onyl bias-once",
+        "python -m tools.broken_code --onyl bias-once", "sepgconv train RUN",
     ],
 )  # fmt: skip
 def test_a_command_that_is_wrong_is_seen(line):

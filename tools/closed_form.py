@@ -114,10 +114,10 @@ def element_error(
     near = {(middle + y, middle + x) for y, x in ((0, 0), (-2, 1), (1, 2))}
     pixels = [(y, x) for y, x in sorted(near) if max(y, x) < found.shape[-1] and min(y, x) >= 0]
     places = pixel_grid(found.shape[-1], step)
+    shifts = [places[y, x] @ matrix - places[y, x] for y, x in pixels]
+    outputs = layer(torch.stack([waves.at(grid + shift) for shift in shifts]))
     squares, total = 0.0, 0.0
-    for y, x in pixels:
-        shift = places[y, x] @ matrix - places[y, x]
-        output = layer(waves.at(grid + shift)[None])[0]
+    for (y, x), output in zip(pixels, outputs, strict=True):
         expected = output[:, moved_poses(after, matrix)] if output.ndim == 4 else output
         squares += float((found[..., y, x] - expected[..., y, x]).square().sum())
         total += float(expected[..., y, x].square().sum())

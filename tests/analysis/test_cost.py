@@ -120,6 +120,7 @@ EXECUTIONS = {
 }
 
 
+@pytest.mark.usefixtures("shallow_resnets")
 @pytest.mark.parametrize(("name", "execution"), [(name, e) for name, choices in EXECUTIONS.items() for e in choices])
 def test_executed_is_what_torch_sees_running(name, execution, monkeypatch):
     monkeypatch.setattr(mixing, "JOINT_LENGTH", 1)  # several positions in one product are multiplied by zeros, too
@@ -131,6 +132,7 @@ def test_executed_is_what_torch_sees_running(name, execution, monkeypatch):
     ) - building_filters(model)
 
 
+@pytest.mark.usefixtures("shallow_resnets")
 @pytest.mark.parametrize("name", sepgconv.list_models())
 def test_a_separable_layer_executes_at_least_what_it_costs_nominally(name):
     """The mixing runs at input resolution, which is never smaller here."""

@@ -90,9 +90,9 @@ def test_rotmnist_networks(group):
 
 
 @pytest.mark.parametrize(("downsampling", "expected"), [("paper", (13, 17, 21)), ("exact", (12, 16, 20))])
-def test_resnets(downsampling, expected, monkeypatch):
+@pytest.mark.usefixtures("shallow_resnets")
+def test_resnets(downsampling, expected):
     """With the head of the paper the network is exact on no size; the sizes are those on which its strides are."""
-    monkeypatch.setattr("sepgconv.models.resnet44.BLOCKS_PER_STAGE", 2)  # the same strides in a third of the time
     options = {"widths": (2, 2, 3), "group": "p4", "downsampling": downsampling}
     model = sepgconv.create_model("gc_p4m_resnet44", head="invariant", **options)
     assert sizes(model, 11, 22) == measured(model, 11, 22, "p4", channels=3) == expected

@@ -8,6 +8,7 @@ from benchmarks.case import Contender, Task
 from benchmarks.runner import Budget, Settings, run_case
 from benchmarks.suite import suite
 from benchmarks.worker import Worker, WorkerError, set_environment
+from tests.forks import start_server
 
 CASES = {case.name: case for case in suite(quick=True)}
 LAYER = CASES["layer-p4m-64"]
@@ -19,6 +20,7 @@ def _environment(monkeypatch):
     for name in ("OMP_WAIT_POLICY", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS"):
         monkeypatch.setenv(name, "")  # put back afterwards
     set_environment(1)
+    start_server()
 
 
 def small(*labels, tasks):

@@ -9,19 +9,26 @@ import pytest
 import torch
 from torch import nn
 
+from tests.forks import command, ended, fork
+from tests.networks import SMALL, register_small
 from tests.runs import sealed_anew
 
 
 @pytest.fixture(scope="module")
 def finished(as_installed, tmp_path_factory) -> Path:
     """The folder of a finished run on pictures of a file that is still there."""
+    register_small(as_installed)
     folder = tmp_path_factory.mktemp("export")
     generator = np.random.default_rng(0)
-    labels = np.arange(24) % 2
-    pictures = (generator.integers(0, 60, (24, 28, 28)) + 150 * labels[:, None, None]).astype(np.uint8)
-    np.savez(folder / "pictures.npz", x_train=pictures, y_train=labels, x_test=pictures, y_test=labels)
+    labels = np.arange(48) % 2
+    pictures = (generator.integers(0, 60, (48, 28, 28)) + 150 * labels[:, None, None]).astype(np.uint8)
+    parts = {"train": slice(24), "test": slice(24, None)}
+    arrays = {
+        f"{kind}_{part}": values[at] for part, at in parts.items() for kind, values in (("x", pictures), ("y", labels))
+    }
+    np.savez(folder / "pictures.npz", **arrays)
     config = as_installed.tasks.TrainingConfig(
-        model="gc_p4cnn", model_config={"width": 2}, data=str(folder / "pictures.npz"), epochs=1
+        model=SMALL, model_config={"width": 2}, data=str(folder / "pictures.npz"), epochs=1
     )
     as_installed.tasks.train(config, folder=folder / "run", progress=False, threads=1)
     return folder / "run"
@@ -58,7 +65,7 @@ def test_conv(run, finished, scores, tmp_path):
     assert status == 0, err
     assert "on 24 images of npz:pictures and random ones" in out
     assert "ordinary layers, for any number of images of any size" in out
-    assert "input: float32 images (batch, 1, height and width of 28 or more) in [0, 1]" in out
+    assert "input: float32 images (batch, 1, height and width of 10 or more) in [0, 1]" in out
     assert "1 thread" in out
     assert f"{(tmp_path / 'net.pt2').stat().st_size:,}" in out
     assert 0 < difference(out) < 1e-5
@@ -81,12 +88,44 @@ def test_onnx(run, finished, scores, tmp_path):
     torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_an_onnx_file_says_what_it_takes_and_what_its_scores_are_of(as_installed, run, finished, tmp_path):
+    import json
+
+    import onnxruntime
+
+    status, out, err = run("export", finished, "--to", "onnx", "--out", tmp_path / "net.onnx")
+    assert status == 0, err
+    session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"))
+    said = session.get_modelmeta().custom_metadata_map
+    record = as_installed.tasks.RunRecord.read(finished / "record.json")
+    assert json.loads(said["classes"]) == record.classes
+    assert (said["input_channels"], said["input_height"], said["input_width"]) == ("grey", "28", "28")
+    assert (said["input_range"], said["preprocessing"], said["task"]) == ("0 to 1", "identity", "classification")
+    assert (said["sepgconv_version"], said["commit"]) == (as_installed.__version__, record.commit or "")
+    (given,) = session.get_inputs()
+    assert given.shape == ["batch", 1, "height", "width"]
+    assert (tmp_path / "net.classes.txt").read_text().splitlines() == record.classes
+    assert "net.classes.txt: the 2 classes of its scores, in their order" in out
+    times = float(re.search(r"size: (\S+) times that of the network's parameters", out)[1])
+    weights = sum(weight.numel() for weight in as_installed.load(finished / "model").parameters())
+    assert times == pytest.approx((tmp_path / "net.onnx").stat().st_size / weights / 4, rel=0.05)
+
+
 def test_torch(run, finished, tmp_path):
     status, out, err = run("export", finished, "--to", "torch", "--out", tmp_path / "net.pt2")
     assert status == 0, err
     assert "the network's own layers, for any number of images\n" in out
     assert "(batch, 1, 28, 28)" in out
     assert "features.1.0.pointwise" in torch.export.load(tmp_path / "net.pt2").state_dict
+
+
+def test_a_saved_network(as_installed, run, finished, scores, tmp_path):
+    """As `sepgconv separate` leaves one that is not trained on."""
+    status, out, err = run("export", finished / "model", "--to", "conv", "--out", tmp_path / "net.pt2")
+    assert status == 0, err
+    assert "on random images" in out
+    x, expected = scores
+    torch.testing.assert_close(torch.export.load(tmp_path / "net.pt2").module()(x), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +181,7 @@ def test_a_file_that_answers_otherwise_is_not_left(run, finished, tmp_path, monk
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--to", "onnx", "--size", 20), "the smallest size is 28 x 28"),
+        (("--to", "onnx", "--size", 8), "the smallest size is 10 x 10"),
         (("--to", "conv"), "ends in .pt2"),
         (("--to", "onnx", "--opset", 12), "opset must be 13 to 23"),
         (("--to", "onnx", "--opset", 0), "opset must be 13 to 23, got 0"),
@@ -157,11 +196,14 @@ def test_a_mistake_is_one_sentence(run, finished, tmp_path, words, sentence):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_of_an_older_version_is_read_with_a_sentence(as_installed, run, tmp_path):
+def test_a_run_of_an_older_version_is_read_with_a_sentence(as_installed, tmp_path):
+    """In a process of its own, where the sentence is one line on standard error."""
     old = Path(__file__).parents[1] / "tasks" / "run_of_version_0.1.0"
-    with pytest.warns(UserWarning, match="was written by an older version, which kept no digests"):
-        status, _, err = run("export", old, "--to", "conv", "--out", tmp_path / "net.pt2")
-    assert status == 0, err
+    words = ("export", old, "--to", "conv", "--out", tmp_path / "net.pt2", "--threads", 1)
+    assert ended(fork(command, *words, stderr=tmp_path / "said")) == 0, (tmp_path / "said").read_text()
+    (sentence,) = (tmp_path / "said").read_text().splitlines()
+    assert sentence.startswith("Warning: ")
+    assert "was written by an older version, which kept no digests" in sentence
     with pytest.warns(UserWarning, match="older version"):
         network = as_installed.tasks.load_run(old).model
     x = torch.rand(2, 1, 28, 28)

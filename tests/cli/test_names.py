@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.covering import each
+from tests.networks import SMALL, register_small
 
 pytestmark = pytest.mark.usefixtures("as_installed")  # conversion cannot read through checks of annotations
 
@@ -79,8 +80,9 @@ def data(folder):
 
 
 @pytest.fixture(scope="module")
-def trained(folder, data):
-    words = ("train", "p4cnn", "--width", 2, "--data", data, "--image-size", 28, "--epochs", 8, "--lr", 0.02)
+def trained(as_installed, folder, data):
+    register_small(as_installed)
+    words = ("train", SMALL, "--width", 4, "--data", data, "--image-size", 28, "--epochs", 8, "--lr", 0.02)
     result = run(*words, "--batch-size", 4, "--threads", 1, "--out", folder / f"run{NAME}")
     return folder / f"run{NAME}", result
 
@@ -129,8 +131,12 @@ def test_certify(trained, folder):
         assert min(picture.size) > 100
 
 
-def test_separate(trained, folder):
-    check(run("separate", trained[0], "--rank", 1, "--finetune", 0, "--out", folder / f"s{NAME}"), f"s{SHOWN}")
+def test_separate(folder, data):
+    words = ("train", "p4cnn", "--width", 2, "--data", data, "--image-size", 28, "--epochs", 1, "--threads", 1)
+    assert run(*words, "--out", folder / f"full{NAME}")[0] == 0
+    check(
+        run("separate", folder / f"full{NAME}", "--rank", 1, "--finetune", 0, "--out", folder / f"s{NAME}"), f"s{SHOWN}"
+    )
 
 
 def test_export(trained, folder):
@@ -146,7 +152,7 @@ def test_export_to_a_file_whose_name_is_no_utf8(trained, folder, to):
 def test_a_run_in_a_folder_whose_name_is_no_utf8(trained, folder, data):
     """TensorBoard can write to no such folder, which is said; all else is there."""
     path = folder / "r\udcff" / "below"
-    words = ("train", "p4cnn", "--width", 2, "--data", data, "--image-size", 28, "--epochs", 1, "--threads", 1)
+    words = ("train", SMALL, "--width", 2, "--data", data, "--image-size", 28, "--epochs", 1, "--threads", 1)
     with pytest.warns(UserWarning, match="TensorBoard can write to no such folder"):
         result = run(*words, "--out", path)
     check(result, "r\\udcff/below")

@@ -2,8 +2,6 @@
 
 import json
 import os
-import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,40 +9,10 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from sepgconv.cli import main
 from sepgconv.cli.export import scale_of_deep_images
 from sepgconv.cli.networks import read_network
 from sepgconv.tasks import load_run
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Call the command line; return its exit status, standard output and standard error, warnings included."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["sepgconv", *map(str, words)])
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always", UserWarning)
-            with pytest.raises(SystemExit) as stop:
-                main()
-        captured = capsys.readouterr()
-        said = "".join(f"Warning: {warning.message}\n" for warning in told)
-        return int(stop.value.code or 0), captured.out, said + captured.err
-
-    return run
-
-
-def write(folder: Path, names: dict[str, int], *, count: int = 12, deep: bool = False) -> Path:
-    """Write images of 28x28 around a grey level for each class; deep ones use 12 bits of 16."""
-    generator = np.random.default_rng(0)
-    for name, level in names.items():
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        for number in range(count):
-            pixels = level + generator.integers(0, 60, (28, 28))
-            pixels[0, 0] = 255 if deep else pixels[0, 0]
-            array = (pixels << 4).astype(np.uint16) if deep else pixels.astype(np.uint8)
-            Image.fromarray(array).save(folder / name / f"{number}.{'tif' if deep else 'png'}")
-    return folder
+from tests.class_folders import write
 
 
 def without_digests(run: Path) -> None:
@@ -136,12 +104,12 @@ def test_the_bit_depth_of_the_training_images_is_kept(call, tmp_path: Path):
     status, _, said = call("predict", tmp_path / "run", tmp_path / "bright.tif")
     assert (status, "holds values up to 65280, but" in said, "hold 12 bits (0 to 4095)" in said) == (1, True, True)
     found = read_network(tmp_path / "run")
-    assert scale_of_deep_images(tmp_path / "run", found) == "; 16-bit images divided by 4095, the run's bit depth"
+    assert scale_of_deep_images(found) == "; 16-bit images divided by 4095, the run's bit depth"
 
     # A run of a version that kept neither it nor digests reads as it did then, and says so.
     without_digests(tmp_path / "run")
     file = tmp_path / "run" / "preprocessing.safetensors"
-    save_file(load_file(file), file, metadata={"name": "identity"})
+    save_file(load_file(file), file, metadata={"name": "mean-std"})
     with pytest.warns(UserWarning, match="written by an older version"):
         assert load_run(tmp_path / "run").bit_depth is None
     Image.fromarray((levels >> 8).astype(np.uint8)).save(tmp_path / "black.png")
@@ -175,11 +143,11 @@ def test_predict_names_what_is_no_image_and_goes_on(call, tmp_path: Path):
     os.mkfifo(tmp_path / "pipe.png")
     page = Image.new("L", (28, 28), 99)
     page.save(tmp_path / "pages.tif", save_all=True, append_images=[page])
-    names = [tmp_path / name for name in ("pipe.png", "pages.tif", "none.png", "seen", "seen/light/1.png")]
+    names = [tmp_path / name for name in ("pipe.png", "pages.tif", "none.png", "seen/light/1.png")]
     status, out, said = call("predict", tmp_path / "run", *names, "--json")
     assert status == 1
     assert json.loads(out)["image"] == str(names[-1])
-    for sentence in ("pipe.png: is a pipe, not a file", "pages.tif: it has 2 pages", "none.png", "is a folder"):
+    for sentence in ("pipe.png: is a pipe, not a file", "pages.tif: it has 2 pages", "none.png: is not there"):
         assert sentence in said
 
 
@@ -188,7 +156,6 @@ def test_predict_names_what_is_no_image_and_goes_on(call, tmp_path: Path):
     [
         (("flowers/a",), "flowres", "there is no folder or file 'flowres', and no data set of that name; did you mean"),
         (("f/a",), "f", "only one class, a"),
-        (("f/train/images", "f/train/labels", "f/test/images"), "f", "images beside their annotations"),
         (("f/fold1/a", "f/fold1/b", "f/fold2/a", "f/fold2/b"), "f", "fold1 and fold2 hold folders of the same names"),
     ],
 )
@@ -199,3 +166,38 @@ def test_train_refuses_in_one_sentence(call, tmp_path: Path, monkeypatch, made, 
     status, _, said = call("train", "z2cnn", "--data", given, "--out", tmp_path / "run")
     assert (status, sentence in said, "Traceback" in said) == (1, True, False), said
     assert not (tmp_path / "run").exists()
+
+
+def test_images_that_stay_on_the_disk_and_what_is_done_with_them(call, unchecked, tmp_path: Path):
+    """Every option reaches the data; a run keeps what its images were made with, for later commands and a resume."""
+    import torch
+
+    data, out, kept = write(tmp_path / "seen", {"dark": 0, "light": 150}), tmp_path / "run", tmp_path / "kept"
+    Image.new("L", (40, 28), 90).save(data / "dark" / "wide.png")
+    words = ["train", "z2cnn", "--width", 2, "--data", data, "--epochs", 1, "--threads", 1, "--image-size", 28]
+    status, _, said = call(*words, "--out", out, "--on-disk", "--cache", kept, "--workers", 1, "--fit", "pad")
+    assert (status, "Images: on the disk; other sizes: pad; preprocessing: mean-std." in said) == (0, True), said
+    assert len(list(kept.iterdir())) == 1
+    run = load_run(out)
+    assert (run.preprocessing.name, run.fit, run.data_options.fit) == ("mean-std", "pad", "pad")
+    wide = run.read_image(data / "dark" / "wide.png")
+    assert float(wide[0, 0].max()) == 0  # black above
+    status, table, said = call("evaluate", out)
+    assert (status, f"{run.record.test_error:.2f} %" in table) == (0, True), said
+    status, lines, said = call("predict", out, data / "dark" / "wide.png", "--json")
+    with torch.inference_mode():
+        probability = float(run.model(run.preprocessing(wide[None])).softmax(1).max())
+    assert json.loads(lines)["probability"] == pytest.approx(probability, abs=1e-5)
+    status, said_of_file, said = call("export", out, "--to", "conv", "--out", tmp_path / "net.pt2", "--threads", 1)
+    assert (status, "in [0, 1]; the run's preprocessing, mean-std, is in the file" in said_of_file) == (0, True), said
+    program = torch.export.load(tmp_path / "net.pt2").module()
+    expected = run.model(run.preprocessing(wide[None]))
+    torch.testing.assert_close(program(wide[None]), expected, rtol=1e-4, atol=1e-4)
+    plain = tmp_path / "plain"
+    status, _, said = call(*words, "--out", plain, "--preprocessing", "identity", "--on-disk", "--no-cache")
+    assert (status, load_run(plain).preprocessing.name) == (0, "identity"), said
+    (plain / "record.json").unlink()
+    status, _, said = call(*words, "--out", plain, "--resume", "--quiet")
+    assert (status, load_run(plain).preprocessing.name) == (0, "identity"), said
+    status, _, said = call(*words, "--out", tmp_path / "x", "--cache", kept, "--no-cache")
+    assert (status, "--cache names a folder for decoded images and --no-cache keeps none" in said) == (1, True), said

@@ -10,48 +10,57 @@ import numpy as np
 import pytest
 
 from sepgconv.cli import main
+from tests.forks import CLOSED, command, ended, fork
 
-COMMAND = [sys.executable, "-m", "sepgconv"]
 FULL = "/dev/full"
+needs_full = pytest.mark.skipif(not os.path.exists(FULL), reason="has no /dev/full")
 
 
-def shell(words, redirections):
-    """Run the command line under a shell that redirects its streams."""
-    line = f'exec "$@" {redirections}'
-    return subprocess.run(
-        ["sh", "-c", line, "sh", *COMMAND, *map(str, words)], timeout=120, capture_output=True, check=False
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not os.path.exists(FULL), reason="has no /dev/full")
-@pytest.mark.parametrize("redirections", ["2>&-", f"2>{FULL}", ">&- 2>&- <&-"])
-def test_training_needs_nobody_who_reads(tmp_path, redirections):
+def train(folder):
+    """The words of a short training in a folder."""
     generator = np.random.default_rng(0)
     labels = np.arange(24) % 2
     images = generator.integers(0, 255, (24, 28, 28)).astype(np.uint8)
-    np.savez(tmp_path / "p.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
-    words = ("train", "p4cnn", "--width", 2, "--data", tmp_path / "p.npz", "--epochs", 2, "--threads", 1)
-    done = shell([*words, "--out", tmp_path / "run"], redirections)
-    assert done.returncode == 0, done
-    assert (tmp_path / "run" / "record.json").is_file()
-    assert len((tmp_path / "run" / "metrics.csv").read_text().splitlines()) == 3
-    assert (b"test error" in done.stdout) == (">&- 2>&-" not in redirections)
+    np.savez(folder / "p.npz", x_train=images, y_train=labels, x_test=images ^ 1, y_test=labels)
+    words = ("train", "p4cnn", "--width", 2, "--data", folder / "p.npz", "--epochs", 2, "--threads", 1)
+    return [*words, "--out", folder / "run"]
+
+
+def check_run(folder):
+    assert (folder / "record.json").is_file()
+    assert len((folder / "metrics.csv").read_text().splitlines()) == 3
+
+
+@needs_full
+@pytest.mark.parametrize("stderr", [CLOSED, FULL])
+def test_training_needs_nobody_who_reads(tmp_path, stderr):
+    process = fork(command, *train(tmp_path), stdout=tmp_path / "said", stderr=stderr)
+    assert ended(process) == 0
+    check_run(tmp_path / "run")
+    assert "test error" in (tmp_path / "said").read_text()
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not os.path.exists(FULL), reason="has no /dev/full")
+def test_training_begins_without_any_stream(tmp_path):
+    """In a new process: the first files that it opens while it imports would get the numbers of the streams."""
+    line = [sys.executable, "-m", "sepgconv", *map(str, train(tmp_path))]
+    done = subprocess.run(["sh", "-c", 'exec "$@" >&- 2>&- <&-', "sh", *line], timeout=120, check=False)
+    assert done.returncode == 0
+    check_run(tmp_path / "run")
+
+
+@needs_full
 @pytest.mark.parametrize(("words", "status"), [(("models",), 1), (("certify", "p4cnn", "--width", 2), 2), (("-h",), 1)])
-def test_a_full_disk_under_the_answer_is_said(words, status):
-    done = shell(words, f">{FULL}")
-    assert (done.returncode, done.stderr) == (
+def test_a_full_disk_under_the_answer_is_said(tmp_path, words, status):
+    process = fork(command, *words, stdout=FULL, stderr=tmp_path / "said")
+    assert (ended(process), (tmp_path / "said").read_text()) == (
         status,
-        b"Error: standard output cannot be written: No space left on device\n",
+        "Error: standard output cannot be written: No space left on device\n",
     )
 
 
-@pytest.mark.slow
 def test_a_reader_that_has_gone_ends_quietly():
+    """To the end: what Python itself does with the stream when it ends would change the exit status."""
     line = f"{sys.executable} -m sepgconv models; echo $? >&2"
     done = subprocess.run(["sh", "-c", f"({line}) | true"], timeout=120, capture_output=True, check=False)
     assert (done.stdout, done.stderr) == (b"", b"0\n")

@@ -109,8 +109,8 @@ def small(package, pool):
     ).eval()  # fmt: skip
 
 
-# Those between are passed on the way from 18 to the first and to the last.
-@pytest.mark.parametrize("opset", [13, 17, 18, 20, 23])
+# Those between are passed on the way from 18, the default of all other tests, to the first and to the last.
+@pytest.mark.parametrize("opset", [13, 23])
 def test_every_version_of_the_operators(as_installed, convert, run, prepare, tmp_path, opset):
     import onnx
 
@@ -192,7 +192,7 @@ def test_free_axes_that_must_be_equal_are_one(as_installed, convert, tmp_path):
     assert given in (["batch", 1, "side", "side"], ["batch", 1, 9, 9])
 
 
-PRECISIONS = [torch.float16, torch.bfloat16, torch.float64]
+PRECISIONS = [torch.bfloat16, torch.float64]  # float16 goes the way of bfloat16, which is coarser
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)

@@ -92,6 +92,7 @@ def test_a_program_of_own_layers_keeps_their_weights(convert, model, tmp_path):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.covering(1)
 def test_other_precisions(convert, model, tmp_path, plain, dtype):
     """A program has the precision of its network; images of another one are brought into it for the comparison."""
     model = model.to(dtype)
@@ -107,6 +108,7 @@ def test_other_precisions(convert, model, tmp_path, plain, dtype):
 
 @pytest.mark.parametrize("plain", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.covering(1)
 def test_a_small_fault_is_found_in_half_precision(convert, model, tmp_path, monkeypatch, dtype, plain):
     """One percent, which is less than bfloat16 rounds to in a deep network."""
     save = torch.export.save

@@ -12,7 +12,7 @@ from PIL import Image
 def images(folder: Path, count: int = 6, *, suffix: str = ".png", brightest: int = 255) -> Path:
     """Write grey noise of 8x8, other in every folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    generator = np.random.default_rng(zlib.crc32(str(folder.name).encode()))
+    generator = np.random.default_rng(zlib.crc32(str(folder).encode()))
     for number in range(count):
         pixels = generator.integers(0, brightest + 1, (8, 8)).astype(np.uint8)
         pixels[0, 0] = brightest
@@ -30,7 +30,7 @@ def folders(root: Path, *names: str) -> Path:
 def deep_images(folder: Path, bits: int, count: int = 6) -> Path:
     """Write 16-bit grey TIFFs whose values use so many bits, the largest of them too."""
     folder.mkdir(parents=True, exist_ok=True)
-    generator = np.random.default_rng(bits)
+    generator = np.random.default_rng([bits, zlib.crc32(str(folder).encode())])
     for number in range(count):
         levels = generator.integers(0, 2**bits, (8, 8)).astype(np.uint16)
         levels[0, 0] = 2**bits - 1

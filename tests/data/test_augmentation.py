@@ -117,3 +117,80 @@ def test_a_fine_turn_turns_like_a_turn_and_blurs_less():
     assert torch.nn.functional.cosine_similarity(coarse, fine.roll(1, 0)).median() < 0.6  # other angles are seen
     assert fine.std(1).mean() > 1.04 * coarse.std(1).mean()
     assert fine.std(1).std() < 0.5 * coarse.std(1).std()
+
+
+def of_kornia(name, images):
+    """What the augmentations of earlier versions gave, from kornia and torch alone."""
+    from kornia.augmentation import RandomCrop, RandomHorizontalFlip, RandomRotation
+
+    if name == "turn":
+        return RandomRotation(180.0, resample="bilinear", p=1.0)(images)
+    if name == "fine-turn":
+        large = torch.nn.functional.interpolate(images, scale_factor=3, mode="bicubic", align_corners=False)
+        return torch.nn.functional.avg_pool2d(RandomRotation(180.0, resample="bilinear", p=1.0)(large), 3)
+    if name == "quarter-turn":
+        quarters = torch.randint(4, (len(images),))
+        return torch.stack([torch.rot90(one, int(k), (-2, -1)) for one, k in zip(images, quarters, strict=True)])
+    flipped = RandomHorizontalFlip(p=0.5)(images)
+    if name == "flip":
+        return flipped
+    return RandomCrop(tuple(images.shape[-2:]), padding=4, fill=0, cropping_mode="slice")(flipped)
+
+
+@each("name", ["turn", "fine-turn", "quarter-turn", "flip", "crop-flip"])
+def test_the_draws_of_earlier_versions_stay(name: str):
+    images, module = torch.rand(16, 2, 12, 12), augmentation(name)
+    torch.manual_seed(7)
+    expected = [of_kornia(name, images) for _ in range(2)]
+    torch.manual_seed(7)
+    assert all(torch.equal(module(images), one) for one in expected)
+
+
+@each("name", [name for name in list_augmentations() if name != "none"])
+def test_images_move_alike_with_and_without_masks(name: str):
+    images, module = torch.rand(8, 3, 12, 12), augmentation(name)
+    found = []
+    for masks in (None, torch.randint(5, (8, 12, 12))):
+        torch.manual_seed(5)
+        found.append(module.move(images, masks).images)
+    torch.manual_seed(5)
+    torch.testing.assert_close(found[0], found[1])
+    torch.testing.assert_close(module(images), found[0])
+
+
+def test_all_eight_poses_are_equally_likely_and_exact():
+    images, counts = torch.rand(2400, 2, 7, 7), collections.Counter[int]()
+    poses = [torch.rot90(images, k, (-2, -1)) for k in range(4)]
+    poses += [pose.flip(-1) for pose in poses]
+    for i, moved in enumerate(augmentation("poses")(images)):
+        (found,) = [k for k, pose in enumerate(poses) if torch.equal(pose[i], moved)]
+        counts[found] += 1
+    assert min(counts[k] for k in range(8)) > 240
+
+
+def test_several_augmentations_follow_each_other():
+    images = torch.rand(6, 3, 12, 12)
+    listed, written = augmentation(["poses", "colour"]), augmentation(" poses , colour")
+    one, other = augmentation("poses"), augmentation("colour")
+    found = []
+    for apply in (listed, written, lambda x: other(one(x))):
+        torch.manual_seed(2)
+        found.append(apply(images))
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+    assert float(found[0].min()) >= 0
+    assert float(found[0].max()) <= 1
+    from kornia.augmentation import RandomVerticalFlip
+
+    moved = augmentation(["none", RandomVerticalFlip(p=1.0)]).move(
+        images, torch.arange(144).view(1, 12, 12).repeat(6, 1, 1)
+    )
+    assert torch.equal(moved.images, images.flip(-2))
+    assert torch.equal(moved.masks[0], torch.arange(144).view(12, 12).flip(0))
+    assert torch.equal(moved.matrices, torch.tensor([[1.0, 0.0], [0.0, -1.0]]).repeat(6, 1, 1))
+
+
+@each("names, message", [("turn,", "unknown augmentation ''"), ([], "expected one name or more"), ("a,flip", "'a'")])
+def test_lists_with_no_such_name(names, message: str):
+    with pytest.raises(ValueError, match=message):
+        augmentation(names)

@@ -59,8 +59,11 @@ def test_labels_may_be_numbers_or_a_class_for_each_pixel():
     assert Dataset("toy", (), numbers, numbers, numbers, nn.Identity()).classes == ()
     masks = Split(torch.zeros(3, 1, 4, 5), torch.arange(60).view(3, 4, 5) % 2)
     assert Dataset("toy", ("a", "b"), masks, masks, masks, nn.Identity()).train.has_classes
+    # The pixels of a mask may have a number that is not judged; the labels of whole images may not.
+    assert Dataset("toy", ("a",), masks, masks, masks, nn.Identity()).train.has_classes
+    labels = Split(torch.zeros(3, 1, 4, 5), torch.tensor([0, 1, 0]))
     with pytest.raises(ValueError, match="train label 1, but there are 1 classes"):
-        Dataset("toy", ("a",), masks, masks, masks, nn.Identity())
+        Dataset("toy", ("a",), labels, labels, labels, nn.Identity())
 
 
 @pytest.mark.parametrize("classes", [(), ("a", "b")])

@@ -95,15 +95,10 @@ def test_what_is_not_a_picture_is_named(tmp_path: Path):
         read_image(tmp_path / "cut.jpg", (3, 6, 5))
     with pytest.raises(ValueError, match="cannot read the image"):
         read_image(tmp_path, (3, 6, 5))
-    Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "float.tif")
-    with pytest.raises(ValueError, match="floating-point images have no defined range"):
-        read_image(tmp_path / "float.tif", (1, 4, 4))
-    Image.fromarray(np.full((4, 4), 70_000, np.int32)).save(tmp_path / "deep.tif")
-    with pytest.raises(ValueError, match="more than 16 bits"):
-        read_image(tmp_path / "deep.tif", (1, 4, 4))
 
 
 def test_other_numbers_of_channels_are_refused(tmp_path: Path):
+    Image.fromarray(COLOUR).save(tmp_path / "any.png")
     with pytest.raises(ValueError, match=r"1 channel \(grey\) or 3 \(RGB\), not as 2"):
         read_image(tmp_path / "any.png", (2, 6, 5))
 

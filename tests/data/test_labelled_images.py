@@ -21,7 +21,7 @@ def test_a_folder_without_parts_is_judged_whole_with_labels_by_name(tmp_path: Pa
     found = judge(root)
     assert (found.name, found.part) == ("folder:new", "all")
     assert found.split.labels.tolist() == [2] * 6 + [0] * 6
-    own = load_dataset(str(root))
+    own = load_dataset(str(root), preprocessing="identity")
     everything = torch.cat([own.train.images, own.validation.images, own.test.images])
     assert sorted(found.split.images.flatten(1).tolist()) == sorted(everything.flatten(1).tolist())
     with pytest.raises(ValueError, match="is not divided into parts and has no test part; it can be judged as a whole"):

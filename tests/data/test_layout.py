@@ -71,10 +71,9 @@ def test_a_class_of_one_folder_is_no_wrapper(tmp_path: Path):
     [
         (("a",), r"only one class, a; expected a folder for each of two or more classes"),
         (
-            ("train/images", "train/labels", "test/images", "test/labels"),
-            r"images, labels are images beside their anno",
+            ("images", "masks", "other"),
+            r"images, masks, other are images beside their annotations, as for segmentation",
         ),
-        (("images", "masks"), r"images, masks are images beside their annotations, as for segmentation"),
         (("train/images", "test/images"), r"train: only one class, images"),
         (("fold1/a", "fold1/b", "fold2/a", "fold2/b"), r"fold1 and fold2 hold folders of the same names \(a, b\)"),
         (("fold1/a", "fold2/a"), r"fold1 and fold2 hold folders of the same names \(a\)"),

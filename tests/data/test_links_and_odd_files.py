@@ -36,7 +36,8 @@ def test_classes_of_nothing_but_links_are_read(tmp_path: Path):
 def test_a_validation_part_may_be_a_link_to_the_test_part(tmp_path: Path):
     root = folders(tmp_path, "train/a", "train/b", "test/a", "test/b")
     (root / "val").symlink_to(root / "test")
-    dataset = load_dataset(str(root))
+    with pytest.warns(UserWarning, match=r"12 images are in two parts: val/a/0.png \(validation\) and test/a/0.png"):
+        dataset = load_dataset(str(root))
     assert [len(part) for part in (dataset.train, dataset.validation, dataset.test)] == [12, 12, 12]
 
 

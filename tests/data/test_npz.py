@@ -45,13 +45,13 @@ def test_grey_bytes_with_a_validation_part_cut_off(tmp_path: Path):
 @pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("kind", [np.uint8, np.float32, np.float64])
 def test_channels_first_or_last_bytes_or_floats(tmp_path: Path, channels: int, last: bool, kind: type):
-    x_train = np.random.default_rng(0).integers(0, 256, (40, channels, 6, 4)).astype(np.uint8)
-    stored = x_train.transpose(0, 2, 3, 1) if last else x_train
+    x_all = np.random.default_rng(0).integers(0, 256, (53, channels, 6, 4)).astype(np.uint8)
+    stored = x_all.transpose(0, 2, 3, 1) if last else x_all
     stored = stored if kind is np.uint8 else (stored / 255).astype(kind)
-    path = write(tmp_path / "a.npz", x_train=stored, x_test=stored[:9], x_valid=stored[:4], y_valid=[2, 1, 0, 0])
-    dataset = load_dataset(str(path))
+    parts = {"x_train": stored[:40], "x_test": stored[40:49], "x_valid": stored[49:], "y_valid": [2, 1, 0, 0]}
+    dataset = load_dataset(str(write(tmp_path / "a.npz", **parts)))
     assert dataset.image_shape == (channels, 6, 4)
-    torch.testing.assert_close(dataset.train.images, torch.from_numpy(x_train).float() / 255)
+    torch.testing.assert_close(dataset.train.images, torch.from_numpy(x_all[:40]).float() / 255)
     assert dataset.validation.labels.tolist() == [2, 1, 0, 0]  # given, so nothing is cut off
     assert len(dataset.train) == 40
 

@@ -243,6 +243,6 @@ def test_memory_that_runs_out_is_a_sentence(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(ValueError, match=r"a\.npz: x_train takes 0\.0 GiB, for which there is no memory"):
         load(tmp_path, **PLAIN)
     monkeypatch.undo()
-    monkeypatch.setattr("sepgconv.data.npz._images", fail)
+    monkeypatch.setattr("sepgconv.data.npz.as_images", fail)
     with pytest.raises(ValueError, match=r"a\.npz does not fit into memory; give a smaller image_size"):
         load(tmp_path, **PLAIN)

@@ -15,14 +15,20 @@ PAGES = [Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (0, 80, 
 
 
 @pytest.mark.parametrize(
-    ("name", "what"), [("x.tif", "pages"), ("x.gif", "frames"), ("x.png", "frames"), ("x.webp", "frames")]
+    ("name", "what"),
+    [
+        ("x.tif", r"pages; say what they are, pages='channels' or pages='images' \(--pages\), or"),
+        ("x.gif", "frames;"),
+        ("x.png", "frames;"),
+        ("x.webp", "frames;"),
+    ],
 )
 def test_several_pages_are_refused_and_named(tmp_path: Path, name: str, what: str):
     root = folders(tmp_path, "a", "b")
     PAGES[0].save(root / "a" / name, save_all=True, append_images=PAGES[1:])
-    with pytest.raises(ValueError, match=rf"cannot read the image .*: it has 4 {what}; save each as a file of its own"):
+    with pytest.raises(ValueError, match=rf"cannot read the image .*: it has 4 {what} save each as a file of its own"):
         read_image(root / "a" / name, (1, 8, 8))
-    with pytest.warns(UserWarning, match=rf"1 of 13 .* left out: a/{name} \(it has 4 {what}; save each"):
+    with pytest.warns(UserWarning, match=rf"1 of 13 .* left out: a/{name} \(it has 4 {what} save each"):
         assert load_dataset(str(root)).skipped == (f"a/{name}",)
 
 

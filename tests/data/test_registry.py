@@ -1,4 +1,3 @@
-import subprocess
 import sys
 from pathlib import Path
 
@@ -96,15 +95,6 @@ def test_data_dir_and_download_are_passed_on(tmp_path: Path, name: str):
 def test_public_names():
     assert sorted(data.__all__) == data.__all__
     assert all(hasattr(data, name) for name in data.__all__)
-
-
-def test_importing_is_cheap():
-    code = (
-        "import sys, sepgconv.data; "
-        "print([m for m in ('kornia', 'sklearn', 'pooch', 'PIL', 'requests', 'lightning') if m in sys.modules])"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"
 
 
 def test_a_missing_pooch_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch):

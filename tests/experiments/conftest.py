@@ -1,14 +1,28 @@
 """Cells so small that one takes a second, and records of cells that were never run."""
 
-from collections.abc import Callable
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from experiments import Cell, Job
+from sepgconv.data import registry
+from tests.runs import one_drawing  # noqa: F401 (a fixture)
 
 Record = dict[str, Any]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _digits_loaded_once() -> Iterator[None]:
+    """Make the data set of nearly all cells here once, not for each."""
+    entry = registry._DATASETS["rotated_digits"]
+    load = functools.cache(entry.load)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry._DATASETS, "rotated_digits", dataclasses.replace(entry, load=load))
+        yield
 
 
 @pytest.fixture

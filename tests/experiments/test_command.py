@@ -1,14 +1,20 @@
 """`python -m experiments` as a user types it, on trials of a second each; cells run in this process."""
 
+import functools
+import importlib
+import json
 import sys
 
 import pytest
+import torch
 
 from experiments import EXPERIMENTS, append_record, read_records
 from experiments.__main__ import main
 from experiments.command import parse_seeds
+from sepgconv import create_model
 from tests.covering import each
 
+PAGES = importlib.import_module("experiments.render.files")  # its package has a function of the name
 TRIAL = ("--data", "rotated_digits", "--images", 60, "--epochs", 1, "--seeds", 1, "--only", "gc_p4cnn-w10")
 
 
@@ -51,6 +57,18 @@ def paper(monkeypatch, capsys, tmp_path):
     return call
 
 
+@pytest.fixture
+def not_counted(monkeypatch):
+    """Build the networks of all cells, without weights, and do not count what they multiply, which takes long."""
+
+    def built(model, options):
+        with torch.device("meta"):
+            create_model(model, **json.loads(options))
+        return 10**7
+
+    monkeypatch.setattr("experiments.estimate._executed_macs", functools.cache(built))
+
+
 def test_dry_run_lists_cells_and_time_and_writes_nothing(paper, tmp_path):
     status, out, _ = paper("table1", "--dry-run")
     assert status == 0
@@ -60,7 +78,7 @@ def test_dry_run_lists_cells_and_time_and_writes_nothing(paper, tmp_path):
     assert not (tmp_path / "results").exists()
 
 
-def test_dry_run_of_everything_shows_what_is_missing(paper, tmp_path, record):
+def test_dry_run_of_everything_shows_what_is_missing(paper, tmp_path, record, not_counted):
     append_record(tmp_path / "results" / "table1.jsonl", record(EXPERIMENTS["table1"].cells()[0]))
     status, out, _ = paper("all", "--dry-run")
     assert status == 0
@@ -70,7 +88,7 @@ def test_dry_run_of_everything_shows_what_is_missing(paper, tmp_path, record):
     assert "table1: 1 of 35 cells" in out
 
 
-def test_all_runs_what_matches_as_it_is_run(paper):
+def test_all_runs_what_matches_as_it_is_run(paper, not_counted):
     """`--only` sees the labels of the altered cells, and tables without one are passed over."""
     words = ("all", "--dry-run", "--seeds", 1)
     status, out, err = paper(*words, "--data", "rotmnist-official", "--only", "z2cnn-w20-rotmnist-official")
@@ -181,7 +199,8 @@ def test_a_mistake_is_a_sentence(words, sentence, paper, tmp_path):
     assert not (tmp_path / "results").exists()
 
 
-def test_render_writes_the_pages(paper, tmp_path):
+def test_render_writes_the_pages(paper, tmp_path, monkeypatch):
+    monkeypatch.setattr(PAGES, "png", lambda picture: b"drawn")
     status, _, err = paper("render", "--docs", tmp_path / "docs", "--readme", tmp_path / "none.md")
     assert status == 1
     assert "no folder of records" in err

@@ -2,11 +2,9 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 
 import pytest
 from filelock import FileLock, Timeout
@@ -14,6 +12,15 @@ from filelock import FileLock, Timeout
 from experiments import Outcome, read_records, run, run_job
 from experiments.executors import local
 from experiments.executors.local import LocalExecutor
+from tests.forks import CONTEXT, ended, fork, start_server
+
+
+def forks(method):
+    """Stand in for `multiprocessing.get_context`: workers that are new processes have to import everything."""
+    assert method == "spawn", "a worker must not have what its parent computed"
+    start_server()
+    return CONTEXT
+
 
 # Imported by name in the worker processes. The second epoch of seed 1 kills its process, once; that of seed 2
 # does so with the signal that a process may answer.
@@ -41,10 +48,10 @@ def work(job):
 """
 
 
-@pytest.mark.slow
 def test_a_cell_whose_process_dies_goes_on_from_its_checkpoint_and_the_others_go_on(tmp_path, monkeypatch, trial, job):
     (tmp_path / "dying_worker.py").write_text(DYING)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(local.multiprocessing, "get_context", forks)
     import dying_worker
 
     jobs = [job(trial(seed=seed, overrides={"epochs": 3})) for seed in (1, 2, 3)]
@@ -90,26 +97,34 @@ def test_a_cell_whose_process_always_dies_is_given_up_and_named(monkeypatch, tri
     assert _DeadPool.begun == 3
 
 
-ROOT = Path(__file__).parents[2]  # where `experiments` is found
 COMMAND = ("table1", "--only", "z2cnn-w20", "--seeds", "1", "--data", "rotated_digits", "--images", "60")
+
+
+def experiments_in_forks(*words):
+    """Call `python -m experiments` with workers that are forks, too."""
+    from experiments.__main__ import main
+
+    local.multiprocessing.get_context = forks
+    sys.argv = ["experiments", *words]
+    main()
 
 
 @pytest.fixture
 def running(tmp_path):
-    """The command line in a process of its own, in the middle of a cell with many epochs; and the cell's folder."""
-    results = tmp_path / "results"
+    """The command line in a process of its own, in the middle of a cell with many epochs; what it says; the cell."""
+    results, said = tmp_path / "results", tmp_path / "said"
     words = [*COMMAND, "--epochs", "1000", "--results", str(results), "--workers", "1", "--threads", "1"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "experiments", *words], stderr=subprocess.PIPE, text=True, cwd=ROOT
-    )
-    deadline = time.monotonic() + 60
-    while not (found := list(results.glob(".work/*/checkpoints/last.ckpt"))):
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    yield process, found[0].parents[1]
-    process.kill()
-    process.communicate()
+    process = fork(experiments_in_forks, *words, stderr=said)
+    try:
+        deadline = time.monotonic() + 60
+        while not (found := list(results.glob(".work/*/checkpoints/last.ckpt"))):
+            assert process.is_alive(), said.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        yield process, said, found[0].parents[1]
+    finally:
+        process.kill()
+        process.join()
 
 
 def is_claimed(folder):
@@ -128,11 +143,11 @@ def wait_until_free(folder):
 
 
 def test_ctrl_c_stops_the_cells_and_says_how_to_go_on(running):
-    process, folder = running
+    process, said, folder = running
     assert is_claimed(folder)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    os.kill(process.pid, signal.SIGINT)
+    assert ended(process, 60) == 130, said.read_text()
+    err = said.read_text()
     assert "Stopped." in err
     assert "the same command goes on from there" in err
     assert "Traceback" not in err
@@ -140,9 +155,9 @@ def test_ctrl_c_stops_the_cells_and_says_how_to_go_on(running):
 
 
 def test_workers_end_with_the_command_that_is_killed(running):
-    process, folder = running
+    process, _, folder = running
     assert is_claimed(folder)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     assert wait_until_free(folder)
 
 

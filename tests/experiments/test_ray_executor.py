@@ -1,8 +1,6 @@
-"""On a real Ray cluster of two workers on this machine, in a process of its own."""
+"""On a real Ray cluster of one worker on this machine, in a process of its own; and what Ray is asked for."""
 
-import json
 import os
-import subprocess
 import sys
 from concurrent.futures import Future
 from pathlib import Path
@@ -11,48 +9,45 @@ from time import sleep
 
 import pytest
 
-from experiments import Outcome, read_records, run
+from experiments import Cell, Job, Outcome, read_records, run
 from experiments.executors import ray as ray_module
+from tests.forks import ended, fork
 
-SCRIPT = """
-import json, pathlib, sys
-from experiments import Cell, Job, run
-from experiments.executors.ray import RayExecutor
 
-if __name__ == "__main__":
-    def cell(seed, **fields):
-        return Cell(
-            model="z2cnn", model_config={"width": 2}, data="rotated_digits", images=40, seed=seed,
-            overrides={"epochs": 2, "batch_size": 16}, **fields,
+def two_cells(results):
+    """Run two cells on a cluster of one worker; print how they ended."""
+    cells = [
+        Cell(
+            model="z2cnn",
+            model_config={"width": 2},
+            data="rotated_digits",
+            images=40,
+            seed=seed,
+            overrides={"epochs": 1, "batch_size": 16},
         )
-
-    results = pathlib.Path(sys.argv[1])
-    cells = [cell(1), cell(2), cell(3)]
-    jobs = [Job(cell=c, table="table1", results=results, threads=1, accelerator="cpu") for c in cells]
-    with RayExecutor(address=None, workers=2, threads=1, gpus=0.0) as pool:
-        outcomes = run(jobs, [1.0] * 3, pool, progress=False)
-    print(json.dumps([outcomes[job].ending for job in jobs]))
-"""
+        for seed in (1, 2)
+    ]
+    jobs = [Job(cell=cell, table="table1", results=results, threads=1, accelerator="cpu") for cell in cells]
+    with ray_module.RayExecutor(address=None, workers=1, threads=1, gpus=0.0) as pool:
+        outcomes = run(jobs, [1.0, 1.0], pool, progress=False)
+    print(*(outcomes[job].ending for job in jobs))
 
 
 @pytest.mark.slow
 def test_cells_run_as_tasks_of_a_cluster(tmp_path):
     pytest.importorskip("ray")
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    # A script in another folder finds `experiments` as one in the checkout does, and so do the workers.
-    places = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    done = subprocess.run(
-        [sys.executable, script, tmp_path / "results"],
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
+    # Its workers are new processes and find `experiments` by the path alone.
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    process = fork(
+        two_cells,
+        tmp_path / "results",
+        stdout=tmp_path / "out",
+        stderr=tmp_path / "err",
+        environment={**os.environ, "PYTHONPATH": path, "RAY_USAGE_STATS_ENABLED": "0"},
     )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1]) == ["finished"] * 3
-    assert len(read_records(tmp_path / "results" / "table1.jsonl").records) == 3
+    assert ended(process, 200) == 0, (tmp_path / "err").read_text()
+    assert (tmp_path / "out").read_text().splitlines()[-1] == "finished finished"
+    assert len(read_records(tmp_path / "results" / "table1.jsonl").records) == 2
 
 
 class FakeTask:

@@ -1,5 +1,6 @@
 """What is committed under docs/results and in the README is what the committed records give."""
 
+import importlib
 import io
 import json
 import re
@@ -17,14 +18,29 @@ from experiments.beyond import FULL_INITIALISATION_ROWS, INITIALISATION_ROWS
 from experiments.cells import with_seed
 from experiments.controlled import ControlledNetwork, similarities
 from experiments.render.files import BEGIN, END, pages, readme_table, readme_with, render
-from experiments.render.pictures import CONTENT
+from experiments.render.pictures import CONTENT, content_hash, png
 from experiments.statistics import runs_by_data
 from experiments.store import read_table
 from experiments.table1 import ROWS as TABLE1
 
 ROOT = Path(__file__).parents[2]
+PAGES = importlib.import_module("experiments.render.files")  # its package has a function of the name
 MAIN = "the README of the project"
 LIMIT = 2.0  # grey levels, the mean over a picture: another machine may smooth an edge otherwise
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _drawn_once():
+    """Draw each picture once: its content says what is in it, and drawing takes most of the time of these tests."""
+    drawn: dict[tuple[str, str], bytes] = {}
+
+    def once(picture):
+        key = (picture.file, content_hash(picture))
+        return drawn[key] if key in drawn else drawn.setdefault(key, png(picture))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PAGES, "png", once)
+        yield
 
 
 def stale(results: Path, docs: Path, readme: Path) -> list[str]:
@@ -123,7 +139,7 @@ def test_every_page_and_picture_is_made_and_complete(complete):
     assert {path.name for path in docs.iterdir()} == {
         "README.md", *(f"{name}.md" for name in EXPERIMENTS),
         "figure1.png", "figure2a.png", "figure2b.png", "figure3a.png", "figure3b.png", "ranks.png",
-        "ranks-untrained.png",
+        "ranks-untrained.png", "record.png",
     }  # fmt: skip
     for name, experiment in EXPERIMENTS.items():
         text = (docs / f"{name}.md").read_text()
@@ -202,7 +218,8 @@ def test_the_check_sees_what_does_not_agree(changes, complete):
     assert sorted(stale(*complete)) == sorted(expected)
 
 
-def test_rendering_again_gives_the_same_bytes(complete):
+def test_rendering_again_gives_the_same_bytes(complete, monkeypatch):
+    monkeypatch.setattr(PAGES, "png", png)
     results, docs, readme = complete
     before = {path: path.read_bytes() for path in (*docs.iterdir(), readme)}
     assert {path: path.read_bytes() for path in render(results, docs, readme)} == before

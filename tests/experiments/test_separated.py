@@ -15,7 +15,11 @@ from sepgconv.convert import separate
 from sepgconv.tasks import DivergedError, load_run
 
 
-def test_a_cell_trains_the_group_network_first_and_begins_as_it_separated(trial, job):
+def test_a_cell_trains_the_group_network_first_and_begins_as_it_separated(trial, job, monkeypatch):
+    def shortly(cell):
+        return dataclasses.replace(group_cell(cell), overrides={"epochs": 2, "batch_size": 16})
+
+    monkeypatch.setattr("experiments.work.group_cell", shortly)
     cell = trial(
         model="g_p4cnn",
         model_config={"width": 2, "rank": 4},
@@ -25,9 +29,10 @@ def test_a_cell_trains_the_group_network_first_and_begins_as_it_separated(trial,
     )
     outcome = run_job(job(cell))
     assert outcome.ending == "finished", outcome.problem
-    base = job(group_cell(cell))
+    assert group_cell(cell).config.epochs == 50
+    base = job(shortly(cell))
     trained = load_run(base.folder)
-    assert (trained.record.model, trained.record.epochs) == ("p4cnn", 50)
+    assert (trained.record.model, trained.record.epochs) == ("p4cnn", 2)
     record = read_records(job(cell).file).find(cell)
     # At full rank it is the trained network itself.
     assert record["measures"]["initial_error"]["error"] == pytest.approx(trained.record.test_error, abs=0.2)

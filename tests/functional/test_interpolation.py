@@ -83,7 +83,7 @@ def test_rotations_compose():
     group = sepgconv.group("D8")
     x = waves(group.order, (64, 64))[None, None]
     single = [act(group, g, x) for g in range(group.order)]
-    for g, h in itertools.product((1, 2, 9, 12), range(group.order)):
+    for g, h in itertools.product((1, 9), range(group.order)):
         assert error(act(group, g, single[h]), single[group.table[g][h]]) < 2 * NATURAL, (g, h)
 
 

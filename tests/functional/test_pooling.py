@@ -236,7 +236,7 @@ class TestMaxPoolKeepsIndicesOnly:
 
     def test_second_derivatives_are_those_of_torch(self):
         x, found = torch.randn(1, 2, 4, 5, 6, requires_grad=True), []
-        assert torch.autograd.gradgradcheck(lambda x: max_pool2d(x, 3, 2, 1).pow(3), x)
+        assert torch.autograd.gradgradcheck(lambda x: max_pool2d(x, 3, 2, 1).pow(3), x, fast_mode=True)
         for pool in (max_pool2d, lambda x, *window: torch.nn.functional.max_pool2d(x[0], *window)[None]):
             (first,) = torch.autograd.grad(pool(x, 3, 1, 1).pow(3).sum(), x, create_graph=True)
             found.append((first, torch.autograd.grad(first.sin().sum(), x)[0]))

@@ -54,7 +54,7 @@ def by_definition(x, pointwise, depthwise, bias, group, sharing, **planar):
 
 
 @pytest.mark.parametrize("sharing", ["gc", "g"])
-@pytest.mark.covering(2)
+@pytest.mark.covering(1)
 def test_is_the_sum_of_its_terms_forward_and_backward(group, sharing):
     """Forward against the loops; gradients against those of the composed convolution, which torch differentiates."""
     for case in CASES:

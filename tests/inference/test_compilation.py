@@ -96,6 +96,7 @@ def test_a_residual_branch_with_a_scale_becomes_its_convolution():
     assert not list(compiled.parameters())
 
 
+@pytest.mark.usefixtures("shallow_resnets")
 @pytest.mark.parametrize("name", sepgconv.list_models())
 def test_every_network(name):
     torch.manual_seed(2)

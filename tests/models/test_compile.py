@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 # One of every factorisation; a whole ResNet takes the compiler several seconds.
+pytestmark = pytest.mark.usefixtures("shallow_resnets")
 COMPILED = ("c_z2cnn", "p4cnn", "g_p4cnn", "gc_p4cnn")
 
 

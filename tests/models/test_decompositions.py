@@ -4,7 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch's own, while it exports
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),  # torch's own, while it exports
+    pytest.mark.usefixtures("shallow_resnets"),
+]
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ from sepgconv.functional import act
 from sepgconv.symmetry import group as find_group
 from sepgconv.testing import assert_equivariant
 
+pytestmark = pytest.mark.usefixtures("shallow_resnets")
 ROTMNIST = ("p4cnn", "g_p4cnn", "gc_p4cnn")
 RESNETS = ("p4m_resnet44", "g_p4m_resnet44", "gc_p4m_resnet44")
 GROUPS = ("p2", "p4", "pm", "pmm", "p4m", "cm", "cmm")

@@ -8,6 +8,7 @@ import sepgconv
 from sepgconv.functional import act
 from sepgconv.models import ResNet44, ResNet44Config, RotMNISTCNN, RotMNISTCNNConfig
 
+pytestmark = pytest.mark.usefixtures("shallow_resnets")
 SMALL = {"cnn": {"width": 3}, "resnet44": {"widths": (2, 3, 4)}}
 
 

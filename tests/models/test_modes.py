@@ -10,6 +10,7 @@ from torch import nn
 import sepgconv
 from sepgconv.analysis import cost
 
+pytestmark = pytest.mark.usefixtures("shallow_resnets")
 NAMES = sepgconv.list_models()
 SEPARABLE = ("g_p4cnn", "gc_p4cnn", "g_p4m_resnet44", "gc_p4m_resnet44")
 

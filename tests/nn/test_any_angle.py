@@ -26,6 +26,7 @@ from tools import pool_equivariance
 from tools.closed_form import draw_waves, element_error, moved_poses, pixel_grid
 
 GROUPS = ["C8", "D8", "C6", "C16"]
+ON_GRID = GROUPS[:3]  # those of C16 that keep the grid are those of C8
 SUBGROUP = {"C8": "C4", "D8": "C8", "C6": "C3", "C16": "C8"}
 C = 6
 BAND, WIDTH = 0.5 * math.pi, 4.5  # of the images: the largest frequency, and the window in pixels
@@ -114,21 +115,23 @@ def on_grid(x, group, matrix):
 
 def test_every_layer_of_the_package_has_a_row():
     kinds = {type(part).__name__ for row in LAYERS for part in LAYERS[row].make("C8", True).modules()}
-    assert set(snn.__all__) - {"GroupConvLayer"} <= kinds
+    # What GroupToVector gives is no map: test_vectors.py.
+    assert set(snn.__all__) - {"GroupConvLayer", "GroupToVector"} <= kinds
 
 
 @pytest.mark.usefixtures("float64")
 @each("row", LAYERS)
 def test_exact_on_the_elements_that_keep_the_grid(row):
-    for name in GROUPS:
+    for name in ON_GRID:
         before, after, matrices = groups_of(row, name)
         for side in (8, 9):
             module = build(row, name, odd=side % 2 == 1)
             x = torch.randn(2, C, *([] if LAYERS[row].image else [before.order]), side, side)
-            y = module(x)
-            for g in after.grid_elements:
+            y, grid = module(x), after.grid_elements
+            moved = torch.cat([on_grid(x, before, matrices[g]) for g in grid])
+            for g, found in zip(grid, module(moved).chunk(len(grid)), strict=True):
                 with named(group=name, side=side, element=g):
-                    found, expected = module(on_grid(x, before, matrices[g])), on_grid(y, after, matrices[g])
+                    expected = on_grid(y, after, matrices[g])
                     torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
 
 
@@ -159,13 +162,20 @@ def side_of(row, odd):
     return {True: 37, False: 38}[odd] if wide else {True: 15, False: 14}[odd]
 
 
+def elements_off_the_grid(row, group):
+    """Those that take pixels between pixels; of a large group a few, which are others for the next row."""
+    found = sorted({*range(group.order)} - {*group.grid_elements})
+    step = {8: 3, 12: 5}.get(len(found), 1)
+    return found[list(LAYERS).index(row) % step :: step]
+
+
 def errors_off_the_grid(row, name, odd, module=None, **options):
     """By element that does not keep the grid: the error of the layer, and what its kernels explain."""
     before, after, matrices = groups_of(row, name)
     module = build(row, name, odd) if module is None else module
     waves = draw_waves(C, *([] if LAYERS[row].image else [before.order]), band=BAND, width=WIDTH, seed=1)
     found = {}
-    for g in sorted({*range(after.order)} - {*after.grid_elements}):
+    for g in elements_off_the_grid(row, after):
         error = element_error(module, waves, matrices[g], side_of(row, odd), before=before, after=after,
                               step=LAYERS[row].step, **options)  # fmt: skip
         explained = kernel_error(module, matrices[g], waves) if LAYERS[row].loss == "kernel" else 0.0
@@ -181,7 +191,7 @@ FLUCTUATION = 2.0  # the weights of a layer are one draw; the kernels' own error
 @pytest.mark.parametrize("row", LAYERS)
 def test_off_the_grid_as_exact_as_the_kernels(row):
     kind, ratios = LAYERS[row], []
-    for name in GROUPS:
+    for name in GROUPS if kind.loss != "sums" else ON_GRID:  # whose maps are large
         for odd in (True, False):
             for g, (error, explained) in errors_off_the_grid(row, name, odd).items():
                 with named(group=name, odd=odd, element=g, error=error, explained=explained):
@@ -221,7 +231,7 @@ class Interpolated:
 def test_interpolated_kernels_and_wrong_elements_are_noticed():
     """Negative controls."""
     size = (5, 5)
-    for name in GROUPS:
+    for name in ON_GRID:
         group = sepgconv.group(name)
         interpolated = snn.LiftingConv2d(C, C, 5, name, basis=Interpolated(group, size))
         steerable = errors_off_the_grid("lifting", name, True)
@@ -351,45 +361,3 @@ def test_a_network_goes_on_with_a_subgroup():
         assert error < 1e-12 if g < 8 else error > 1e-3
     for other in (to_plain(net.eval(), input_shape=(1, 11, 11)), sepgconv.compile_for_inference(net)):
         torch.testing.assert_close(other(x), net(x), rtol=1e-10, atol=1e-10)
-
-
-KINDS = {
-    "lifting": lambda k, g: snn.LiftingConv2d(4, 24, k, g),
-    "full": lambda k, g: snn.GroupConv2d(2, 24, k, g),
-    "gc": lambda k, g: snn.SeparableGroupConv2d(4, 48, k, g, execution="separable"),
-    "gc, rank 2": lambda k, g: snn.SeparableGroupConv2d(4, 48, k, g, rank=2, execution="separable"),
-    "g": lambda k, g: snn.SeparableGroupConv2d(4, 24, k, g, sharing="g"),
-    "depthwise": lambda k, g: snn.DepthwiseGroupConv2d(96, k, g),
-}
-
-
-def mean_square(module, k, poses):
-    """The mean square of the output for white noise, over images, channels and poses; by channel."""
-    channels = module.in_channels
-    with torch.no_grad():
-        y = module(torch.randn(24, channels, *poses, k, k))
-    return y.square().movedim(1, 0).flatten(1).mean(1)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_initialisation_keeps_the_variance_for_every_size_and_group(kind):
-    """E[y^2] = 2 E[x^2], as before a ReLU; within five standard errors of the channels, and on average within 2 %."""
-    means = []
-    for name in [f"{family}{n}" for family in "CD" for n in (1, 2, 3, 4, 6, 8, 16)]:
-        group = sepgconv.group(name)
-        poses = [] if kind == "lifting" else [group.order]
-        for k in range(2, 10):
-            with named(group=name, size=k):
-                squares = mean_square(KINDS[kind](k, name), k, poses)
-                spread = float(squares.std()) / math.sqrt(len(squares))
-                assert abs(float(squares.mean()) - 2) < 5 * spread
-                means.append(float(squares.mean()))
-    assert abs(np.mean(means) / 2 - 1) < 0.04
-
-
-def test_weights_drawn_by_the_number_of_pixels_are_noticed(monkeypatch):
-    """Negative control: the fan-in of a kernel of pixels in place of the energy of the filters."""
-    spec = type(snn.LiftingConv2d(1, 1, 3, "C8").spec)
-    monkeypatch.setattr(spec, "kernel_energy", property(lambda self: float(self.geometry.taps)))
-    squares = mean_square(KINDS["lifting"](7, "C8"), 7, [])
-    assert abs(float(squares.mean()) - 2) > 5 * float(squares.std()) / math.sqrt(len(squares))

@@ -90,6 +90,7 @@ def test_gradients_do_not_depend_on_the_layout(layer, layout):
         torch.testing.assert_close(other, found[0], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.usefixtures("shallow_resnets")
 @pytest.mark.parametrize("name", ["gc_p4cnn", "gc_p4m_resnet44", "p4cnn"])
 def test_inside_a_network_no_map_leaves_the_layout(name):
     size = {"widths": (2, 3, 4)} if "resnet" in name else {"width": 4}

@@ -4,8 +4,9 @@ It runs in a process of its own: what it registers must not reach the other test
 """
 
 import os
-import subprocess
+import runpy
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -14,34 +15,34 @@ import sepgconv
 from sepgconv.cli import main
 from sepgconv.data import list_datasets
 from sepgconv.tasks import list_tasks
+from tests.forks import ended, fork
 
 HERE = Path(__file__).parent
 STEPS = ("names", "basis", "kinds", "published", "counted", "certified", "compiled", "plain", "storage", "onnx")
 STEPS += ("trained", "commands")
 
 
-def run(*arguments):
-    paths = [str(HERE), str(Path(sepgconv.__file__).parents[1])]
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "120"},
-        check=False,
-    )
+def use(folder):
+    """Run the program of a user of that package; what is deprecated is an error in the package."""
+    warnings.filterwarnings("error", category=DeprecationWarning, module=r"another_package\Z")
+    sys.path.insert(0, str(HERE))
+    sys.argv = ["program.py", folder]
+    runpy.run_path(str(HERE / "program.py"), run_name="__main__")
 
 
 @pytest.mark.slow
 def test_all_that_it_adds_is_used_by_all_tools(tmp_path):
-    done = run("-W", "error::DeprecationWarning:another_package", HERE / "program.py", tmp_path)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    said = tmp_path / "out", tmp_path / "err"
+    process = fork(use, str(tmp_path), stdout=said[0], stderr=said[1], environment=os.environ | {"COLUMNS": "120"})
+    status = ended(process, 280)
+    out, err = (file.read_text() for file in said)
+    assert status == 0, err
+    lines = out.splitlines()
     assert [line.partition(":")[0] for line in lines if line.endswith(": done")] == list(STEPS)
     shown = [" ".join(line.split()) for line in lines]
-    assert any(line.startswith("test deviation 0.") for line in shown), done.stdout
-    assert any(line.startswith("validation hits") and line.endswith("%") for line in shown), done.stdout
-    assert any('"brightness": ' in line for line in shown), done.stdout
+    assert any(line.startswith("test deviation 0.") for line in shown), out
+    assert any(line.startswith("validation hits") and line.endswith("%") for line in shown), out
+    assert any('"brightness": ' in line for line in shown), out
 
 
 def test_nothing_of_it_is_there_without_it(tmp_path, monkeypatch, capsys):
@@ -57,4 +58,4 @@ def test_nothing_of_it_is_there_without_it(tmp_path, monkeypatch, capsys):
         main()
     captured = capsys.readouterr()
     assert (stop.value.code, captured.out) == (1, "")
-    assert "unknown task 'brightness' (valid: classification)" in captured.err
+    assert "unknown task 'brightness'; did you mean 'regression'? (valid: classification, " in captured.err

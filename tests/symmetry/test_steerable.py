@@ -216,7 +216,7 @@ def test_filters_do_not_depend_on_the_last_digits_of_a_machine(monkeypatch):
         noise = rng.normal(size=found.shape) * 1e-15 * np.abs(found).max()
         return found + noise + noise.T
 
-    expected = {case: optimal_filters(*case, BAND) for case in itertools.product(range(1, 12), TOLERANCES)}
+    expected = {case: optimal_filters(*case, BAND) for case in itertools.product((2, 3, 4, 5, 7, 9, 11), TOLERANCES)}
     monkeypatch.setattr(Waves, "energy", noisy)
     monkeypatch.setattr(circular_filters, "_spaces", circular_filters._spaces.__wrapped__)
 

@@ -1,7 +1,6 @@
 """A data set and a config so small that a run takes seconds; the run that disturbed ones are compared with."""
 
 import dataclasses
-import importlib.util
 import shutil
 from pathlib import Path
 
@@ -19,13 +18,13 @@ def _curves_drawn_once():
     """Draw the same curves once: nearly all runs here have the same, and a drawing takes as long as two epochs."""
     drawn, draw = {}, results.draw_curves
 
-    def repeat(path, history, *, task, title, test):
+    def repeat(path, history, *, task, title, test, chosen):
         rows = [sorted((name, value) for name, value in row.items() if name != "seconds") for row in history]
-        key = (repr(rows), repr(task.metrics), task.loss_name, title, test)
+        key = (repr(rows), repr(task.metrics), task.loss_name, title, test, chosen)
         if key in drawn:
             write_atomically(path, drawn[key])
         else:
-            draw(path, history, task=task, title=title, test=test)
+            draw(path, history, task=task, title=title, test=test, chosen=chosen)
             drawn[key] = path.read_bytes()
 
     results.draw_curves = repeat
@@ -122,13 +121,3 @@ def weights(folder: Path) -> bytes:
 @pytest.fixture(scope="session")
 def read_weights():
     return weights
-
-
-@pytest.fixture(scope="session")
-def worker():
-    """The script that tests run as processes of their own, as a module; and its path."""
-    path = Path(__file__).with_name("worker.py")
-    spec = importlib.util.spec_from_file_location("training_worker", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

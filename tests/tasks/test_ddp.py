@@ -1,34 +1,28 @@
 import dataclasses
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from sepgconv.tasks import RunRecord, evaluate, load_run, read_history
+from tests.forks import ended, fork
+from tests.tasks import worker
 
 
 @pytest.fixture(scope="module")
-def in_two(tmp_path_factory, worker, config):
-    """The folder that two processes, joined by gloo, trained in."""
+def in_two(tmp_path_factory, config):
+    """The folder that two processes, joined by gloo, trained in; and what they said."""
     folder = tmp_path_factory.mktemp("two")
-    done = subprocess.run(
-        [
-            sys.executable,
-            worker.__file__,
-            "train_in_two",
-            json.dumps({"config": plain(config).to_dict(), "folder": str(folder)}),
-        ],
-        # Without OMP_NUM_THREADS Lightning sets the threads itself.
-        env={k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"} | {"PYTHONWARNINGS": "error"},
-        capture_output=True,
-        text=True,
-        timeout=240,
+    said = [folder / "stderr", folder / "stdout"]
+    # Without OMP_NUM_THREADS Lightning sets the threads itself.
+    variables = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    arguments = (plain(config).to_dict(), str(folder))
+    process = fork(
+        worker.in_forks, said[0], worker.train_in_two, *arguments, stderr=said[0], stdout=said[1], environment=variables
     )
-    assert done.returncode == 0, done.stderr
-    return folder, done.stdout + done.stderr
+    assert ended(process, 240) == 0, said[0].read_text()
+    return folder, "".join(file.read_text() for file in said)
 
 
 def plain(config):
@@ -36,7 +30,7 @@ def plain(config):
     return dataclasses.replace(config, optimizer="sgd", lr=0.05, epochs=2, augmentation="none")
 
 
-def test_two_processes_compute_the_gradients_of_one(in_two, tmp_path, worker, config, bars):
+def test_two_processes_compute_the_gradients_of_one(in_two, tmp_path, config, bars):
     one = worker.gradients(plain(config), bars, tmp_path, devices=1)
     for rank in range(2):
         two = torch.load(in_two[0] / f"gradients-{rank}.pt", weights_only=True)
@@ -46,7 +40,7 @@ def test_two_processes_compute_the_gradients_of_one(in_two, tmp_path, worker, co
             torch.testing.assert_close(two[name], value, rtol=1e-10, atol=1e-12, msg=name)
 
 
-def test_the_comparison_would_see_a_wrong_gradient(in_two, tmp_path, worker, config, bars):
+def test_the_comparison_would_see_a_wrong_gradient(in_two, tmp_path, config, bars):
     other = dataclasses.replace(plain(config), batch_size=8)
     one = worker.gradients(other, bars, tmp_path, devices=1)
     two = torch.load(in_two[0] / "gradients-0.pt", weights_only=True)

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -13,15 +12,18 @@ from lightning.pytorch.utilities import rank_zero_only
 from sepgconv.tasks import LostProcessError, devices, is_main_process, read_history, train
 from sepgconv.tasks.processes import together
 from tests.covering import each
+from tests.forks import command, fork
+from tests.forks import ended as exit_status
+from tests.tasks import worker
 
 NUMBERS = {"RANK": "3", "LOCAL_RANK": "1", "SLURM_PROCID": "1", "SLURM_NTASKS": "8", "JSM_NAMESPACE_RANK": "1"}
 TIME = 90  # seconds for processes to begin on a busy machine
 SOON = 60  # seconds for processes to end on one
 
 
-def command(npz, folder, *words):
+def words_of(npz, folder, *words):
     settings = ["--data", npz, "--width", 2, "--threads", 1, "--accelerator", "cpu", "--out", folder]
-    return [sys.executable, "-m", "sepgconv", "train", "gc_p4cnn", *map(str, [*settings, *words])]
+    return ["train", "gc_p4cnn", *map(str, [*settings, *words])]
 
 
 def environment(**more):
@@ -37,21 +39,24 @@ def test_a_number_of_a_process_switches_no_log_off(tmp_path, config, bars, monke
     assert is_main_process()
 
 
-@pytest.mark.slow
-def test_a_task_of_a_sweep_is_a_run_of_its_own(npz, tmp_path):
-    """As `srun -n 2` starts the second of them."""
-    done = subprocess.run(
-        command(npz, tmp_path / "run", "--seed", 2, "--epochs", 2),
-        env=environment(**{**NUMBERS, "SLURM_PROCID": "1", "LOCAL_RANK": "1", "RANK": "1"}),
-        capture_output=True,
-        text=True,
-        timeout=TIME,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "gc_p4cnn, seed 2" in done.stdout
-    assert "epoch 2/2" in done.stderr
-    assert len(read_history(tmp_path / "run" / "metrics.csv")) == 2
+def test_tasks_of_a_sweep_are_runs_of_their_own(npz, tmp_path):
+    """As `srun -n 2` starts them, at once."""
+    processes = {}
+    for number in (0, 1):
+        variables = environment(**{**NUMBERS, **dict.fromkeys(("SLURM_PROCID", "LOCAL_RANK", "RANK"), str(number))})
+        processes[number] = fork(
+            worker.call_of_rank,
+            number,
+            *words_of(npz, tmp_path / f"run-{number}", "--seed", 1 + number, "--epochs", 2),
+            stdout=tmp_path / f"out-{number}",
+            stderr=tmp_path / f"err-{number}",
+            environment=variables,
+        )
+    for number, process in processes.items():
+        assert exit_status(process) == 0, (tmp_path / f"err-{number}").read_text()
+        assert f"gc_p4cnn, seed {1 + number}" in (tmp_path / f"out-{number}").read_text()
+        assert "epoch 2/2" in (tmp_path / f"err-{number}").read_text()
+        assert len(read_history(tmp_path / f"run-{number}" / "metrics.csv")) == 2
 
 
 @pytest.mark.parametrize(("name", "value"), [("RANK", "x"), ("SLURM_PROCID", ""), ("LOCAL_RANK", "-1")])
@@ -124,9 +129,9 @@ def test_other_errors_of_several_processes_come_through_as_they_are():
     assert raised.value is error
 
 
-def children(process):
-    found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False)
-    return [int(word) for word in found.stdout.split()]
+def children(number):
+    """The numbers of the processes that a process started, as a text."""
+    return subprocess.run(["pgrep", "-P", str(number)], capture_output=True, text=True, check=True).stdout
 
 
 def ended(number):
@@ -141,55 +146,54 @@ def wait_for(condition, seconds, what):
     begin = time.monotonic()
     while not condition():
         assert time.monotonic() - begin < seconds, what
-        time.sleep(0.1)
+        time.sleep(0.02)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize(
-    ("number", "ranks"),
+    ("number", "ranks", "begun"),
     [
-        (signal.SIGTERM, (1,)),
-        (signal.SIGTERM, (0, 1)),
-        (signal.SIGKILL, (1,)),
-        (signal.SIGKILL, (0,)),
+        (signal.SIGTERM, (0,), "fork"),
+        (signal.SIGTERM, (1,), "fork"),
+        (signal.SIGTERM, (0, 1), "fork"),
+        (signal.SIGKILL, (1,), "fork"),
+        # As a user's: only then the second is a child of the first, and looks whether that is there.
+        pytest.param(signal.SIGKILL, (0,), "new", marks=pytest.mark.slow),
     ],
     ids=lambda value: getattr(value, "name", str(value)),
 )
-def test_two_processes_end_together(npz, tmp_path, number, ranks):
-    folder, words = tmp_path / "run", tmp_path / "words"
-    with words.open("w") as file:
-        first = subprocess.Popen(
-            command(npz, folder, "--epochs", 5000, "--batch-size", 8, "--devices", 2), env=environment(), stderr=file
-        )
-    second = None
+def test_two_processes_end_together(npz, tmp_path, number, ranks, begun):
+    folder, said = tmp_path / "run", tmp_path / "said"
+    words = (command, *words_of(npz, folder, "--epochs", 5000, "--batch-size", 8, "--devices", 2))
+    call = (worker.in_forks, said, *words) if begun == "fork" else words
+    first, second = fork(*call, stderr=said, environment=environment()), None
     try:
-        wait_for((folder / "checkpoints" / "last.ckpt").is_file, TIME, words.read_text())
-        (second,) = children(first)
+        wait_for((folder / "checkpoints" / "last.ckpt").is_file, TIME, "no epoch is complete")
+        second = int(said.with_suffix(".second").read_text() if begun == "fork" else children(first.pid))
         for rank in ranks:
             os.kill((first.pid, second)[rank], number)
-        status = first.wait(SOON)
+        status = exit_status(first, SOON)
         wait_for(lambda: ended(second), SOON, "the second process hangs")
     finally:
         first.kill()
-        first.wait()
         if second is not None and not ended(second):
             os.kill(second, signal.SIGKILL)
     assert status == (-signal.SIGKILL if number == signal.SIGKILL and 0 in ranks else 1)
-    said = [line for line in words.read_text().splitlines() if not line.startswith("epoch ")]
-    left = [line for line in said if "the last good checkpoint is" in line and f"the folder {folder}" in line]
+    lines = [line for line in said.read_text().splitlines() if not line.startswith("epoch ")]
+    begun_with = next(at for at, line in enumerate(lines) if line.startswith("Network: "))  # what it trains on
+    lines = lines[begun_with + 1 :]
+    left = [line for line in lines if "the last good checkpoint is" in line and f"the folder {folder}" in line]
     assert left
-    assert said == left, "nothing but the sentences"
+    assert lines == left, "nothing but the sentences"
     if number == signal.SIGKILL:
         assert left[0].startswith("Error: another process of this training has ended")
         assert len(left) == 1
 
 
-@pytest.mark.slow
 def test_processes_that_torchrun_starts_are_one_run(npz, tmp_path):
-    words = command(npz, tmp_path / "run", "--epochs", 1, "--devices", 2, "--quiet")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", *words[1:]]
-    done = subprocess.run(launch, env=environment(), capture_output=True, text=True, timeout=TIME, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("gc_p4cnn, seed 1") == 1
+    out, err = tmp_path / "out", tmp_path / "err"
+    words = words_of(npz, tmp_path / "run", "--epochs", 1, "--devices", 2, "--quiet")
+    process = fork(worker.as_torchrun_does, out, *words, stderr=err, environment=environment())
+    assert exit_status(process, TIME) == 0, err.read_text()
+    assert out.read_text().count("gc_p4cnn, seed 1") == 1
     assert len(read_history(tmp_path / "run" / "metrics.csv")) == 1

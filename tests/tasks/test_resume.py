@@ -1,11 +1,8 @@
-import contextlib
 import dataclasses
 import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -16,39 +13,32 @@ from sepgconv._files import write_json
 from sepgconv.data import Split
 from sepgconv.tasks import RunRecord, read_history, train
 from sepgconv.tasks.module import TrainingModule
+from tests.forks import ended, fork
+from tests.tasks import worker
 
 MOMENTS = {"config.json": 0, "batch": 2, "last.ckpt": 2, "record.json": 4}  # complete epochs
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory, worker, config):
+def killed(tmp_path_factory, config):
     """Folders of trainings, by the moment in which each was killed as nothing can catch, in a process of its own."""
     root = tmp_path_factory.mktemp("killed")
     folders = {moment: root / moment / "run" for moment in MOMENTS}
     come = {moment: root / f"{moment} has come" for moment in MOMENTS}
-    cases = [{"folder": str(folders[m]), "moment": m, "here": str(come[m])} for m in MOMENTS]
-    arguments = json.dumps({"config": config.to_dict(), "cases": cases})
-    process = subprocess.Popen(
-        [sys.executable, worker.__file__, "train_and_hang_in_forks", arguments],
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    processes = [
+        fork(worker.train_and_hang, config.to_dict(), str(folders[moment]), moment, str(come[moment]))
+        for moment in MOMENTS
+    ]
     try:
-        forks = json.loads(process.stdout.readline())
         deadline = time.monotonic() + 200
         while not all(here.exists() for here in come.values()):
-            assert process.poll() is None, "a training ended before its moment came"
+            assert all(process.is_alive() for process in processes), "a training ended before its moment came"
             assert time.monotonic() < deadline, "a moment did not come"
             time.sleep(0.02)
-        for fork in forks:
-            os.kill(fork, signal.SIGKILL)
-        assert process.wait(60) == 0  # it has waited for each; until then a fork may hold the lock of its folder
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+        for process in processes:
+            process.kill()
+    assert [ended(process) for process in processes] == [-signal.SIGKILL] * len(MOMENTS)
     return folders
 
 

@@ -191,10 +191,10 @@ def test_ctrl_c_when_the_checkpoint_was_just_written(start, checkpoint, monkeypa
 def test_ctrl_c_after_the_last_epoch(start, checkpoint, monkeypatch, undisturbed, read_weights):
     from sepgconv.tasks import run
 
-    def count_answers(*arguments):
+    def tally_answers(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "count_answers", count_answers)
+    monkeypatch.setattr(run, "tally_answers", tally_answers)
     with pytest.raises(KeyboardInterrupt, match=r"^training is complete, its results are not: .+ \(epoch 4 of 4\)"):
         start()
     monkeypatch.undo()

@@ -25,6 +25,8 @@ from sepgconv.tasks import (
 )
 
 SOME = {"model": "z2cnn", "data": "rotated_digits"}
+ALL = ("classification", "multi-label", "regression", "vector", "orientation", "segmentation")
+VALID = f"valid: {', '.join(ALL)}"
 
 
 @pytest.fixture
@@ -33,8 +35,9 @@ def own_registry(monkeypatch):
     monkeypatch.setattr(registry, "_TASKS", dict(registry._TASKS))
 
 
-class Orientation(Classification):
-    name = "orientation"
+class Side(Classification):
+    name = "side"
+    further_metrics = ()
     metrics = (Metric(name="failure", unit="%", most=100.0), Metric(name="wrong"))
 
     def measure(self, counts):
@@ -42,22 +45,22 @@ class Orientation(Classification):
 
 
 def test_classification_is_the_task_of_configs_that_name_none():
-    assert list_tasks() == ("classification",)
+    assert list_tasks() == ALL
     assert TrainingConfig(**SOME).task == "classification"
     assert TrainingConfig.from_dict(SOME) == TrainingConfig(**SOME, task="classification")
 
 
 def test_the_default_task_is_in_no_file_and_another_one_is(own_registry):
     """Configs of older versions, fingerprints of cells and committed records have no such key."""
-    register_task(Orientation())
+    register_task(Side())
     assert "task" not in TrainingConfig(**SOME).to_dict()
-    other = TrainingConfig(**SOME, task="orientation")
-    assert other.to_dict()["task"] == "orientation"
+    other = TrainingConfig(**SOME, task="side")
+    assert other.to_dict()["task"] == "side"
     assert TrainingConfig.from_dict(json.loads(json.dumps(other.to_dict()))) == other
 
 
 def test_an_unknown_task_lists_the_known_ones():
-    message = r"unknown task 'classificaton'; did you mean 'classification'\? \(valid: classification\)"
+    message = rf"unknown task 'classificaton'; did you mean 'classification'\? \({VALID}\)"
     with pytest.raises(ValueError, match=message):
         TrainingConfig(**SOME, task="classificaton")
     with pytest.raises(ValueError, match=message):
@@ -67,14 +70,14 @@ def test_an_unknown_task_lists_the_known_ones():
 
 
 def test_what_is_no_task_or_has_another_ones_name_cannot_be_registered(own_registry):
-    class Nameless(Orientation):
+    class Nameless(Side):
         name = ""
 
-    class Unjudged(Orientation):
+    class Unjudged(Side):
         name = "unjudged"
         metrics = ()
 
-    class Impostor(Orientation):
+    class Impostor(Side):
         name = "classification"
 
     with pytest.raises(ValueError, match="Nameless needs a name"):
@@ -84,7 +87,7 @@ def test_what_is_no_task_or_has_another_ones_name_cannot_be_registered(own_regis
     with pytest.raises(ValueError, match="'classification' stands for another task already"):
         register_task(Impostor())
     register_task(Classification())  # as a module that is imported again does
-    assert list_tasks() == ("classification",)
+    assert list_tasks() == ALL
 
 
 def test_the_loss_and_error_of_classification_are_those_of_the_definition():
@@ -112,11 +115,11 @@ def test_augmentation_moves_the_images_and_leaves_labels():
 def test_a_run_of_another_task_is_judged_recorded_and_drawn_by_its_own_metrics(
     tmp_path, config, bars, own_registry, capfd
 ):
-    register_task(Orientation())
-    other = dataclasses.replace(config, task="orientation", epochs=1)
+    register_task(Side())
+    other = dataclasses.replace(config, task="side", epochs=1)
     record = train(other, folder=tmp_path / "run", data=bars, threads=1, accelerator="cpu")
     assert "running train failure" in capfd.readouterr().err
-    assert (record.task, record.config["task"]) == ("orientation", "orientation")
+    assert (record.task, record.config["task"]) == ("side", "side")
     assert list(record.figures) == [
         *(f"{part}_failure" for part in ("test", "validation", "train")),
         *(f"{part}_wrong" for part in ("test", "validation", "train")),
@@ -133,10 +136,10 @@ def test_a_run_of_another_task_is_judged_recorded_and_drawn_by_its_own_metrics(
     assert evaluate(run, bars.test, task="classification") == record.test_failure
     (row,) = read_history(tmp_path / "run" / "metrics.csv")
     assert row["validation_wrong"] == record.validation_wrong
-    with pytest.raises(ValueError, match="task was 'orientation', is 'classification'"):
+    with pytest.raises(ValueError, match="task was 'side', is 'classification'"):
         train(dataclasses.replace(config, epochs=1), folder=tmp_path / "run", data=bars, resume=True, progress=False)
 
 
 def test_a_record_of_a_task_that_is_not_registered_says_so():
-    with pytest.raises(ValueError, match=r"unknown task 'segmentation' \(valid: classification\)"):
-        RunRecord.from_dict({"config": {**SOME, "task": "segmentation"}})
+    with pytest.raises(ValueError, match=rf"unknown task 'ages' \({VALID}\)"):
+        RunRecord.from_dict({"config": {**SOME, "task": "ages"}})

@@ -34,6 +34,7 @@ def test_the_folder_holds_the_whole_run_and_nothing_else(undisturbed):
         "model",
         "preprocessing.safetensors",
         "record.json",
+        "split.csv",
         "tensorboard",
     ]
     assert [path.name for path in (undisturbed.folder / "checkpoints").iterdir()] == ["last.ckpt"]
@@ -155,14 +156,14 @@ def test_the_errors_are_those_of_the_first_process_everywhere(tmp_path, monkeypa
     from sepgconv.tasks import module, run
 
     happened = []
-    count_answers = run.count_answers
+    tally_answers = run.tally_answers
 
     def count(*arguments):
         happened.append("counted")
-        return count_answers(*arguments)
+        return tally_answers(*arguments)
 
     monkeypatch.setattr(module, "share_buffers", lambda model: happened.append("shared"))
-    monkeypatch.setattr(run, "count_answers", count)
+    monkeypatch.setattr(run, "tally_answers", count)
     train(dataclasses.replace(config, epochs=1, hold_out=False), folder=tmp_path, data=bars, progress=False)
     assert happened == ["shared", "counted", "counted"]  # the images trained on, the test images
 

@@ -1,11 +1,7 @@
 """Two trainings in one folder: the second is refused, whatever it was about to do."""
 
 import dataclasses
-import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +9,8 @@ import pytest
 from sepgconv._files import read_json
 from sepgconv.tasks import RunRecord, load_run, read_history, train
 from sepgconv.tasks.folder import RunFolder
+from tests.forks import ended, fork
+from tests.tasks import worker
 
 
 def test_the_second_is_refused_in_one_sentence(tmp_path, config, bars, undisturbed):
@@ -42,29 +40,18 @@ def test_what_a_killed_training_left_locks_nobody_out(tmp_path, config, bars):
     assert not (tmp_path / ".lock").exists()
 
 
-def test_of_processes_that_begin_at_once_one_trains(tmp_path, config, worker):
+def test_of_processes_that_begin_at_once_one_trains(tmp_path, config):
     """They mixed config, weights and rows in three of eight cases."""
-    folder = tmp_path / "run"
+    folder, said = tmp_path / "run", [tmp_path / f"said-{seed}" for seed in (1, 2)]
     processes = [
-        subprocess.Popen(
-            [
-                sys.executable,
-                worker.__file__,
-                "train_once",
-                json.dumps({"config": {**config.to_dict(), "seed": seed}, "folder": str(folder)}),
-            ],
-            env=os.environ,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for seed in (1, 2)
+        fork(worker.train_once, {**config.to_dict(), "seed": seed}, str(folder), stderr=file)
+        for seed, file in zip((1, 2), said, strict=True)
     ]
-    said = [process.communicate(timeout=240)[1] for process in processes]
-    ended = [process.returncode for process in processes]
-    assert sorted(ended) == [0, 1], said
-    refused = said[ended.index(1)].splitlines()[-1]
+    statuses = [ended(process) for process in processes]
+    assert sorted(statuses) == [0, 1], [file.read_text() for file in said]
+    refused = said[statuses.index(1)].read_text().splitlines()[-1]
     assert "another process trains in" in refused or "already holds a run" in refused
-    seed = 1 + ended.index(0)
+    seed = 1 + statuses.index(0)
     assert read_json(folder / "config.json")["config"]["seed"] == seed
     assert RunRecord.read(folder / "record.json").seed == seed
     assert load_run(folder).record.seed == seed

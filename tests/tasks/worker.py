@@ -1,20 +1,22 @@
-"""Run by tests as a process of its own: trainings that get killed, and trainings in several processes.
+"""Run by tests in processes of their own: trainings that get killed, and trainings in several processes."""
 
-Usage: python worker.py TASK JSON, with TASK one of the functions below and JSON its keyword arguments.
-"""
-
+import contextlib
 import json
 import os
-import sys
 import time
+import warnings
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import nn
 
 from sepgconv.data import load_dataset
 from sepgconv.tasks import TrainingConfig, is_main_process, train
+from tests.forks import command, fork
 
 
 def hang(here: Path) -> None:
@@ -53,24 +55,71 @@ def train_and_hang(config: dict, folder: str, moment: str, here: str) -> None:
     train(TrainingConfig.from_dict(config), folder=folder, progress=False, threads=1)
 
 
-def train_and_hang_in_forks(config: dict, cases: list[dict]) -> None:
-    """As `train_and_hang`, for each case in a fork of this process, which has imported what they need."""
-    forks = []
-    for case in cases:
-        fork = os.fork()
-        if fork == 0:
-            train_and_hang(config, **case)
-            os._exit(1)  # its moment did not come
-        forks.append(fork)
-    print(json.dumps(forks), flush=True)
-    for _ in forks:
-        if not os.WIFSIGNALED(os.wait()[1]):
-            sys.exit("a training ended before its moment came")
-
-
 def train_once(config: dict, folder: str) -> None:
     """Train, on one thread."""
     train(TrainingConfig.from_dict(config), folder=folder, progress=False, threads=1)
+
+
+def call_of_rank(rank: int, *words: object) -> None:
+    """Call the command line as a process that has a number, which Lightning reads when it is imported."""
+    from lightning.pytorch.utilities import rank_zero_only
+
+    rank_zero_only.rank = rank
+    command(*words)
+
+
+def as_torchrun_does(said: Path, *words: object) -> None:
+    """Call the command line in two processes that torch's launcher starts, as forks, with its variables."""
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=2,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        start_method="forkserver",
+        max_restarts=0,
+    )
+    elastic_launch(config, call_into)(said, *words)
+
+
+def call_into(said: Path, *words: object) -> None:
+    """Call the command line, and return if it succeeds; append what it prints to a file."""
+    with said.open("a") as file, contextlib.redirect_stdout(file):
+        try:
+            command(*words)
+        except SystemExit as end:
+            if end.code:
+                raise
+
+
+def in_forks(said: Path, function: Callable[..., object], *arguments: Any) -> None:
+    """Call a function that trains in two processes, of which the second is a fork that calls it, too.
+
+    A run starts its second process as the very command of the first, which takes seconds until all is imported.
+
+    Args:
+        said: the file that both write errors to. The number of the second process is left beside it.
+        function: what both call.
+        arguments: of it.
+    """
+    from sepgconv.tasks import processes
+
+    class Second:
+        """Stands in for `subprocess.Popen`."""
+
+        def __init__(self, line: list[str], env: Mapping[str, str]) -> None:
+            # Its parent is not the first process, so it does not look whether that one is there.
+            variables = {name: value for name, value in env.items() if name != processes.LAUNCHER}
+            self._process = fork(in_forks, said, function, *arguments, stderr=said, environment=variables)
+            said.with_suffix(".second").write_text(str(self._process.pid))
+
+        def poll(self) -> int | None:
+            return self._process.exitcode
+
+    processes.subprocess = SimpleNamespace(Popen=Second)
+    function(*arguments)
 
 
 class Plain(nn.Module):
@@ -94,6 +143,7 @@ def gradients(config: TrainingConfig, data, folder: Path, devices: int) -> dict[
     from sepgconv.tasks.fitting import build_trainer, fit
     from sepgconv.tasks.folder import RunFolder
     from sepgconv.tasks.module import EpochBatches, TrainingModule
+    from sepgconv.tasks.processes import together
 
     class Recorder(Callback):
         def __init__(self):
@@ -108,7 +158,8 @@ def gradients(config: TrainingConfig, data, folder: Path, devices: int) -> dict[
     trainer = build_trainer(config, files, keeper, devices=devices, accelerator="cpu", progress=False)
     trainer.callbacks.append(recorder)
     batches = EpochBatches(data.train, data.validation, config, nn.Identity())
-    fit(trainer, TrainingModule(model, config), batches, files, keeper)
+    with together(trainer, lambda: "nothing"):
+        fit(trainer, TrainingModule(model, config), batches, files, keeper)
     return recorder.found | {f"final {name}": value for name, value in model.state_dict().items()}
 
 
@@ -116,6 +167,7 @@ def train_in_two(config: dict, folder: str) -> None:
     """In two processes: the gradients of `Plain` into a file, then a whole run; then what each process saw of it."""
     from sepgconv.tasks.module import share_buffers
 
+    warnings.simplefilter("error")
     chosen = TrainingConfig.from_dict(config)
     data = load_dataset(chosen.data)
     root = Path(folder)
@@ -130,7 +182,3 @@ def train_in_two(config: dict, folder: str) -> None:
     record = train(chosen, folder=root / "run", data=data, devices=2, accelerator="cpu", progress=False, threads=3)
     (root / f"record-{rank}.json").write_text(json.dumps(record.to_dict()))
     (root / f"main-{rank}").write_text(str(is_main_process()))
-
-
-if __name__ == "__main__":
-    globals()[sys.argv[1]](**json.loads(sys.argv[2]))

@@ -193,8 +193,8 @@ FILES_AND_TRAINING = (
     mutation(
         "quarter-turns",
         "the augmentation never rotates by 270 degrees",
-        "        for k in (1, 2, 3):\n            rotated",
-        "        for k in (1, 2):\n            rotated",
+        "        for pose in range(1, self._poses):\n            chosen",
+        "        for pose in range(1, self._poses - 1):\n            chosen",
         "data/test_augmentation.py",
     ),
     mutation(

@@ -38,7 +38,7 @@ def run(application: Callable[[], Callable[[], object]]) -> None:
         except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:
             if os.environ.get("SEPGCONV_DEBUG"):
                 raise
-            say(f"Error: {_sentence(error)}")
+            say(f"Error: {_in_options(_sentence(error), application)}")
             status = _status(error)
         sys.exit(status)
 
@@ -61,6 +61,15 @@ def _run(application: Callable[[], Callable[[], object]]) -> int:
         say(end.code)
         return 1
     return 0
+
+
+def _in_options(sentence: str, application: Callable[[], Callable[[], object]]) -> str:
+    try:
+        from sepgconv.cli.wording import in_options, option_names
+
+        return in_options(sentence, option_names(application()))
+    except ImportError:  # typer itself is missing
+        return sentence
 
 
 def _status(error: BaseException) -> int:

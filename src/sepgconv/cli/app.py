@@ -10,6 +10,7 @@ from sepgconv.cli.analyse import analyse
 from sepgconv.cli.application import Commands, add_command
 from sepgconv.cli.certify import certify
 from sepgconv.cli.demo import demo
+from sepgconv.cli.embed import embed
 from sepgconv.cli.evaluate import evaluate
 from sepgconv.cli.export import export
 from sepgconv.cli.info import info
@@ -25,7 +26,6 @@ app = typer.Typer(
     help="Separable group-equivariant convolutions: networks that know that a rotated image shows the same thing.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
@@ -47,6 +47,6 @@ def _options(  # pyright: ignore[reportUnusedFunction] (typer calls it)
     """Separable group-equivariant convolutions: networks that know that a rotated image shows the same thing."""
 
 
-for command in (demo, train, evaluate, predict, analyse, separate, certify, export, info, models, data):
+for command in (demo, train, evaluate, predict, embed, analyse, separate, certify, export, info, models, data):
     add_command(app, command)
 add_command(app, paper, hidden=True, context_settings={"ignore_unknown_options": True})

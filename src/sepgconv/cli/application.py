@@ -59,9 +59,13 @@ def add_command(app: typer.Typer, command: Callable[..., None], **settings: Any)
         settings: further ones of `typer.Typer.command`.
     """
     hints = get_type_hints(command)
-    named = tuple(name for name, hint in hints.items() if hint is Path or Path in get_args(hint))
+    named = tuple(name for name, hint in hints.items() if _holds_path(hint))
     kind = type("Command", (Command,), {"paths": named})
     app.command(cls=kind, **settings)(_stoppable(command))
+
+
+def _holds_path(hint: Any) -> bool:
+    return hint is Path or any(_holds_path(part) for part in get_args(hint))
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def load_data_of(folder: Path, record: "RunRecord", data_dir: Path | None) -> "Dataset":
-    """Load the data set that a run was trained on; images of a folder get the size of the run's.
+    """Load the data set that a run was trained on; images of one's own get the size and preprocessing of the run's.
 
     Args:
         folder: the run's.
@@ -23,12 +23,20 @@ def load_data_of(folder: Path, record: "RunRecord", data_dir: Path | None) -> "D
     """
     from sepgconv.data import load_dataset
     from sepgconv.data.registry import is_own
+    from sepgconv.tasks.evaluation import options_of
     from sepgconv.tasks.folder import RunFolder
+    from sepgconv.tasks.results import read_preprocessing
 
     name = str(record.config["data"])
     height, width = record.image_shape[1:]
-    # Your own images come in any size; they are brought to that of the run.
-    dataset = load_dataset(name, data_dir=data_dir, image_size=height if is_own(name) and height == width else None)
+    if is_own(name):
+        # Your own images come in any form; they are brought to that of the run.
+        kept = read_preprocessing(RunFolder(folder).preprocessing)
+        options = options_of(record, kept.fit)
+        size = height if height == width else None
+        dataset = load_dataset(name, data_dir=data_dir, image_size=size, options=options, preprocessing=kept.module)
+    else:
+        dataset = load_dataset(name, data_dir=data_dir)
     found, recorded = _counts(dataset), dict(record.images)
     if "validation" not in recorded:  # the run learned from it, too
         found = {"train": found["train"] + found["validation"], "test": found["test"]}
@@ -64,7 +72,10 @@ def load_images_to_judge(
     Returns:
         The images as they were loaded, and preprocessed for the network.
     """
+    import torch
+
     from sepgconv.data import Split, load_labelled_images
+    from sepgconv.data.column import convert
     from sepgconv.data.labelled import LabelledParts
     from sepgconv.data.registry import is_own
 
@@ -79,6 +90,7 @@ def load_images_to_judge(
         part=part,
         data_dir=data_dir,
         bit_depth=run.bit_depth,
+        options=run.data_options,
     )
     if not is_own(data):
         return found, found.split
@@ -88,7 +100,8 @@ def load_images_to_judge(
             "were learned from; leave out --data to judge the run's own test part",
             stacklevel=2,
         )
-    return found, Split(run.preprocessing(found.split.images), found.split.labels)
+    images = convert(found.split.images, run.preprocessing, dtype=torch.float32)
+    return found, Split(images, found.split.labels)
 
 
 def _counts(dataset: "Dataset") -> dict[str, int]:

@@ -45,7 +45,7 @@ def demo(
                 count(record.parameters),
                 large(record.nominal_macs),
                 error_percent(record.test_error),
-                error_percent(answer_changes(load_run(folder).model, digits.test.images)),
+                error_percent(answer_changes(load_run(folder).model, digits.test.images[:])),
                 f"{record.seconds:.0f} s",
             )
         )

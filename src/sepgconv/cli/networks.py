@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 if TYPE_CHECKING:
     from sepgconv.models import Network
-    from sepgconv.tasks import RunRecord
+    from sepgconv.tasks import Run, RunRecord
 
 SEPARATION = "separation.json"  # in a run of `sepgconv separate`: what its network was made from
 
@@ -29,12 +29,14 @@ class FoundNetwork:
         image_shape: (channels, height, width) of its images: those of the run, or what it was designed for.
         record: the run's; None where it comes from no run.
         title: what to call it.
+        run: the run; None where it comes from no run.
     """
 
     model: "Network"
     image_shape: tuple[int, int, int]
     record: "RunRecord | None"
     title: str
+    run: "Run | None" = None
 
 
 def find_network(name_or_folder: str, config: dict[str, Any], seed: int) -> FoundNetwork:
@@ -69,16 +71,20 @@ def find_network(name_or_folder: str, config: dict[str, Any], seed: int) -> Foun
     return read_network(folder)
 
 
-def read_network(folder: Path) -> FoundNetwork:
-    """Read the network of a finished run, or of a folder that `sepgconv.save` wrote.
+def read_network(folder: Path, checkpoint: Literal["last", "best"] | None = None) -> FoundNetwork:
+    """Read the network of a run, as `read_run` does, or of a folder that `sepgconv.save` wrote.
+
+    Args:
+        folder: either.
+        checkpoint: take the network of this checkpoint of the run.
 
     Raises:
-        FileNotFoundError: it is neither, or the run is not finished.
+        FileNotFoundError: it is neither, or the run has no such checkpoint.
         ValueError: a file in it is damaged.
     """
+    from sepgconv.cli.runs import read_run
     from sepgconv.models import load
     from sepgconv.models.storage import CONFIG, WEIGHTS
-    from sepgconv.tasks import load_run
 
     if (folder / WEIGHTS).is_file():
         model = load(folder)
@@ -89,9 +95,9 @@ def read_network(folder: Path) -> FoundNetwork:
             f"{folder} {what}; expected the folder of a finished `sepgconv train`, or one that sepgconv.save wrote "
             f"({CONFIG} and {WEIGHTS})"
         )
-    run = load_run(folder)
+    run = read_run(folder, checkpoint)
     channels, height, width = run.record.image_shape
-    return FoundNetwork(run.model, (channels, height, width), run.record, f"{run.record.model} from {folder}")
+    return FoundNetwork(run.model, (channels, height, width), run.record, f"{run.record.model} from {folder}", run)
 
 
 def _designed(model: "Network", title: str) -> FoundNetwork:

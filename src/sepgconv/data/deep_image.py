@@ -101,8 +101,11 @@ def _reread(file: "ImageFile", raw_mode: Callable[[str], str]) -> Levels:
 
 
 def _check_layout_of_tiff(file: "ImageFile") -> None:
-    """Raise if a file is one of the 16-bit TIFFs that Pillow reads wrongly."""
+    """Raise if a file is one of the TIFFs that Pillow reads wrongly."""
     tags: Any = getattr(file, "tag_v2", {})
+    if tags.get(_ORIENTATION, 1) >= 5 and any(tile.codec_name == "raw" for tile in file.tile):
+        # Pillow 13 takes the height of the stored rows for their length.
+        raise DeepImageError("not compressed, and rotated by its orientation tag; save it upright")
     if tags.get(_PLANES) == 2 and 16 in np.atleast_1d(tags.get(_BITS, 8)) and file.mode != "I;16":
         raise DeepImageError("16-bit colours lie in planes of their own; save it with the colours of a pixel together")
     if any(tile.codec_name == "libtiff" for tile in file.tile) and "I;16BS" in _raw_modes(file):

@@ -4,46 +4,84 @@ Both ask the same of classes: they are matched by name, never by position.
 """
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Int, Shaped
 from numpy import ndarray
-from torch import Tensor
+from torch import Tensor, nn
 
+from sepgconv._messages import one_of
 from sepgconv.data.bit_depth import DARK
+from sepgconv.data.column import Column, Entries, chunks, convert, take
 from sepgconv.data.dataset import Dataset, Split
+from sepgconv.data.division import DividedImage, Division
+from sepgconv.data.leaks import Images, warn_of_leaks
+from sepgconv.data.origin import Origin
 from sepgconv.data.part_names import PARTS, Part, PartOrAll
-from sepgconv.data.preprocessing import Identity
-from sepgconv.data.splitting import stratified_cut
-
-_SEED = 20210919
-_FRACTION = 0.15  # of every class, for each part that is cut off
+from sepgconv.data.preprocessing import FITTED, Identity
+from sepgconv.data.reading import Fit
+from sepgconv.data.split_rule import SplitRule, strata_of
+from sepgconv.data.target_text import target_texts
 
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Images with their labels.
+    """Images with their labels, in memory or not.
 
     Attributes:
         images: (n, channels, height, width), uint8 0..255 or float32 in [0, 1].
         labels: (n, ...), as those of a `Split`.
+        origins: where each image is from; () where that is not known.
     """
 
-    images: Shaped[Tensor, "n c h w"]
-    labels: Shaped[Tensor, "n ..."]
+    images: Shaped[Tensor, "n c h w"] | Column
+    labels: Shaped[Tensor, "n ..."] | Column
+    origins: tuple[Origin, ...] = ()
 
     def taken(self, indices: Int[ndarray, " k"]) -> "Labelled":
         """Return some of the images."""
         chosen = torch.from_numpy(indices)
-        return Labelled(self.images[chosen], self.labels[chosen])
+        origins = tuple(self.origins[index] for index in indices) if self.origins else ()
+        return Labelled(take(self.images, chosen), take(self.labels, chosen), origins)
 
-    def split(self) -> Split:
-        """Return the images in [0, 1]."""
-        images = self.images if self.images.is_floating_point() else self.images.float() / 255
+    @property
+    def groups(self) -> Shaped[ndarray, " n"] | None:
+        """What each image must not be separated from; None where there are no groups."""
+        grouped = any(origin.group for origin in self.origins)
+        return np.array([origin.group for origin in self.origins]) if grouped else None
+
+    def split(self, preprocessing: nn.Module | None = None) -> Split:
+        """Return the images in [0, 1], or what a preprocessing makes of these."""
+        images: Entries = self.images
+        if not images.dtype.is_floating_point:
+            images = convert(images, unit_range, dtype=torch.float32)
+        if preprocessing is not None and not isinstance(preprocessing, Identity):
+            images = convert(images, preprocessing, dtype=torch.float32)
         return Split(images, self.labels)
+
+    def classes(self) -> list[int]:
+        """Return the labels that occur, in ascending order."""
+        found: set[int] = set()
+        for labels in chunks(self.labels):
+            found |= set(labels.unique().tolist())
+        return sorted(found)
+
+    def strata(self) -> Int[ndarray, " n"]:
+        """Return what a split balances, as `strata_of` says; of targets that are not in memory, nothing."""
+        return strata_of(self.labels.numpy()) if isinstance(self.labels, Tensor) else np.zeros(len(self), np.int64)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def unit_range(pixels: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+    """Return pixels 0..255 as float32 in [0, 1]."""
+    return pixels.float() / 255
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +93,7 @@ class LabelledImages:
         part: which part of it they are; "all" where it is not divided.
         split: the images, with the labels of the classes that were asked for.
         skipped: files that could not be read and were left out.
+        origins: where each image is from; () where that is not known.
 
     Example:
         >>> from sepgconv.data import load_labelled_images
@@ -67,6 +106,7 @@ class LabelledImages:
     part: PartOrAll
     split: Split
     skipped: tuple[str, ...] = ()
+    origins: tuple[Origin, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +121,8 @@ class LabelledParts:
         skipped: files that could not be read.
         bit_depth: bits that images of 16 bits use; None: there are none.
         fixed: whether the classes were given as a list, and stay even where one has no images.
+        fit: how images of another size were brought to theirs; None: they came in one size.
+        grouped_by: what the groups are called, as in "patient"; None where there are none.
     """
 
     name: str
@@ -90,6 +132,8 @@ class LabelledParts:
     skipped: tuple[str, ...] = ()
     bit_depth: int | None = None
     fixed: bool = False
+    fit: Fit | None = None
+    grouped_by: str | None = None
 
     @classmethod
     def of(cls, dataset: Dataset) -> "LabelledParts":
@@ -99,44 +143,94 @@ class LabelledParts:
             "validation": dataset.validation,
             "test": dataset.test,
         }
+        known = () if dataset.division is None else dataset.division.images
         parts: dict[PartOrAll, Labelled] = {
-            part: Labelled(split.images, split.labels) for part, split in splits.items()
+            part: Labelled(split.images, split.labels, tuple(image.origin for image in known if image.part == part))
+            for part, split in splits.items()
         }
-        return cls(dataset.name, dataset.name, dataset.classes, parts, dataset.skipped, dataset.bit_depth, fixed=True)
+        return cls(
+            dataset.name,
+            dataset.name,
+            dataset.classes,
+            parts,
+            dataset.skipped,
+            dataset.bit_depth,
+            fixed=True,
+            fit=dataset.fit,
+        )
 
-    def to_dataset(self) -> Dataset:
-        """Return train, validation and test part; parts that are missing are cut off with a fixed seed.
+    def to_dataset(self, rule: SplitRule | None = None, preprocessing: str | nn.Module = "identity") -> Dataset:
+        """Return train, validation and test part; parts that are missing are cut off.
 
-        Undivided images give 70 / 15 / 15 % of every class; a missing validation part is 15 % of every class of the
-        training part. A class without images is left out, with a warning, unless `fixed`.
+        A class without images is left out, with a warning, unless `fixed`.
+
+        Args:
+            rule: how. Default: 70 / 15 / 15 % of every class, or of all groups; 15 % of the training part for
+                validation where that alone is missing.
+            preprocessing: of the images: "identity"; "mean-std", fitted to the training part; or a module.
 
         Raises:
-            ValueError: no training or no test part, a class in one of the others only, or too few images.
+            ValueError: no training or no test part, a class in one of the others only, or too few images or groups.
+
+        Warns:
+            UserWarning: a class that a part has no images of; one image or one group in several parts.
         """
+        rule = SplitRule() if rule is None else rule
         check_parts(self.parts, self.title)
         whole = self._learnable()
         learned = whole.parts["all" if "all" in whole.parts else "train"]
-        missing = [part for part in PARTS[1:] if part not in whole.parts]
-        cut = stratified_cut(learned.labels.numpy(), [_FRACTION] * len(missing), _SEED)
-        if not all(map(len, cut)):
+        missing: list[Part] = [part for part in PARTS[1:] if part not in whole.parts]
+        try:
+            chosen = rule.divide(learned.strata(), learned.groups, missing)
+        except ValueError as error:
+            raise ValueError(f"{self.title}: {error}") from error
+        if not all(map(len, chosen.values())):
             raise ValueError(
                 f"{self.title}: {len(learned.labels)} readable images are too few; at least one class needs "
                 f"{1 + len(missing)} to train on and to cut {len(missing)} parts from"
             )
-        chosen = dict(zip(("train", *missing), cut, strict=True))
-        parts = [learned.taken(chosen[part]) if part in chosen else whole.parts[part] for part in PARTS]
-        for part, found in zip(PARTS, parts, strict=True):
+        parts: dict[Part, Labelled] = {
+            part: learned.taken(chosen[part]) if part in chosen else whole.parts[part] for part in PARTS
+        }
+        for part, found in parts.items():
             if not len(found.labels):
                 raise ValueError(f"{self.title}: {part} has no readable image")
-            absent = set(learned.labels.unique().tolist()) - set(found.labels.tolist())
+            several = not whole.classes or learned.labels.dtype.is_floating_point
+            absent = set() if several else set(learned.classes()) - set(found.classes())
             if absent:
                 names = ", ".join(whole.classes[label] for label in sorted(absent))
                 warnings.warn(f"{self.title}: the {part} part has no images of {names}", stacklevel=3)
-        _warn_if_dark(parts, self.title)
-        train, validation, test = (found.split() for found in parts)
+        _warn_if_dark(parts.values(), self.title)
+        division = whole._division(parts, rule.described(missing=missing, groups=self.grouped_by))
+        images: dict[Part, Images] = {part: (found.images, found.origins) for part, found in parts.items()}
+        warn_of_leaks(images, division, self.title)
+        if isinstance(preprocessing, str):
+            module = FITTED[one_of("preprocessing", preprocessing, tuple(FITTED))](parts["train"].images)
+        else:
+            module = preprocessing
+        train, validation, test = (found.split(module) for found in parts.values())
         return Dataset(
-            self.name, whole.classes, train, validation, test, Identity(), self.skipped, bit_depth=self.bit_depth
+            self.name,
+            whole.classes,
+            train,
+            validation,
+            test,
+            module,
+            self.skipped,
+            bit_depth=self.bit_depth,
+            fit=self.fit,
+            division=division,
         )
+
+    def _division(self, parts: Mapping[Part, Labelled], rule: str) -> Division | None:
+        if not all(found.origins for found in parts.values()):
+            return None
+        images = [
+            DividedImage(origin.path, part, text, origin.group, origin.page)
+            for part, found in parts.items()
+            for origin, text in zip(found.origins, target_texts(found.labels, self.classes), strict=True)
+        ]
+        return Division(self.name, rule, tuple(images), self.grouped_by)
 
     def to_judge(self, classes: Sequence[str], part: Part | None = None) -> LabelledImages:
         """Return one part, or all of what is not divided, with labels by the names of other classes.
@@ -153,8 +247,17 @@ class LabelledParts:
         labelled = self.parts[found]
         if not len(labelled.labels):
             raise ValueError(f"{self.title}: {found} has no readable image")
-        if labelled.labels.is_floating_point():  # numbers, which have no classes
-            return LabelledImages(self.name, found, labelled.split(), self.skipped)
+        if labelled.labels.dtype.is_floating_point:  # numbers, which have no classes, or several labels of an image
+            if set(self.classes) != set(classes):
+                raise ValueError(
+                    f"{self.title} has the labels {', '.join(self.classes)}; the network knows {', '.join(classes)}"
+                )
+            order = torch.tensor([self.classes.index(name) for name in classes])
+            labels = labelled.labels
+            if classes:
+                labels = convert(labels, functools.partial(_columns, order), dtype=labels.dtype)
+            ordered = dataclasses.replace(labelled, labels=labels)
+            return LabelledImages(self.name, found, ordered.split(), self.skipped, labelled.origins)
         present = self._present(found)
         if unknown := [name for name in present if name not in classes]:
             raise ValueError(
@@ -164,17 +267,19 @@ class LabelledParts:
             warnings.warn(f"{self.title}: no images of {', '.join(empty)} to judge by", stacklevel=2)
         _warn_if_dark([labelled], self.title)
         split = Labelled(labelled.images, self._relabelled(labelled.labels, classes)).split()
-        return LabelledImages(self.name, found, split, self.skipped)
+        return LabelledImages(self.name, found, split, self.skipped, labelled.origins)
 
     def _present(self, part: PartOrAll) -> list[str]:
-        return [self.classes[label] for label in self.parts[part].labels.unique().tolist()]
+        return [self.classes[label] for label in self.parts[part].classes()]
 
-    def _relabelled(self, labels: Int[Tensor, "n ..."], classes: Sequence[str]) -> Int[Tensor, "n ..."]:
+    def _relabelled(self, labels: Entries, classes: Sequence[str]) -> Entries:
         order = torch.tensor([classes.index(name) if name in classes else -1 for name in self.classes])
-        return order[labels]
+        return convert(labels, functools.partial(_look_up, order), dtype=torch.int64)
 
     def _learnable(self) -> "LabelledParts":
         """Leave out classes without images, unless they are fixed; raise if the rest cannot be learned."""
+        if any(found.labels.dtype.is_floating_point for found in self.parts.values()):
+            return self  # numbers, or several labels of an image: nothing here is a class of its own
         check_class_names({part: self._present(part) for part in self.parts}, self.title)
         learned = self._present("all" if "all" in self.parts else "train")
         if len(learned) < 2:
@@ -186,7 +291,8 @@ class LabelledParts:
         if not empty or self.fixed:
             return self
         parts: dict[PartOrAll, Labelled] = {
-            part: Labelled(found.images, self._relabelled(found.labels, learned)) for part, found in self.parts.items()
+            part: dataclasses.replace(found, labels=self._relabelled(found.labels, learned))
+            for part, found in self.parts.items()
         }
         return dataclasses.replace(self, classes=tuple(learned), parts=parts)
 
@@ -235,14 +341,28 @@ def check_class_names(present: Mapping[PartOrAll, Sequence[str]], title: str) ->
             raise ValueError(f"{title}: {part} has classes that train does not have: {', '.join(unknown)}")
 
 
+def _columns(order: Int[Tensor, " k"], labels: Shaped[Tensor, "n c"]) -> Shaped[Tensor, "n k"]:
+    return labels[:, order]
+
+
+def _look_up(table: Int[Tensor, " k"], labels: Int[Tensor, "..."]) -> Int[Tensor, "..."]:
+    return table[labels]
+
+
 def _only(names: Sequence[str]) -> str:
     return f"only one class, {names[0]}" if names else "no images to train on"
 
 
 def _warn_if_dark(parts: Iterable[Labelled], title: str) -> None:
     """Warn of images that are nearly black, as those of 12 bits in a file of 16 are."""
-    brightest = max(float(found.images.max()) / (1 if found.images.is_floating_point() else 255) for found in parts)
-    if 0 < brightest < DARK:
+    brightest = 0.0
+    for found in parts:
+        scale = 1 if found.images.dtype.is_floating_point else 255
+        for images in chunks(found.images):
+            brightest = max(brightest, float(images.max()) / scale)
+            if brightest >= DARK:
+                return
+    if 0 < brightest:
         warnings.warn(
             f"{title}: the brightest pixel of all images is {brightest:.3f} of white; are their values scaled "
             "otherwise?",

@@ -16,13 +16,16 @@ def check_fits_memory(needed: int, what: str, remedy: str) -> None:
     Raises:
         ValueError: they are more than the machine has.
     """
-    if not hasattr(os, "sysconf"):
-        return
-    available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > available:
+    available = physical_memory()
+    if available is not None and needed > available:
         raise ValueError(
             f"{what} take {needed / 2**30:,.1f} GiB, and this machine has {available / 2**30:.1f}; {remedy}"
         )
+
+
+def physical_memory() -> int | None:
+    """Return the bytes of memory that the machine has; None where they are not known (Windows)."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None
 
 
 @contextmanager

@@ -1,6 +1,8 @@
-"""Preprocessing as modules: the identity, and global contrast normalisation followed by ZCA whitening."""
+"""Preprocessing as modules: none, by mean and standard deviation, and contrast normalisation with ZCA whitening."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from math import sqrt
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -8,10 +10,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from sepgconv._messages import unknown_name
+from sepgconv.data.column import Entries, chunks
 
 GCN_SCALE = 55.0
 ZCA_BIAS = 0.1
 _SMALLEST_NORM = 1e-8
+_SMALLEST_DEVIATION = 1e-6  # of pixels in [0, 1]; below it a channel has one value, and its deviation is rounding
 _CHUNK = 2048  # images at once: bounds the float64 copies
 
 
@@ -19,6 +23,81 @@ class Identity(nn.Identity):
     """Pixels stay as they are, in [0, 1]."""
 
     name = "identity"
+
+
+class MeanStd(nn.Module):
+    """The mean of every channel is subtracted, and it is divided by its standard deviation: those of the training part.
+
+    It computes on each value by itself, so one image gives the same in any batch.
+
+    Args:
+        mean: of each channel, for pixels in [0, 1], (channels,).
+        std: the same; a channel of one value has 1.
+
+    Raises:
+        ValueError: the two do not fit together, or a deviation is not above 0.
+
+    Example:
+        >>> import torch
+        >>> MeanStd(torch.tensor([0.5]), torch.tensor([0.25]))(torch.tensor([[[[0.0, 0.5, 1.0]]]])).tolist()
+        [[[[-2.0, 0.0, 2.0]]]]
+    """
+
+    name = "mean-std"
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        if mean.ndim != 1 or mean.shape != std.shape or not bool((std > 0).all()):
+            raise ValueError(
+                "MeanStd: expected a mean and a deviation above 0 for each channel, got shapes "
+                f"{tuple(mean.shape)} and {tuple(std.shape)}"
+            )
+        self.register_buffer("mean", mean.float())
+        self.register_buffer("std", std.float())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Preprocess raw images in [0, 1], (n, channels, height, width) -> float32 of the same shape.
+
+        Raises:
+            ValueError: images with another number of channels.
+        """
+        if images.ndim != 4 or images.shape[1] != len(self.mean):
+            raise ValueError(
+                f"mean-std was fitted on images of {len(self.mean)} channels; got a batch {tuple(images.shape)}"
+            )
+        return (images - self.mean[:, None, None]) / self.std[:, None, None]
+
+
+def fit_mean_std(images: Entries) -> MeanStd:
+    """Fit mean and standard deviation (divided by n) of every channel to training images, in one pass.
+
+    The same images give the same numbers, in memory or not.
+
+    Args:
+        images: (n, channels, height, width), uint8 0..255, or float32 in [0, 1].
+    """
+    channels = images.shape[1]
+    total, squares = torch.zeros(channels, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64)
+    levels = torch.arange(256, dtype=torch.float64)
+    scale = 1 if images.dtype.is_floating_point else 255
+    for part in chunks(images):
+        for channel, values in enumerate(part.unbind(1)):
+            if images.dtype.is_floating_point:
+                total[channel] += values.double().sum()
+                squares[channel] += values.double().square().sum()
+            else:  # whole numbers below 2**53: exact in float64
+                found = torch.bincount(values.flatten(), minlength=256).double()
+                total[channel] += found @ levels
+                squares[channel] += found @ levels.square()
+    n = images.shape[0] * images.shape[2] * images.shape[3]
+    means = [value / n for value in total.tolist()]
+    deviations = [
+        sqrt(max(0.0, value / n - mean * mean)) / scale for value, mean in zip(squares.tolist(), means, strict=True)
+    ]
+    std = [deviation if deviation > _SMALLEST_DEVIATION else 1.0 for deviation in deviations]
+    return MeanStd(torch.tensor([mean / scale for mean in means]), torch.tensor(std))
 
 
 class GcnZca(nn.Module):
@@ -106,7 +185,7 @@ def build_preprocessing(name: str, state: Mapping[str, Tensor]) -> nn.Module:
     """Rebuild a preprocessing module from its `name` and `state_dict()`.
 
     Args:
-        name: "identity" or "gcn-zca".
+        name: "identity", "mean-std" or "gcn-zca".
         state: its `state_dict`.
 
     Raises:
@@ -116,9 +195,20 @@ def build_preprocessing(name: str, state: Mapping[str, Tensor]) -> nn.Module:
         >>> build_preprocessing("identity", {}).name
         'identity'
     """
-    expected = {"identity": (), "gcn-zca": ("mean", "whitening")}
+    expected: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
+        "identity": (Identity, ()),
+        "mean-std": (MeanStd, ("mean", "std")),
+        "gcn-zca": (GcnZca, ("mean", "whitening")),
+    }
     if name not in expected:
         raise ValueError(unknown_name("preprocessing", name, expected))
-    if set(state) != set(expected[name]):
-        raise ValueError(f"{name}: expected a state of {sorted(expected[name])}, got {sorted(state)}")
-    return GcnZca(state["mean"], state["whitening"]) if name == "gcn-zca" else Identity()
+    kind, tensors = expected[name]
+    if set(state) != set(tensors):
+        raise ValueError(f"{name}: expected a state of {sorted(tensors)}, got {sorted(state)}")
+    return kind(*(state[tensor] for tensor in tensors))
+
+
+# What a data set of one's own can be preprocessed with: by name, from the images of its training part.
+FITTED: Mapping[str, Callable[[Entries], nn.Module]] = MappingProxyType(
+    {"identity": lambda images: Identity(), "mean-std": fit_mean_std}
+)

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from sepgconv.data.dataset import Dataset, Split
-from sepgconv.data.splitting import permutation
+from sepgconv.data.part_names import Part
+from sepgconv.data.splitting import Indices, permutation
 
 _STREAM = 3  # apart from other uses of the same seed
 
@@ -39,13 +40,18 @@ def take_images(dataset: Dataset, images: int, seed: int) -> Dataset:
             f"{dataset.name} has {train} + {validation} images for training and validation; {images} cannot be taken"
         )
     generator = np.random.default_rng([seed, _STREAM])
+    chosen: dict[Part, Indices] = {"train": permutation(train, generator)[:kept_train]}
+    chosen["validation"] = permutation(validation, generator)[:kept_validation]
+    division = dataset.division
     return dataclasses.replace(
         dataset,
-        train=_first(dataset.train, kept_train, generator),
-        validation=_first(dataset.validation, kept_validation, generator),
+        train=_taken(dataset.train, chosen["train"]),
+        validation=_taken(dataset.validation, chosen["validation"]),
+        division=None
+        if division is None
+        else division.taken(chosen, f"{images} to learn from, drawn with seed {seed}"),
     )
 
 
-def _first(split: Split, count: int, generator: np.random.Generator) -> Split:
-    chosen = torch.from_numpy(permutation(len(split), generator)[:count])
-    return Split(split.images[chosen], split.labels[chosen])
+def _taken(split: Split, indices: Indices) -> Split:
+    return split.take(torch.from_numpy(indices))

@@ -24,6 +24,7 @@ from sepgconv.functional.pooling import (
     max_pool2d,
 )
 from sepgconv.functional.subgroup import restrict_group
+from sepgconv.functional.vectors import group_to_vector
 from sepgconv.ops.action import act
 from sepgconv.ops.batch_norm import NormRelu
 from sepgconv.ops.factorisation import full_rank, separable_spectrum, separate_kernel
@@ -48,6 +49,7 @@ __all__ = [
     "group_layer_norm",
     "group_max_pool",
     "group_mean_pool",
+    "group_to_vector",
     "lift_conv2d",
     "max_pool2d",
     "pixel_action",

@@ -21,7 +21,7 @@ from sepgconv._customised import (
 from sepgconv._hooks import watch_calls
 from sepgconv._modules import copy_network, settled_copy
 from sepgconv.conv.geometry import Pair
-from sepgconv.inference.layers import FrozenConv2d, FrozenNorm2d
+from sepgconv.inference.layers import FrozenConv2d, FrozenNorm2d, FrozenVector
 from sepgconv.inference.probes import default_shape, example_input, takes_feature_maps
 from sepgconv.nn import (
     ConvNormAct,
@@ -29,11 +29,13 @@ from sepgconv.nn import (
     DepthwiseSeparableGroupConv2d,
     GroupBatchNorm2d,
     GroupConvLayer,
+    GroupToVector,
     LayerScale,
     NormActConv,
     ReLU,
     Sequential,
 )
+from sepgconv.ops.vectors import vector_filters
 
 _Step = tuple[nn.Module, str, nn.Module]  # parent, name, module
 _CALLER = "compile_for_inference"
@@ -272,3 +274,10 @@ def _(module: GroupBatchNorm2d, size: Pair) -> nn.Module:
 @freeze.register
 def _(module: LayerScale, size: Pair) -> nn.Module:
     return FrozenNorm2d(module.weight.detach(), torch.zeros_like(module.weight))
+
+
+@freeze.register
+def _(module: GroupToVector, size: Pair) -> nn.Module:
+    filters = vector_filters(module.weight.detach(), module.group, module.frequency)
+    description = f"GroupToVector({module.extra_repr()})"
+    return FrozenVector(description, filters.contiguous(), module.in_channels, module.group)

@@ -9,6 +9,8 @@ from sepgconv.conv.spec import ConvSpec
 from sepgconv.conv.steps import Lowered, Steps
 from sepgconv.ops.convolution import run_lowered
 from sepgconv.ops.layout import fold_poses, unfold_poses
+from sepgconv.ops.vectors import pool_vectors
+from sepgconv.symmetry import FiniteGroup
 
 
 class FrozenConv2d(nn.Module):
@@ -107,3 +109,36 @@ class FrozenNorm2d(nn.Module):
     def extra_repr(self) -> str:
         """Return the number of channels."""
         return f"{len(self.slope)}" + (", with ReLU" if self.relu else "")
+
+
+class FrozenVector(nn.Module):
+    """A `GroupToVector` with its linear map computed once.
+
+    Shapes: (batch, channels, |G|, height, width) -> (batch, vectors, 2).
+
+    Args:
+        description: what the layer was, for `repr`.
+        filters: (vectors * 2, |G| * channels).
+        channels: of the feature maps.
+        group: that they are on.
+
+    Example:
+        >>> import sepgconv
+        >>> sepgconv.compile_for_inference(sepgconv.nn.GroupToVector(8, 1, "p4"))
+        FrozenVector(GroupToVector(8, vectors=1, group='p4', frequency=1))
+    """
+
+    filters: Tensor
+
+    def __init__(self, description: str, filters: Tensor, channels: int, group: FiniteGroup) -> None:
+        super().__init__()
+        self.description, self.channels, self.group = description, channels, group
+        self.register_buffer("filters", filters)
+
+    def forward(self, x: Float[Tensor, "b c g y x"]) -> Float[Tensor, "b k 2"]:
+        """Give the vectors."""
+        return pool_vectors(x, self.filters, self.channels, self.group, self.description)
+
+    def extra_repr(self) -> str:
+        """Return what the layer was."""
+        return self.description

@@ -3,6 +3,7 @@
 from sepgconv.models.blocks import group_convolution
 from sepgconv.models.initialisation import INITIALISATIONS, initialise
 from sepgconv.models.network import Network
+from sepgconv.models.pretrained import list_pretrained, pretrained_record, register_pretrained
 from sepgconv.models.registry import (
     MODELS,
     Entry,
@@ -35,10 +36,13 @@ __all__ = [
     "group_convolution",
     "initialise",
     "list_models",
+    "list_pretrained",
     "load",
     "model_entry",
+    "pretrained_record",
     "rebuild_model",
     "register_model",
+    "register_pretrained",
     "save",
     "separable_name",
 ]

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from sepgconv._messages import one_of, unknown_name
 from sepgconv.conv import SHARINGS
 from sepgconv.models.network import Network, check_classes, plain_config
+from sepgconv.models.pretrained import load_pretrained, pretrained_config
 from sepgconv.models.renaming import current_options
 from sepgconv.symmetry import FiniteGroup
 from sepgconv.symmetry import group as get_group
@@ -219,11 +220,14 @@ def _group_name(group: str | FiniteGroup) -> str:
     return known.name
 
 
-def create_model(name: str, **config: Any) -> Network:
+def create_model(name: str, *, pretrained: bool | str = False, **config: Any) -> Network:
     """Build a network.
 
     Args:
         name: one of `list_models()`.
+        pretrained: trained weights: True for the first that there are, or their tag, as in "seed1"
+            (`sepgconv.models.list_pretrained`). Options default to those they were trained with. Another `num_classes`
+            leaves the classifier random. False: random weights.
         config: any field of the network's config, such as `width=30` (channels of every convolution), or for ResNets
             `widths=(28, 56, 112)` (channels of each stage), `group="p4m"`, `in_channels=3` (or `in_chans`, as in timm),
             `num_classes=10` (0: pooled features, no classifier), `execution="separable"`, and for ResNets
@@ -231,12 +235,12 @@ def create_model(name: str, **config: Any) -> Network:
             `rank=2`, or a list with one number for each convolution in order, where 0 keeps it a full one.
 
     Returns:
-        The network, in training mode, with random weights. Its `name` and `config` (every option, JSON-able) are what
-        `sepgconv.save` writes.
+        The network, in training mode, with random weights unless `pretrained`. Its `name` and `config` (every option,
+        JSON-able) are what `sepgconv.save` writes.
 
     Raises:
-        ValueError: an unknown name, option or value, the nearest ones are given; a network of others that needs an
-            option that is missing, or is no `Network`.
+        ValueError: an unknown name, option or value, the nearest ones are given; no such trained weights, or an option
+            that they do not fit; a network of others that needs an option that is missing, or is no `Network`.
 
     Example:
         >>> from sepgconv import create_model
@@ -254,6 +258,8 @@ def create_model(name: str, **config: Any) -> Network:
                 "one option; give one of them"
             )
         config["in_channels"] = config.pop("in_chans")
+    if pretrained is not False:
+        config = pretrained_config(name, pretrained, config)
     config = {key: value for key, value in config.items() if key not in entry.fixed or entry.fixed[key] != value}
     for key in config:
         if key not in entry.options:
@@ -274,6 +280,8 @@ def create_model(name: str, **config: Any) -> Network:
         )
     model.name = name
     model.config = {key: value for key, value in plain_config(full).items() if key in entry.options}
+    if pretrained is not False:
+        load_pretrained(model, name, pretrained)
     return model
 
 

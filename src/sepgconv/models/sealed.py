@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sepgconv._files import DIGEST
 
+HEADER = "sepgconv"  # in the metadata of a network's weights: its name and config, as JSON
 _METADATA = "__metadata__"  # safetensors' own key for what is no tensor
 _ALIGNMENT = 8  # bytes; where safetensors itself lets the numbers begin
 

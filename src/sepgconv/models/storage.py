@@ -15,10 +15,9 @@ from sepgconv._files import write_together
 from sepgconv._modules import copy_network, unwrap
 from sepgconv.models.network import Network
 from sepgconv.models.registry import rebuild_model
-from sepgconv.models.sealed import read_sealed, to_sealed_bytes
+from sepgconv.models.sealed import HEADER, read_sealed, to_sealed_bytes
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-HEADER = "sepgconv"  # in the metadata of the weights: what the config holds
 FORMAT = 1
 
 

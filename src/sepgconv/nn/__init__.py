@@ -28,6 +28,7 @@ from sepgconv.nn.residual import DropPath, LayerScale
 from sepgconv.nn.separable import SeparableGroupConv2d
 from sepgconv.nn.sequential import Sequential
 from sepgconv.nn.subgroup import RestrictGroup
+from sepgconv.nn.vectors import GroupToVector
 
 __all__ = [
     "AdaptiveAvgPool2d",
@@ -47,6 +48,7 @@ __all__ = [
     "GroupLayerNorm",
     "GroupMaxPool",
     "GroupMeanPool",
+    "GroupToVector",
     "LayerScale",
     "LiftingConv2d",
     "MaxPool2d",

@@ -13,28 +13,28 @@ from sepgconv.conv.kinds import Sharing
 from sepgconv.symmetry import FiniteGroup, pixel_permutation, pose_division
 
 
-def _correlate(maps: Tensor, kernel: Tensor, stride: int, padding: int, dilation: int) -> Tensor:
-    """Cross-correlate maps (batch, height, width) with one kernel (k, l), tap by tap."""
-    batch, height, width = maps.shape
-    padded = maps.new_zeros(batch, height + 2 * padding, width + 2 * padding)
-    padded[:, padding : padding + height, padding : padding + width] = maps
-    rows = (padded.shape[1] - dilation * (kernel.shape[0] - 1) - 1) // stride + 1
-    columns = (padded.shape[2] - dilation * (kernel.shape[1] - 1) - 1) // stride + 1
-    out = maps.new_zeros(batch, rows, columns)
-    for i, j in itertools.product(range(kernel.shape[0]), range(kernel.shape[1])):
+def _correlate(maps: Tensor, kernels: Tensor, stride: int, padding: int, dilation: int) -> Tensor:
+    """Cross-correlate maps (..., height, width) with their kernels (..., k, l), tap by tap."""
+    height, width = maps.shape[-2:]
+    padded = maps.new_zeros(*maps.shape[:-2], height + 2 * padding, width + 2 * padding)
+    padded[..., padding : padding + height, padding : padding + width] = maps
+    rows = (padded.shape[-2] - dilation * (kernels.shape[-2] - 1) - 1) // stride + 1
+    columns = (padded.shape[-1] - dilation * (kernels.shape[-1] - 1) - 1) // stride + 1
+    out = maps.new_zeros(*maps.shape[:-2], rows, columns)
+    for i, j in itertools.product(range(kernels.shape[-2]), range(kernels.shape[-1])):
         top, left = i * dilation, j * dilation
-        window = padded[:, top : top + stride * rows : stride, left : left + stride * columns : stride]
-        out += kernel[i, j] * window
+        window = padded[..., top : top + stride * rows : stride, left : left + stride * columns : stride]
+        out += kernels[..., i, j, None, None] * window
     return out
 
 
-def _turn(group: FiniteGroup, h: int, kernel: Tensor) -> Tensor:
-    """`T_h K`, pixel by pixel: the value at v is K(h^-1 v)."""
-    height, width = kernel.shape
+def _turn(group: FiniteGroup, h: int, kernels: Tensor) -> Tensor:
+    """`T_h K` of kernels (..., k, l), pixel by pixel: the value at v is K(h^-1 v)."""
+    height, width = kernels.shape[-2:]
     source = pixel_permutation(group, height, width)[h]
-    out = torch.empty_like(kernel)
+    out = torch.empty_like(kernels)
     for i, j in itertools.product(range(height), range(width)):
-        out[i, j] = kernel[source[i, j] // width, source[i, j] % width]
+        out[..., i, j] = kernels[..., source[i, j] // width, source[i, j] % width]
     return out
 
 
@@ -49,8 +49,8 @@ def lift_conv2d_reference(
     """`X'[n,h] = sum_c (T_h F[n,c]) * X[c]` as a loop; shapes as in `lift_conv2d`."""
     planar = (stride, padding, dilation)
     out = _empty_output(x, weight[0, 0], weight.shape[0], group, planar)
-    for n, c, h in itertools.product(*map(range, weight.shape[:2]), range(group.order)):
-        out[:, n, h] += _correlate(x[:, c], _turn(group, h, weight[n, c]), *planar)
+    for n, h in itertools.product(range(weight.shape[0]), range(group.order)):
+        out[:, n, h] = _correlate(x, _turn(group, h, weight[n]), *planar).sum(1)
     return out
 
 
@@ -60,8 +60,9 @@ def group_conv2d_reference(
     """`X'[n,h] = sum_c sum_g (T_h F[n,c,h^-1 g]) * X[c,g]` as a loop; shapes as in `group_conv2d`."""
     planar, divide = (stride, padding, dilation), pose_division(group)
     out = _empty_output(x, weight[0, 0, 0], weight.shape[0], group, planar)
-    for n, c, g, h in itertools.product(*map(range, weight.shape[:3]), range(group.order)):
-        out[:, n, h] += _correlate(x[:, c, g], _turn(group, h, weight[n, c, divide[h, g]]), *planar)
+    for n, h in itertools.product(range(weight.shape[0]), range(group.order)):
+        filters = torch.stack([weight[n, :, divide[h, g]] for g in range(group.order)], 1)
+        out[:, n, h] = _correlate(x, _turn(group, h, filters), *planar).sum((1, 2))
     return out
 
 
@@ -95,10 +96,10 @@ def separable_group_conv2d_reference(
     if pointwise.ndim == 3:
         pointwise, depthwise = pointwise[:, None], depthwise[:, None]
     out = _empty_output(x, depthwise.flatten(0, -3)[0], pointwise.shape[0], group, planar)
-    for n, r, c, h in itertools.product(*map(range, pointwise.shape[:3]), range(group.order)):
-        mixed = torch.zeros_like(x[:, c, 0])
+    for n, r, h in itertools.product(*map(range, pointwise.shape[:2]), range(group.order)):
+        mixed = torch.zeros_like(x[:, :, 0])
         for g in range(group.order):
-            mixed += pointwise[n, r, c, divide[h, g]] * x[:, c, g]
-        kernel = depthwise[n, r] if sharing == "gc" else depthwise[n, r, c]
-        out[:, n, h] += _correlate(mixed, _turn(group, h, kernel), *planar)
+            mixed += pointwise[n, r, :, divide[h, g], None, None] * x[:, :, g]
+        kernels = _turn(group, h, depthwise[n, r])  # for gc one, for g one of each channel
+        out[:, n, h] += _correlate(mixed, kernels, *planar).sum(1)
     return out

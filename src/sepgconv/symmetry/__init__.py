@@ -13,6 +13,7 @@ from sepgconv.symmetry.planar import C1, C2, C4, D1, D2, D4, planar_group
 from sepgconv.symmetry.registry import GROUPS, group, list_groups, register_group, register_group_family
 from sepgconv.symmetry.steerable import SteerableBasis
 from sepgconv.symmetry.subgroups import coset_table, subgroup_elements
+from sepgconv.symmetry.vectors import vector_matrices
 
 __all__ = [
     "C1",
@@ -45,5 +46,6 @@ __all__ = [
     "register_group",
     "register_group_family",
     "subgroup_elements",
+    "vector_matrices",
     "worst_filter_error",
 ]

@@ -1,11 +1,14 @@
-"""Whole batches indexed out of tensors in memory, in an order that seed and epoch alone decide."""
+"""Whole batches by the indices of their images, in an order that seed and epoch alone decide."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64, Shaped
+from jaxtyping import Int64
 from torch import Tensor
+
+from sepgconv.data.column import Entries, indices_of
+from sepgconv.tasks.loading import Reader, read_batch
 
 
 def epoch_seed(seed: int, epoch: int, stream: int) -> int:
@@ -28,14 +31,16 @@ class Batches:
     `min_share` images joins the batch before it.
 
     Args:
-        images: (n, channels, height, width).
-        targets: (n, ...), the right output for each image.
+        images: (n, channels, height, width), in memory or not.
+        targets: (n, ...), the right output for each image; the same.
         batch_size: images in a batch, over all processes together.
-        order: permutation of the images as (n,); None keeps their order.
+        order: indices of the images as (n,), a permutation or with some images again and others not; None keeps their
+            order.
         min_share: images a process must get in a step; 2 for training, because batch norm cannot train on a map of one
             value per channel.
         rank: this process, counted from 0.
         world_size: number of processes.
+        reader: reads batches by their indices, in other processes (`Loader.reader`). None: this process reads them.
 
     Raises:
         ValueError: too few images, or too small a batch, for one step.
@@ -43,14 +48,15 @@ class Batches:
 
     def __init__(
         self,
-        images: Float32[Tensor, "n c h w"],
-        targets: Shaped[Tensor, "n ..."],
+        images: Entries,
+        targets: Entries,
         *,
         batch_size: int,
         order: Int64[Tensor, " n"] | None = None,
         min_share: int = 2,
         rank: int = 0,
         world_size: int = 1,
+        reader: Reader | None = None,
     ) -> None:
         smallest = min_share * world_size
         for what, count in (("images", len(images)), ("images in a batch", batch_size)):
@@ -58,6 +64,7 @@ class Batches:
                 raise ValueError(f"{world_size} process(es) need {smallest} {what} or more, got {count}")
         self._images, self._targets, self._order = images, targets, order
         self._rank, self._world_size = rank, world_size
+        self._reader = reader
         self._starts = range(0, len(images), batch_size)
         if 0 < len(images) % batch_size < smallest:
             self._starts = self._starts[:-1]
@@ -66,14 +73,49 @@ class Batches:
         return len(self._starts)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """Yield this process's images and targets of each batch, and how many images the whole batch has."""
+        """Yield this process's images and targets of each batch, and how many images the whole batch has.
+
+        Raises:
+            LostImagesError: an image that is not in memory cannot be read any more.
+        """
         ends: Sequence[int] = [*self._starts[1:], len(self._images)]
-        for start, end in zip(self._starts, ends, strict=True):
-            share = slice(start + self._rank, end, self._world_size)
-            chosen = share if self._order is None else self._order[share]
-            yield self._images[chosen], self._targets[chosen], end - start
+        sizes = [end - start for start, end in zip(self._starts, ends, strict=True)]
+        shares = [
+            slice(start + self._rank, end, self._world_size) for start, end in zip(self._starts, ends, strict=True)
+        ]
+        chosen = shares if self._order is None else [self._order[share] for share in shares]
+        if self._reader is None:
+            pairs = (read_batch(self._images, self._targets, batch) for batch in chosen)
+        else:
+            pairs = self._reader([indices_of(batch, len(self._images)) for batch in chosen])
+        for (images, targets), size in zip(pairs, sizes, strict=True):
+            yield images, targets, size
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Int64[Tensor, " n"]:
     """Return the order of the images in one epoch, the same in every process, drawn from its own generator."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(epoch_seed(seed, epoch, stream=0)))
+
+
+def balanced_order(classes: Int64[Tensor, " n"], seed: int, epoch: int) -> Int64[Tensor, " n"]:
+    """Return the images of one epoch in which every class comes equally often, to one image.
+
+    No image comes again before all others of its class have come.
+
+    Args:
+        classes: of each image.
+        seed: the run's.
+        epoch: counted from 0; with the seed it alone decides.
+    """
+    generator = torch.Generator().manual_seed(epoch_seed(seed, epoch, stream=0))
+    present = classes.unique()
+    share, more = divmod(len(classes), len(present))
+    larger = torch.randperm(len(present), generator=generator)[:more].tolist()  # who gets one image more
+    drawn = list[Tensor]()
+    for number, label in enumerate(present):
+        own = (classes == label).nonzero()[:, 0]
+        wanted = share + (number in larger)
+        rounds = [torch.randperm(len(own), generator=generator) for _ in range(-(-wanted // len(own)))]
+        drawn.append(own[torch.cat(rounds)[:wanted]] if rounds else own[:0])
+    together = torch.cat(drawn)
+    return together[torch.randperm(len(together), generator=generator)]

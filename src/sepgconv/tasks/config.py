@@ -9,7 +9,8 @@ from types import MappingProxyType
 from typing import Any
 
 from sepgconv._messages import unknown_name
-from sepgconv.data import list_augmentations
+from sepgconv.data import DataOptions
+from sepgconv.data.augmentation import check_augmentation
 from sepgconv.models import INITIALISATIONS
 from sepgconv.tasks.registry import get_task
 
@@ -28,6 +29,10 @@ def _is_rising(value: object) -> bool:
     return isinstance(value, list | tuple) and all(
         _is_whole(entry, at_least=1) and (i == 0 or entry > value[i - 1]) for i, entry in enumerate(value)
     )
+
+
+def _is_names(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(entry, str) and entry for entry in value)
 
 
 def _is_json_object(value: object) -> bool:
@@ -53,6 +58,8 @@ _ACCEPTED: Mapping[str, _Rule] = {
     "model": _NAME,
     "data": _NAME,
     "task": _NAME,
+    "data_options": ("a mapping that JSON can hold", _is_json_object),
+    "task_options": ("a mapping that JSON can hold", _is_json_object),
     "model_config": ("a mapping that JSON can hold", _is_json_object),
     "recipe": _NAME,
     "initialisation": _NAME,
@@ -66,9 +73,15 @@ _ACCEPTED: Mapping[str, _Rule] = {
     "milestones": ("rising whole numbers above 0", _is_rising),
     "gamma": _POSITIVE,
     "augmentation": _NAME,
+    "sampling": _one_of("shuffle", "balanced"),
     "label_smoothing": ("a number from 0 to below 1", lambda value: _is_number(value) and 0 <= value < 1),
     "seed": ("a whole number from 0 to below 2**63", lambda value: _is_whole(value, at_least=0) and value < 2**63),
     "hold_out": ("True or False", lambda value: isinstance(value, bool)),
+    "keep_best": ("True or False", lambda value: isinstance(value, bool)),
+    "early_stopping": ("a whole number, 0 or more", lambda value: _is_whole(value, at_least=0)),
+    "extended_at": ("rising whole numbers above 0", _is_rising),
+    "freeze": ("names of parts of the network", _is_names),
+    "lr_backbone": ("a number above 0, or None", lambda value: value is None or (_is_number(value) and value > 0)),
 }
 
 
@@ -77,9 +90,9 @@ def _check(values: Mapping[str, Any]) -> None:
         expected, accepts = _ACCEPTED[name]
         if not accepts(value):
             raise ValueError(f"{name} must be {expected}, got {value!r}")
-    get_task(values.get("task", DEFAULT_TASK))
-    if (augmentation := values.get("augmentation", "none")) not in list_augmentations():
-        raise ValueError(unknown_name("augmentation", augmentation, list_augmentations()))
+    get_task(values.get("task", DEFAULT_TASK), values.get("task_options"))
+    DataOptions.from_dict(values.get("data_options", {}))
+    check_augmentation(values.get("augmentation", "none"))
     if (initialisation := values.get("initialisation", "sepgconv")) not in INITIALISATIONS:
         raise ValueError(unknown_name("initialisation", initialisation, INITIALISATIONS))
 
@@ -93,7 +106,10 @@ class TrainingConfig:
     Attributes:
         model: a name of `sepgconv.list_models()`.
         data: a name that `sepgconv.data.load_dataset` takes.
+        data_options: how files of the user's own are read and divided, as `sepgconv.data.DataOptions.to_dict` gives it.
+            Default: {}, as they are without options.
         task: what the network is trained for, a name of `list_tasks()`. Default: "classification".
+        task_options: options of the task, as in `{"class_weights": "balanced"}`. Default: none.
         model_config: what `sepgconv.create_model` gets beside the name, as in `{"width": 30}`; channels and classes
             come from the data where they are left out.
         recipe: the recipe the values come from; a label, the values count.
@@ -110,11 +126,25 @@ class TrainingConfig:
             along cosines, anew in every step (Smith & Topin 2018, arXiv:1708.07120). Default: "cosine".
         milestones: epochs, counted from 1, after which "step" lowers the rate; those beyond `epochs` never come.
         gamma: the factor of "step". Default: 0.1.
-        augmentation: a name of `sepgconv.data.list_augmentations()`. Default: "none".
+        augmentation: a name of `sepgconv.data.list_augmentations()`, or several with commas between them, as in
+            "turn,colour". Default: "none".
+        sampling: "shuffle", every image once in an epoch; or "balanced", as many images of each class: those of small
+            classes come again, of large ones some come in a later epoch. An epoch has as many images either way.
+            Default: "shuffle".
         label_smoothing: share of every target that is spread over all classes in the training loss. Default: 0.
         seed: fixes initial weights, order of the images, augmentation and dropout. Default: 1.
         hold_out: True keeps the validation part out of the training and logs its error after every epoch; False trains
             on it too, as the paper does. Neither picks an epoch: the last one counts. Default: True.
+        keep_best: the result is the network of the epoch with the best figure on the validation part, the first one of
+            several, instead of the last epoch's. Its figure on that part is then too good. Default: False.
+        early_stopping: training ends after so many epochs without a better figure on the validation part; 0: it does
+            not. Default: 0.
+        extended_at: epochs, counted from 1, after which a run that was finished was trained further
+            (`sepgconv.tasks.extend`): the schedules "cosine" and "one-cycle" begin anew there. Default: none.
+        freeze: parts of the network that do not learn, by their paths or patterns of them, as in ("features.0",); they
+            stay in evaluation mode, so that their running statistics stay, too. Default: none.
+        lr_backbone: learning rate of all parts but the head, the last layer with weights, where it is another one; it
+            rises and falls as `lr` does. Default: `lr`.
 
     Raises:
         ValueError: a value is out of range, or a name is unknown.
@@ -129,7 +159,9 @@ class TrainingConfig:
 
     model: str
     data: str
+    data_options: dict[str, Any] = field(default_factory=lambda: {})
     task: str = DEFAULT_TASK
+    task_options: dict[str, Any] = field(default_factory=lambda: {})
     model_config: dict[str, Any] = field(default_factory=lambda: {})
     recipe: str = "default"
     initialisation: str = "sepgconv"
@@ -143,15 +175,26 @@ class TrainingConfig:
     milestones: tuple[int, ...] = ()
     gamma: float = 0.1
     augmentation: str = "none"
+    sampling: str = "shuffle"
     label_smoothing: float = 0.0
     seed: int = 1
     hold_out: bool = True
+    keep_best: bool = False
+    early_stopping: int = 0
+    extended_at: tuple[int, ...] = ()
+    freeze: tuple[str, ...] = ()
+    lr_backbone: float | None = None
 
     def __post_init__(self) -> None:
         _check({f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
+        for name in ("keep_best", "early_stopping"):
+            if getattr(self, name) and not self.hold_out:
+                raise ValueError(f"{name} asks the validation part for the best epoch; leave hold_out at True")
         # A copy in JSON's own types: what the caller changes later is not this run's config, and a config read back
         # from its file compares equal.
-        object.__setattr__(self, "model_config", json.loads(json.dumps(self.model_config)))
+        object.__setattr__(self, "data_options", DataOptions.from_dict(self.data_options).to_dict())
+        for name in ("model_config", "task_options"):
+            object.__setattr__(self, name, json.loads(json.dumps(getattr(self, name))))
 
     @classmethod
     def from_recipe(cls, recipe: str, *, model: str, data: str, **overrides: Any) -> "TrainingConfig":
@@ -188,9 +231,13 @@ class TrainingConfig:
             )
         _check(values)
         # JSON knows no tuples, and people write 1 for 1.0.
-        floats = {f.name for f in dataclasses.fields(cls) if f.type is float}
-        given: dict[str, Any] = {name: float(value) if name in floats else value for name, value in values.items()}
-        given["milestones"] = tuple(given.get("milestones", ()))
+        given = dict(values)
+        for field_ in dataclasses.fields(cls):
+            value = given.get(field_.name)
+            if field_.type in (float, float | None) and value is not None:
+                given[field_.name] = float(value)
+            elif isinstance(field_.default, tuple) and value is not None:
+                given[field_.name] = tuple(value)
         return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:
@@ -198,9 +245,10 @@ class TrainingConfig:
 
         Configs of older versions did not have them, and compare equal to those that are written now.
         """
-        values = {**dataclasses.asdict(self), "milestones": list(self.milestones)}
-        newer = {"task": DEFAULT_TASK, "label_smoothing": 0.0}
-        return {name: value for name, value in values.items() if name not in newer or value != newer[name]}
+        values = {
+            name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(self).items()
+        }
+        return {name: value for name, value in values.items() if name not in NEWER or value != NEWER[name]}
 
     def fine_tuning(self, *, model: str, model_config: Mapping[str, Any], epochs: int) -> "TrainingConfig":
         """Return the config that trains on what was made of this run's network: the same recipe in fewer epochs.
@@ -217,7 +265,14 @@ class TrainingConfig:
         """
         moved = {max(1, round(milestone * epochs / self.epochs)) for milestone in self.milestones}
         return dataclasses.replace(
-            self, model=model, model_config=dict(model_config), epochs=epochs, milestones=tuple(sorted(moved))
+            self,
+            model=model,
+            model_config=dict(model_config),
+            epochs=epochs,
+            milestones=tuple(sorted(moved)),
+            extended_at=(),
+            freeze=(),  # the parts of another network
+            lr_backbone=None,
         )
 
     def learning_rate(self, epoch: int | float) -> float:
@@ -226,13 +281,29 @@ class TrainingConfig:
         Args:
             epoch: counted from 0. Only "one-cycle" changes within an epoch: there 2.5 is the middle of the third one.
         """
+        start = max((0, *(begun for begun in self.extended_at if begun <= epoch)))
+        end = min((self.epochs, *(begun for begun in self.extended_at if begun > epoch)))
         if self.schedule == "one-cycle":
-            return self.lr * _one_cycle(epoch / self.epochs)
+            return self.lr * _one_cycle((epoch - start) / (end - start))
         epoch = math.floor(epoch)
         if self.schedule == "cosine":
-            return self.lr * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+            return self.lr * (1 + math.cos(math.pi * (epoch - start) / (end - start))) / 2
         return self.lr * self.gamma ** sum(milestone <= epoch for milestone in self.milestones)
 
+
+# Options that older versions did not have, with what they were then.
+NEWER: Mapping[str, Any] = {
+    "data_options": {},
+    "task": DEFAULT_TASK,
+    "task_options": {},
+    "sampling": "shuffle",
+    "label_smoothing": 0.0,
+    "keep_best": False,
+    "early_stopping": 0,
+    "extended_at": [],
+    "freeze": [],
+    "lr_backbone": None,
+}
 
 _RISE, _FIRST = 0.3, 1 / 25  # of "one-cycle", as torch's OneCycleLR has them
 
@@ -281,8 +352,8 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "hold_out": False,
             }
         ),
-        # Small images without an up or down, at any angle. It is what did best in trials of gc-P4CNN on Rotated MNIST;
-        # `python -m experiments small` is to measure what each part is worth, and has not been run yet.
+        # Small images without an up or down, at any angle: what did best in trials of gc-P4CNN on Rotated MNIST.
+        # `python -m experiments record` measures what each part is worth.
         "best": MappingProxyType(
             {
                 "optimizer": "adamw",

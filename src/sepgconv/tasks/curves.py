@@ -20,7 +20,15 @@ TITLE = 110  # letters that fit above the curves
 _LABELS = {"train": "train, running mean", "validation": "validation"}
 
 
-def draw_curves(path: Path, history: Sequence[MetricsRow], *, task: Task, title: str, test: float | None) -> None:
+def draw_curves(
+    path: Path,
+    history: Sequence[MetricsRow],
+    *,
+    task: Task,
+    title: str,
+    test: float | None,
+    chosen: int | None = None,
+) -> None:
     """Draw the loss and the deciding metric over the epochs as PNG.
 
     Args:
@@ -28,7 +36,8 @@ def draw_curves(path: Path, history: Sequence[MetricsRow], *, task: Task, title:
         history: a row for each epoch, as `metrics.csv` has them.
         task: names the loss and the metric.
         title: stands above them.
-        test: value of the metric on the test images, of the last epoch; a single mark. None: there is none.
+        test: value of the metric on the test images; a single mark. None: there is none.
+        chosen: the epoch that it is of. Default: the last one.
 
     Raises:
         OSError: it could not be written.
@@ -41,12 +50,12 @@ def draw_curves(path: Path, history: Sequence[MetricsRow], *, task: Task, title:
     with literal_text():
         figure = Figure(figsize=(10, 4), layout="constrained")
         figure.suptitle(shortened(visible(title), TITLE))
-        _draw(figure, history, task, test)
+        _draw(figure, history, task, test, chosen)
         figure.savefig(image, format="png", dpi=120)
     write_atomically(path, image.getbuffer())
 
 
-def _draw(figure: "Figure", history: Sequence[MetricsRow], task: Task, test: float | None) -> None:
+def _draw(figure: "Figure", history: Sequence[MetricsRow], task: Task, test: float | None, chosen: int | None) -> None:
     metric = task.metrics[0]
     quantities = (("loss", task.loss_name), (metric.name, metric.title))
     for axes, (quantity, label) in zip(figure.subplots(1, 2), quantities, strict=True):
@@ -56,7 +65,8 @@ def _draw(figure: "Figure", history: Sequence[MetricsRow], task: Task, test: flo
                 epochs, values = zip(*points, strict=True)
                 axes.plot(epochs, values, marker=".", label=_LABELS[part])
         if quantity == metric.name and history and test is not None:
-            axes.plot(history[-1]["epoch"], test, "k*", label="test, last epoch")
+            mark = "test, last epoch" if chosen is None else f"test, best epoch ({chosen})"
+            axes.plot(history[-1]["epoch"] if chosen is None else chosen, test, "k*", label=mark)
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
         axes.set_ylim(bottom=0 if quantity == "loss" else metric.least if math.isfinite(metric.least) else None)

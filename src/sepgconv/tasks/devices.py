@@ -1,4 +1,4 @@
-"""How many devices a run gets: checked before anything is started."""
+"""Devices: how many a run gets, and which one a network computes on; checked before anything is started."""
 
 import os
 
@@ -41,6 +41,34 @@ def checked_devices(devices: int | str | list[int], accelerator: str, num_nodes:
                 "number from 1 to that, auto for all, or accelerator=cpu"
             )
     return wanted
+
+
+KINDS = ("cpu", "cuda", "mps", "xpu")
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device of a name, once it is known to be there.
+
+    Args:
+        name: "auto" for a GPU where there is one and else the processor, or torch's: "cpu", "cuda", "cuda:1", "mps".
+
+    Raises:
+        ValueError: no such name, or this machine has no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in KINDS:
+        raise ValueError(f"a device is called auto, {', '.join(KINDS)} or, as one of several, cuda:1; got {name!r}")
+    try:
+        torch.empty(1, device=device)
+    except Exception as error:
+        there = f"it has {torch.cuda.device_count()} GPUs that torch can use"
+        raise ValueError(f"this machine has no device {name!r}: {there}; give cpu, or auto") from error
+    return device
 
 
 def _kind(accelerator: str) -> str:

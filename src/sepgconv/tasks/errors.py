@@ -26,3 +26,12 @@ class LostProcessError(RuntimeError):
         >>> issubclass(LostProcessError, RuntimeError)
         True
     """
+
+
+class LostImagesError(RuntimeError):
+    """An image that could be read when the training began cannot be read any more; the last good checkpoint is there.
+
+    Example:
+        >>> issubclass(LostImagesError, RuntimeError)
+        True
+    """

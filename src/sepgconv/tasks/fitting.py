@@ -8,7 +8,7 @@ import os
 import signal
 import traceback
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import torch
@@ -20,15 +20,17 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from sepgconv._terminal import watched
+from sepgconv.tasks.best import BestKeeper
 from sepgconv.tasks.callbacks import EpochKeeper
 from sepgconv.tasks.checkpoint import AtomicCheckpointIO, completed_epochs, read_keeper_state
 from sepgconv.tasks.config import TrainingConfig
 from sepgconv.tasks.devices import checked_devices
-from sepgconv.tasks.errors import CheckpointError, DivergedError
+from sepgconv.tasks.errors import CheckpointError, DivergedError, LostImagesError
 from sepgconv.tasks.folder import RunFolder
-from sepgconv.tasks.logs import loggers_of
+from sepgconv.tasks.logs import loggers_of, named_loggers
 from sepgconv.tasks.module import EpochBatches, TrainingModule
 from sepgconv.tasks.processes import check_launcher_variables
+from sepgconv.tasks.registry import get_task
 from sepgconv.tasks.results import recover_history
 from sepgconv.tasks.stopping import StopTogether
 
@@ -44,6 +46,7 @@ def build_trainer(
     accelerator: str = "auto",
     progress: bool = True,
     threads: int | None = None,
+    loggers: Sequence[str] = (),
 ) -> Trainer:
     """Return a trainer that logs, checkpoints and shuffles as this package does; nothing is written yet.
 
@@ -57,8 +60,10 @@ def build_trainer(
         accelerator: Lightning's.
         progress: show a progress bar, where standard error is a terminal.
         threads: torch's threads in each process; None leaves them.
+        loggers: names of further loggers, as `sepgconv.tasks.logs.named_loggers` takes them.
 
     Raises:
+        ImportError: the library of a logger is not installed.
         ValueError: there are no such devices, or the environment has half of what a launcher sets.
     """
     devices = checked_devices(devices, accelerator, num_nodes)
@@ -70,12 +75,14 @@ def build_trainer(
         plugins.append(LightningEnvironment())
         rank_zero_only.rank = 0  # pyright: ignore[reportFunctionMemberAccess]  # Lightning's own way
     bar = progress and watched()
-    callbacks: list[Callback] = [keeper, StopTogether()]
+    best = BestKeeper(config, folder, keeper, get_task(config.task, config.task_options).metrics[0])
+    callbacks: list[Callback] = [keeper, best, StopTogether()]
     if bar:
         callbacks.append(TQDMProgressBar())
     if threads is not None:
         callbacks.append(_Threads(threads))
-    loggers = loggers_of(folder.history, keeper.history, folder.tensorboard, begun=keeper.epoch)
+    further = named_loggers(loggers, folder.root)
+    kept = loggers_of(folder.history, keeper.history, folder.tensorboard, begun=keeper.epoch)
     try:
         with quiet_lightning():
             trainer = Trainer(
@@ -87,7 +94,7 @@ def build_trainer(
                 strategy="auto" if alone else "ddp",
                 precision=precision,  # pyright: ignore[reportArgumentType]  # Lightning checks the name, with a good message
                 max_epochs=config.epochs,
-                logger=loggers,
+                logger=[*kept, *further],
                 callbacks=callbacks,
                 plugins=plugins,
                 default_root_dir=os.path.abspath(folder.root),  # a name that begins with "~" is one
@@ -117,6 +124,7 @@ def fit(
         CheckpointError: a file could not be written; the same.
         KeyboardInterrupt: Ctrl-C; the same, after everything was closed.
         SystemExit: SIGTERM; the same.
+        LostImagesError: images cannot be read any more; the same.
     """
     epochs = module.config.epochs
     if trainer.is_global_zero:
@@ -140,8 +148,10 @@ def fit(
         else:
             advice = f"{again} with a lower learning rate"
         raise DivergedError(f"{error}; training stopped: {left}; {advice}") from error
-    except (CheckpointError, SystemExit) as error:
+    except (CheckpointError, SystemExit, LostImagesError) as error:
         stopped = f"training stopped: {what_is_left(folder, keeper, epochs)}; {folder.how_to_go_on()}"
+        if isinstance(error, LostImagesError):
+            raise LostImagesError(f"{error}; {stopped}") from error
         if isinstance(error, CheckpointError):
             raise CheckpointError(f"{error}; {stopped}") from error
         # Lightning turns Ctrl-C into an exit without a word.
@@ -151,6 +161,14 @@ def fit(
             raise SystemExit(stopped) from None
         raise
     except (LookupError, TypeError, AttributeError, RuntimeError) as error:
+        if _is_of_a_worker(error):
+            stopped = f"training stopped: {what_is_left(folder, keeper, epochs)}; {folder.how_to_go_on()}"
+            if StopTogether.asked_of(trainer):  # SIGTERM went to all processes of the group
+                raise SystemExit(stopped) from None
+            raise LostImagesError(
+                "a process that reads images was killed, perhaps for want of memory (fewer of them need less: workers, "
+                f"--workers); {stopped}"
+            ) from error
         if not _is_of_restoring(error):
             raise
         reason = " ".join(str(error).split())
@@ -159,6 +177,7 @@ def fit(
             "cannot resume from it: train it again in another folder (--out)"
         ) from error
     finally:
+        batches.close()
         if signal.getsignal(signal.SIGINT) is not handler:
             signal.signal(signal.SIGINT, handler)  # Lightning leaves Ctrl-C switched off
 
@@ -167,6 +186,11 @@ def _is_of_restoring(error: BaseException) -> bool:
     # Reading a checkpoint of another program, Lightning may raise any error, from a module of its own.
     modules = (str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__))
     return any(module.endswith(".checkpoint_connector") for module in modules)
+
+
+def _is_of_a_worker(error: BaseException) -> bool:
+    # torch's sentence where a process of a DataLoader has ended.
+    return isinstance(error, RuntimeError) and "DataLoader worker" in str(error)
 
 
 def what_is_left(folder: RunFolder, keeper: EpochKeeper, epochs: int) -> str:

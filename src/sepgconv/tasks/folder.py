@@ -11,12 +11,16 @@ from typing import Any
 from sepgconv._files import LockedError, locked, read_json, write_json
 from sepgconv.models.storage import CONFIG, WEIGHTS
 from sepgconv.tasks.conditions import Conditions, changes, known_data, unknown
-from sepgconv.tasks.config import DEFAULT_TASK
+from sepgconv.tasks.config import NEWER
 from sepgconv.tasks.environment import versions
 
 # Options that configs leave out, those of older versions at least, and what they are then.
-_ONCE_UNSAID = {"initialisation": "sepgconv", "task": DEFAULT_TASK}
+_ONCE_UNSAID = {"initialisation": "sepgconv", **NEWER}
+READING = "reading"  # in config.json: how one's own images became those that the run learns from
+_PLAIN_READING = {"preprocessing": "identity", "fit": "crop"}  # where config.json does not say it
 PREPARED = "prepared"  # in config.json: whether the weights that the run began with were other than its seed draws
+ORIGIN = "origin"  # in config.json: where these weights came from, as far as it is known
+TASK_STATE = "task_state"  # in config.json: what predictions need of the targets that are trained on
 IDENTITY = "run"  # in config.json: a random number by which the run's checkpoints are known
 
 
@@ -39,6 +43,11 @@ class RunFolder:
     def checkpoint(self) -> Path:
         """The state after the last complete epoch."""
         return self.root / "checkpoints" / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """The same after the epoch with the best figure on the validation part, where the config asks for it."""
+        return self.root / "checkpoints" / "best.ckpt"
 
     @property
     def history(self) -> Path:
@@ -64,6 +73,11 @@ class RunFolder:
     def preprocessing(self) -> Path:
         """Name and tensors of the preprocessing of the images."""
         return self.root / "preprocessing.safetensors"
+
+    @property
+    def split(self) -> Path:
+        """Which file of the data set was in which part, as a CSV file; only where the data are files of the user's."""
+        return self.root / "split.csv"
 
     @property
     def record(self) -> Path:
@@ -118,7 +132,7 @@ class RunFolder:
         """
         self._check_is_folder()
         own = (self.setup, self.checkpoint.parent, self.history, self.tensorboard, self.curves, self.model)
-        there = [path.name for path in (*own, self.preprocessing, self.record) if path.exists()]
+        there = [path.name for path in (*own, self.preprocessing, self.split, self.record) if path.exists()]
         if there:
             raise FileExistsError(
                 f"{self.root} already holds a run ({', '.join(there)}); continue it with resume=True (--resume), "
@@ -150,6 +164,22 @@ class RunFolder:
         return read_json(self.setup)
 
     @property
+    def reading(self) -> dict[str, Any]:
+        """How one's own images became those of the run: options of `sepgconv.data.load_dataset` to load them again.
+
+        They are "preprocessing", "fit" for images of a folder, and "image_size" where they are square. Older versions
+        kept pixels as they were.
+
+        Raises:
+            OSError, ValueError: as `read_setup`.
+        """
+        setup = self.read_setup()
+        data = setup.get("data")
+        _, height, width = data["image_shape"] if isinstance(data, dict) else (0, 0, 1)
+        size = {"image_size": height} if height == width else {}
+        return {"preprocessing": _PLAIN_READING["preprocessing"], **setup.get(READING, {}), **size}
+
+    @property
     def identity(self) -> str | None:
         """The random number that `begin` drew, by which the run's checkpoints are known.
 
@@ -168,6 +198,15 @@ class RunFolder:
             OSError, ValueError: as `read_setup`.
         """
         return self.read_setup().get(PREPARED)
+
+    @property
+    def origin(self) -> dict[str, Any] | None:
+        """Where the weights came from that it began with, as `sepgconv.tasks.pretrained` says; None: they were drawn.
+
+        Raises:
+            OSError, ValueError: as `read_setup`.
+        """
+        return self.read_setup().get(ORIGIN)
 
     @property
     def data_digest(self) -> str | None:
@@ -284,9 +323,19 @@ class RunFolder:
         return f"continue with resume=True (--resume) and the folder {self.root}"
 
 
+def what_is_noted(origin: object, task_state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `RunFolder.begin` is to note of the origin of the weights and of the task, if there is any."""
+    noted = {ORIGIN: origin if isinstance(origin, dict) else None, TASK_STATE: dict(task_state)}
+    return {name: value for name, value in noted.items() if value}
+
+
 def _said(setup: Mapping[str, Any]) -> dict[str, Any]:
-    config = setup.get("config")
-    return {**setup, "config": {**_ONCE_UNSAID, **config}} if isinstance(config, dict) else dict(setup)
+    said = dict(setup)
+    if isinstance(config := setup.get("config"), dict):
+        said["config"] = {**_ONCE_UNSAID, **config}
+    if "data" in setup:
+        said[READING] = {**_PLAIN_READING, **setup.get(READING, {})}
+    return said
 
 
 def _differences(name: str, old: Any, new: Any) -> list[str]:

@@ -1,7 +1,10 @@
 """The loggers of a run: its history, metrics.csv, complete after every epoch and kept over a resume; TensorBoard."""
 
+import importlib
+import importlib.util
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from sepgconv._files import write_atomically
+from sepgconv._messages import unknown_name
 from sepgconv.tasks.history import MetricsRow, format_history
 
 
@@ -35,6 +39,40 @@ def loggers_of(history: Path, rows: list[MetricsRow], board: Path, *, begun: int
         rank_zero_only(warnings.warn)(sentence, stacklevel=2)
         return [kept]
     return [kept, BoardLogger(board, begun=begun)]
+
+
+def named_loggers(names: Sequence[str], folder: Path) -> list[Logger]:
+    """Return loggers of Lightning's for services that people follow trainings with.
+
+    Args:
+        names: "wandb", Weights & Biases, or "mlflow". Where they log to, and as whom, their environment variables say
+            (WANDB_PROJECT, MLFLOW_TRACKING_URI and so on); a run is called like its folder.
+        folder: the run's.
+
+    Raises:
+        ValueError: an unknown name.
+        ImportError: the library is not installed.
+    """
+    found: list[Logger] = []
+    for name in names:
+        if name not in _SERVICES:
+            raise ValueError(unknown_name("logger", name, _SERVICES))
+        library, kind, arguments = _SERVICES[name]
+        if importlib.util.find_spec(library) is None:
+            raise ImportError(
+                f"logging to {name} needs the package {library!r}, which is not installed; install it with: pip "
+                f"install {library}"
+            )
+        logger: type[Logger] = getattr(importlib.import_module("lightning.pytorch.loggers"), kind)
+        found.append(logger(**{**arguments, "name" if name == "wandb" else "run_name": folder.resolve().name}))
+    return found
+
+
+# Library, class of Lightning's, and what it is called with.
+_SERVICES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "wandb": ("wandb", "WandbLogger", {}),
+    "mlflow": ("mlflow", "MLFlowLogger", {"experiment_name": "sepgconv"}),
+}
 
 
 class HistoryLogger(Logger):

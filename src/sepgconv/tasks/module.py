@@ -8,11 +8,14 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from sepgconv.data import Split
-from sepgconv.tasks.batches import Batches, epoch_order, epoch_seed
+from sepgconv.tasks.batches import Batches, balanced_order, epoch_order, epoch_seed
 from sepgconv.tasks.config import TrainingConfig
 from sepgconv.tasks.errors import DivergedError
 from sepgconv.tasks.evaluation import EVALUATION_BATCH
+from sepgconv.tasks.loading import Loader
+from sepgconv.tasks.parts import find_parts, head_of
 from sepgconv.tasks.registry import get_task
+from sepgconv.tasks.tally import Tally
 from sepgconv.tasks.task import Task
 
 Batch: TypeAlias = tuple[Tensor, Tensor, int]  # this process's images and targets; images in the whole batch
@@ -27,17 +30,33 @@ class TrainingModule(LightningModule):
     Args:
         model: from images (batch, channels, height, width) to what the task expects.
         config: the run's.
+        task: what it is trained for, with what it takes from the targets (`Task.fit`). Default: the config's.
 
     Attributes:
         task: what it is trained for.
+
+    Raises:
+        ValueError: the config freezes parts that the network does not have, or all of it.
     """
 
-    def __init__(self, model: nn.Module, config: TrainingConfig) -> None:
+    def __init__(self, model: nn.Module, config: TrainingConfig, task: Task | None = None) -> None:
         super().__init__()
         self.model = model
         self.config = config
-        self.task: Task = get_task(config.task)
-        self._tallies = {part: _Tally() for part in ("train", "validation")}
+        self.task = get_task(config.task, config.task_options) if task is None else task
+        self._tallies = {part: Tally(self.task) for part in ("train", "validation")}
+        self._frozen = find_parts(model, config.freeze)
+        for part in self._frozen:
+            part.requires_grad_(False)
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise ValueError("freeze leaves nothing to learn; leave out the head at least")
+
+    def train(self, mode: bool = True) -> "TrainingModule":
+        """Set the mode of the network; frozen parts stay in evaluation mode."""
+        super().train(mode)
+        for part in self._frozen:
+            part.eval()
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the outputs of the network."""
@@ -46,15 +65,30 @@ class TrainingModule(LightningModule):
     def configure_optimizers(self) -> Optimizer:
         """Return the config's optimiser; the learning rate follows at the start of every epoch."""
         config = self.config
+        parameters = self._learning_parameters()
         if config.optimizer == "sgd":
-            return SGD(self.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+            return SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
         optimizer = AdamW if config.optimizer == "adamw" else Adam
-        return optimizer(self.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        return optimizer(parameters, lr=config.lr, weight_decay=config.weight_decay)
+
+    def _learning_parameters(self) -> Any:
+        # What learns; in two groups, the head first, where the rest has a learning rate of its own.
+        learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        if self.config.lr_backbone is None:
+            return learning
+        of_head = {id(parameter) for parameter in head_of(self.model)[1].parameters()}
+        head = [parameter for parameter in learning if id(parameter) in of_head]
+        backbone = [parameter for parameter in learning if id(parameter) not in of_head]
+        share = self.config.lr_backbone / self.config.lr
+        groups = [{"params": head, "share": 1.0}, {"params": backbone, "share": share}]
+        return [group for group in groups if group["params"]]
 
     def on_train_epoch_start(self) -> None:
-        """Seed what the epoch draws."""
+        """Seed what the epoch draws; keep the statistics of frozen parts."""
+        for part in self._frozen:  # not before: Lightning warns of parts that begin in evaluation mode
+            part.eval()
         epoch = self.current_epoch
-        self._tallies = {part: _Tally() for part in self._tallies}
+        self._tallies = {part: Tally(self.task) for part in self._tallies}
         torch.manual_seed(epoch_seed(self.config.seed, epoch, stream=1 + self.global_rank))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -62,7 +96,7 @@ class TrainingModule(LightningModule):
         rate = self.config.learning_rate(self.current_epoch + batch_idx / self.trainer.num_training_batches)
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get("share", 1.0)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of this process's share of a batch.
@@ -84,7 +118,7 @@ class TrainingModule(LightningModule):
                 f"the loss is {loss} in epoch {self.current_epoch + 1}, batch {batch_idx + 1} "
                 f"(learning rate {self.config.learning_rate(self.current_epoch):g})"
             )
-        self._tallies["train"].add(total, self.task.count(outputs, targets), len(images))
+        self._tallies["train"].add(outputs, targets, total)
         # Lightning waits for the device for each number that goes to a bar, also where none is drawn.
         if self.trainer.progress_bar_callback is not None:
             self.log("loss", total.detach() / len(images), prog_bar=True, logger=False)
@@ -103,7 +137,7 @@ class TrainingModule(LightningModule):
         with torch.autocast(images.device.type, enabled=False):
             outputs = self.model(images)
         loss = self.task.loss(outputs, targets)
-        self._tallies["validation"].add(loss, self.task.count(outputs, targets), len(images))
+        self._tallies["validation"].add(outputs, targets, loss)
 
     def figures(self) -> dict[str, float]:
         """Return the epoch's mean loss and its metrics, over the images of all processes, which all call this.
@@ -115,27 +149,12 @@ class TrainingModule(LightningModule):
         for part, tally in self._tallies.items():
             if tally.images == 0:  # in all processes alike: there is no such part
                 continue
-            loss, images, counts = (self.trainer.strategy.reduce(t, reduce_op="sum") for t in tally.sums(self.device))
-            found[f"{part}_loss"] = float(loss) / float(images)
-            found |= {f"{part}_{name}": value for name, value in self.task.measure(torch.as_tensor(counts)).items()}
+            found[f"{part}_loss"] = tally.mean_loss(self.device, self._sum)
+            found |= {f"{part}_{name}": value for name, value in tally.measure(self.device, self._sum).items()}
         return found
 
-
-class _Tally:
-    # Sums over the batches of an epoch, on the device. Lightning's own means truncate the number of images when the
-    # processes have unequal shares.
-    def __init__(self) -> None:
-        self._loss: Tensor | float = 0.0
-        self._counts: Tensor | float = 0.0
-        self.images = 0
-
-    def add(self, loss: Tensor, counts: Tensor, images: int) -> None:
-        self._loss = self._loss + loss.detach().float()
-        self._counts = counts.detach() if self.images == 0 else self._counts + counts.detach()
-        self.images += images
-
-    def sums(self, device: torch.device) -> list[Tensor]:
-        return [torch.as_tensor(value, device=device) for value in (self._loss, self.images, self._counts)]
+    def _sum(self, value: Tensor) -> Tensor:
+        return torch.as_tensor(self.trainer.strategy.reduce(value, reduce_op="sum"))
 
 
 def share_buffers(model: nn.Module) -> None:
@@ -153,11 +172,33 @@ class EpochBatches(LightningDataModule):
         validation: images to judge every epoch by; None for no validation.
         config: the run's batch size and seed.
         augmentation: from a batch of images to a batch of images; the task applies it.
+        task: what is trained for. Default: the config's.
+        workers: processes that read images ahead, where they are not in memory. Default: none.
+
+    Raises:
+        ValueError: the classes are to be balanced, and the task has none for each image.
     """
 
-    def __init__(self, train: Split, validation: Split | None, config: TrainingConfig, augmentation: nn.Module) -> None:
+    def __init__(
+        self,
+        train: Split,
+        validation: Split | None,
+        config: TrainingConfig,
+        augmentation: nn.Module,
+        task: Task | None = None,
+        *,
+        workers: int = 0,
+    ) -> None:
         super().__init__()
         self._train, self._validation, self._config, self._augmentation = train, validation, config, augmentation
+        self._task = get_task(config.task, config.task_options) if task is None else task
+        self._classes = self._task.strata(train.labels[:]) if config.sampling == "balanced" else None
+        parts = {"train": train} if validation is None else {"train": train, "validation": validation}
+        self._loader = Loader(parts, workers)
+
+    def close(self) -> None:
+        """End the processes that read images, if there are any."""
+        self._loader.close()
 
     def train_dataloader(self) -> Batches:
         """Return this epoch's batches for this process."""
@@ -166,10 +207,16 @@ class EpochBatches(LightningDataModule):
             self._train.images,
             self._train.labels,
             batch_size=self._config.batch_size,
-            order=epoch_order(len(self._train), self._config.seed, trainer.current_epoch),
+            order=self._order(trainer.current_epoch),
             rank=trainer.global_rank,
             world_size=trainer.world_size,
+            reader=self._loader.reader("train"),
         )
+
+    def _order(self, epoch: int) -> Tensor:
+        if self._classes is None:
+            return epoch_order(len(self._train), self._config.seed, epoch)
+        return balanced_order(self._classes, self._config.seed, epoch)
 
     def val_dataloader(self) -> list[Batches]:
         """Return the validation batches for this process; an empty list, which the trainer then skips, for none."""
@@ -184,6 +231,7 @@ class EpochBatches(LightningDataModule):
                 min_share=1,
                 rank=trainer.global_rank,
                 world_size=trainer.world_size,
+                reader=self._loader.reader("validation"),
             )
         ]
 
@@ -194,4 +242,4 @@ class EpochBatches(LightningDataModule):
             return batch
         images, targets, size = batch
         with torch.no_grad():
-            return *get_task(self._config.task).augment(self._augmentation, images, targets), size
+            return *self._task.augment(self._augmentation, images, targets), size

@@ -18,6 +18,7 @@ from sepgconv.tasks.task import Task
 RECORD = "record.json"
 PARTS = ("test", "validation", "train")  # of a data set, in the order of the file
 FILES = "files"  # the key under which the digests of the run's other files stand
+_NEWER = ("chosen_epoch", "origin", "task_state")
 WITHOUT_DIGEST = "was written by an older version, which kept no digests: not all damage to it can be noticed"
 
 
@@ -55,6 +56,11 @@ class RunRecord:
         skipped: files of the data set that could not be read.
         config: the `TrainingConfig`, as a dict.
         model_config: the network's complete config.
+        chosen_epoch: the epoch whose weights were kept and judged, where the config asks for the best one
+            (`TrainingConfig.keep_best`); None: the last one.
+        origin: where the weights came from that the run began with (`sepgconv.tasks.pretrained`); None: it drew them.
+        task_state: what predictions need of the targets that were trained on (`Task.state`), as their mean; none for
+            most tasks.
         changes: what was otherwise when the run was resumed by force, and may have changed its numbers, a sentence
             each; none for a run that went through as it began.
 
@@ -98,11 +104,14 @@ class RunRecord:
     config: dict[str, Any]
     model_config: dict[str, Any]
     changes: list[str] = field(default_factory=lambda: [])
+    chosen_epoch: int | None = None
+    origin: dict[str, Any] | None = None
+    task_state: dict[str, Any] = field(default_factory=lambda: {})
 
     def __post_init__(self) -> None:
         if len(self.image_shape) != 3 or min(self.image_shape) < 1:
             raise ValueError(f"image_shape must be channels, height and width, got {self.image_shape}")
-        task = get_task(self.task)
+        task = self.fitted_task()
         task.head(self.classes)  # raises where it cannot be learned with these classes
         for metric in task.metrics:
             for part in PARTS:
@@ -123,11 +132,23 @@ class RunRecord:
         """Name of what the network was trained for."""
         return self.config.get("task", DEFAULT_TASK)
 
+    def fitted_task(self) -> Task:
+        """Return the task with its options and with what it took from the targets that were trained on.
+
+        Raises:
+            ValueError: it is not registered, or has other options or another state.
+        """
+        return get_task(self.task, self.config.get("task_options")).restored(self.task_state)
+
     def to_dict(self) -> dict[str, Any]:
-        """Return every field in types that JSON keeps; each of the figures is a key of its own."""
+        """Return every field in types that JSON keeps; each of the figures is a key of its own.
+
+        Fields that older versions did not have are left out where they say nothing.
+        """
         values: dict[str, Any] = {}
         for name, value in dataclasses.asdict(self).items():
-            values |= value if name == "figures" else {name: value}
+            if name not in _NEWER or value:
+                values |= value if name == "figures" else {name: value}
         return values
 
     @classmethod

@@ -1,10 +1,20 @@
 """Tasks by name: one table."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from sepgconv._messages import unknown_name
 from sepgconv.tasks.classification import Classification
+from sepgconv.tasks.multi_label import MultiLabel
+from sepgconv.tasks.regression import Regression
+from sepgconv.tasks.segmentation import Segmentation
 from sepgconv.tasks.task import Task
+from sepgconv.tasks.turning import Orientation, VectorRegression
 
-_TASKS: dict[str, Task] = {task.name: task for task in (Classification(),)}
+_TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (Classification(), MultiLabel(), Regression(), VectorRegression(), Orientation(), Segmentation())
+}
 
 
 def register_task(task: Task) -> Task:
@@ -21,13 +31,13 @@ def register_task(task: Task) -> Task:
 
     Example:
         >>> from sepgconv.tasks import Classification, TrainingConfig, register_task
-        >>> class Orientation(Classification):
+        >>> class Side(Classification):
         ...     "Which way up an image is: four classes."
         ...
-        ...     name = "orientation"
-        >>> _ = register_task(Orientation())
-        >>> TrainingConfig(task="orientation", model="z2cnn", data="rotated_digits").task
-        'orientation'
+        ...     name = "side"
+        >>> _ = register_task(Side())
+        >>> TrainingConfig(task="side", model="z2cnn", data="rotated_digits").task
+        'side'
     """
     name = getattr(task, "name", "")
     if not isinstance(name, str) or not name:
@@ -50,11 +60,15 @@ def list_tasks() -> tuple[str, ...]:
     return tuple(_TASKS)
 
 
-def get_task(name: str) -> Task:
+def get_task(name: str, options: Mapping[str, Any] | None = None) -> Task:
     """Return the task of a name.
 
+    Args:
+        name: of `list_tasks()`.
+        options: of the task, as `TrainingConfig.task_options`. Default: none.
+
     Raises:
-        ValueError: there is none; the known ones are listed.
+        ValueError: there is none; the known ones are listed. Or the task does not have these options.
 
     Example:
         >>> get_task("classification").metrics[0].title
@@ -62,4 +76,4 @@ def get_task(name: str) -> Task:
     """
     if not isinstance(name, str) or name not in _TASKS:
         raise ValueError(unknown_name("task", name, _TASKS))
-    return _TASKS[name]
+    return _TASKS[name].with_options(options or {})

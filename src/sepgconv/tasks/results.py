@@ -4,12 +4,14 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from sepgconv._files import file_digest, write_atomically
 from sepgconv.data import Dataset, build_preprocessing
+from sepgconv.data.reading import Fit, check_fit
 from sepgconv.models import rebuild_model, save
 from sepgconv.models.sealed import read_sealed, to_sealed_bytes
 from sepgconv.models.storage import read_model
@@ -19,7 +21,8 @@ from sepgconv.tasks.history import MetricsRow, format_history, read_history
 from sepgconv.tasks.record import KeptRecord, RunRecord
 from sepgconv.tasks.registry import get_task
 
-_NAME, _BIT_DEPTH = "name", "bit_depth"  # in the header of the preprocessing
+_NAME, _BIT_DEPTH, _FIT = "name", "bit_depth", "fit"  # in the header of the preprocessing
+_SPLIT = "split"  # in config.json
 
 
 def write_results(
@@ -30,17 +33,41 @@ def write_results(
     Raises:
         OSError: a file could not be written.
     """
-    _write_preprocessing(files, dataset)
+    write_preprocessing(files, dataset)
     save(model, files.model)
     _write_history(files, record, history)
     record.write(files.record, files=_digests(files))
 
 
-def _write_preprocessing(files: RunFolder, dataset: Dataset) -> None:
+def split_noted(dataset: Dataset) -> dict[str, Any]:
+    """Return what config.json says of how the data set is divided; nothing where its files are not known."""
+    if dataset.division is None:
+        return {}
+    return {_SPLIT: {"rule": dataset.division.rule, "sha256": dataset.division.digest()}}
+
+
+def write_split(files: RunFolder, dataset: Dataset) -> None:
+    """Write which file of the data set is in which part; nothing where its files are not known.
+
+    Raises:
+        OSError: the file could not be written.
+    """
+    if dataset.division is not None:
+        write_atomically(files.split, dataset.division.to_csv())
+
+
+def write_preprocessing(files: RunFolder, dataset: Dataset) -> None:
+    """Write the preprocessing of the images of a run.
+
+    Raises:
+        OSError: it could not be written.
+    """
     state = {name: value.contiguous() for name, value in dataset.preprocessing.state_dict().items()}
     metadata = {_NAME: str(dataset.preprocessing.name)}
     if dataset.bit_depth is not None:
         metadata[_BIT_DEPTH] = str(dataset.bit_depth)
+    if dataset.fit is not None:
+        metadata[_FIT] = dataset.fit
     write_atomically(files.preprocessing, to_sealed_bytes(state, metadata))
 
 
@@ -51,11 +78,12 @@ def _write_history(files: RunFolder, record: RunRecord, history: Sequence[Metric
     title = f"{record.model}, width {record.width}, on {record.data}"
     task = get_task(record.task)
     test = record.figures[f"test_{task.metrics[0].name}"]
-    draw_curves(files.curves, history, task=task, title=title, test=test)
+    draw_curves(files.curves, history, task=task, title=title, test=test, chosen=record.chosen_epoch)
 
 
 def _digests(files: RunFolder) -> dict[str, str]:
-    return {name: file_digest(path) for name, path in files.results.items()}
+    paths = files.results | ({files.split.name: files.split} if files.split.is_file() else {})
+    return {name: file_digest(path) for name, path in paths.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +94,14 @@ class KeptPreprocessing:
         module: from raw images in [0, 1] to what the network was trained on, in evaluation mode.
         bit_depth: bits that files of 16 bits a pixel used among the images; None where there were none.
         sealed: whether the file had a digest; older versions wrote none.
+        fit: how images of another size were brought to theirs (`sepgconv.data.read_image`); None: they came in one
+            size, or the run is of a version that only cropped.
     """
 
     module: nn.Module
     bit_depth: int | None
     sealed: bool
+    fit: Fit | None = None
 
 
 def read_preprocessing(path: Path) -> KeptPreprocessing:
@@ -88,6 +119,7 @@ def read_preprocessing(path: Path) -> KeptPreprocessing:
         build_preprocessing(found.metadata[_NAME], found.state).eval(),
         None if depth is None else int(depth),
         found.sealed,
+        None if _FIT not in found.metadata else check_fit(found.metadata[_FIT]),
     )
 
 
@@ -100,9 +132,10 @@ def faults(files: RunFolder, kept: KeptRecord) -> list[str]:
         OSError: a file is there and cannot be read.
     """
     if kept.files:
+        split = {files.split.name: files.split} if files.split.name in kept.files else {}
         return [
             name
-            for name, path in files.results.items()
+            for name, path in (files.results | split).items()
             if not path.is_file() or file_digest(path) != kept.files.get(name)
         ]
     readers: dict[str, Callable[[], object]] = {
@@ -148,22 +181,26 @@ def mend(files: RunFolder, kept: KeptRecord, wrong: Sequence[str], data: Callabl
     if state is None or state["epoch"] != record.epochs:
         has = "there is no checkpoint" if state is None else f"the checkpoint is of epoch {state['epoch']}"
         raise ValueError(f"{lost}, and {has}, not of epoch {record.epochs}; train it again in another folder (--out)")
+    source = files.checkpoint if record.chosen_epoch is None else files.best
+    if not source.is_file():
+        raise ValueError(f"{lost}, and so is {source}; train it again in another folder (--out)")
     kept_rows = state.get("history")
     history = recover_history(files.history, record.epochs, None) if kept_rows is None else kept_rows
     with torch.device("meta"):  # no random number is drawn
         model = rebuild_model(record.model, record.model_config)
     try:
-        model.load_state_dict(read_weights(files.checkpoint), assign=True)
+        model.load_state_dict(read_weights(source), assign=True)
     except RuntimeError as error:
-        raise ValueError(f"{lost}, and the weights in {files.checkpoint} are of another network") from error
-    if files.preprocessing.name in wrong:
+        raise ValueError(f"{lost}, and the weights in {source} are of another network") from error
+    if from_data := [name for name in (files.preprocessing.name, files.split.name) if name in wrong]:
         dataset = data()
         if (digest := files.data_digest) is not None and digest != dataset.digest():
             raise ValueError(
-                f"{lost}, and the data are others than those it was trained with, so {files.preprocessing.name} cannot "
+                f"{lost}, and the data are others than those it was trained with, so {' and '.join(from_data)} cannot "
                 "be written anew from them; put the former back, or train it again in another folder (--out)"
             )
-        _write_preprocessing(files, dataset)
+        write_preprocessing(files, dataset)
+        write_split(files, dataset)
     save(model, files.model)
     _write_history(files, record, history)
     if (digests := _digests(files)) != kept.files or not kept.sealed:

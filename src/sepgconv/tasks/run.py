@@ -1,29 +1,35 @@
 """One training run from config to record: `train`."""
 
 import contextlib
+import dataclasses
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sepgconv._messages import require
 from sepgconv._terminal import say
 from sepgconv.analysis import CostReport, cost
-from sepgconv.data import Dataset, Split, augmentation, load_dataset
-from sepgconv.models import initialise, rebuild_model
+from sepgconv.data import DataOptions, Dataset, Split, augmentation, load_dataset
+from sepgconv.data.column import chunks, join, take
+from sepgconv.data.registry import is_own
+from sepgconv.data.workers import cores
+from sepgconv.tasks.beginning import fitted_task, initial_network
 from sepgconv.tasks.conditions import conditions_of
 from sepgconv.tasks.config import TrainingConfig
 from sepgconv.tasks.environment import check_rank_variables, device_name, git_commit, versions
 from sepgconv.tasks.errors import CheckpointError
-from sepgconv.tasks.evaluation import count_answers
-from sepgconv.tasks.folder import PREPARED, RunFolder
+from sepgconv.tasks.evaluation import tally_answers
+from sepgconv.tasks.folder import PREPARED, READING, RunFolder, what_is_noted
 from sepgconv.tasks.record import WITHOUT_DIGEST, RunRecord, figure_kinds, read_record, width_of
 from sepgconv.tasks.registry import get_task
-from sepgconv.tasks.results import faults, mend, write_results
+from sepgconv.tasks.results import faults, mend, split_noted, write_preprocessing, write_results, write_split
 from sepgconv.tasks.task import Task
+
+_MOST_WORKERS = 4  # unless the caller says otherwise
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -44,8 +50,10 @@ def train(
     accelerator: str = "auto",
     progress: bool = True,
     threads: int | None = None,
+    workers: int | None = None,
     prepare: Callable[[nn.Module], object] | None = None,
     force: bool = False,
+    loggers: Sequence[str] = (),
 ) -> RunRecord:
     """Train a network and leave a run folder: config, checkpoint, history, curves, network, record.
 
@@ -70,10 +78,14 @@ def train(
         accelerator: Lightning's: "auto", "cpu", "gpu" and so on.
         progress: show a progress bar on a terminal and a line for each epoch, on standard error. False: silence.
         threads: torch's threads, in each process. Default: torch's own choice.
-        prepare: called with the new network before its first step, to draw its weights otherwise. It is no part of the
-            config: give the same one to resume.
+        workers: processes that read images ahead of the training, where these are not in memory; results do not depend
+            on it. Default: up to 4, as there are processors.
+        prepare: called with the new network before its first step, to draw its weights otherwise
+            (`sepgconv.tasks.pretrained`). It is no part of the config: give the same one to resume. If it returns a
+            dict of what JSON keeps, config.json and the record have it as the origin of the weights.
         force: with `resume`, go on although threads, processes, device, code, torch or the data are others than those
             the run was begun with, which may change its numbers; config.json and the record then say so.
+        loggers: further ones of Lightning's by name, "wandb" or "mlflow", each with settings from the environment.
 
     Returns:
         What `record.json` holds, in every process.
@@ -88,6 +100,8 @@ def train(
         DivergedError: loss or weights are not finite; the last good checkpoint is kept and named.
         CheckpointError: a file could not be written, as on a full disk; the same.
         LostProcessError: another process of a run on several devices ended; the same.
+        LostImagesError: an image that is not in memory cannot be read any more, or a process that reads images was
+            killed; the same.
         KeyboardInterrupt: Ctrl-C; the same.
         ImportError: the extra "train" is not installed.
 
@@ -108,6 +122,7 @@ def train(
     check_rank_variables()
     require("lightning", extra="train", purpose="training")
     # Imported here and not above: Lightning takes seconds to import, and most commands do without it.
+    from sepgconv.tasks.best import take_best
     from sepgconv.tasks.callbacks import EpochKeeper
     from sepgconv.tasks.checkpoint import own_epochs
     from sepgconv.tasks.fitting import build_trainer, fit, what_is_left
@@ -132,6 +147,7 @@ def train(
         accelerator=accelerator,
         progress=progress,
         threads=threads,
+        loggers=loggers,
     )
     with contextlib.ExitStack() as stack:
         if trainer.is_global_zero:
@@ -142,15 +158,25 @@ def train(
                 files.check_unused()
 
         def get_data() -> Dataset:
-            return load_dataset(config.data, data_dir=data_dir) if data is None else data
+            if data is not None:
+                return data
+            options, again = DataOptions.from_dict(config.data_options), dict[str, Any]()
+            if resume and is_own(config.data):
+                again = files.reading
+                options = dataclasses.replace(options, fit=again.pop("fit", options.fit))
+            return load_dataset(config.data, data_dir=data_dir, options=options, **again)
 
         if resume and (mended := _mended_record(files, trainer, get_data, progress)) is not None:
             return mended
         dataset = get_data()
         for split in (dataset.train, dataset.validation, dataset.test):
-            get_task(config.task).check(split.labels, len(dataset.classes))
+            for labels in _whole_or_chunks(split):
+                get_task(config.task, config.task_options).check(labels, len(dataset.classes))
         learned, held_out = _parts(dataset, hold_out=config.hold_out)
+        task = fitted_task(config, dataset)
         setup["data"] = _identity(dataset, learned, held_out)
+        if dataset.fit is not None:
+            setup[READING] = {"preprocessing": str(dataset.preprocessing.name), "fit": dataset.fit}
         stack.enter_context(_threads(threads))
         now = conditions_of(trainer, dataset)
         changed: list[str] = []
@@ -161,15 +187,19 @@ def train(
             changed = files.check_conditions(now, force=force)
             _say(f"resuming after epoch {keeper.epoch} of {config.epochs}", progress and trainer.is_global_zero)
         model = initial_network(config, dataset)
-        if prepare is not None:
-            prepare(model)
+        origin = None if prepare is None else prepare(model)
+        module = TrainingModule(model, config, task)
         costs = cost(model, dataset.image_shape)  # also raises if images are too small for the network
-        batches = EpochBatches(learned, held_out, config, augmentation(config.augmentation))
+        workers = min(_MOST_WORKERS, cores()) if workers is None else workers
+        batches = EpochBatches(learned, held_out, config, augmentation(config.augmentation), task, workers=workers)
         if trainer.is_global_zero:
             if resume:
                 files.note_resume(keeper.epoch, changed, now)
             else:
-                files.begin({**setup, "conditions": now, PREPARED: prepare is not None})
+                noted = {**split_noted(dataset), **what_is_noted(origin, task.state())}
+                files.begin({**setup, "conditions": now, PREPARED: prepare is not None, **noted})
+                write_preprocessing(files, dataset)  # so that checkpoints of a stopped run can be used
+                write_split(files, dataset)
         parts = {"train": learned, "validation": held_out, "test": dataset.test}
         device = trainer.strategy.root_device
 
@@ -177,12 +207,14 @@ def train(
             return f"{what_is_left(files, keeper, config.epochs)}; {files.how_to_go_on()}"
 
         with together(trainer, left):
-            fit(trainer, TrainingModule(model, config), batches, files, keeper)
+            fit(trainer, module, batches, files, keeper)
+            metric = task.metrics[0]
+            chosen = take_best(trainer, model, files, keeper.history, metric) if config.keep_best else None
             if device.type != "cpu":
                 costs = cost(model.to(device), dataset.image_shape)  # layers may run otherwise there
             with _told_how_to_finish(files, config.epochs):
-                figures = _final_figures(trainer, model, get_task(config.task), parts)
-                record = _record(trainer, keeper, files, setup, dataset, model, costs, figures, commit)
+                figures = _final_figures(trainer, model, task, parts)
+                record = _record(trainer, keeper, files, setup, dataset, model, costs, figures, commit, task, chosen)
                 if trainer.is_global_zero:
                     write_results(files, record, model, dataset, keeper.history)
             return RunRecord.from_dict(trainer.strategy.broadcast(record.to_dict()))
@@ -230,8 +262,11 @@ def _parts(dataset: Dataset, *, hold_out: bool) -> tuple[Split, Split | None]:
     train, validation = dataset.train, dataset.validation
     if hold_out:
         return train, validation
-    together = (torch.cat(pair) for pair in ((train.images, validation.images), (train.labels, validation.labels)))
-    return Split(*together), None
+    return Split(join((train.images, validation.images)), join((train.labels, validation.labels))), None
+
+
+def _whole_or_chunks(split: Split) -> Iterable[Tensor]:
+    return (split.labels,) if isinstance(split.labels, Tensor) else chunks(split.labels)
 
 
 def _identity(dataset: Dataset, learned: Split, held_out: Split | None) -> dict[str, Any]:
@@ -245,60 +280,6 @@ def _identity(dataset: Dataset, learned: Split, held_out: Split | None) -> dict[
     }
 
 
-def initial_network(config: TrainingConfig, dataset: Dataset) -> nn.Module:
-    """Return the network with the weights that a run begins with; torch's global generator is seeded for it.
-
-    Args:
-        config: the run's.
-        dataset: says how many channels and, as the task of the config wants them, outputs there are.
-
-    Raises:
-        ValueError: the config's network does not fit the data.
-
-    Example:
-        >>> from sepgconv.data import load_dataset
-        >>> config = TrainingConfig(model="z2cnn", data="rotated_digits", model_config={"width": 2})
-        >>> initial_network(config, load_dataset("rotated_digits")).num_classes
-        10
-    """
-    found = {"in_channels": dataset.image_shape[0], **get_task(config.task).head(dataset.classes)}
-    for key, value in found.items():
-        if config.model_config.get(key, value) != value:
-            raise ValueError(f"model_config has {key}={config.model_config[key]}, but {dataset.name} has {value}")
-    torch.manual_seed(config.seed)
-    network = rebuild_model(config.model, found | config.model_config)
-    initialise(network, config.initialisation)
-    return network
-
-
-def network_before_training(record: RunRecord) -> nn.Module:
-    """Return the network with the weights that a finished run began with, drawn again from its seed.
-
-    They are the same where torch draws the same numbers as then (`record.versions` names its version) and the run had
-    no `train(prepare=...)`: what that changed is not in the record. No data is read, and torch's global generator is
-    left as it was.
-
-    Args:
-        record: the run's.
-
-    Example:
-        >>> import tempfile, torch
-        >>> from sepgconv.data import load_dataset, take_images
-        >>> config = TrainingConfig(model="z2cnn", data="rotated_digits", model_config={"width": 2}, epochs=1)
-        >>> digits = take_images(load_dataset("rotated_digits"), 40, seed=1)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     record = train(config, folder=folder, data=digits, progress=False, accelerator="cpu")
-        >>> first = network_before_training(record).classifier.weight
-        >>> torch.equal(first, initial_network(config, digits).classifier.weight)
-        True
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(record.seed)
-        network = rebuild_model(record.model, record.model_config)
-        initialise(network, record.config.get("initialisation", "sepgconv"))  # records of older versions lack it
-        return network
-
-
 def _final_figures(
     trainer: "Trainer", model: nn.Module, task: Task, parts: dict[str, Split | None]
 ) -> dict[str, float | None]:
@@ -306,15 +287,19 @@ def _final_figures(
     from sepgconv.tasks.module import share_buffers
 
     device = trainer.strategy.root_device
+
+    def add_up(value: Tensor) -> Tensor:
+        return torch.as_tensor(trainer.strategy.reduce(value.to(device), reduce_op="sum"))
+
     model.to(device)
     share_buffers(model)
     figures: dict[str, float | None] = dict.fromkeys(figure_kinds(task))
     for part, split in parts.items():
         if split is not None:
             share = slice(trainer.global_rank, None, trainer.world_size)
-            counts = count_answers(task, model, split.images[share], split.labels[share]).to(device)
-            counts = torch.as_tensor(trainer.strategy.reduce(counts, reduce_op="sum"))
-            figures |= {f"{part}_{name}": value for name, value in task.measure(counts).items()}
+            images, labels = take(split.images, share), take(split.labels, share)
+            found = tally_answers(task, model, images, labels).measure(device, add_up)
+            figures |= {f"{part}_{name}": value for name, value in found.items()}
     model.cpu()
     return figures
 
@@ -329,6 +314,8 @@ def _record(
     costs: CostReport,
     figures: dict[str, float | None],
     commit: str | None,
+    task: Task,
+    chosen_epoch: int | None,
 ) -> RunRecord:
     config: dict[str, Any] = setup["config"]
     model_config = cast("dict[str, Any]", model.config)  # create_model put it there
@@ -336,7 +323,8 @@ def _record(
         model=config["model"],
         width=width_of(model_config),
         seed=config["seed"],
-        epochs=config["epochs"],
+        epochs=keeper.epoch,
+        chosen_epoch=chosen_epoch,
         parameters=costs.parameters,
         nominal_macs=costs.nominal_macs,
         executed_macs=costs.executed_macs,
@@ -353,7 +341,9 @@ def _record(
         config=config,
         model_config=model_config,
         changes=files.noted_changes() if trainer.is_global_zero else [],
+        origin=files.origin if trainer.is_global_zero else None,
         figures=figures,
+        task_state=task.state(),
         **setup["data"],
     )
 

@@ -31,6 +31,12 @@ class StopTogether(Callback):
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._note)
 
+    @staticmethod
+    def asked_of(trainer: Trainer) -> bool:
+        """Return whether SIGTERM has come to a trainer that has this callback."""
+        callbacks: list[Any] = getattr(trainer, "callbacks")  # noqa: B009 (put there at run time)
+        return any(callback._asked for callback in callbacks if isinstance(callback, StopTogether))
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._asked = True
         if callable(self._before):

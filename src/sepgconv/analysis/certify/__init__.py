@@ -1,7 +1,7 @@
 """How exactly a network is equivariant, which layer is not and why, and on which sizes of input it can be."""
 
 from sepgconv.analysis.certify.certificate import TOLERANCE, certify
-from sepgconv.analysis.certify.equivariance import answer_changes, equivariance_error
+from sepgconv.analysis.certify.equivariance import answer_changes, equivariance_error, move_output
 from sepgconv.analysis.certify.result import Certificate, ElementCertificate, LayerCertificate
 from sepgconv.analysis.certify.rotation import RotationCurve, rotation_curve
 from sepgconv.analysis.certify.sizes import sizes
@@ -17,6 +17,7 @@ __all__ = [
     "certificate_table",
     "certify",
     "equivariance_error",
+    "move_output",
     "printed_parts",
     "rotation_curve",
     "sizes",

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from sepgconv.functional import act
 from sepgconv.symmetry import FiniteGroup, list_groups, subgroup_elements
@@ -22,11 +24,13 @@ class Action:
         move: (element, tensor) to the moved tensor.
         natural: whether this is how the tensor should move if it is the output of a network: images and feature maps
             with the image, vectors not at all.
+        declared: whether the module that gave the tensor says that it moves so (`output_matrices`).
     """
 
     carries: str
     move: Move
     natural: bool = False
+    declared: bool = False
 
 
 FOLDED = "poses along its channels"
@@ -82,6 +86,38 @@ def actions(group: FiniteGroup, shape: tuple[int, ...], holding: Sequence[Finite
     return (natural, *folded)
 
 
+def declared_action(module: nn.Module, group: FiniteGroup) -> Action | None:
+    """Return how a group moves the output of a module that says so by a method `output_matrices(group)`; else None.
+
+    The method returns the matrices (|G|, d, d) by which the elements move the last axis of the output, as
+    `sepgconv.nn.GroupToVector.output_matrices` does. Of an `nn.Sequential` the last module is asked; layers that
+    flatten its output are looked through where the values are compared (`seen_through`).
+
+    Args:
+        module: a layer or network.
+        group: the group.
+
+    Raises:
+        ValueError: the matrices are not one for each element.
+    """
+    while isinstance(module, nn.Sequential) and len(module):
+        module = module[-1]
+    method: Any = getattr(module, "output_matrices", None)
+    if method is None:
+        return None
+    matrices = torch.as_tensor(method(group), dtype=torch.float64)
+    if matrices.ndim != 3 or len(matrices) != group.order or matrices.shape[1] != matrices.shape[2]:
+        raise ValueError(
+            f"{type(module).__name__}.output_matrices must give a matrix for each of the {group.order} elements of "
+            f"{group.name}, ({group.order}, d, d); got {tuple(matrices.shape)}"
+        )
+
+    def move(g: int, x: Tensor) -> Tensor:
+        return x @ matrices[g].to(x).T
+
+    return Action("a vector that turns with the image", move, natural=True, declared=True)
+
+
 def seen_through(action: Action, shape: tuple[int, ...]) -> Action:
     """Return the action on a reshaped tensor that is `action` on the tensor as it was.
 
@@ -89,7 +125,12 @@ def seen_through(action: Action, shape: tuple[int, ...]) -> Action:
         action: on tensors of `shape`.
         shape: before the reshaping.
     """
-    return Action(f"{action.carries}, flattened", lambda g, x: action.move(g, x.reshape(shape)).reshape(x.shape))
+    return Action(
+        f"{action.carries}, flattened",
+        lambda g, x: action.move(g, x.reshape(shape)).reshape(x.shape),
+        natural=action.declared,
+        declared=action.declared,
+    )
 
 
 def reversed_axes(group: FiniteGroup) -> tuple[int, ...]:

@@ -46,7 +46,9 @@ def certify(
     geometric tensors move as their field types say. A copy of the network is run, in evaluation mode.
 
     The output of the network must move as its shape says: an image (batch, channel, y, x) and a feature map (batch,
-    channel, pose, y, x) with the image, a vector (batch, ...) of rank 2 or 3 not at all. A layer inside may carry
+    channel, pose, y, x) with the image, a vector (batch, ...) of rank 2 or 3 not at all. A layer or network whose
+    output turns otherwise says so by a method `output_matrices(group)`, which gives the matrices (|G|, d, d) that move
+    the last axis of its output, as `sepgconv.nn.GroupToVector` does; that must then hold. A layer inside may carry
     poses in another way: the poses of a larger group, poses along the channels, a flattened map. Each row takes the way
     with the smallest error, so that a layer is at fault only if nothing that this library knows makes it exact. Modules
     that are not called, or that give no tensor, have no row.

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from sepgconv._arguments import accept_old_order
 from sepgconv._evaluation import evaluation
+from sepgconv.analysis.certify.actions import declared_action
 from sepgconv.analysis.certify.between import output_errors
 from sepgconv.analysis.certify.errors import relative_error
 from sepgconv.analysis.certify.float64_copy import float64_copy
@@ -18,7 +19,8 @@ def equivariance_error(module: nn.Module, group: FiniteGroup | str, x: Tensor) -
     """Return the relative error of L(g·x) against g·L(x) for every element g but the identity.
 
     The output may be a feature map (batch, channel, |G|, height, width), an image (batch, channel, height, width), both
-    of which the group moves, or a vector (batch, ...) of rank 2 or 3, which it must leave alone.
+    of which the group moves, or a vector (batch, ...) of rank 2 or 3, which it must leave alone. Of a layer whose
+    output turns otherwise, as `sepgconv.nn.GroupToVector`, its method `output_matrices(group)` says how.
 
     For elements that keep the pixel grid it is max|L(g·x) - g·L(x)| / max|L(x)| on the input x. The others take pixels
     between pixels, where noise has no values: for these it is the root mean square on random band-limited inputs of
@@ -47,8 +49,7 @@ def equivariance_error(module: nn.Module, group: FiniteGroup | str, x: Tensor) -
     with evaluation(module):
         y = module(x)
         for g in grid[1:]:
-            expected = act(group, g, y) if y.ndim >= 4 else y
-            errors[g] = relative_error(module(act(group, g, x)), expected)
+            errors[g] = relative_error(module(act(group, g, x)), move_output(module, group, g, y))
     between = [g for g in range(group.order) if g not in grid]
     if between:
         act(group, between[0], x)  # for the error that it raises on what is no input of the group
@@ -56,6 +57,21 @@ def equivariance_error(module: nn.Module, group: FiniteGroup | str, x: Tensor) -
         found = output_errors(twin, tuple(x.shape[1:]), group, between, generator)
         errors |= dict(zip(between, found, strict=True))
     return dict(sorted(errors.items()))
+
+
+def move_output(module: nn.Module, group: FiniteGroup, g: int, y: Tensor) -> Tensor:
+    """Return what a module should give for an input that an element has moved.
+
+    Args:
+        module: a layer or network.
+        group: the group.
+        g: the element.
+        y: what the module gives for the input as it was.
+    """
+    said = declared_action(module, group)
+    if said is not None:
+        return said.move(g, y)
+    return act(group, g, y) if y.ndim >= 4 else y
 
 
 @accept_old_order("model", "images", "group")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sepgconv._hooks import watch_calls
-from sepgconv.analysis.certify.actions import Action, actions, groups_that_hold, seen_through
+from sepgconv.analysis.certify.actions import Action, actions, declared_action, groups_that_hold, seen_through
 from sepgconv.analysis.certify.errors import relative_error
 from sepgconv.analysis.certify.fields import field_action, is_field, is_of_fields, wrap
 from sepgconv.symmetry import FiniteGroup
@@ -123,12 +123,12 @@ class _Tracer:
         call = self.calls[self._open.pop()]
         is_tensor = is_field(output) or _is_real(output)
         if self.element is None:
-            call.output = self._record(output) if is_tensor else None
+            call.output = self._record(output, module) if is_tensor else None
             call.on_fields &= is_field(output)
         elif call.output is not None and is_tensor:
             self._compare(call.output, output)
 
-    def _record(self, found: Any) -> Value:
+    def _record(self, found: Any, module: nn.Module | None = None) -> Value:
         tensor: Tensor = found.tensor if is_field(found) else found
         version = -1 if tensor.is_inference() else tensor._version  # pyright: ignore[reportPrivateUsage] (no other way)
         known = self._seen.get(id(tensor))
@@ -136,9 +136,16 @@ class _Tracer:
             return known[2]
         shape = tuple(tensor.shape)
         reference = self.part(tensor.detach()).to(torch.float64, copy=True)
-        possible = self._actions_of(found) if is_field(found) else actions(self.group, shape, self.holding)
-        if len(shape) in (2, 3):
-            possible += tuple(self._as_flattened(reference))
+        said = None if module is None else declared_action(module, self.group)
+        if said is not None:
+            possible = (said,)  # and no other: one that does not turn is at fault
+        elif is_field(found):
+            possible = self._actions_of(found)
+        else:
+            possible = actions(self.group, shape, self.holding)
+            if len(shape) in (2, 3):
+                flattened = tuple(self._as_flattened(reference))
+                possible = flattened if any(one.declared for one in flattened) else possible + flattened
         errors = [[0.0] * self.group.order for _ in possible]
         spread = relative_error(reference, reference[:1].expand_as(reference))
         value = Value(shape, possible, errors, bool(reference.isfinite().all()), spread)
@@ -158,8 +165,9 @@ class _Tracer:
         """Find the map of which this is a reshaping, and what moves it."""
         for value in reversed(self._values[-LOOK_BACK:]):
             before = self._references[id(value)]
+            said = any(action.declared for action in value.actions)
             if (
-                before.ndim > max(3, reference.ndim)
+                before.ndim > (reference.ndim if said else max(3, reference.ndim))
                 and before.numel() == reference.numel()
                 and torch.equal(before.flatten(), reference.flatten())
             ):

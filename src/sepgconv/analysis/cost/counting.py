@@ -13,7 +13,7 @@ from sepgconv._hooks import watch_calls
 from sepgconv._modules import reference_tensor, unwrap
 from sepgconv.analysis.cost.report import CostReport, LayerCost, Shape
 from sepgconv.conv.cost import BUILT_IN, CostModel
-from sepgconv.nn import DepthwiseSeparableGroupConv2d, GroupConvLayer
+from sepgconv.nn import DepthwiseSeparableGroupConv2d, GroupConvLayer, GroupToVector
 from sepgconv.nn.normalization import PerChannel
 from sepgconv.ops.dispatch import using
 
@@ -137,3 +137,8 @@ def _(module: DepthwiseSeparableGroupConv2d, input_shape: Shape, output_shape: S
     mixed, filtered = mixing.nominal_macs(sides), filtering.nominal_macs(sides)
     # Nominally all of it counts at the resolution of the output (theory.md, Cost).
     return mixing.kind.macs_per_output(mixing) * filtering.numbers_out(sides) + filtered, mixed + filtered
+
+
+@macs.register
+def _(module: GroupToVector, input_shape: Shape, output_shape: Shape) -> tuple[int, int]:
+    return _alike(module.group.order * module.weight.numel())

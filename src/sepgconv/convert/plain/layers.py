@@ -22,11 +22,13 @@ from sepgconv.nn import (
     GroupLayerNorm,
     GroupMaxPool,
     GroupMeanPool,
+    GroupToVector,
     LayerScale,
     MaxPool2d,
     RestrictGroup,
 )
 from sepgconv.ops.pools import binomial_filter
+from sepgconv.ops.vectors import vector_filters
 from sepgconv.symmetry import coset_table
 
 
@@ -319,3 +321,18 @@ def _over_poses(pool: str, to: Plain, example: Tensor) -> Value:
         return Value(example, whole=to.folded)
     poses = to.build.graph.call_method("unflatten", (to.folded, 1, (to.x.order, -1)))
     return Value(example, whole=to.build.graph.call_method(pool, (poses, 1)))
+
+
+@plain.register
+def _(module: GroupToVector, to: Plain, example: Tensor) -> Value:
+    filters = vector_filters(module.weight.detach(), module.group, module.frequency)
+
+    def build() -> nn.Module:
+        with torch.device("meta"):
+            layer = nn.Linear(filters.shape[1], filters.shape[0], bias=False)
+        layer.weight = _parameter(filters)
+        return layer
+
+    graph = to.build.graph
+    means = graph.call_method("mean", (to.folded, (-2, -1)))
+    return Value(example, whole=graph.call_method("unflatten", (to.build.module(to.name, build, means), 1, (-1, 2))))

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import re
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -32,6 +32,7 @@ def to_onnx(
     input_shape: tuple[int, ...] | None = None,
     opset: int = 18,
     images: Tensor | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> Export:
     """Write a network as an ONNX file, run it with onnxruntime and compare the outputs. Needs the extra "export".
 
@@ -49,6 +50,8 @@ def to_onnx(
         opset: version of the operators, 13 to 23. Before 18 some operators are missing: Mish came with 18,
             LayerNormalization with 17, HardSwish with 14.
         images: further inputs to compare outputs on, (n, channels, height, width).
+        metadata: what the file says of itself, by name (`metadata_props`); onnxruntime gives it back as
+            `session.get_modelmeta().custom_metadata_map`. Default: nothing.
 
     Returns:
         What was written, with the largest difference between its outputs and those of the network (in single
@@ -88,7 +91,7 @@ def to_onnx(
     plain = to_plain(network, input_shape=shape).float()
 
     def write(any_size: bool) -> bytes:
-        return _onnx_of(export(plain, shape, any_size=any_size), opset)
+        return _onnx_of(export(plain, shape, any_size=any_size), opset, metadata or {})
 
     def load(content: bytes) -> list[Pair]:
         return [Pair(_runner(content), network, ROUNDING[torch.float32])]
@@ -120,7 +123,7 @@ def _runner(content: bytes, *, threads: int | None = None) -> Callable[[Tensor],
     return run
 
 
-def _onnx_of(program: ExportedProgram, opset: int) -> bytes:
+def _onnx_of(program: ExportedProgram, opset: int, metadata: Mapping[str, str]) -> bytes:
     """Write a program as ONNX; return the contents of the file.
 
     Raises:
@@ -152,6 +155,9 @@ def _onnx_of(program: ExportedProgram, opset: int) -> bytes:
     settle_shapes(model)
     if opset < NEWEST:
         lower(model, opset)
+    for key, value in metadata.items():
+        # Names may come from bytes that are no UTF-8, which the file cannot hold.
+        model.metadata_props.add(key=key, value=value.encode(errors="backslashreplace").decode())
     return bytes(model.SerializeToString())
 
 
