@@ -31,6 +31,7 @@ SOURCES = ("src", "experiments")  # the folders whose code is broken
 NOT_COPIED = (".git", ".venv", "__pycache__", ".pytest_cache", ".ruff_cache", ".hypothesis", "dist", "build", "runs")
 LONGEST = 1800  # seconds that the tests of one mutation may take; a library that hangs is a broken one
 HANGS = "a test that does not end"
+NO_IMPORT = "the import of the package"  # fails before the first test
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,8 @@ def first_failure(root: Path, tests: Sequence[str], *, stop: bool = True) -> lis
         )
     except subprocess.TimeoutExpired:
         return [HANGS]
+    if done.returncode == 4 and "while loading conftest" in done.stdout + done.stderr:
+        return [NO_IMPORT]
     failed = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", done.stdout, re.MULTILINE)
     if done.returncode not in (0, 1, 2) or bool(failed) != bool(done.returncode):
         raise RuntimeError(f"pytest ended with {done.returncode}: {(done.stdout + done.stderr)[-2000:]}")
@@ -171,9 +174,11 @@ def confirm(verdicts: Mapping[str, Verdict], root: Path = ROOT) -> dict[str, Ver
         verdicts: by the name of the mutation.
         root: the repository.
     """
-    tests = sorted({verdict.by for verdict in verdicts.values() if verdict.by not in (None, HANGS)})
+    tests = sorted({verdict.by for verdict in verdicts.values() if verdict.by not in (None, HANGS, NO_IMPORT)})
     with copied(root) as copy:
         failed = first_failure(copy, tests, stop=False) if tests else []
+    if NO_IMPORT in failed:
+        raise RuntimeError(f"the package in {root} cannot be imported, so nothing can be said of its tests")
     return {
         name: Verdict(verdict.caught and verdict.by not in failed, verdict.by, verdict.likely, verdict.seconds)
         for name, verdict in verdicts.items()
