@@ -61,7 +61,7 @@ class Augmentation(nn.Module):
             masks: int64 (n, height, width), class indices; they are never interpolated. Default: none.
             fill: of mask pixels that come in from outside of the image. Default: 0.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: each augmentation moves in its own way
 
 
 def _unturned(images: Tensor) -> Tensor:

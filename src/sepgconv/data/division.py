@@ -57,7 +57,8 @@ class Division(Printed):
         grouped_by: what the groups are called; None where there are none.
 
     Example:
-        >>> images = [DividedImage(f"{name}/{i}.png", "test" if i == 2 else "train", name) for name in "ab" for i in range(3)]
+        >>> parts = ("train", "train", "test")
+        >>> images = [DividedImage(f"{name}/{i}.png", part, name) for name in "ab" for i, part in enumerate(parts)]
         >>> division = Division("cells", "every third", tuple(images))
         >>> print(division)
         cells: every third
@@ -68,7 +69,7 @@ class Division(Printed):
         test             2  1  1
         >>> division.to_csv().splitlines()[:2]
         [b'path,label,split', b'a/0.png,a,train']
-    """  # noqa: E501
+    """
 
     title: str
     rule: str

@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,20 +140,20 @@ class Decoded:
     notes: Sequence[str] = ()
 
 
-class ImageFiles(Column):
-    """Images, decoded whenever they are asked for.
+class _FromFiles(Column):
+    # Entries that are read one by one, each from the file of its image, whenever they are asked for.
+    def __init__(
+        self,
+        images: Sequence[ListedImage],
+        shape: Sequence[int],
+        dtype: torch.dtype,
+        read: Callable[[ListedImage], ndarray],
+    ) -> None:
+        super().__init__((len(images), *shape), dtype)
+        self._images, self._read = list(images), read
 
-    Args:
-        images: which.
-        form: that they are brought to.
-    """
-
-    def __init__(self, images: Sequence[ListedImage], form: Form) -> None:
-        super().__init__((len(images), *form.shape), torch.float32 if form.deep else torch.uint8)
-        self._images, self._form = list(images), form
-
-    def read(self, indices: Int64[Tensor, " k"]) -> Shaped[Tensor, "k c h w"]:
-        """Decode some images.
+    def read(self, indices: Int64[Tensor, " k"]) -> Shaped[Tensor, "k ..."]:
+        """Read some entries.
 
         Raises:
             FileNotFoundError: a file is not there any more.
@@ -161,11 +161,23 @@ class ImageFiles(Column):
         """
         found = torch.empty((len(indices), *self.shape[1:]), dtype=self.dtype)
         for place, index in zip(found, indices.tolist(), strict=True):
-            place.copy_(torch.from_numpy(self._form.read(self._images[index])))
+            place.copy_(torch.from_numpy(self._read(self._images[index])))
         return found
 
 
-class MaskFiles(Column):
+class ImageFiles(_FromFiles):
+    """Images (n, channels, height, width), decoded whenever they are asked for.
+
+    Args:
+        images: which.
+        form: that they are brought to.
+    """
+
+    def __init__(self, images: Sequence[ListedImage], form: Form) -> None:
+        super().__init__(images, form.shape, torch.float32 if form.deep else torch.uint8, form.read)
+
+
+class MaskFiles(_FromFiles):
     """The masks of images, int64 (n, height, width), read whenever they are asked for.
 
     Args:
@@ -174,20 +186,7 @@ class MaskFiles(Column):
     """
 
     def __init__(self, images: Sequence[ListedImage], form: Form) -> None:
-        super().__init__((len(images), *form.shape[1:]), torch.int64)
-        self._images, self._form = list(images), form
-
-    def read(self, indices: Int64[Tensor, " k"]) -> Int64[Tensor, "k h w"]:
-        """Read some masks.
-
-        Raises:
-            FileNotFoundError: a file is not there any more.
-            ValueError: it cannot be read any more.
-        """
-        found = torch.empty((len(indices), *self.shape[1:]), dtype=self.dtype)
-        for place, index in zip(found, indices.tolist(), strict=True):
-            place.copy_(torch.from_numpy(self._form.read_target(self._images[index])))
-        return found
+        super().__init__(images, form.shape[1:], torch.int64, form.read_target)
 
 
 def targets_of(images: Sequence[ListedImage], form: Form) -> Entries:

@@ -1,7 +1,8 @@
 """How exactly a network commutes with a group, and how often its answer stays, as metrics to log during training."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +16,10 @@ from sepgconv.symmetry import group as get_group
 
 
 class _OfGroup(Metric):
-    """What both metrics share: a group, which of its elements, and how many images."""
+    """What both metrics share: a group, which of its elements, how many images, and sums over all updates."""
 
     full_state_update = False
+    sums: ClassVar[Mapping[str, torch.dtype]]  # by name
 
     def __init__(
         self, group: FiniteGroup | str, *, elements: Sequence[int] | None = None, images: int = 32, **options: Any
@@ -37,6 +39,8 @@ class _OfGroup(Metric):
         if images < 1:
             raise ValueError(f"{type(self).__name__}: images must be 1 or more, got {images}")
         self.images = images
+        for name, dtype in self.sums.items():
+            self.add_state(name, torch.tensor(0, dtype=dtype), dist_reduce_fx="sum")
 
 
 class EquivarianceError(_OfGroup):
@@ -69,15 +73,9 @@ class EquivarianceError(_OfGroup):
     """
 
     is_differentiable, higher_is_better = False, False
+    sums = MappingProxyType({"difference": torch.float64, "size": torch.float64})
     difference: Tensor
     size: Tensor
-
-    def __init__(
-        self, group: FiniteGroup | str, *, elements: Sequence[int] | None = None, images: int = 32, **options: Any
-    ) -> None:
-        super().__init__(group, elements=elements, images=images, **options)
-        for name in ("difference", "size"):
-            self.add_state(name, torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, model: nn.Module, images: Tensor) -> None:
         """Add the errors on images (batch, channels, height, width).
@@ -123,15 +121,9 @@ class InvarianceRate(_OfGroup):
     """
 
     is_differentiable, higher_is_better = False, True
+    sums = MappingProxyType({"kept": torch.int64, "total": torch.int64})
     kept: Tensor
     total: Tensor
-
-    def __init__(
-        self, group: FiniteGroup | str, *, elements: Sequence[int] | None = None, images: int = 32, **options: Any
-    ) -> None:
-        super().__init__(group, elements=elements, images=images, **options)
-        for name in ("kept", "total"):
-            self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, model: nn.Module, images: Tensor) -> None:
         """Add the answers on images (batch, channels, height, width).
