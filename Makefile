@@ -33,7 +33,7 @@ $(LOWEST): pyproject.toml $(VENV)/.test
 		$$($(BIN)/python -c 'import tomllib; print(*(line.replace(">=", "==") for line in tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"] if not line.startswith("torch")))')
 	touch $@
 
-# Threads as torch sets them: about 26 minutes on two cores; nothing else should run.
+# Threads as torch sets them: about 28 minutes on two cores; nothing else should run.
 bench: $(VENV)/.bench
 	env -u OMP_WAIT_POLICY $(BIN)/python -m benchmarks
 

@@ -1,6 +1,7 @@
 """What tests do to runs of whatever purpose."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,23 @@ def one_drawing() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(results, "draw_curves", copy)
+        yield
+
+
+@contextmanager
+def stopped_before(epoch: int) -> Iterator[None]:
+    """Within the block, a training breaks off when the epoch with this number, counted from 0, begins."""
+    from sepgconv.tasks.module import TrainingModule
+
+    start = TrainingModule.on_train_epoch_start
+
+    def stop(self: TrainingModule) -> None:
+        if self.current_epoch == epoch:
+            raise RuntimeError("stop here")
+        start(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingModule, "on_train_epoch_start", stop)
         yield
 
 

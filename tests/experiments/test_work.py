@@ -10,6 +10,7 @@ from experiments.statistics import origin
 from experiments.work import can_resume
 from sepgconv._files import write_json
 from sepgconv.tasks import DivergedError, train
+from tests.runs import stopped_before
 
 
 @pytest.fixture(autouse=True)
@@ -92,20 +93,10 @@ def test_what_goes_wrong_with_a_cell_is_its_outcome(trial, job):
 
 
 @pytest.fixture
-def stopped(trial, job, monkeypatch):
+def stopped(trial, job):
     """A job that was broken off in its second epoch."""
-    from sepgconv.tasks.module import TrainingModule
-
     this = job(trial(overrides={"epochs": 3}))
-    start = TrainingModule.on_train_epoch_start
-
-    def stop(self):
-        if self.current_epoch == 1:
-            raise RuntimeError("stop here")
-        start(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingModule, "on_train_epoch_start", stop)
+    with stopped_before(1):
         outcome = run_job(this)
     assert (outcome.ending, outcome.problem) == ("failed", "RuntimeError: stop here")
     return this

@@ -10,7 +10,7 @@ import pytest
 from sepgconv._files import write_atomically
 from sepgconv.data import Dataset, load_dataset
 from sepgconv.tasks import TrainingConfig, results, train
-from sepgconv.tasks.module import TrainingModule
+from tests.runs import stopped_before
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -86,17 +86,8 @@ def stop_after(config, bars):
     """Train in a folder until a number of epochs is complete; then an error ends the run."""
 
     def train_until(complete: int, folder: Path) -> None:
-        start = TrainingModule.on_train_epoch_start
-
-        def stop(self):
-            if self.current_epoch == complete:
-                raise RuntimeError("stop here")
-            start(self)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(TrainingModule, "on_train_epoch_start", stop)
-            with pytest.raises(RuntimeError, match="stop here"):
-                train(config, folder=folder, data=bars, progress=False, threads=1)
+        with stopped_before(complete), pytest.raises(RuntimeError, match="stop here"):
+            train(config, folder=folder, data=bars, progress=False, threads=1)
 
     return train_until
 

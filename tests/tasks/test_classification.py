@@ -15,6 +15,7 @@ from sepgconv.tasks.batches import balanced_order, epoch_order
 from sepgconv.tasks.module import EpochBatches
 from sepgconv.tasks.tally import Tally
 from tests.covering import each, named
+from tests.runs import stopped_before
 
 SOME = {"model": "z2cnn", "data": "rotated_digits"}
 
@@ -178,7 +179,7 @@ def uneven():
     return Dataset("uneven", ("left", "right"), split, split, split, build_preprocessing("identity", {}))
 
 
-def test_a_balanced_and_weighted_run_resumes_bit_for_bit(uneven, tmp_path, monkeypatch):
+def test_a_balanced_and_weighted_run_resumes_bit_for_bit(uneven, tmp_path):
     config = TrainingConfig(
         model="z2cnn",
         data="uneven",
@@ -190,19 +191,8 @@ def test_a_balanced_and_weighted_run_resumes_bit_for_bit(uneven, tmp_path, monke
     )
     options = {"data": uneven, "progress": False, "threads": 1, "accelerator": "cpu"}
     whole = train(config, folder=tmp_path / "whole", **options)
-    from sepgconv.tasks.module import TrainingModule
-
-    start = TrainingModule.on_train_epoch_start
-
-    def stop(self):
-        if self.current_epoch == 1:
-            raise RuntimeError("stop here")
-        start(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingModule, "on_train_epoch_start", stop)
-        with pytest.raises(RuntimeError, match="stop here"):
-            train(config, folder=tmp_path / "stopped", **options)
+    with stopped_before(1), pytest.raises(RuntimeError, match="stop here"):
+        train(config, folder=tmp_path / "stopped", **options)
     with pytest.raises(ValueError, match="sampling was 'balanced', is 'shuffle'"):
         train(dataclasses.replace(config, sampling="shuffle"), folder=tmp_path / "stopped", resume=True, **options)
     resumed = train(config, folder=tmp_path / "stopped", resume=True, **options)

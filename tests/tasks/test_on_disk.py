@@ -14,6 +14,7 @@ from sepgconv.data import DataOptions, Dataset, load_dataset
 from sepgconv.tasks import LostImagesError, RunRecord, TrainingConfig, load_run, read_history, train
 from sepgconv.tasks.module import TrainingModule
 from tests.covering import named
+from tests.runs import stopped_before
 
 
 @pytest.fixture(scope="module")
@@ -160,25 +161,14 @@ def test_a_process_that_is_killed_is_told(tmp_path, ours, stored, monkeypatch):
         train(ours, folder=tmp_path / "run", data=stored, progress=False, threads=1, workers=1)
 
 
-def test_the_reading_of_a_run_is_part_of_it(tmp_path, folder, ours, in_memory, monkeypatch):
+def test_the_reading_of_a_run_is_part_of_it(tmp_path, folder, ours, in_memory):
     """A resumed run reads its images as it was begun, also one of a version that kept pixels as they were."""
     padded = load_dataset(str(folder), options=DataOptions(fit="pad"), preprocessing="identity", image_size=30)
-    monkeypatch.setattr(TrainingModule, "on_train_epoch_start", stop_in_the_second(TrainingModule.on_train_epoch_start))
-    with pytest.raises(RuntimeError, match="stop here"):
+    with stopped_before(1), pytest.raises(RuntimeError, match="stop here"):
         train(ours, folder=tmp_path / "run", data=padded, progress=False, threads=1)
-    monkeypatch.undo()
     with pytest.raises(ValueError, match=r"preprocessing was 'identity', is 'mean-std'; fit was 'pad', is 'crop'"):
         train(ours, folder=tmp_path / "run", data=load_dataset(str(folder)), progress=False, resume=True)
     record = train(ours, folder=tmp_path / "run", progress=False, threads=1, resume=True)
     assert record.image_shape == [1, 30, 30]
     assert load_run(tmp_path / "run").fit == "pad"
     assert load_run(in_memory).fit == "crop"
-
-
-def stop_in_the_second(start):
-    def stop(self):
-        if self.current_epoch == 1:
-            raise RuntimeError("stop here")
-        start(self)
-
-    return stop
