@@ -6,6 +6,7 @@ import torch
 
 from sepgconv._rotation import rotate_images
 from sepgconv.data import augmentation, list_augmentations
+from sepgconv.data.preprocessing import GcnZca, MeanStd
 from tests.covering import each
 
 
@@ -194,3 +195,18 @@ def test_several_augmentations_follow_each_other():
 def test_lists_with_no_such_name(names, message: str):
     with pytest.raises(ValueError, match=message):
         augmentation(names)
+
+
+def test_colours_change_on_raw_images():
+    raw = torch.rand(6, 3, 8, 8)
+    fitted = MeanStd(raw.mean((0, 2, 3)), raw.std((0, 2, 3)))
+    torch.manual_seed(1)
+    expected = fitted(augmentation("colour")(raw))
+    torch.manual_seed(1)
+    found = augmentation("colour", preprocessing=fitted)(fitted(raw))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    torch.manual_seed(1)
+    assert float((augmentation("colour")(fitted(raw)) - expected).abs().max()) > 0.5  # kornia cuts at 0 and 1
+    with pytest.raises(ValueError, match=r"is for images in .0, 1., and the preprocessing 'gcn-zca' cannot be undone"):
+        augmentation("colour", preprocessing=GcnZca(torch.zeros(3, 2, 2), torch.eye(12)))
+    assert augmentation("flip", preprocessing=GcnZca(torch.zeros(3, 2, 2), torch.eye(12)))(raw).shape == raw.shape

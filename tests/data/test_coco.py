@@ -138,3 +138,14 @@ def test_no_json_and_groups(tmp_path: Path):
     dataset = load_dataset(str(path), options=DataOptions(group_pattern=r"\d"))  # 10 and 11 go with 1
     assert dataset.division is not None
     assert len({image.part for image in dataset.division.images if image.path[0] == "1"}) == 1
+
+
+def test_what_cannot_become_masks_is_named(tmp_path: Path):
+    content = coco(tmp_path)
+    content["annotations"][0]["segmentation"] = []
+    with pytest.raises(ValueError, match=r"an object of 1\.png has no segmentation, only a box"):
+        load_dataset(str(write(tmp_path / "boxes.json", content)))
+    content = coco(tmp_path / "other")
+    content["images"][2]["height"] = None
+    with pytest.raises(ValueError, match=r"2\.png: expected height and width in pixels, got None and 12"):
+        load_dataset(str(write(tmp_path / "other" / "sizes.json", content)))

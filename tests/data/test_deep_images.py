@@ -112,7 +112,7 @@ def test_a_deep_photograph_is_turned_as_its_camera_says(tmp_path: Path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn clockwise to show
     Image.fromarray(TWELVE[..., 0]).save(tmp_path / "turned.png", exif=exif)
-    assert read_header(tmp_path / "turned.png") == ImageHeader(5, 6, True, 4095)
+    assert read_header(tmp_path / "turned.png") == ImageHeader(5, 6, True, 4095, orientation=6)
     image = read_image(tmp_path / "turned.png", (1, 5, 6), bit_depth=12)
     assert torch.equal(image[0], torch.rot90(WANTED[0], -1))
 

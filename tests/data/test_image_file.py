@@ -59,7 +59,7 @@ def test_a_photograph_is_turned_as_its_camera_says(tmp_path: Path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn clockwise to show
     Image.fromarray(GREY).save(tmp_path / "turned.png", exif=exif)
-    assert read_header(tmp_path / "turned.png") == ImageHeader(height=5, width=6, grey=True)
+    assert read_header(tmp_path / "turned.png") == ImageHeader(height=5, width=6, grey=True, orientation=6)
     expected = torch.rot90(torch.from_numpy(GREY).float() / 255, -1)
     torch.testing.assert_close(read_image(tmp_path / "turned.png", (1, 5, 6))[0], expected)
 

@@ -141,3 +141,25 @@ def test_what_does_not_fit_is_left_out_by_name(tmp_path: Path):
         DataOptions(mask_values=(1, 1))
     with pytest.raises(ValueError, match="leave out mask_values"):
         DataOptions(mask_values=(0, 1), foreground=True)
+
+
+def test_masks_of_background_alone_are_judged(tmp_path: Path):
+    nuclei(tmp_path / "seen" / "images", tmp_path / "seen" / "masks")
+    nuclei(tmp_path / "new" / "images", tmp_path / "new" / "masks", 3)
+    for path in (tmp_path / "new" / "masks").iterdir():
+        Image.new("L", (10, 8)).save(path)
+    known = load_dataset(str(tmp_path / "seen")).classes
+    assert known == ("background", "foreground")
+    judged = load_labelled_images(str(tmp_path / "new"), classes=known, image_shape=(1, 8, 10))
+    assert int(judged.split.labels.max()) == 0
+
+
+def test_an_image_that_a_tag_rotates_needs_a_mask_that_is_rotated_too(tmp_path: Path):
+    nuclei(tmp_path / "images", tmp_path / "masks")
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    path = tmp_path / "images" / "cell [0].jpg"
+    Image.open(path).save(path, exif=exif)
+    with pytest.warns(UserWarning, match=r"cell \[0\].*is rotated by its EXIF tag and its mask .* is not"):
+        dataset = load_dataset(str(tmp_path))
+    assert len(dataset.skipped) == 1

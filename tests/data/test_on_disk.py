@@ -108,7 +108,7 @@ def test_masks_stay_on_the_disk_with_their_images(tmp_path: Path, kept: Path):
     root = tmp_path / "cells"
     for number in range(12):
         pixels = np.random.default_rng(number).integers(0, 200, (9, 6)).astype(np.uint8)
-        for name, content in (("images", pixels), ("masks", (pixels > 90).astype(np.uint8))):
+        for name, content in (("images", pixels), ("masks", (pixels > (90 if number % 4 else 250)).astype(np.uint8))):
             (root / name).mkdir(parents=True, exist_ok=True)
             Image.fromarray(content).save(root / name / f"{number}.png")
     (root / "masks" / "7.png").write_text("no mask")

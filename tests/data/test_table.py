@@ -255,3 +255,46 @@ def test_an_image_that_cannot_be_read_is_left_out(tmp_path: Path):
     assert dataset.skipped == ("cell [3].png",)
     assert dataset.division is not None
     assert len(dataset.division.images) == 39
+
+
+def test_spellings_of_classes_and_numbers(tmp_path: Path):
+    names = write_images(tmp_path, 40)
+    rows: list[Row] = [{"path": name, "label": f"{1 + number % 2:02}"} for number, name in enumerate(names)]
+    assert load(str(write_table(tmp_path / "codes.csv", rows))).classes == ("01", "02")
+    rows = [{"path": name, "label": f"{number % 2}.0"} for number, name in enumerate(names)]
+    assert load(str(write_table(tmp_path / "floats.csv", rows))).classes == ("0", "1")
+    rows = [{"path": name, "label": f"{number},5"} for number, name in enumerate(names)]
+    numbers = load(str(write_table(tmp_path / "comma.csv", rows, delimiter=";")))
+    assert numbers.classes == ()
+    assert sorted(numbers.train.labels.flatten().tolist())[0] % 1 == 0.5
+    rows = [{"path": name, "label": "b\u00f6s" if number % 2 else "gut"} for number, name in enumerate(names)]
+    latin = write_table(tmp_path / "latin.csv", rows, encoding="latin-1")
+    with pytest.raises(ValueError, match="line 3: the column 'label' holds text that is not UTF-8"):
+        load(str(latin))
+    assert load(str(write_table(tmp_path / "utf.csv", rows))).classes == ("b\u00f6s", "gut")
+
+
+def test_an_option_that_is_not_for_the_file_is_named(tmp_path: Path):
+    write_images(tmp_path / "seen" / "a", 8)
+    write_images(tmp_path / "seen" / "bb", 8)
+    rows: list[Row] = [{"path": f"seen/{name}/cell [{i}].png", "label": name} for name in ("a", "bb") for i in range(8)]
+    table = write_table(tmp_path / "t.csv", rows)
+    with pytest.raises(ValueError, match="group_column and images_key are not for a folder, which takes group_pattern"):
+        load(str(tmp_path / "seen"), options=DataOptions(group_column="patient", images_key="x"))
+    with pytest.raises(ValueError, match="group_pattern is not for a table, which takes path_column"):
+        load(str(table), options=DataOptions(group_pattern="x"))
+    options = DataOptions(group_pattern="cell .([0-9]+)", folds=2)  # of a run on a folder
+    judged = load_labelled_images(str(table), classes=("a", "bb"), image_shape=(1, 6, 6), options=options)
+    assert len(judged.split) == 16
+
+
+def test_folds_of_images_that_are_divided_already(tmp_path: Path):
+    names = write_images(tmp_path, 40)
+    parts = ("train", "train", "val", "test")
+    rows: list[Row] = [
+        {"path": name, "label": "ab"[number // 4 % 2], "split": parts[number % 4]} for number, name in enumerate(names)
+    ]
+    table = str(write_table(tmp_path / "divided.csv", rows))
+    with pytest.raises(ValueError, match="the images are divided already, folds are for undivided ones"):
+        load(table, options=DataOptions(folds=5, fold=3))
+    assert len(load(table).train) == 20

@@ -66,7 +66,7 @@ def test_targets_that_are_all_alike():
         ("regression", torch.zeros(3, 2), 3, "the targets have 2 numbers for each image, but there are 3 outputs"),
         ("vector", torch.zeros(3), 0, r"expected float32 vectors \(x, y\) of shape \(n, 2\) or \(n, k, 2\)"),
         ("vector", torch.zeros(3, 3, 2), 4, "the targets have 6 numbers for each image, but there are 4 outputs"),
-        ("orientation", torch.zeros(3, 1), 0, "expected float32 angles in degrees of shape"),
+        ("orientation", torch.zeros(3, 2), 0, "expected float32 angles in degrees of shape"),
         ("orientation", torch.zeros(3), 4, "the network must give two numbers, a vector, got 4 outputs"),
     ],
 )
@@ -192,3 +192,18 @@ def test_a_run_keeps_the_units_of_its_targets(weights, tmp_path):
 
 def test_a_classification_has_no_state_in_its_file(undisturbed):
     assert "task_state" not in json.loads((undisturbed.folder / "record.json").read_text())
+
+
+def test_angles_may_be_a_column_as_tables_have_them():
+    task, angles, outputs = get_task("orientation"), torch.tensor([10.0, 350.0, 90.0]), torch.randn(3, 2)
+    column = angles[:, None]
+    task.check(column, 2)
+    assert torch.equal(task.count(outputs, column), task.count(outputs, angles))
+    assert torch.equal(task.loss(outputs, column), task.loss(outputs, angles))
+    images = torch.rand(3, 1, 8, 8)
+    found = []
+    for targets in (angles, column):
+        torch.manual_seed(1)
+        found.append(task.augment(augmentation("poses"), images, targets)[1])
+    assert found[1].shape == (3, 1)
+    assert torch.equal(found[0], found[1][:, 0])

@@ -200,6 +200,33 @@ class RandomFineTurn(Augmentation):
         return Moved(F.avg_pool2d(moved.images, 3), middles, moved.matrices)
 
 
+class OnRawImages(Augmentation):
+    """An augmentation of raw images in [0, 1], applied to images that have been preprocessed.
+
+    Args:
+        step: what augments.
+        preprocessing: what the images have been through; it has `undo`.
+
+    Raises:
+        ValueError: the preprocessing cannot be undone.
+    """
+
+    def __init__(self, step: Augmentation, preprocessing: nn.Module) -> None:
+        super().__init__()
+        undo: Any = getattr(preprocessing, "undo", None)
+        if undo is None:
+            raise ValueError(
+                f"the augmentation 'colour' is for images in [0, 1], and the preprocessing "
+                f"{getattr(preprocessing, 'name', type(preprocessing).__name__)!r} cannot be undone; leave it out"
+            )
+        self.step, self._again, self._undo = step, preprocessing, undo
+
+    def move(self, images: Tensor, masks: Tensor | None = None, *, fill: int = 0) -> Moved:
+        """Augment images and masks alike."""
+        moved = self.step.move(self._undo(images), masks, fill=fill)
+        return Moved(self._again(moved.images), moved.masks, moved.matrices)
+
+
 class Augmentations(Augmentation):
     """Several augmentations, one after the other.
 
@@ -277,6 +304,7 @@ _AUGMENTATIONS: dict[str, Callable[[], Augmentation]] = {
     "colour": lambda: OfKornia(_colour),
     "elastic": lambda: OfKornia(_elastic),
 }
+_OF_RAW_IMAGES = ("colour",)  # kornia cuts what is outside of [0, 1] off
 _WITHOUT_KORNIA = ("none", "quarter-turn", "poses")
 
 
@@ -305,7 +333,9 @@ def _split(names: str) -> list[str]:
     return [name.strip() for name in names.split(SEPARATOR)]
 
 
-def augmentation(names: str | nn.Module | Sequence[str | nn.Module]) -> Augmentation:
+def augmentation(
+    names: str | nn.Module | Sequence[str | nn.Module], *, preprocessing: nn.Module | None = None
+) -> Augmentation:
     """Return an augmentation: a module from a batch (n, channels, height, width) to a batch of the same shape.
 
     It augments in training and in evaluation mode alike: apply it to training batches only. It draws from torch's
@@ -319,11 +349,13 @@ def augmentation(names: str | nn.Module | Sequence[str | nn.Module]) -> Augmenta
             "poses", the same and the mirror images, all eight equally likely; "flip", left to right with probability
             1/2; "crop-flip", a flip and then a crop of the size of the image from the image padded with 4 zeros on
             every side (C10+); "colour", brightness and contrast by up to 20 %, of colour images also saturation by up
-            to 20 % and hue by up to 2 % of the circle, for images in [0, 1]; "elastic", a smooth random deformation by
-            about a hundredth of the image.
+            to 20 % and hue by up to 2 % of the circle, of raw images in [0, 1]; "elastic", a smooth random deformation
+            by about a hundredth of the image.
+        preprocessing: what the images have been through, as `Dataset.preprocessing`: "colour" changes what they were
+            before. Default: nothing; images are in [0, 1].
 
     Raises:
-        ValueError: an unknown name, or none.
+        ValueError: an unknown name, or none; "colour" for images whose preprocessing cannot be undone.
         ImportError: kornia is not installed.
 
     Example:
@@ -338,16 +370,17 @@ def augmentation(names: str | nn.Module | Sequence[str | nn.Module]) -> Augmenta
     wanted = _split(names) if isinstance(names, str) else [names] if isinstance(names, nn.Module) else list(names)
     if not wanted:
         raise ValueError("augmentation: expected one name or more, got none; 'none' changes nothing")
-    steps = [_named(one) if isinstance(one, str) else as_augmentation(one) for one in wanted]
+    steps = [_named(one, preprocessing) if isinstance(one, str) else as_augmentation(one) for one in wanted]
     return steps[0] if len(steps) == 1 else Augmentations(steps)
 
 
-def _named(name: str) -> Augmentation:
+def _named(name: str, preprocessing: nn.Module | None) -> Augmentation:
     check_augmentation(name)
     if name not in _WITHOUT_KORNIA:
         # Imported here and not above: kornia takes more than a second to import, and most commands do without it.
         require("kornia", extra="train", purpose=f"the augmentation {name!r}")
-    return _AUGMENTATIONS[name]()
+    found = _AUGMENTATIONS[name]()
+    return OnRawImages(found, preprocessing) if name in _OF_RAW_IMAGES and preprocessing is not None else found
 
 
 def as_augmentation(module: nn.Module) -> Augmentation:

@@ -118,8 +118,12 @@ def list_coco(path: Path, root: Path | None, options: DataOptions) -> Listing:
         if number not in images or category not in labels:
             what = f"image {number}" if number not in images else f"category {category}"
             raise ValueError(f"{path}: an annotation is of {what}, which the file does not list")
-        if annotation.get("segmentation"):
-            objects[number].append((_area(annotation), labels[category], annotation["segmentation"]))
+        if not annotation.get("segmentation"):
+            raise ValueError(
+                f"{path}: an object of {images[number].get('file_name')} has no segmentation, only a box; masks cannot "
+                "be made of it, and as background it would be wrong"
+            )
+        objects[number].append((_area(annotation), labels[category], annotation["segmentation"]))
     folder = _folder(path, root, [str(image["file_name"]) for image in images.values()])
     listed: list[ListedImage] = []
     for number, image in images.items():
@@ -161,6 +165,12 @@ def _read(path: Path) -> tuple[dict[int, Mapping[str, Any]], dict[int, str], Seq
     images, categories, annotations = lists
     _check_keys(images, ("id", "file_name", "height", "width"), "images", path)
     _check_keys(categories, ("id", "name"), "categories", path)
+    for image in images:
+        if not all(type(image[side]) is int and image[side] > 0 for side in ("height", "width")):
+            raise ValueError(
+                f"{path}: images, {image['file_name']}: expected height and width in pixels, got {image['height']} and "
+                f"{image['width']}"
+            )
     by_number = {image["id"]: image for image in images}
     names = [image["file_name"] for image in images]
     if len(by_number) < len(images) or len(set(names)) < len(names):

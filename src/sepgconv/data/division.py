@@ -48,7 +48,8 @@ class DividedImage:
 class Division(Printed):
     """Which image of a data set is in which part, and by what rule. It prints as images and classes of each part.
 
-    `to_csv` gives a file that is a data set itself: `sepgconv.data.load_dataset` reads the same parts from it.
+    `to_csv` gives a file that is a data set itself where images have classes or labels: `sepgconv.data.load_dataset`
+    reads the same parts from it.
 
     Attributes:
         title: what is divided.

@@ -53,6 +53,7 @@ class ImageHeader:
         maximum: the largest value of an image of 16 bits a value; None: of all others.
         deep: whether its values need more than 8 bits. Those of 16 bits that Pillow reads become 8 bits.
         several: its number of channels where that is neither 1 (grey) nor 3 (RGB); else 0.
+        orientation: the EXIF tag by which it is rotated when it is shown; 1: not at all.
     """
 
     height: int
@@ -61,6 +62,7 @@ class ImageHeader:
     maximum: int | None = None
     deep: bool = False
     several: int = 0
+    orientation: int = 1
 
     @property
     def channels(self) -> int:
@@ -198,9 +200,10 @@ def _header_with_pillow(path: Path) -> ImageHeader:
         tags: Any = getattr(file, "tag_v2", {})
         # Pillow gives the size of a TIFF as it is shown, that of other files as it is stored.
         width, height = tags.get(_WIDTH, file.size[0]), tags.get(_HEIGHT, file.size[1])
-        if file.getexif().get(_ORIENTATION, 1) >= 5:
+        orientation = int(file.getexif().get(_ORIENTATION, 1))
+        if orientation >= 5:
             width, height = height, width
-        return ImageHeader(height, width, grey, maximum)
+        return ImageHeader(height, width, grey, maximum, orientation=orientation)
 
 
 def read_integers(path: Path) -> Integer[ndarray, "h w ..."]:
@@ -218,6 +221,8 @@ def read_integers(path: Path) -> Integer[ndarray, "h w ..."]:
 
         levels = deep_levels(file)
         if levels is not None:
+            if file.getexif().get(_ORIENTATION, 1) != 1:
+                raise UnreadableImageError(path, "it is rotated by its EXIF tag, and has 16 bits; save it upright")
             return levels
         return np.asarray(ImageOps.exif_transpose(file)).astype(np.uint8)  # of "1", True becomes 1
 

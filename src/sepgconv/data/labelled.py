@@ -25,7 +25,7 @@ from sepgconv.data.origin import Origin
 from sepgconv.data.part_names import PARTS, Part, PartOrAll
 from sepgconv.data.preprocessing import FITTED, Identity
 from sepgconv.data.reading import Fit
-from sepgconv.data.split_rule import SplitRule, strata_of
+from sepgconv.data.split_rule import SplitRule, classes_present, rarest, strata_of
 from sepgconv.data.target_text import target_texts
 
 
@@ -72,8 +72,11 @@ class Labelled:
         return sorted(found)
 
     def strata(self) -> Int[ndarray, " n"]:
-        """Return what a split balances, as `strata_of` says; of targets that are not in memory, nothing."""
-        return strata_of(self.labels.numpy()) if isinstance(self.labels, Tensor) else np.zeros(len(self), np.int64)
+        """Return what a split balances, as `strata_of` says; it is the same where masks are not in memory."""
+        if isinstance(self.labels, Tensor):
+            return strata_of(self.labels.numpy())
+        known = self.classes()
+        return rarest(np.concatenate([classes_present(labels.numpy(), known) for labels in chunks(self.labels)]))
 
     def __len__(self) -> int:
         return len(self.labels)

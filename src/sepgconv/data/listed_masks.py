@@ -8,7 +8,7 @@ from sepgconv.data.image_files import Wanted
 from sepgconv.data.labelled import LabelledParts, check_parts, part_to_judge
 from sepgconv.data.listed_images import read_listing
 from sepgconv.data.listing import ListedImage, Listing
-from sepgconv.data.masks import MaskFile, MaskValues, find_values
+from sepgconv.data.masks import BINARY, MaskFile, MaskValues, find_values
 from sepgconv.data.options import DataOptions
 from sepgconv.data.origin import Origin
 from sepgconv.data.part_names import PARTS, Part, PartOrAll, part_of
@@ -91,6 +91,11 @@ def load_masks_to_judge(
     if not options.mask_values and not options.foreground and all(name.isdecimal() for name in known):
         values = MaskValues(tuple(map(int, known)))
         return read_listing(_listed(root, {chosen: pairs[chosen]}, options, values), wanted)
+    if tuple(known) == BINARY and not options.mask_values and not options.foreground:
+        held = find_values(list(pairs[chosen].masks.values()), str(root)).values
+        if len(held) == 1:  # of one value all are background, or all foreground
+            values = MaskValues((0, held[0] or 255))
+            return read_listing(_listed(root, {chosen: pairs[chosen]}, options, values), wanted)
     return read_listing(_listed(root, {chosen: pairs[chosen]}, options), wanted)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -24,6 +25,7 @@ _GROUP = (
     "donorid",
 )  # fmt: skip
 _PAGE = ("page",)
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _MANY = 20  # classes that are whole numbers, from which on they may be meant as numbers
 
 
@@ -208,6 +210,13 @@ _Found = tuple[TargetKind, tuple[str, ...], Sequence[int | tuple[float, ...]], t
 def _targets(table: TextTable, columns: Sequence[str], wanted: Targets | None, known: Collection[str] | None) -> _Found:
     """Return what the targets are, the names of classes or labels, the target of each row, and notes."""
     cells = [table.cells(column) for column in columns]
+    for column, held in zip(columns, cells, strict=True):
+        for cell, line in zip(held, table.lines, strict=True):
+            if any(0xDC80 <= ord(letter) <= 0xDCFF for letter in cell):
+                raise ValueError(
+                    f"{table.path}, line {line}: the column {column!r} holds text that is not UTF-8; save the file in "
+                    "UTF-8"
+                )
     kind = wanted or _kind(cells, known)
     if kind != "labels" or len(columns) > 1:
         for column in columns:
@@ -242,7 +251,7 @@ def _kind(cells: Sequence[Sequence[str]], known: Collection[str] | None) -> Targ
 def _classes(table: TextTable, column: str) -> _Found:
     cells = table.cells(column)
     values = {cell: _number(cell) for cell in cells}
-    if all(value is not None and value == round(value) for value in values.values()):
+    if all(value is not None and _is_whole(cell, value) for cell, value in values.items()):
         cells = [str(round(values[cell] or 0)) for cell in cells]  # 1.0 is the class 1
         classes = tuple(map(str, sorted({int(cell) for cell in cells})))
         many = len(classes) > _MANY
@@ -258,6 +267,11 @@ def _classes(table: TextTable, column: str) -> _Found:
     )
     order = {name: index for index, name in enumerate(classes)}
     return "classes", classes, [order[cell] for cell in cells], notes
+
+
+def _is_whole(cell: str, value: float) -> bool:
+    # 1.0 is the class 1; 01 is a name.
+    return value == round(value) and (cell == str(round(value)) or "." in cell)
 
 
 def _several_labels(table: TextTable, column: str, known: Collection[str] | None) -> _Found:
@@ -282,8 +296,10 @@ def _numbers(table: TextTable, column: str, *, labels: bool) -> list[float]:
 
 
 def _number(cell: str) -> float | None:
+    # Spreadsheets of many languages write 0,5; then semicolons stand between the cells.
+    text = cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell
     try:
-        value = float(cell)
+        value = float(text)
     except ValueError:
         return None
     return value if math.isfinite(value) else None

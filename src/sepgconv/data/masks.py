@@ -17,6 +17,9 @@ _NAMED_AT_MOST = 10
 _MOST_VALUES = 32  # of masks of classes; more are instances, or a lossy file
 
 
+BINARY = ("background", "foreground")  # classes of masks of two values, one of which is 0
+
+
 @dataclass(frozen=True)
 class MaskValues:
     """Which class the values in mask files stand for.
@@ -33,7 +36,7 @@ class MaskValues:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes: background and foreground where there are two, one of which is 0; else the values."""
         if len(self.values) == 2 and self.values[0] == 0:
-            return ("background", "foreground")
+            return BINARY
         return tuple(map(str, self.values))
 
     def to_classes(self, mask: Integer[ndarray, "h w"], path: Path) -> Int64[ndarray, "h w"]:
@@ -80,6 +83,12 @@ class MaskFile:
                 self.path,
                 f"its mask {self.path.name} has {mask.shape[1]} x {mask.shape[0]} pixels, the image has {header.width} "
                 f"x {header.height}",
+            )
+        if header.orientation != 1 and read_header(self.path).orientation != header.orientation:
+            raise UnreadableImageError(
+                self.path,
+                f"the image {self.image.name} is rotated by its EXIF tag and its mask {self.path.name} is not, so they "
+                "may not fit together; save the image upright",
             )
         return fit_mask(self.values.to_classes(mask, self.path), shape, fit)
 

@@ -59,9 +59,17 @@ def load_own(request: Request) -> LabelledParts:
         request: which, and how.
 
     Raises:
-        FileNotFoundError, ValueError: as the loader of such a file.
+        FileNotFoundError, ValueError: as the loader of such a file; an option that is not for it.
     """
-    return next(load for is_such, load in _FORMATS if is_such(request.path))(request)
+    form = next(form for form in _FORMATS if form.is_such(request.path))
+    if request.known is None:
+        odd = [name for name in request.options.to_dict() if name not in (*form.takes, *_SPLIT)]
+        if odd:
+            raise ValueError(
+                f"{request.path}: {' and '.join(odd)} {'is' if len(odd) == 1 else 'are'} not for {form.title}, which "
+                f"takes {', '.join(form.takes)}, and what divides the images"
+            )
+    return form.load(request)
 
 
 def _is_npz(path: Path) -> bool:
@@ -129,11 +137,23 @@ def _folder(request: Request) -> LabelledParts:
     return load_folder_to_judge(path, known=known, wanted=wanted, part=part, options=options)
 
 
+@dataclass(frozen=True)
+class _Format:
+    # What a path may be of, who reads it, and which fields of `DataOptions` that takes besides `_SPLIT`.
+    title: str
+    is_such: Callable[[Path], bool]
+    load: Callable[[Request], LabelledParts]
+    takes: tuple[str, ...]
+
+
+_SPLIT = ("validation", "test", "folds", "fold", "split_seed")
+_READING = ("pages", "value_range", "fit")  # of files of one image each
+_TABLE = ("path_column", "label_columns", "split_column", "group_column", "targets", *_READING)
 # The first that a path is of.
-_FORMATS: tuple[tuple[Callable[[Path], bool], Callable[[Request], LabelledParts]], ...] = (
-    (is_hdf5, _hdf5),
-    (_is_coco, _coco),
-    (_is_table, _table),
-    (Path.is_dir, _folder),
-    (_is_npz, _npz),
+_FORMATS = (
+    _Format("an HDF5 file", is_hdf5, _hdf5, ("images_key", "labels_key", "targets")),
+    _Format("a COCO file", _is_coco, _coco, ("group_pattern", *_READING)),
+    _Format("a table", _is_table, _table, _TABLE),
+    _Format("a folder", Path.is_dir, _folder, ("group_pattern", "masks", "mask_values", "foreground", *_READING)),
+    _Format("an .npz file", _is_npz, _npz, ("targets",)),
 )

@@ -24,6 +24,10 @@ class Identity(nn.Identity):
 
     name = "identity"
 
+    def undo(self, images: Tensor) -> Tensor:
+        """Return the images as they were."""
+        return images
+
 
 class MeanStd(nn.Module):
     """The mean of every channel is subtracted, and it is divided by its standard deviation: those of the training part.
@@ -67,7 +71,13 @@ class MeanStd(nn.Module):
             raise ValueError(
                 f"mean-std was fitted on images of {len(self.mean)} channels; got a batch {tuple(images.shape)}"
             )
-        return (images - self.mean[:, None, None]) / self.std[:, None, None]
+        mean, std = (part.to(images.device)[:, None, None] for part in (self.mean, self.std))
+        return (images - mean) / std
+
+    def undo(self, images: Tensor) -> Tensor:
+        """Return the raw images, to rounding, of preprocessed ones."""
+        mean, std = (part.to(images.device)[:, None, None] for part in (self.mean, self.std))
+        return images * std + mean
 
 
 def fit_mean_std(images: Entries) -> MeanStd:

@@ -1,5 +1,6 @@
 """Names of data sets and their loaders: one table."""
 
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -272,7 +273,9 @@ def load_labelled_images(
     if name in _DATASETS:
         dataset = load_dataset(name, data_dir=data_dir, download=download)
         return LabelledParts.of(dataset).to_judge(classes, part)
-    path, options = _path(name, data_dir), options or DataOptions()
+    # Groups only say how images are divided.
+    options = dataclasses.replace(options or DataOptions(), group_pattern=None, group_column=None)
+    path = _path(name, data_dir)
     channels, height, width = image_shape
     wanted = Wanted(channels, (height, width), options.reading.with_bit_depth(bit_depth), Storage(in_memory))
     with explained_memory_errors(str(path), "give fewer images"):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int, Shaped
+from jaxtyping import Bool, Int, Integer, Shaped
 from numpy import ndarray
 
 from sepgconv.data.part_names import PARTS, Part
@@ -80,12 +80,12 @@ class SplitRule:
         Raises:
             ValueError: folds of images that are divided already, or fewer groups than parts.
         """
+        if self.folds is not None and set(missing) != set(PARTS[1:]):
+            raise ValueError("the images are divided already, folds are for undivided ones")
         if not missing:
             return {"train": np.arange(len(strata))}
         if self.folds is None:
             return self._cut(strata, groups, missing)
-        if "test" not in missing:
-            raise ValueError("the images are divided already, folds are for undivided ones")
         if groups is None:
             folds = stratified_folds(strata, self.folds, self.seed)
         else:
@@ -135,16 +135,21 @@ def strata_of(targets: Shaped[ndarray, "n ..."]) -> Int[ndarray, " n"]:
     if targets.ndim == 1 and targets.dtype.kind in "iu":
         return targets
     if targets.dtype.kind in "iu":
-        flat = targets.reshape(len(targets), -1)
-        return _rarest(np.column_stack([(flat == label).any(1) for label in np.unique(flat)]))
+        return rarest(classes_present(targets, np.unique(targets).tolist()))
     rows = targets.reshape(len(targets), -1)
     if rows.shape[1] > 1 and np.isin(rows, (0, 1)).all():
-        return _rarest(rows == 1)
+        return rarest(rows == 1)
     ranks = np.argsort(np.argsort(rows[:, 0], kind="stable"), kind="stable")
     return ranks * max(1, min(_BINS, len(ranks) // _IN_A_BIN)) // len(ranks)
 
 
-def _rarest(present: Bool[ndarray, "n k"]) -> Int[ndarray, " n"]:
+def classes_present(masks: Integer[ndarray, "n h w"], classes: Sequence[int]) -> Bool[ndarray, "n k"]:
+    """Return which classes the masks have a pixel of."""
+    flat = masks.reshape(len(masks), -1)
+    return np.column_stack([(flat == label).any(1) for label in classes])
+
+
+def rarest(present: Bool[ndarray, "n k"]) -> Int[ndarray, " n"]:
     """Return of each image the label that fewest images have; k for an image without any."""
     rarity = np.where(present, present.sum(0), np.inf)
     return np.where(present.any(1), rarity.argmin(1), present.shape[1])

@@ -91,6 +91,8 @@ def options_of(record: RunRecord, fit: Fit | None) -> DataOptions:
         fit: how they were brought to one size, as the run's preprocessing says; None where it does not.
     """
     options = DataOptions.from_dict(record.config.get("data_options", {}))
+    if options.targets is None and record.task == "multi-label":  # others may have one label for each image
+        options = dataclasses.replace(options, targets="labels")
     return options if fit is None else dataclasses.replace(options, fit=fit)
 
 

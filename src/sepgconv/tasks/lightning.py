@@ -42,8 +42,8 @@ class TaskModule(LightningModule):
         weight_decay: of the optimiser. Default: 1e-2.
         schedule: "cosine", which falls towards 0 over the steps of the trainer, or "constant". Default: "cosine".
         label_smoothing: share of every target that is spread over the classes. Default: 0.
-        augmentation: of training batches, as `sepgconv.data.augmentation` takes it; masks, vectors and angles move with
-            the images. Default: "none".
+        augmentation: of training batches, as `sepgconv.data.augmentation` takes it, or what that returned, as for
+            "colour" on images that are preprocessed; masks, vectors and angles move with the images. Default: "none".
 
     Raises:
         ValueError: an unknown name or option.

@@ -88,7 +88,7 @@ def find_learning_rate(
     module = TrainingModule(model, config, task).to(place)
     module.train()
     optimizer = module.configure_optimizers()
-    augment = augmentation(config.augmentation)
+    augment = augmentation(config.augmentation, preprocessing=data.preprocessing)
     rates: list[float] = []
     losses: list[float] = []
     mean = 0.0

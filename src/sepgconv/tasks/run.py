@@ -191,7 +191,8 @@ def train(
         module = TrainingModule(model, config, task)
         costs = cost(model, dataset.image_shape)  # also raises if images are too small for the network
         workers = min(_MOST_WORKERS, cores()) if workers is None else workers
-        batches = EpochBatches(learned, held_out, config, augmentation(config.augmentation), task, workers=workers)
+        augment = augmentation(config.augmentation, preprocessing=dataset.preprocessing)
+        batches = EpochBatches(learned, held_out, config, augment, task, workers=workers)
         if trainer.is_global_zero:
             if resume:
                 files.note_resume(keeper.epoch, changed, now)

@@ -111,14 +111,14 @@ class Orientation(Task):
         return 2 if self.axial else 1
 
     def check(self, targets: Tensor, outputs: int) -> None:
-        """Raise if targets are not angles, float32 (n,), or the outputs not two numbers.
+        """Raise if targets are not angles, float32 (n,) or (n, 1), or the outputs not two numbers.
 
         Raises:
             ValueError: they are not.
         """
-        if targets.ndim != 1 or targets.dtype != torch.float32:
+        if targets.shape[1:] not in ((), (1,)) or targets.dtype != torch.float32:
             raise ValueError(
-                f"orientation: expected float32 angles in degrees of shape (n,), got {targets.dtype} "
+                f"orientation: expected float32 angles in degrees of shape (n,) or (n, 1), got {targets.dtype} "
                 f"{tuple(targets.shape)}"
             )
         if outputs not in (0, 1, 2):  # 1: a vector of two numbers
@@ -135,7 +135,7 @@ class Orientation(Task):
     def count(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the sum of the deviations in degrees, and the number of images: float64 (2,)."""
         period = 360 / self.frequency
-        apart = (self._angles(outputs) - targets).double().remainder(period)
+        apart = (self._angles(outputs) - _column(targets)).double().remainder(period)
         deviations = apart.minimum(period - apart)
         return torch.stack((deviations.sum(), torch.ones_like(deviations).sum()))
 
@@ -151,18 +151,22 @@ class Orientation(Task):
     def augment(self, augmentation: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Move the images, and turn the angles with them; of a mirror image they are mirrored."""
         moved = as_augmentation(augmentation).move(images)
-        radians = targets * (math.pi / 180)
+        radians = _column(targets) * (math.pi / 180)
         pointers = turned(moved.matrices, torch.stack((radians.cos(), radians.sin()), 1))
-        return moved.images, torch.atan2(pointers[:, 1], pointers[:, 0]) * (180 / math.pi)
+        return moved.images, (torch.atan2(pointers[:, 1], pointers[:, 0]) * (180 / math.pi)).view_as(targets)
 
     def _unit(self, targets: Tensor) -> Tensor:
-        radians = targets * (self.frequency * math.pi / 180)
+        radians = _column(targets) * (self.frequency * math.pi / 180)
         return torch.stack((radians.cos(), radians.sin()), 1)
 
     def _angles(self, outputs: Tensor) -> Tensor:
         x, y = _vectors(outputs).float().unbind(1)
         degrees = torch.atan2(y, x) * (180 / math.pi)
         return degrees.remainder(360) / self.frequency
+
+
+def _column(targets: Tensor) -> Tensor:
+    return targets.reshape(len(targets))  # of one column, as tables have it
 
 
 def _vectors(outputs: Tensor) -> Tensor:
