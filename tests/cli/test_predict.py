@@ -222,3 +222,25 @@ def test_masks_are_called_like_their_images(tmp_path):
     assert sorted(found) == ["a/x.jpg-mask.png", "a/x.png-mask.png", "b [1]/y-mask.png"]
     with pytest.raises(ValueError, match="the task 'classification' answers with no images; leave out --masks"):
         _writer_of_masks(get_task("classification"), paths, tmp_path)
+
+
+def test_names_with_signs_that_end_lines_elsewhere_are_resumed(call, finished, classes, tmp_path):
+    names = [tmp_path / f"x{sign}y.png" for sign in ("\u2028", "\x85", "\x0b", "\n")]
+    for name in names:
+        name.write_bytes(next(classes.glob("light/*.png")).read_bytes())
+    file = tmp_path / "a.csv"
+    assert call("predict", finished, *names[:3], "--csv", file)[0] == 0
+    status, _, err = call("predict", finished, *names, "--csv", file, "--resume")
+    assert status == 0, err
+    assert [row["image"] for row in rows_of(file)] == [str(name) for name in names]
+
+
+def test_no_masks_are_drawn_for_the_answer_that_a_resume_compares(call, finished, classes, tmp_path, monkeypatch):
+    """Its image need not be among those of the call."""
+    drawn = []
+    monkeypatch.setattr("sepgconv.cli.predict._writer_of_masks", lambda *given: lambda paths, _: drawn.extend(paths))
+    first, second = sorted(classes.glob("light/*.png"))[:2]
+    for image in (first, second):
+        status, _, err = call("predict", finished, image, "--csv", tmp_path / "a.csv", "--masks", tmp_path, "--resume")
+        assert status == 0, err
+    assert drawn == [first, second]

@@ -19,11 +19,15 @@ class ConfigFile:
         config: fields of a `sepgconv.tasks.TrainingConfig`, as they stand there.
         precision: Lightning's name; None where the file does not say.
         image_size: height and width of the user's own images; the same.
+        preprocessing: of the user's own images; the same.
+        of_run: whether it is the config.json of a run, which has every value.
     """
 
     config: Mapping[str, Any] = field(default_factory=dict[str, Any])
     precision: str | None = None
     image_size: int | None = None
+    preprocessing: str | None = None
+    of_run: bool = False
 
 
 def read_config_file(path: Path) -> ConfigFile:
@@ -55,9 +59,9 @@ def read_config_file(path: Path) -> ConfigFile:
     values = cast("dict[str, Any]", found)
     if not isinstance(values.get("config"), dict):
         precision = values.pop("precision", None)
-        size = values.pop("image_size", None)
-        return ConfigFile(values, precision, size)
-    return ConfigFile(values["config"], values.get("precision"), _image_size(values))
+        size, preprocessing = values.pop("image_size", None), values.pop("preprocessing", None)
+        return ConfigFile(values, precision, size, preprocessing)
+    return ConfigFile(values["config"], values.get("precision"), _image_size(values), _preprocessing(values), True)
 
 
 def _with_numbers(value: Any) -> Any:
@@ -67,6 +71,15 @@ def _with_numbers(value: Any) -> Any:
     if isinstance(value, list):
         return [_with_numbers(entry) for entry in cast("list[Any]", value)]
     return float(value) if isinstance(value, str) and _SCIENTIFIC.fullmatch(value) else value
+
+
+def _preprocessing(setup: Mapping[str, Any]) -> str | None:
+    """Return the preprocessing of a run's own images, which older versions left as they were."""
+    from sepgconv.data.registry import is_own
+
+    if not is_own(str(setup["config"].get("data", ""))):
+        return None
+    return str(setup.get("reading", {}).get("preprocessing", "identity"))
 
 
 def _image_size(setup: Mapping[str, Any]) -> int | None:

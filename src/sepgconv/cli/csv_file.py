@@ -134,7 +134,9 @@ def _complete_rows(path: Path) -> list[list[str]]:
     """
     text = path.read_bytes().decode(errors="surrogateescape")
     rows: list[list[str]] = []
-    lines = text.splitlines(keepends=True) if text.endswith("\n") else text.splitlines(keepends=True)[:-1]
+    lines = list(io.StringIO(text, newline=""))  # not `splitlines`, which cuts at signs that names may have
+    if not text.endswith("\n"):
+        lines = lines[:-1]
     with contextlib.suppress(csv.Error):  # the end of a quoted cell is missing
         for row in csv.reader(lines, strict=True):
             rows.append(row)

@@ -86,6 +86,8 @@ def export(
         what = f"{len(images)} images of {loaded.record.data} and random ones"
     show(f"largest difference from the network, on {what}: {written.difference:.1e} of the largest score")
     show(f"input: {_input(loaded, preprocessing, shape, written)}{scale_of_deep_images(loaded)}")
+    if loaded.record is not None and {"mean", "scale"} <= set(state := loaded.record.task_state):
+        show(f"outputs: standardised; an answer is output * {state['scale']} + {state['mean']}")
     if to != "torch":
         _show_size(loaded, written)
     if loaded.run is not None and loaded.run.classes:
@@ -111,6 +113,8 @@ def _metadata(loaded: FoundNetwork, preprocessing: str, shape: tuple[int, ...]) 
         return found
     found |= {"classes": json.dumps(list(loaded.run.classes)), "task": loaded.record.task, "data": loaded.record.data}
     found |= {"epochs": str(loaded.record.epochs), "commit": loaded.record.commit or ""}
+    if loaded.record.task_state:
+        found["task_state"] = json.dumps(loaded.record.task_state)
     if loaded.run.bit_depth is not None:
         found["bit_depth"] = str(loaded.run.bit_depth)
     return found

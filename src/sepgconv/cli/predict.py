@@ -47,7 +47,12 @@ def predict(
     ] = False,
     masks_to: Annotated[
         Path | None,
-        typer.Option("--masks", metavar="FOLDER", help="Write the images that a task answers with, as masks, as PNG."),
+        typer.Option(
+            "--masks",
+            metavar="FOLDER",
+            help="Write the images that a task answers with, as masks, as PNG: in the size of the run's images, and of "
+            "images of another size the part that the network saw.",
+        ),
     ] = None,
     checkpoint: options.Checkpoint = None,
     batch_size: options.FileBatch = None,
@@ -77,7 +82,9 @@ def predict(
 
     draw_to = None if masks_to is None else _writer_of_masks(loaded.task, found.paths, masks_to)
 
-    def answers(paths: Iterable[Path]) -> "Iterator[Prediction]":
+    def answers(
+        paths: Iterable[Path], draw_to: "Callable[[Sequence[Path], Tensor], object] | None" = None
+    ) -> "Iterator[Prediction]":
         return predictions(
             loaded,
             paths,
@@ -99,7 +106,7 @@ def predict(
         writer = _JsonLines() if as_json else _Tables(f"{loaded.record.model} from {run}")
     left_out = len(found.left_out)
     with writer.opened(), progress(len(paths), "image") as bar:
-        stream = answers(paths)
+        stream = answers(paths, draw_to)
         while batch := list(islice(stream, size)):
             for prediction in batch:
                 if prediction.answer is None:

@@ -1,7 +1,7 @@
 """`sepgconv train`: train a network and leave a run folder."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ from sepgconv.cli import options
 from sepgconv.cli.config_file import ConfigFile, read_config_file
 from sepgconv.cli.output import print_table
 from sepgconv.cli.run_names import run_name
+from sepgconv.cli.training_config import changed, task_options, training_config
 from sepgconv.cli.training_report import print_result, say_what_is_trained, warn_if_one_answer, warn_if_uneven
 
 if TYPE_CHECKING:
@@ -224,7 +225,7 @@ def train(
         "data": data,
         "data_options": own_options or None,
         "task": task,
-        "task_options": _task_options(class_weights),
+        "task_options": task_options(class_weights),
         "sampling": sampling,
         "epochs": epochs,
         "batch_size": batch_size,
@@ -239,18 +240,20 @@ def train(
         "seed": seed,
     }
     checked_devices(devices, accelerator, num_nodes)  # raises an error before any data is read
-    config = _config(read, recipe, given, options.model_config(width, widths, group, option))
+    config = training_config(read, recipe, given, options.model_config(width, widths, group, option))
     model_entry(config.model)  # raises an error for an unknown name before any data is read
     precision = precision or read.precision or "32-true"
     image_size = image_size or read.image_size
+    if preprocessing is None and is_own(config.data):
+        preprocessing = read.preprocessing
     folder = out or Path("runs") / run_name(
         config,
         precision=None if precision == "32-true" else precision,
         image_size=None if image_size == read.image_size else image_size,
         init=None if init is None else Path(init).name,
-        preprocessing=preprocessing,
+        preprocessing=None if preprocessing == read.preprocessing else preprocessing,
     )
-    if extend is not None and (other := _changed(config, read)):
+    if extend is not None and (other := changed(config, read)):
         raise ValueError(f"an extension goes on with the run's own {' and '.join(other)}; leave out these options")
     if extend is not None and not (folder / "record.json").is_file():
         raise FileNotFoundError(
@@ -324,45 +327,6 @@ def _run_to_go_on_with(model: str | None, config_file: Path | None, *, resume: b
     if config_file is not None:
         raise ValueError(f"the run in {folder} has a config of its own; leave out --config")
     return folder
-
-
-def _config(
-    read: ConfigFile, recipe: str | None, given: Mapping[str, Any], model_config: dict[str, Any]
-) -> "TrainingConfig":
-    """Return the config of a training: the command line comes before the recipe it names, and that before the file.
-
-    Raises:
-        ValueError: a name or a value is wrong, or the network is missing.
-    """
-    from sepgconv._messages import unknown_name
-    from sepgconv.tasks import RECIPES, TrainingConfig
-
-    if recipe is not None and recipe not in RECIPES:
-        raise ValueError(unknown_name("recipe", recipe, RECIPES))
-    of_recipe = {} if recipe is None else {"recipe": recipe, **RECIPES[recipe]}
-    values: dict[str, Any] = {"data": "rotated_digits", **read.config, **of_recipe}
-    if model_config:
-        values["model_config"] = {**values.get("model_config", {}), **model_config}
-    return TrainingConfig.from_dict({**values, **{name: value for name, value in given.items() if value is not None}})
-
-
-def _task_options(class_weights: str | None) -> dict[str, Any] | None:
-    if class_weights is None or class_weights == "balanced":
-        return None if class_weights is None else {"class_weights": class_weights}
-    try:
-        return {"class_weights": [float(weight) for weight in class_weights.split(",")]}
-    except ValueError as error:
-        raise ValueError(
-            f"--class-weights must be balanced, or numbers and commas, as in 1,1,3; got {class_weights!r}"
-        ) from error
-
-
-def _changed(config: "TrainingConfig", read: ConfigFile) -> list[str]:
-    """Return the options in which a config is not that of its file."""
-    from sepgconv.tasks import TrainingConfig
-
-    kept = vars(TrainingConfig.from_dict(read.config)) if read.config else {}
-    return [name for name, value in vars(config).items() if kept and kept[name] != value]
 
 
 def _prepare(
